@@ -1,0 +1,1 @@
+"""The serialisations of Perl, for plain data only: Sereal and Storable."""

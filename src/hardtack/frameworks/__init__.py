@@ -1,0 +1,1 @@
+"""One module a framework, each importing its own framework and nothing of the others."""

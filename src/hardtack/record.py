@@ -1,0 +1,128 @@
+"""Record: what is kept of a session, and its MessagePack and JSON encodings.
+
+Both encodings are an array of seven: id, created, authenticated, seen, subject, options, data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import ormsgpack
+
+from hardtack import values
+from hardtack.errors import InvalidToken
+
+HEAD = b"\x97"  # a MessagePack array of seven
+_PLAIN = ormsgpack.packb
+
+
+@dataclass(slots=True)
+class Record:
+    """What is kept of a session. Times are whole Unix seconds.
+
+    Attributes:
+        id: 16 random bytes in a cookie; the 32 bytes of the store's key in a store.
+        created: when the session began; never moves.
+        authenticated: when the user logged in, or None.
+        seen: when the session was last renewed; never moves back.
+        subject: the user whom the session belongs to, or None.
+        options: `persistent` (bool), `lifetime` (seconds; shortens the manager's), `expires` (an absolute deadline, in
+            Unix seconds), `ended` (a tombstone: the session was ended, and this is remembered until then).
+        data: what the application keeps.
+        packed: the MessagePack encoding of `data` as it was loaded, where that is known: whether anything was changed is
+            found by comparing it.
+    """
+
+    id: bytes
+    created: int
+    authenticated: int | None
+    seen: int
+    subject: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    packed: bytes | None = None
+
+
+def pack(record: Record, packed_data: bytes | None = None) -> bytes:
+    """The MessagePack array of seven. `packed_data` saves encoding `record.data` a second time."""
+    if packed_data is None:
+        packed_data = values.pack(record.data)
+    head = _PLAIN(
+        [record.id, record.created, record.authenticated, record.seen, record.subject, record.options, None]
+    )
+    return head[:-1] + packed_data  # the data is the last element: its encoding replaces the None
+
+
+def unpack(plain: bytes) -> Record:
+    """The record; `InvalidToken("malformed")` for everything that `pack` would not have written."""
+    try:
+        fields = values.unpack(plain)
+    except Exception:  # whatever a decoder raises on bytes that it cannot read
+        raise InvalidToken("malformed", "the record cannot be decoded") from None
+    record = check(fields)
+    head = _PLAIN(fields[:6])
+    record.packed = plain[len(head) :]  # both array heads take one byte
+    return record
+
+
+def to_json(record: Record) -> list[Any]:
+    """The array of seven as JSON can carry it: the id as base64url, other types tagged."""
+    return [
+        values.encode_bytes(record.id),
+        record.created,
+        record.authenticated,
+        record.seen,
+        record.subject,
+        record.options,
+        values.to_json(record.data),
+    ]
+
+
+def from_json(fields: Any) -> Record:
+    """The record of a parsed JSON array; `InvalidToken("malformed")` for everything that `to_json` would not return."""
+    try:
+        identifier, created, authenticated, seen, subject, options, data = fields
+        decoded = [
+            values.decode_bytes(identifier),
+            created,
+            authenticated,
+            seen,
+            subject,
+            options,
+            values.from_json(data),
+        ]
+    except Exception:
+        raise InvalidToken("malformed", "the record cannot be decoded") from None
+    return check(decoded)
+
+
+def check(fields: Any) -> Record:
+    """The record of seven decoded fields, each of its exact type and range."""
+    if type(fields) is not list or len(fields) != 7:
+        raise InvalidToken("malformed", "a record is an array of seven")
+    identifier, created, authenticated, seen, subject, options, data = fields
+    if (
+        type(identifier) is bytes
+        and type(created) is int
+        and (authenticated is None or (type(authenticated) is int and authenticated >= 0))
+        and type(seen) is int
+        and (subject is None or type(subject) is str)
+        and type(options) is dict
+        and type(data) is dict
+        and created >= 0
+        and seen >= 0
+        and len(identifier) in (16, 32)
+        and (not options or _good_options(options))
+    ):
+        return Record(identifier, created, authenticated, seen, subject, options, data)
+    raise InvalidToken("malformed", "a field of the record has the wrong type")
+
+
+_OPTION_TYPES: Mapping[str, type] = {"persistent": bool, "lifetime": int, "expires": int, "ended": int}
+
+
+def _good_options(options: dict[Any, Any]) -> bool:
+    # Unknown options are refused: a newer version's restriction must not be dropped by an older server.
+    return all(type(value) is _OPTION_TYPES.get(key) for key, value in options.items())
