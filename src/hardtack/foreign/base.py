@@ -1,0 +1,183 @@
+"""What the cookies of other systems have in common: their place, their end, size limits, and the record they become.
+
+A format of another system is a subclass with `_read` and `_write`; this class does the rest. No such class says what a
+cookie means: who the user is, is told by the explicit `subject` function alone.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NoReturn
+
+from hardtack import values
+from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
+from hardtack.protocols import Context
+from hardtack.record import Record
+
+Until = int | dt.date | dt.datetime
+"""When a format is no longer read: Unix seconds, an aware datetime, or a date (it is read up to the end of it, UTC)."""
+
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f;,]")
+
+
+class ForeignCookie:
+    """The session cookie of another system, as a token format (`hardtack.protocols.TokenFormat`).
+
+    Parameters:
+        cookie_name: the cookie's name, where the other system was told another than its default.
+        path, domain: where the other system sets it, so that it can be cleared there.
+        until: after it the format is not read any more (`InvalidToken("expired")`).
+        subject: returns the user whom the data belongs to, or None; asked only when a session is taken over.
+
+    Raises `ConfigError`.
+    """
+
+    format_name: ClassVar[str]
+    """What events call it."""
+
+    default_cookie_name: ClassVar[str]
+
+    carries_times: ClassVar[bool] = False
+    """Whether the cookie can carry our times (created, authenticated, seen); no other system's can."""
+
+    authenticates_time: ClassVar[bool] = False
+    """Whether the other system seals a time of creation or expiry; where it does not, taking over demands `until`."""
+
+    writes: ClassVar[bool] = True
+    """False: `seal` raises `ConfigError`."""
+
+    max_length: ClassVar[int] = 8192
+    """Characters of a cookie that are looked at at all; a browser keeps 4096."""
+
+    def __init__(
+        self,
+        *,
+        cookie_name: str | None = None,
+        path: str = "/",
+        domain: str | None = None,
+        until: Until | None = None,
+        subject: Callable[[dict[str, Any]], str | None] | None = None,
+    ) -> None:
+        name = self.default_cookie_name if cookie_name is None else cookie_name
+        if type(name) is not str or not _NAME.fullmatch(name):
+            message = "cookie_name is not a cookie name; write it as the other system's Set-Cookie header does"
+            raise ConfigError(message)
+        for setting, text in (("path", path), ("domain", domain or "")):
+            if type(text) is not str or _UNSAFE.search(text):
+                message = f"{setting} has a control character, ';' or ',', which Set-Cookie cannot carry; remove it"
+                raise ConfigError(message)
+        self.cookie_name = name
+        self.path = path
+        self.domain = domain
+        self.until = unix_seconds(until)
+        self.subject = subject
+
+    def cookie_names(self, cookies: Mapping[str, Sequence[str]]) -> list[str]:
+        """Those of the request's cookies that belong to this format: companions and chunks as well."""
+        return [self.cookie_name] if self.cookie_name in cookies else []
+
+    def open(self, cookies: Mapping[str, Sequence[str]], context: Context) -> Record:
+        """The record that the cookie holds; raises `InvalidToken`.
+
+        Of several values of one name the last is read; who wants to try each passes them one by one.
+        """
+        if self.until is not None and context.now >= self.until:
+            raise InvalidToken("expired", "this format is no longer read")
+        record = self._read(self._value(cookies), context)
+        try:
+            record.packed = values.pack(record.data)
+        except UnsupportedValue:
+            malformed("the data holds what a session cannot keep")
+        return record
+
+    def seal(self, record: Record, context: Context) -> dict[str, str]:
+        """The cookies that the other system reads; raises `UnsupportedValue`."""
+        if not self.writes:
+            message = f"{type(self).__name__} is read only; write sessions with another format"
+            raise ConfigError(message)
+        return {self.cookie_name: self._write(record, context)}
+
+    def _value(self, cookies: Mapping[str, Sequence[str]]) -> str:
+        found = cookies.get(self.cookie_name)
+        if not found:
+            raise InvalidToken("missing")
+        value = found[-1]
+        if len(value) > self.max_length:
+            raise InvalidToken("too_large", f"more than {self.max_length} characters")
+        return value
+
+    def _read(self, value: str, context: Context) -> Record:
+        """The record of one cookie value. Raises nothing but `InvalidToken`, and checks the MAC before it parses."""
+        raise NotImplementedError
+
+    def _write(self, record: Record, context: Context) -> str:
+        """The cookie value of a record."""
+        raise NotImplementedError
+
+    def _record(
+        self,
+        data: object,
+        context: Context,
+        handle: str | bytes,
+        *,
+        created: int | None = None,
+        expires: int | None = None,
+    ) -> Record:
+        """A record of what an authentic cookie held.
+
+        `handle` is the cookie's value, or the session id inside it: the record's id is derived from it, and so the same
+        for the same cookie, but is no credential. `created` and `expires` are Unix seconds that the cookie
+        authenticates.
+        """
+        if type(data) is not dict or not all(type(key) is str for key in data):
+            malformed("a session is a mapping with text as its keys")
+        raw = handle.encode("utf-8", "surrogatepass") if isinstance(handle, str) else handle
+        identifier = hashlib.sha256(b"hardtack/1 foreign" + self.cookie_name.encode() + raw).digest()[:16]
+        began = context.now if created is None else created
+        options = {} if expires is None else {"expires": expires}
+        return Record(identifier, began, None, began, None, options, data)
+
+
+def unix_seconds(until: Until | None) -> int | None:
+    """`until` in Unix seconds; raises `ConfigError`."""
+    if until is None or type(until) is int:
+        return until
+    if isinstance(until, dt.datetime) and until.tzinfo is not None:
+        return int(until.timestamp())
+    if isinstance(until, dt.date) and not isinstance(until, dt.datetime):
+        midnight = dt.datetime(until.year, until.month, until.day, tzinfo=dt.UTC)
+        return int(midnight.timestamp()) + 86400
+    message = "until is neither Unix seconds, a date nor a datetime with a time zone; write datetime.date(2027, 1, 31)"
+    raise ConfigError(message)
+
+
+def secret_bytes(secret: str | bytes, setting: str = "secret") -> bytes:
+    """The secret as the other system hashes it: text as UTF-8. Raises `ConfigError` where it is empty or not text."""
+    raw = secret.encode() if isinstance(secret, str) else secret
+    if not isinstance(raw, bytes) or not raw:
+        message = f"{setting} is empty or neither str nor bytes; copy it from the other system's configuration"
+        raise ConfigError(message)
+    return raw
+
+
+def malformed(detail: str) -> NoReturn:
+    """The cookie is authentic, or has no MAC to check, and still cannot be read."""
+    raise InvalidToken("malformed", detail)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Strict JSON: no NaN or Infinity. Raises `InvalidToken("malformed")`."""
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise InvalidToken("malformed", "not JSON") from None
+
+
+def _no_constant(name: str) -> NoReturn:
+    message = f"{name} is not JSON"
+    raise ValueError(message)
