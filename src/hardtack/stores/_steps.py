@@ -1,0 +1,183 @@
+"""One logic for the sync and the async twin of a store: generators that yield requests to a driver, and who runs them.
+
+A logic object never does I/O. It yields what is to be sent, and gets the answer, or the driver's exception, back.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from typing import Any, Protocol, TypeVar
+
+from hardtack.protocols import Entry, Tombstone, Version
+
+T = TypeVar("T")
+
+Steps = Generator[Any, Any, T]
+"""Yields requests, is sent their answers, returns T."""
+
+
+def run(steps: Steps[T], perform: Callable[[Any], Any]) -> T:
+    """Perform each request; throw what it raises into the generator."""
+    try:
+        request = next(steps)
+        while True:
+            try:
+                answer = perform(request)
+            except BaseException as error:
+                request = steps.throw(error)
+            else:
+                request = steps.send(answer)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+
+
+async def arun(steps: Steps[T], perform: Callable[[Any], Awaitable[Any]]) -> T:
+    """`run` with an awaited `perform`; a cancellation is thrown into the generator like any error."""
+    try:
+        request = next(steps)
+        while True:
+            try:
+                answer = await perform(request)
+            except BaseException as error:
+                request = steps.throw(error)
+            else:
+                request = steps.send(answer)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+
+
+class Logic(Protocol):
+    """What every logic object has; see `Store` for what the methods do."""
+
+    def get(self, key: str) -> Steps[Entry | None]: ...
+
+    def put(
+        self, key: str, data: bytes, *, expires_at: int, if_version: Version | None, subject: str | None
+    ) -> Steps[Version]: ...
+
+    def delete(self, key: str, *, if_version: Version | None) -> Steps[bool]: ...
+
+
+class RenamingLogic(Logic, Protocol):
+    """A logic that can also rename and find; see `Renames` and `Finds`."""
+
+    def rename(
+        self,
+        old: str,
+        new: str,
+        data: bytes,
+        *,
+        expires_at: int,
+        if_version: Version,
+        subject: str | None,
+        tombstone: Tombstone | None,
+    ) -> Steps[Version]: ...
+
+    def find(self, subject: str) -> Steps[list[str]]: ...
+
+
+class SteppedStore(ABC):
+    """The methods of `Store`, made of a logic object."""
+
+    blocking = True
+    _logic: Logic
+
+    @abstractmethod
+    def _run(self, steps: Steps[T]) -> T:
+        """Run the steps on the driver, its errors translated into `StoreUnavailable`."""
+
+    def get(self, key: str) -> Entry | None:
+        """The entry, or None where there is none or it has expired."""
+        return self._run(self._logic.get(key))
+
+    def put(
+        self, key: str, data: bytes, *, expires_at: int, if_version: Version | None, subject: str | None
+    ) -> Version:
+        """Compare-and-set; see `Store.put`. Raises `VersionConflict`, `StoreUnavailable`."""
+        return self._run(self._logic.put(key, data, expires_at=expires_at, if_version=if_version, subject=subject))
+
+    def delete(self, key: str, *, if_version: Version | None = None) -> bool:
+        """Delete, under any version or just this one; see `Store.delete`. Raises `VersionConflict`."""
+        return self._run(self._logic.delete(key, if_version=if_version))
+
+
+class SteppedRenamingStore(SteppedStore):
+    """`SteppedStore` with the methods of `Renames` and `Finds`."""
+
+    _logic: RenamingLogic
+
+    def rename(
+        self,
+        old: str,
+        new: str,
+        data: bytes,
+        *,
+        expires_at: int,
+        if_version: Version,
+        subject: str | None,
+        tombstone: Tombstone | None = None,
+    ) -> Version:
+        """Move an entry to a new key in one atomic step; see `Renames`. Raises `VersionConflict`."""
+        steps = self._logic.rename(
+            old, new, data, expires_at=expires_at, if_version=if_version, subject=subject, tombstone=tombstone
+        )
+        return self._run(steps)
+
+    def find(self, subject: str) -> Iterable[str]:
+        """The keys of the subject's entries."""
+        return self._run(self._logic.find(subject))
+
+
+class AsyncSteppedStore(ABC):
+    """The methods of `AsyncStore`, made of a logic object."""
+
+    _logic: Logic
+
+    @abstractmethod
+    async def _run(self, steps: Steps[T]) -> T:
+        """Run the steps on the driver, its errors translated into `StoreUnavailable`."""
+
+    async def get(self, key: str) -> Entry | None:
+        """The entry, or None where there is none or it has expired."""
+        return await self._run(self._logic.get(key))
+
+    async def put(
+        self, key: str, data: bytes, *, expires_at: int, if_version: Version | None, subject: str | None
+    ) -> Version:
+        """Compare-and-set; see `Store.put`. Raises `VersionConflict`, `StoreUnavailable`."""
+        steps = self._logic.put(key, data, expires_at=expires_at, if_version=if_version, subject=subject)
+        return await self._run(steps)
+
+    async def delete(self, key: str, *, if_version: Version | None = None) -> bool:
+        """Delete, under any version or just this one; see `Store.delete`. Raises `VersionConflict`."""
+        return await self._run(self._logic.delete(key, if_version=if_version))
+
+
+class AsyncSteppedRenamingStore(AsyncSteppedStore):
+    """`AsyncSteppedStore` with the methods of `Renames` and `Finds`."""
+
+    _logic: RenamingLogic
+
+    async def rename(
+        self,
+        old: str,
+        new: str,
+        data: bytes,
+        *,
+        expires_at: int,
+        if_version: Version,
+        subject: str | None,
+        tombstone: Tombstone | None = None,
+    ) -> Version:
+        """Move an entry to a new key in one atomic step; see `Renames`. Raises `VersionConflict`."""
+        steps = self._logic.rename(
+            old, new, data, expires_at=expires_at, if_version=if_version, subject=subject, tombstone=tombstone
+        )
+        return await self._run(steps)
+
+    async def find(self, subject: str) -> Iterable[str]:
+        """The keys of the subject's entries."""
+        return await self._run(self._logic.find(subject))
