@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NoReturn
@@ -181,3 +182,38 @@ def parse_json(text: str | bytes) -> Any:
 def _no_constant(name: str) -> NoReturn:
     message = f"{name} is not JSON"
     raise ValueError(message)
+
+
+def check_plain(data: object, *, finite: bool = False, binary: bool = True) -> None:
+    """Raise the `UnsupportedValue` of the first value that the other system's data format cannot carry.
+
+    It carries None, bool, int of 64 bits, float, str, list and dict with str keys; `binary`: bytes as well; `finite`:
+    no NaN and no infinity.
+    """
+    values.check(data)
+    _check_plain(data, "", finite, binary)
+
+
+def _check_plain(value: Any, path: str, finite: bool, binary: bool) -> None:
+    kind = type(value)
+    if kind is dict:
+        for key, item in value.items():
+            if type(key) is not str:
+                _unsupported(path, "dict", "the other system's keys are text")
+            _check_plain(item, f"{path}.{key}" if path else key, finite, binary)
+    elif kind is list:
+        for index, item in enumerate(value):
+            _check_plain(item, f"{path}[{index}]", finite, binary)
+    elif kind is int and not -(1 << 63) <= value < 1 << 64:
+        _unsupported(path, "int", "the other system's integers have 64 bits")
+    elif kind is float and finite and not math.isfinite(value):
+        _unsupported(path, "float", "JSON has neither NaN nor infinity")
+    elif kind not in _PLAIN and not (binary and kind is bytes):
+        _unsupported(path, kind.__qualname__, "the other system has no such type; convert it")
+
+
+_PLAIN = frozenset({type(None), bool, int, float, str})
+
+
+def _unsupported(path: str, type_name: str, problem: str) -> NoReturn:
+    raise UnsupportedValue(path or "(root)", type_name, problem)

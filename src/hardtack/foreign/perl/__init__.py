@@ -1,1 +1,1 @@
-"""The serialisations of Perl, for plain data only: Sereal and Storable."""
+"""Perl's two serialisers, Sereal and Storable, for plain data only: no object, code or class ever comes out of them."""

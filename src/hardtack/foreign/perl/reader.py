@@ -1,0 +1,75 @@
+"""What the readers of Sereal and Storable share: a place in the bytes, and a budget that no document can exceed.
+
+A document of a few bytes can name the same array again and again, each time inside the last: expanded, it would fill
+the memory. So everything that is read is paid for, and so is everything that is repeated.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from hardtack.errors import InvalidToken
+from hardtack.values import MAX_DEPTH
+
+LIMIT = 1 << 20
+"""Bytes that a document may have once it is uncompressed and expanded, each item counted as 16 and its text."""
+
+ITEM = 16
+
+JSON_BOOLEAN = "JSON::PP::Boolean"
+"""The one class that is understood: what Perl's JSON modules return for true and false, and so what sessions hold."""
+
+DECODER_ERRORS = (IndexError, UnicodeDecodeError)
+"""What reading beyond the end, or text that is not UTF-8, raises; both are the `malformed` of a whole document."""
+
+
+class Reader:
+    """A place in a document, and what may still be read."""
+
+    __slots__ = ("body", "left", "pos")
+
+    def __init__(self, body: bytes, limit: int) -> None:
+        self.body = body
+        self.pos = 0
+        self.left = limit
+
+    def take(self, count: int) -> bytes:
+        """The next bytes; paid for."""
+        start = self.pos
+        self.pos = end = start + count
+        if end > len(self.body):
+            truncated()
+        self.pay(count)
+        return self.body[start:end]
+
+    def pay(self, count: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            raise InvalidToken("too_large", "it holds more than a session may")
+
+    def members(self, count: int, size: int, depth: int) -> None:
+        """Check a container before it is read: it is not too deep, and its members are there, of `size` bytes or more.
+
+        Without the second check a count alone could reserve memory.
+        """
+        if depth > MAX_DEPTH:
+            raise InvalidToken("deep", f"it is nested more than {MAX_DEPTH} levels deep")
+        if count * size > len(self.body) - self.pos:
+            truncated()
+
+    def repeat(self, value: Any, depth: int) -> Any:
+        """A copy of what was read before, paid for again."""
+        self.pay(ITEM)
+        if type(value) is str:
+            self.pay(len(value))
+        elif type(value) is dict:
+            self.members(0, 0, depth)
+            return {self.repeat(key, depth): self.repeat(item, depth + 1) for key, item in value.items()}
+        elif type(value) is list:
+            self.members(0, 0, depth)
+            return [self.repeat(item, depth + 1) for item in value]
+        return value
+
+
+def truncated() -> NoReturn:
+    raise InvalidToken("malformed", "it ends too early")
