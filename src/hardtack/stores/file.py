@@ -1,0 +1,270 @@
+"""FileStore: one human-readable file a session, written so that a crash leaves the old file or the new one.
+
+A file is replaced, never changed: written beside, synced to the disk, moved over. Writers of one session exclude each
+other by a lock on one of 256 lock files, which are never deleted: deleting one would let two writers hold "the" lock.
+Readers take no lock. POSIX only (flock).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import logging
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from hardtack.errors import ConfigError, StoreError, StoreUnavailable
+from hardtack.protocols import Entry, Tombstone, Version, VersionConflict
+from hardtack.stores._common import new_version_bytes
+from hardtack.stores.file_layout import Content, Damaged, HardtackLayout, Layout
+
+_log = logging.getLogger("hardtack")
+
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_LAYOUTS = {"hardtack": HardtackLayout}
+
+
+class FileStore:
+    """Keeps each session in a file of its own in `directory`, for people to read.
+
+    Args:
+        directory: where the files go; it is made, with mode 0700, if it is not there.
+        format: `json`, or `yaml` (needs `hardtack[yaml]`).
+        layout: `hardtack`.
+        lock_timeout: seconds to wait for another writer of the same session before `StoreUnavailable`.
+
+    Raises:
+        ConfigError: a setting is unknown, or the directory cannot be made.
+    """
+
+    blocking = True
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        format: str = "json",  # noqa: A002 - the public name
+        *,
+        layout: str = "hardtack",
+        lock_timeout: float = 5.0,
+    ) -> None:
+        if layout not in _LAYOUTS:
+            message = f"layout is {layout!r}; it must be one of {', '.join(map(repr, _LAYOUTS))}"
+            raise ConfigError(message)
+        self._layout: Layout = _LAYOUTS[layout](format)
+        self._directory = Path(directory)
+        self._locks = self._directory / ".locks"
+        self._lock_timeout = lock_timeout
+        self._make_directories()
+
+    def get(self, key: str) -> Entry | None:
+        """The entry, or None where there is none or it has expired.
+
+        A file that is damaged is an entry of no data: the session cannot be read, but can be replaced and deleted.
+        """
+        with _translated():
+            found = self._read(key)
+        if found is None:
+            return None
+        version, content = found
+        return Entry(b"" if content is None else content.data, version)
+
+    def put(
+        self, key: str, data: bytes, *, expires_at: int, if_version: Version | None, subject: str | None
+    ) -> Version:
+        """Compare-and-set; see `Store.put`. Raises `VersionConflict`, `StoreError` for a key that is no file name."""
+        with self._locked(key):
+            self._require(key, if_version)
+            return self._write(key, data, expires_at, subject)
+
+    def delete(self, key: str, *, if_version: Version | None = None) -> bool:
+        """Delete, under any version or just this one; see `Store.delete`. Raises `VersionConflict`."""
+        if not _KEY.fullmatch(key):
+            return False
+        with self._locked(key):
+            found = self._read(key)
+            if found is not None and if_version is not None and found[0] != if_version:
+                raise VersionConflict("the entry was changed")
+            self._path(key).unlink(missing_ok=True)
+            self._sync_directory()
+            return found is not None
+
+    def rename(
+        self,
+        old: str,
+        new: str,
+        data: bytes,
+        *,
+        expires_at: int,
+        if_version: Version,
+        subject: str | None,
+        tombstone: Tombstone | None = None,
+    ) -> Version:
+        """Move an entry to a new key; see `Renames`. Raises `VersionConflict`.
+
+        No other writer sees a state in between. A crash may leave both files, which loses nothing: nobody was told the
+        new id.
+        """
+        with self._locked(old, new):
+            self._require(old, if_version)
+            self._require(new, None)
+            version = self._write(new, data, expires_at, subject)  # on the disk before the old one goes
+            if tombstone is None:
+                self._path(old).unlink()
+                self._sync_directory()
+            else:
+                self._write(old, tombstone.data, tombstone.expires_at, None)
+            return version
+
+    def find(self, subject: str) -> Iterator[str]:
+        """The keys of the subject's entries. Reads every file: for now and then, not for every request."""
+        for key in self._keys():
+            with _translated():
+                found = self._read(key)
+            if found is not None and found[1] is not None and found[1].subject == subject:
+                yield key
+
+    def sweep(self, now: float) -> int:
+        """Delete the files that expired at `now`, and what a crash left behind; returns how many sessions went.
+
+        A damaged file stays, for somebody to look at.
+        """
+        swept = 0
+        for key in self._keys():
+            with _translated():
+                content = self._load(key)[1]
+            if content is not None and content.expires_at <= now:
+                swept += self._sweep(key, now)
+        for key in self._keys(prefix=".", suffix=".tmp"):
+            with self._locked(key):  # whoever holds the lock is the only writer: this is not being written
+                self._temporary(key).unlink(missing_ok=True)
+        return swept
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _sweep(self, key: str, now: float) -> int:
+        with self._locked(key):
+            content = self._load(key)[1]  # it may have been written again meanwhile
+            if content is None or content.expires_at > now:
+                return 0
+            self._path(key).unlink()
+            return 1
+
+    def _keys(self, prefix: str = "", suffix: str = "") -> Iterator[str]:
+        suffix = suffix or self._layout.suffix
+        with _translated(), os.scandir(self._directory) as files:
+            names = [file.name for file in files]
+        for name in names:
+            key = name.removeprefix(prefix).removesuffix(suffix)
+            if name == f"{prefix}{key}{suffix}" and _KEY.fullmatch(key):
+                yield key
+
+    def _require(self, key: str, version: Version | None) -> None:
+        found = self._read(key)
+        if (None if found is None else found[0]) != version:
+            raise VersionConflict("the entry exists already" if version is None else "the entry was changed or is gone")
+
+    def _read(self, key: str) -> tuple[str, Content | None] | None:
+        """Version and content of the entry, which is None where the file is damaged; None where there is no entry."""
+        if not _KEY.fullmatch(key):
+            return None
+        version, content = self._load(key)
+        if not version or (content is not None and content.expires_at <= time.time()):
+            return None
+        return version, content
+
+    def _load(self, key: str) -> tuple[str, Content | None]:
+        """Version and content of the file, expired or not. The version is "" where there is no file."""
+        try:
+            raw = self._path(key).read_bytes()
+        except FileNotFoundError:
+            if not self._locks.is_dir():
+                raise  # the whole directory is gone, or not mounted: that is not "no such session"
+            return "", None
+        # A digest of the whole file, so that an edit by hand is a new version, and a damaged file has one. The random
+        # version inside sees to it that no version comes back.
+        version = hashlib.blake2b(raw, digest_size=16).hexdigest()
+        try:
+            return version, self._layout.decode(raw)
+        except Damaged:
+            _log.warning("the session file %s is damaged: its session is treated as unreadable", self._path(key).name)
+            return version, None
+
+    def _write(self, key: str, data: bytes, expires_at: int, subject: str | None) -> str:
+        raw = self._layout.encode(Content(data, expires_at, subject, new_version_bytes().hex()))
+        temporary = self._temporary(key)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._path(key))
+        self._sync_directory()
+        return hashlib.blake2b(raw, digest_size=16).hexdigest()
+
+    def _sync_directory(self) -> None:
+        # A move or removal is on the disk only when the directory is.
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _path(self, key: str) -> Path:
+        return self._directory / f"{key}{self._layout.suffix}"
+
+    def _temporary(self, key: str) -> Path:
+        return self._directory / f".{key}.tmp"
+
+    @contextmanager
+    def _locked(self, *keys: str) -> Iterator[None]:
+        """Hold the locks of the keys; in one order for all, so that two renames cannot deadlock."""
+        if not all(map(_KEY.fullmatch, keys)):
+            raise StoreError("a key of FileStore is 1 to 128 characters of A-Z a-z 0-9 - _")
+        shards = sorted({hashlib.blake2b(key.encode(), digest_size=1).hexdigest() for key in keys})
+        with _translated(), ExitStack() as stack:
+            for shard in shards:
+                descriptor = os.open(self._locks / shard, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                stack.callback(os.close, descriptor)  # which unlocks
+                self._wait_for(descriptor)
+            yield
+
+    def _wait_for(self, descriptor: int) -> None:
+        deadline = time.monotonic() + self._lock_timeout
+        pause = 0.0005
+        while True:
+            with suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            if time.monotonic() >= deadline:
+                raise TimeoutError(errno.ETIMEDOUT, "the lock of the session is held by another process")
+            time.sleep(pause)
+            pause = min(2 * pause, 0.02)
+
+    def _make_directories(self) -> None:
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._locks.mkdir(mode=0o700, exist_ok=True)
+            mode = self._directory.stat().st_mode
+        except OSError as error:
+            message = f"directory is {str(self._directory)!r}, and sessions cannot be kept there: {error.strerror}"
+            raise ConfigError(message) from error
+        if mode & 0o022:
+            _log.warning(
+                "FileStore: others than its owner can write to %s, and so can impersonate every user; chmod it to 0700",
+                self._directory,
+            )
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        message = f"the directory of the sessions cannot be used: {error.strerror}"
+        raise StoreUnavailable(message) from error
