@@ -171,10 +171,10 @@ def malformed(detail: str) -> NoReturn:
     raise InvalidToken("malformed", detail)
 
 
-def parse_json(text: str | bytes) -> Any:
-    """Strict JSON: no NaN or Infinity. Raises `InvalidToken("malformed")`."""
+def parse_json(text: str | bytes, *, constants: bool = False) -> Any:
+    """Strict JSON: no NaN or Infinity, unless `constants`. Raises `InvalidToken("malformed")`."""
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=None if constants else _no_constant)
     except (ValueError, RecursionError):
         raise InvalidToken("malformed", "not JSON") from None
 
@@ -184,27 +184,27 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(message)
 
 
-def check_plain(data: object, *, finite: bool = False, binary: bool = True) -> None:
+def check_plain(data: object, *, finite: bool = False, binary: bool = True, wide: bool = False) -> None:
     """Raise the `UnsupportedValue` of the first value that the other system's data format cannot carry.
 
     It carries None, bool, int of 64 bits, float, str, list and dict with str keys; `binary`: bytes as well; `finite`:
-    no NaN and no infinity.
+    no NaN and no infinity; `wide`: int of any size.
     """
     values.check(data)
-    _check_plain(data, "", finite, binary)
+    _check_plain(data, "", finite, binary, wide)
 
 
-def _check_plain(value: Any, path: str, finite: bool, binary: bool) -> None:
+def _check_plain(value: Any, path: str, finite: bool, binary: bool, wide: bool) -> None:
     kind = type(value)
     if kind is dict:
         for key, item in value.items():
             if type(key) is not str:
                 _unsupported(path, "dict", "the other system's keys are text")
-            _check_plain(item, f"{path}.{key}" if path else key, finite, binary)
+            _check_plain(item, f"{path}.{key}" if path else key, finite, binary, wide)
     elif kind is list:
         for index, item in enumerate(value):
-            _check_plain(item, f"{path}[{index}]", finite, binary)
-    elif kind is int and not -(1 << 63) <= value < 1 << 64:
+            _check_plain(item, f"{path}[{index}]", finite, binary, wide)
+    elif kind is int and not wide and not -(1 << 63) <= value < 1 << 64:
         _unsupported(path, "int", "the other system's integers have 64 bits")
     elif kind is float and finite and not math.isfinite(value):
         _unsupported(path, "float", "JSON has neither NaN nor infinity")
