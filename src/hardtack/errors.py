@@ -65,7 +65,13 @@ class StoreError(HardtackError):
 
 
 class StoreUnavailable(StoreError):
-    """A store could not be reached, did not answer in time, or answered nonsense."""
+    """A store could not be reached, did not answer in time, or answered nonsense. Frameworks answer 503.
+
+    Attributes:
+        set_cookies: Set-Cookie lines that the 503 should carry: a logout clears the cookie even if the store is down.
+    """
+
+    set_cookies: Sequence[str] = ()
 
 
 class SessionConflict(HardtackError):

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from hardtack.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hardtack.record import Record
 
 Duration = str | int | dt.timedelta
 
@@ -98,9 +101,7 @@ def _number(text: str) -> float:
 
 def _parse_iso(match: re.Match[str]) -> float | None:
     try:
-        return sum(
-            _number(amount) * unit for amount, unit in zip(match.groups(), _ISO_SECONDS, strict=True) if amount
-        )
+        return sum(_number(amount) * unit for amount, unit in zip(match.groups(), _ISO_SECONDS, strict=True) if amount)
     except ValueError:  # "1.2.3"
         return None
 
@@ -113,4 +114,21 @@ class Deadlines(NamedTuple):
 
     @property
     def nearest(self) -> int:
+        """The one that comes first."""
         return self.absolute if self.idle is None else min(self.absolute, self.idle)
+
+
+def deadlines(record: Record, lifetime: int, idle_timeout: int | None) -> Deadlines:
+    """The deadlines of a session under a manager's limits, in seconds.
+
+    The absolute one runs from the login, before one from the beginning (ASVS 7.3.2); a lifetime given at login and the
+    expiry of a cookie that was taken over can only shorten it. The idle one runs from the last renewal (ASVS 7.3.1).
+    """
+    begin = record.created if record.authenticated is None else record.authenticated
+    options = record.options
+    if options:
+        lifetime = min(lifetime, options.get("lifetime", lifetime))
+        absolute = min(begin + lifetime, options.get("expires", begin + lifetime))
+    else:
+        absolute = begin + lifetime
+    return Deadlines(absolute, None if idle_timeout is None else record.seen + idle_timeout)

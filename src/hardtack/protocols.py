@@ -7,11 +7,15 @@ An author of a store implements `Store` or `AsyncStore`; of a cookie format, `To
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from hardtack.errors import HardtackError
 
 if TYPE_CHECKING:
+    from hardtack.cookies import Cookie
+    from hardtack.events import Event
+    from hardtack.flow import Flow
     from hardtack.record import Record
 
 Version = Any
@@ -153,3 +157,110 @@ class TokenFormat(Protocol):
     def seal(self, record: Record, context: Context) -> dict[str, str]:
         """The cookies that hold the record: names to values. Raises `UnsupportedValue`."""
         ...
+
+
+class Revocations(Protocol):
+    """A list of sessions that were ended before their deadline, for `CookieEngine(…, revocations=…)`.
+
+    Called on open and again on commit. The record has the id, the subject and the time of login.
+    """
+
+    def is_revoked(self, record: Record) -> bool: ...
+
+    def revoke(self, record: Record, expires_at: int) -> None:
+        """Remember the session until `expires_at`, Unix seconds: its own deadline."""
+        ...
+
+
+@dataclass(slots=True)
+class Held:
+    """What an engine found in a request, and remembers until it saves.
+
+    Attributes:
+        record: the session, or None where there is none that can be used.
+        names: the engine's cookies that the request carried: those to clear when they are no longer written.
+        current: whether the cookie was sealed under the key that issues now.
+        clear: whether the response must clear the cookies even if nothing is stored (`ambiguous`).
+        ended: the session was ended less than a minute ago: nothing is saved, and no cookie is set or cleared.
+        secret: a store session's 32 random bytes.
+        version: a store session's version.
+    """
+
+    record: Record | None = None
+    names: Sequence[str] = ()
+    current: bool = True
+    clear: bool = False
+    ended: bool = False
+    secret: bytes = b""
+    version: Version | None = None
+
+
+@dataclass(slots=True)
+class Saving:
+    """What an engine is asked to save with one response.
+
+    Attributes:
+        held: what `load` found.
+        old: the record that is stored now, or None.
+        new: the record to store, or None where the session was ended.
+        rotated: `new` has another id than `old`, whose session goes on under it.
+        destroyed: `old` was ended; `new`, if any, is another session.
+        base: the MessagePack encoding of the data of `old`.
+        expires_at: the nearer deadline of `new`, Unix seconds.
+        max_age: for the cookie, in seconds; None: until the browser ends.
+    """
+
+    held: Held
+    old: Record | None
+    new: Record | None
+    rotated: bool
+    destroyed: bool
+    base: bytes | None
+    expires_at: int
+    max_age: int | None
+    headers_sent: bool = False
+
+
+class Policy(Protocol):
+    """What an engine asks the manager."""
+
+    cookie: Cookie
+    purpose: str
+
+    def admit(self, record: Record, context: Context) -> bool:
+        """Whether the session may be used now; where not, an event says why."""
+        ...
+
+    def emit(self, event: type[Event], *values: Any) -> None:
+        """Tell who listens."""
+        ...
+
+
+class Engine(Protocol):
+    """Where the state of a session lives. `load` and `save` are flows: generators that yield requests to a store."""
+
+    store: Store | AsyncStore | None
+    old_still_valid: bool
+    """Whether a copy of a cookie still opens its state after the session was ended or got a new id."""
+
+    def bind(self, policy: Policy) -> None:
+        """Check the settings against the manager's. Raises `ConfigError`."""
+        ...
+
+    def carries(self, header: str, cookie: Cookie) -> bool:
+        """Whether the request carries a cookie of the engine, valid or not."""
+        ...
+
+    def load(self, header: str, context: Context, policy: Policy) -> Flow[Held]:
+        """The session of a request. Raises `StoreUnavailable`, and nothing else."""
+        ...
+
+    def new_id(self, held: Held, policy: Policy) -> bytes:
+        """The raw id of a session that will be stored. What belongs to it is kept in `held`."""
+        ...
+
+    def save(self, saving: Saving, context: Context, policy: Policy) -> Flow[tuple[Held, list[str]] | None]:
+        """Save, and return what is held now, and the Set-Cookie lines; None where the save was dropped."""
+        ...
+
+    def close(self) -> Flow[None]: ...

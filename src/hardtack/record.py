@@ -14,9 +14,6 @@ import ormsgpack
 from hardtack import values
 from hardtack.errors import InvalidToken
 
-HEAD = b"\x97"  # a MessagePack array of seven
-_PLAIN = ormsgpack.packb
-
 
 @dataclass(slots=True)
 class Record:
@@ -31,8 +28,8 @@ class Record:
         options: `persistent` (bool), `lifetime` (seconds; shortens the manager's), `expires` (an absolute deadline, in
             Unix seconds), `ended` (a tombstone: the session was ended, and this is remembered until then).
         data: what the application keeps.
-        packed: the MessagePack encoding of `data` as it was loaded, where that is known: whether anything was changed is
-            found by comparing it.
+        packed: the MessagePack encoding of `data`, where the caller has it at hand: it is then not made again.
+        plain: the MessagePack array that the record was read from, where it was: see `loaded`.
     """
 
     id: bytes
@@ -43,16 +40,22 @@ class Record:
     options: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     packed: bytes | None = None
+    plain: bytes | None = None
+
+    def loaded(self) -> bytes | None:
+        """The MessagePack encoding of the data as it was read, where it was read from MessagePack."""
+        if self.plain is None:
+            return None
+        head = ormsgpack.packb([self.id, self.created, self.authenticated, self.seen, self.subject, self.options])
+        return self.plain[len(head) :]  # the data is the last element, and both array heads take one byte
 
 
-def pack(record: Record, packed_data: bytes | None = None) -> bytes:
-    """The MessagePack array of seven. `packed_data` saves encoding `record.data` a second time."""
-    if packed_data is None:
-        packed_data = values.pack(record.data)
-    head = _PLAIN(
-        [record.id, record.created, record.authenticated, record.seen, record.subject, record.options, None]
-    )
-    return head[:-1] + packed_data  # the data is the last element: its encoding replaces the None
+def pack(record: Record) -> bytes:
+    """The MessagePack array of seven. Raises `UnsupportedValue`."""
+    head = [record.id, record.created, record.authenticated, record.seen, record.subject, record.options]
+    if record.packed is None:
+        return values.pack_last(head, record.data, 2 + len(record.id))
+    return ormsgpack.packb([*head, None])[:-1] + record.packed  # the data in place of the None
 
 
 def unpack(plain: bytes) -> Record:
@@ -62,8 +65,7 @@ def unpack(plain: bytes) -> Record:
     except Exception:  # whatever a decoder raises on bytes that it cannot read
         raise InvalidToken("malformed", "the record cannot be decoded") from None
     record = check(fields)
-    head = _PLAIN(fields[:6])
-    record.packed = plain[len(head) :]  # both array heads take one byte
+    record.plain = plain
     return record
 
 

@@ -40,22 +40,63 @@ TUPLE, SET, FROZENSET, BIG_INT, DATETIME, DATE, TIME, TIMEDELTA, DECIMAL, UUID_,
 # Every array, map and extension begins with one of these bytes, so that fewer of them than MAX_DEPTH prove that the data
 # is not too deep, at the speed of C.
 _CONTAINERS = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
-_BIN8, _BIN16, _BIN32 = b"\xc4", b"\xc5", b"\xc6"
+_BRANCHES = frozenset({dict, list, tuple})
+_PLAIN_LEAVES = frozenset({type(None), bool, int, float, str, bytes})
+_PLAIN_TREES = _PLAIN_LEAVES | _BRANCHES
 
 
 def pack(data: dict[str, Any]) -> bytes:
     """The MessagePack form. Raises `UnsupportedValue`, with the path and the type."""
+    return pack_last([], data, 1)[1:]
+
+
+def pack_last(head: list[Any], data: dict[str, Any], start: int) -> bytes:
+    """The MessagePack array of `head`, which is trusted, and `data`, which is checked and begins no sooner than `start`."""
+    fields = [*head, data]
     try:
-        packed = packb(data, default=_default, option=_OPTIONS)
+        packed = packb(fields, default=_default, option=_OPTIONS)
     except TypeError:  # a dict with other than str keys, or something that cannot be kept
         check(data)
-        return packb(_without_int_keys(data), default=_default, option=_OPTIONS)
-    if (len(packed) > MAX_DEPTH and len(packed) - len(packed.translate(None, _CONTAINERS)) >= MAX_DEPTH) or (
-        _BIN8 in packed or _BIN16 in packed or _BIN32 in packed
-    ):
-        # Deep, or a bytearray or memoryview, which MessagePack writes as bytes: look at it in Python.
+        fields[-1] = _without_int_keys(data)
+        return packb(fields, default=_default, option=_OPTIONS)
+    # What MessagePack would write and should not: data nested too deep, and a bytearray or memoryview, written as bytes.
+    # Both show in the encoding; only an encoding that may hold them is worth a look at the data in Python.
+    size = len(packed)
+    if (
+        (size > MAX_DEPTH and size - len(packed.translate(None, _CONTAINERS)) >= MAX_DEPTH)
+        or (packed.find(b"\xc4", start) >= 0 and _has_binary(packed, b"\xc4", start))
+        or (b"\xc5" in packed and _has_binary(packed, b"\xc5", start))
+        or (b"\xc6" in packed and _has_binary(packed, b"\xc6", start))
+    ) and not _is_plain(data, 1):
         check(data)
     return packed
+
+
+def _has_binary(packed: bytes, marker: bytes, start: int) -> bool:
+    """Whether one of these bytes may announce binary data, with a length of 1, 2 or 4 bytes and then as many bytes.
+
+    Most are the first byte of a letter such as "ł" instead: its second is 0x80 or more, which as the first byte of a
+    longer length announces more than there is.
+    """
+    size = len(packed)
+    found = packed.find(marker, start)
+    while 0 <= found < size - 1:
+        following = packed[found + 1]
+        if found + 2 + following <= size if marker == b"\xc4" else following < 0x80 or size > 0x8000:
+            return True
+        found = packed.find(marker, found + 1)
+    return False
+
+
+def _is_plain(value: Any, depth: int) -> bool:
+    """Whether a tree is of exact, common types only, and not too deep: a quick look before the thorough one."""
+    members = list(value.values()) if type(value) is dict else value
+    kinds = set(map(type, members))
+    if kinds <= _PLAIN_LEAVES:
+        return depth <= MAX_DEPTH
+    if not kinds <= _PLAIN_TREES:
+        return False
+    return depth < MAX_DEPTH and all(_is_plain(member, depth + 1) for member in members if type(member) in _BRANCHES)
 
 
 def unpack(packed: bytes) -> Any:
@@ -88,7 +129,9 @@ def _check(value: object, path: str, depth: int, parents: set[int]) -> None:
         try:
             value.encode()  # type: ignore[attr-defined]
         except UnicodeEncodeError:
-            raise UnsupportedValue(path or "(root)", "str", "it has a lone surrogate, which UTF-8 cannot carry") from None
+            raise UnsupportedValue(
+                path or "(root)", "str", "it has a lone surrogate, which UTF-8 cannot carry"
+            ) from None
     elif kind in (dict, list, tuple, set, frozenset):
         _check_container(value, path, depth, parents)
     elif kind in (dt.datetime, dt.time):
@@ -211,7 +254,7 @@ def _pack_nested(value: Any) -> bytes:
 def _sorted_members(value: Any) -> bytes:
     members = sorted(map(_pack_nested, value))
     count = len(members)
-    return packb([None] * count)[:-count or None] + b"".join(members)
+    return packb([None] * count)[: -count or None] + b"".join(members)
 
 
 _PACKERS: dict[type, tuple[int, Callable[[Any], bytes]]] = {

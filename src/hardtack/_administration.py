@@ -1,0 +1,227 @@
+"""What a manager can do to stored sessions outside a request: read-modify-write, list, end."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hardtack import values
+from hardtack.engines.store import MAX_ATTEMPTS, StoreEngine
+from hardtack.errors import ConfigError, SessionConflict
+from hardtack.events import Destroyed
+from hardtack.flow import Find, Flow, Get, Put, arun, run
+from hardtack.lifetime import Deadlines
+from hardtack.merge import merge
+from hardtack.protocols import Context, Engine, VersionConflict
+from hardtack.record import Record
+from hardtack.session import Session, fill
+
+if TYPE_CHECKING:
+    from hardtack.cookies import Cookie
+    from hardtack.events import Event
+
+Change = Callable[[dict[str, Any]], object]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """What a list of a user's sessions shows. The id is a public handle; times are UTC."""
+
+    id: str
+    created_at: dt.datetime
+    authenticated_at: dt.datetime | None
+    seen_at: dt.datetime
+    expires_at: dt.datetime
+
+
+SessionInfos = list[SessionInfo]
+
+
+class Administration:
+    """The part of `SessionManager` that works on stored sessions. Every method needs a `StoreEngine`."""
+
+    engine: Engine
+
+    if TYPE_CHECKING:
+        cookie: Cookie
+        purpose: str
+
+        def admit(self, record: Record, context: Context) -> bool: ...
+        def _context(self) -> Context: ...
+        def _deadlines(self, record: Record) -> Deadlines: ...
+        def _sync_store(self) -> Any: ...
+        def emit(self, event: type[Event], *details: Any) -> None: ...
+
+    def update(self, session: Session | str, function: Change) -> dict[str, Any]:
+        """Change stored data at once, for counters and stock: nothing that another request does in between is lost.
+
+        `function` gets the data and changes it, or returns a dict in its place; it may be called several times. `session` is
+        the one of this request, which then shows the result, or an id. Returns the data as saved. Raises
+        `SessionConflict` where the session was ended, and `StoreUnavailable`.
+        """
+        return run(self._update_flow(session, function), self._sync_store())
+
+    async def aupdate(self, session: Session | str, function: Change) -> dict[str, Any]:
+        """`update` under async code; `function` itself is a plain function."""
+        if isinstance(session, Session):
+            await session.load()
+        return await arun(self._update_flow(session, function), self.engine.store)
+
+    def list(self, subject: str) -> SessionInfos:
+        """The living sessions of a user, newest login first. Raises `ConfigError` where the store cannot find them."""
+        return run(self._list_flow(subject), self._sync_store())
+
+    async def alist(self, subject: str) -> SessionInfos:
+        """`list` under async code."""
+        return await arun(self._list_flow(subject), self.engine.store)
+
+    def end(self, id: str) -> bool:  # noqa: A002 - the session's own word
+        """End one session, by its id. False where there was none."""
+        return run(self._end_flow(id), self._sync_store())
+
+    async def aend(self, id: str) -> bool:  # noqa: A002
+        """`end` under async code."""
+        return await arun(self._end_flow(id), self.engine.store)
+
+    def end_all(self, subject: str, keep: str | None = None) -> int:
+        """End every session of a user but the one with the id `keep`; returns how many were ended.
+
+        Raises `ConfigError` where the store cannot find them (ASVS 7.4.2, 7.4.3).
+        """
+        return run(self._end_all_flow(subject, keep), self._sync_store())
+
+    async def aend_all(self, subject: str, keep: str | None = None) -> int:
+        """`end_all` under async code."""
+        return await arun(self._end_all_flow(subject, keep), self.engine.store)
+
+    # --- flows
+
+    def _stored(self) -> StoreEngine:
+        if not isinstance(self.engine, StoreEngine):
+            message = (
+                f"sessions of a {type(self.engine).__name__} cannot be found, changed or ended from the server: the "
+                "browser has them. Use a StoreEngine"
+            )
+            raise ConfigError(message)
+        return self.engine
+
+    def _find(self, engine: StoreEngine, subject: str) -> Flow[Any]:
+        if not hasattr(engine.store, "find"):
+            message = (
+                f"{type(engine.store).__name__} cannot find the sessions of a user (it has no find()); use a store that can: "
+                "Redis, SQLite, SQLAlchemy, file or memory"
+            )
+            raise ConfigError(message)
+        return (yield Find(subject))
+
+    def _record(self, engine: StoreEngine, raw_key: bytes, context: Context) -> Flow[tuple[Record, Any] | None]:
+        """The living session under a key, and its version."""
+        entry = yield Get(values.encode_bytes(raw_key))
+        record, _, _ = engine._look(raw_key, entry, context.now, self)
+        if record is None or context.now >= self._deadlines(record).nearest:
+            return None
+        return record, entry.version
+
+    def _list_flow(self, subject: str) -> Flow[SessionInfos]:
+        engine, context = self._stored(), self._context()
+        found = []
+        for key in (yield from self._find(engine, subject)):
+            stored = yield from self._record(engine, _raw_key(key), context)
+            if stored is not None and stored[0].subject == subject:
+                found.append(_info(key, stored[0], self._deadlines(stored[0])))
+        return sorted(found, key=lambda info: (info.authenticated_at or info.created_at, info.id), reverse=True)
+
+    def _end_flow(self, id: str) -> Flow[bool]:  # noqa: A002
+        engine, context = self._stored(), self._context()
+        try:
+            raw_key = _raw_key(id)
+        except ValueError:
+            return False
+        ended = yield from engine.end(raw_key, None, context, self)
+        if ended:
+            self.emit(Destroyed, id, False)
+        return ended
+
+    def _end_all_flow(self, subject: str, keep: str | None) -> Flow[int]:
+        engine, context = self._stored(), self._context()
+        count = 0
+        for key in (yield from self._find(engine, subject)):
+            if key == keep:
+                continue
+            stored = yield from self._record(engine, _raw_key(key), context)
+            # The index of a store may be behind: a key that now belongs to somebody else is not ended.
+            if stored is not None and stored[0].subject == subject:
+                count += yield from self._end_flow(key)
+        return count
+
+    def _update_flow(self, session: Session | str, function: Change) -> Flow[dict[str, Any]]:
+        engine, context = self._stored(), self._context()
+        if isinstance(session, Session):
+            state = session._open()
+            if state.record is None:  # nothing is stored yet, so nobody else can change it
+                fill(session, _changed(function, dict(session)))
+                return dict(session)
+            raw_key = state.record.id
+        else:
+            try:
+                raw_key = _raw_key(session)
+            except ValueError:
+                raise SessionConflict("there is no session with this id") from None
+        for _ in range(MAX_ATTEMPTS):
+            stored = yield from self._record(engine, raw_key, context)
+            if stored is None:
+                raise SessionConflict("the session was ended, or has expired")
+            record, version = stored
+            record.data = _changed(function, record.data)
+            record.packed = values.pack(record.data)
+            put = engine._put(record, self._deadlines(record).nearest, version, self)
+            try:
+                version = yield Put(*put)
+            except VersionConflict:
+                continue
+            if isinstance(session, Session):
+                _refresh(session, record, version)
+            return record.data
+        raise SessionConflict("the session was saved by other requests again and again")
+
+
+def _changed(function: Change, data: dict[str, Any]) -> dict[str, Any]:
+    result = function(data)
+    return result if isinstance(result, dict) else data
+
+
+def _refresh(session: Session, record: Record, version: Any) -> None:
+    """Show what was saved in the request's own session, beside what it has changed and not saved yet."""
+    state = session._state
+    base = values.unpack(state.base) if state.base is not None else {}
+    session._fold_views()
+    mine = dict.copy(session)
+    merged, _ = merge(base, record.data, mine)
+    fill(session, values.unpack(values.pack(merged)))
+    state.views.clear()
+    state.record = record
+    state.base = record.packed
+    if state.held is not None:
+        state.held.version = version
+
+
+def _raw_key(id: str) -> bytes:  # noqa: A002
+    raw = values.decode_bytes(id)
+    if len(raw) != 32:
+        raise ValueError
+    return raw
+
+
+def _info(key: str, record: Record, limits: Deadlines) -> SessionInfo:
+    def moment(seconds: int) -> dt.datetime:
+        return dt.datetime.fromtimestamp(seconds, dt.UTC)
+
+    return SessionInfo(
+        id=key,
+        created_at=moment(record.created),
+        authenticated_at=None if record.authenticated is None else moment(record.authenticated),
+        seen_at=moment(record.seen),
+        expires_at=moment(limits.nearest),
+    )

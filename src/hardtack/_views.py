@@ -1,0 +1,84 @@
+"""`session.view(Type)`: session data as a `msgspec.Struct`, a dataclass or a pydantic model, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import Any, TypeVar, get_type_hints
+
+from hardtack.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def build(kind: type[T], data: dict[str, Any]) -> T:
+    """An object of the type from the keys that it has. Raises `ConfigError` for a type that is none of the three."""
+    if dataclasses.is_dataclass(kind):
+        return _build_dataclass(kind, data)
+    if _is_struct(kind):
+        built: T = sys.modules["msgspec"].convert(data, kind, strict=False, from_attributes=False)
+        return built
+    validate = getattr(kind, "model_validate", None)
+    if validate is None:
+        message = f"view({kind.__name__}): the type must be a dataclass, a msgspec.Struct or a pydantic model"
+        raise ConfigError(message)
+    names = _aliases(kind)
+    known: T = validate({key: value for key, value in data.items() if key in names})
+    return known
+
+
+def to_mapping(view: Any) -> dict[str, Any]:
+    """The fields of an object that `build` made, as plain values."""
+    if dataclasses.is_dataclass(view) and not isinstance(view, type):
+        return {field.name: _plain(getattr(view, field.name)) for field in dataclasses.fields(view)}
+    if _is_struct(type(view)):
+        encoded = {
+            encoded_name: _plain(getattr(view, name))
+            for name, encoded_name in zip(view.__struct_fields__, view.__struct_encode_fields__, strict=True)
+        }
+        return encoded
+    dumped: dict[str, Any] = view.model_dump(by_alias=True)
+    return dumped
+
+
+def _is_struct(kind: type) -> bool:
+    # A Struct can only exist where msgspec was imported: the core need not depend on it.
+    module = sys.modules.get("msgspec")
+    return module is not None and issubclass(kind, module.Struct)
+
+
+def _aliases(kind: Any) -> set[str]:
+    fields = kind.model_fields
+    return set(fields) | {field.alias for field in fields.values() if field.alias}
+
+
+def _build_dataclass(kind: type[T], data: dict[str, Any]) -> T:
+    hints = get_type_hints(kind)
+    arguments = {}
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if field.init and field.name in data:
+            arguments[field.name] = _nested(hints[field.name], data[field.name])
+    return kind(**arguments)
+
+
+def _nested(hint: Any, value: Any) -> Any:
+    if isinstance(value, dict) and isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return _build_dataclass(hint, value)
+    arguments = getattr(hint, "__args__", ())
+    if isinstance(value, list) and getattr(hint, "__origin__", None) is list:
+        return [_nested(arguments[0], item) for item in value]
+    if isinstance(value, dict) and getattr(hint, "__origin__", None) is dict:
+        return {key: _nested(arguments[1], item) for key, item in value.items()}
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return to_mapping(value)
+    if _is_struct(type(value)):
+        return to_mapping(value)
+    if type(value) is list:
+        return [_plain(item) for item in value]
+    if type(value) is dict:
+        return {key: _plain(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,235 @@
+"""CookieEngine: the whole session travels in the cookie. Nothing to run, nothing to query."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+from hardtack import values
+from hardtack.cookies import MAX_SET_COOKIE, Cookie, CookieMap, find_values, parse
+from hardtack.errors import ConfigError, InvalidToken, SessionTooLarge
+from hardtack.events import Rejected
+from hardtack.flow import Flow
+from hardtack.protocols import Context, Held, Policy, Revocations, Saving, TokenFormat
+from hardtack.record import Record
+from hardtack.tokens.encrypted import EncryptedToken
+from hardtack.tokens.keys import Key, Keyring
+
+
+class CookieEngine:
+    """Keeps sessions in sealed cookies.
+
+    A copy of a cookie stays valid to its deadline, whatever the site does: a logout, a new id and a change of data reach
+    the browser that made them, and nobody who copied its cookie before. Where that is not good enough, give `revocations`,
+    or keep sessions in a store.
+
+    Args:
+        token: an `EncryptedToken`, a `SignedToken`, a foreign format; or a `Keyring` or `Key`, for an `EncryptedToken`.
+        overflow: what happens when a session outgrows one cookie of 4096 bytes: "raise" `SessionTooLarge`, or "chunk".
+        max_chunks: cookies that "chunk" may use; servers cap all headers at some 8 KB.
+        revocations: sessions ended before their deadline.
+    """
+
+    store = None
+
+    def __init__(
+        self,
+        token: TokenFormat | Keyring | Key,
+        *,
+        overflow: Literal["raise", "chunk"] = "raise",
+        max_chunks: int = 3,
+        revocations: Revocations | None = None,
+    ) -> None:
+        if overflow not in ("raise", "chunk"):
+            message = f"overflow={overflow!r} must be 'raise' or 'chunk'"
+            raise ConfigError(message)
+        if type(max_chunks) is not int or not 2 <= max_chunks <= 9:
+            message = f"max_chunks={max_chunks!r} must be a number from 2 to 9"
+            raise ConfigError(message)
+        if isinstance(token, Keyring | Key):
+            token = EncryptedToken(token)
+        if not callable(getattr(token, "open", None)) or not callable(getattr(token, "seal", None)):
+            message = f"CookieEngine takes a token format, a Keyring or a Key, not {type(token).__name__}"
+            raise ConfigError(message)
+        self.token = token
+        self.native: bool = getattr(token, "native", False)
+        self.chunks = max_chunks if overflow == "chunk" else 0
+        if self.chunks and not self.native:
+            raise ConfigError(
+                "overflow='chunk' is for hardtack's own tokens; the other system would not find the chunks"
+            )
+        self.revocations = revocations
+        self.old_still_valid = revocations is None
+
+    def bind(self, policy: Policy) -> None:
+        """Check the settings against the manager's. Raises `ConfigError`."""
+        if not self.native and getattr(policy, "idle_timeout", None) is not None:
+            message = (
+                f"idle_timeout cannot be enforced with {type(self.token).__name__}: that format does not carry the time of "
+                "the last renewal; the deadline that holds is the one that the format itself carries"
+            )
+            raise ConfigError(message)
+
+    def carries(self, header: str, cookie: Cookie) -> bool:
+        """Whether the request carries a cookie of the engine, valid or not."""
+        if cookie.name not in header:
+            return False
+        return bool(self._names(header, cookie.name))
+
+    def _names(self, header: str, name: str) -> list[str]:
+        if self.native:
+            return [each for each in (name, *self._chunk_names(name)) if find_values(header, each)]
+        cookies = parse(header)
+        find_names = getattr(self.token, "cookie_names", None)
+        if find_names is not None:
+            return list(find_names(cookies))
+        return [name] if name in cookies else []
+
+    def _chunk_names(self, name: str) -> list[str]:
+        return [f"{name}.{index}" for index in range(self.chunks)]
+
+    def load(self, header: str, context: Context, policy: Policy) -> Flow[Held]:
+        """The session of a request; junk beside a good cookie does not matter, two good sessions cancel each other."""
+        yield from ()
+        name = context.cookie_name
+        held = Held()
+        if name not in header:
+            return held
+        found: list[tuple[Record, CookieMap]] = []
+        for cookies in self._candidates(header, name, held, policy):
+            record = self._open(cookies, context, policy)
+            if record is not None:
+                found.append((record, cookies))
+        if not found:
+            return held
+        # A sibling subdomain can plant a cookie of this name: it must not be able to choose the session.
+        if len({record.id for record, _ in found}) > 1:
+            policy.emit(Rejected, "ambiguous", name)
+            held.clear = True
+            return held
+        record, cookies = max(found, key=lambda pair: pair[0].seen)
+        held.record = record
+        if self.native:
+            is_current: Any = getattr(self.token, "is_current", None)
+            held.current = is_current is None or is_current(cookies, context)
+        return held
+
+    def _candidates(self, header: str, name: str, held: Held, policy: Policy) -> Iterator[CookieMap]:
+        """What may be a session: each value of the name on its own, and the chunks put together."""
+        if not self.native:
+            cookies = parse(header)
+            held.names = self._names(header, name)
+            several = cookies.get(name, ())
+            if len(several) < 2:
+                if held.names:
+                    yield cookies
+            else:
+                yield from ({**cookies, name: [value]} for value in several)
+            return
+        found = find_values(header, name)
+        names = [name] if found else []
+        for value in found:
+            yield {name: [value]}
+        if self.chunks:
+            chunks = {each: find_values(header, each) for each in self._chunk_names(name)}
+            names += [each for each, present in chunks.items() if present]
+            if chunks[f"{name}.0"]:
+                whole = self._join([present for present in chunks.values()])
+                if whole is None:
+                    policy.emit(Rejected, "incomplete", name)
+                else:
+                    yield {name: [whole]}
+        held.names = names
+
+    @staticmethod
+    def _join(chunks: Sequence[Sequence[str]]) -> str | None:
+        """The token of one generation of chunks; None where one is missing, foreign or of another generation."""
+        head = chunks[0][-1][:_CHUNK_HEAD]
+        if not head[:1].isdecimal() or not head.isascii() or not 1 <= int(head[0]) <= len(chunks):
+            return None
+        parts = []
+        for present in chunks[: int(head[0])]:
+            matching = [value for value in present if value.startswith(head)]
+            if not matching:
+                return None
+            parts.append(matching[-1][_CHUNK_HEAD:])
+        whole = "".join(parts)
+        return whole if _chunk_head(whole, int(head[0])) == head else None
+
+    def _open(self, cookies: CookieMap, context: Context, policy: Policy) -> Record | None:
+        try:
+            record = self.token.open(cookies, context)
+        except InvalidToken as error:
+            policy.emit(Rejected, error.reason, context.cookie_name)
+            return None
+        if not policy.admit(record, context):
+            return None
+        if self.revocations is not None and self.revocations.is_revoked(record):
+            policy.emit(Rejected, "revoked", context.cookie_name)
+            return None
+        return record
+
+    def new_id(self, held: Held, policy: Policy) -> bytes:
+        """16 random bytes."""
+        return secrets.token_bytes(16)
+
+    def save(self, saving: Saving, context: Context, policy: Policy) -> Flow[tuple[Held, list[str]] | None]:
+        """The Set-Cookie lines. Raises `SessionTooLarge` and `UnsupportedValue`."""
+        yield from ()
+        held, old = saving.held, saving.old
+        if self.revocations is not None and old is not None and not saving.headers_sent:
+            if self.revocations.is_revoked(old):
+                return None  # it was ended while the handler ran: this response must not bring it back
+            if saving.rotated or saving.destroyed:
+                self.revocations.revoke(old, saving.expires_at)
+        cookie = policy.cookie
+        if saving.new is None:
+            return Held(), [cookie.clear_cookie(name) for name in held.names]
+        sealed = self.token.seal(saving.new, context)
+        lines = self._lines(sealed, saving, context, cookie)
+        written = [line[: line.index("=")] for line in lines]
+        lines += [cookie.clear_cookie(name) for name in held.names if name not in written]
+        return Held(saving.new, written), lines
+
+    def _lines(self, sealed: dict[str, str], saving: Saving, context: Context, cookie: Cookie) -> list[str]:
+        def line(name: str, value: str) -> str:
+            return cookie.set_cookie(name, value, saving.max_age, context.now)
+
+        lines = [line(name, value) for name, value in sealed.items()]
+        size = max(map(len, lines))
+        if size <= MAX_SET_COOKIE:
+            return lines
+        if not self.chunks:
+            assert saving.new is not None
+            raise SessionTooLarge(size, MAX_SET_COOKIE, _biggest(saving.new.data))
+        token = sealed[context.cookie_name]
+        room = MAX_SET_COOKIE - len(line(f"{context.cookie_name}.0", "")) - _CHUNK_HEAD
+        count = -(-len(token) // room)
+        if count > self.chunks:
+            assert saving.new is not None
+            advice = f"; {self.chunks} cookies of {MAX_SET_COOKIE} bytes are allowed: keep less in the session, or keep it in a store"
+            raise SessionTooLarge(size, self.chunks * MAX_SET_COOKIE, _biggest(saving.new.data), advice)
+        head = _chunk_head(token, count)
+        return [
+            line(f"{context.cookie_name}.{index}", head + token[index * room : (index + 1) * room])
+            for index in range(count)
+        ]
+
+    def close(self) -> Flow[None]:
+        """Nothing to close."""
+        yield from ()
+
+
+_CHUNK_HEAD = 7  # one digit, and six characters of base64url for four bytes
+
+
+def _chunk_head(token: str, count: int) -> str:
+    """What each chunk begins with: how many there are, and which generation it is of."""
+    return f"{count}{values.encode_bytes(hashlib.sha256(token.encode()).digest()[:4])}"
+
+
+def _biggest(data: dict[str, Any]) -> list[tuple[str, int]]:
+    sizes = [(key, len(values.pack({key: value}))) for key, value in data.items()]
+    return sorted(sizes, key=lambda pair: -pair[1])[:3]

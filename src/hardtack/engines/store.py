@@ -1,0 +1,369 @@
+"""StoreEngine: the state stays in a store, under the hash of 32 random bytes that the cookie carries."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+import secrets
+from typing import Final, Literal
+
+from cryptography.exceptions import InvalidTag
+
+from hardtack import record as records
+from hardtack import values
+from hardtack.cookies import Cookie, find_values
+from hardtack.errors import ConfigError, InvalidToken, SessionConflict, StoreUnavailable
+from hardtack.events import Conflict, Rejected, StoreFailed
+from hardtack.flow import Close, Delete, Flow, Get, Put, Rename
+from hardtack.merge import merge
+from hardtack.protocols import (
+    AsyncStore,
+    Context,
+    Entry,
+    Held,
+    Policy,
+    Saving,
+    Store,
+    Tombstone,
+    Version,
+    VersionConflict,
+)
+from hardtack.record import Record
+from hardtack.tokens.keys import Key, Keyring, as_keyring
+
+TOMBSTONE_SECONDS: Final = 60
+"""How long a session that was ended is remembered: longer than any request that began before runs on."""
+
+MAX_ATTEMPTS: Final = 1000
+"""Compare-and-set is lock-free: each failure means that another request has saved. So many in a row mean a broken store."""
+
+_SECRET_SIZE = 32
+_SECRET_CHARACTERS = 43
+_SEALED = b"\x01"
+
+
+class StoreEngine:
+    """Keeps sessions in a store. A logout ends every copy of the cookie, and parallel requests lose nothing.
+
+    Args:
+        store: any `Store` or `AsyncStore`: those of `hardtack.stores`, or your own (docs/writing-a-store.md).
+        on_conflict: what happens to a save when another request saved first: "merge" the two, "raise"
+            `SessionConflict`, or "last_write_wins".
+        on_store_error: "raise" `StoreUnavailable` when a session cannot be loaded, or go on with an "anonymous" one.
+        seal: a keyring that encrypts the records, bound to their keys. Without it, whoever can write the store can
+            impersonate anyone, and whoever can read it can read every session.
+    """
+
+    old_still_valid = False
+
+    def __init__(
+        self,
+        store: Store | AsyncStore,
+        *,
+        on_conflict: Literal["merge", "raise", "last_write_wins"] = "merge",
+        on_store_error: Literal["raise", "anonymous"] = "raise",
+        seal: Keyring | Key | None = None,
+    ) -> None:
+        for method in ("get", "put", "delete", "close"):
+            if not callable(getattr(store, method, None)):
+                message = f"StoreEngine takes a store; {type(store).__name__} has no method {method}()"
+                raise ConfigError(message)
+        if not hasattr(store, "blocking") and not inspect.iscoroutinefunction(getattr(store, "get", None)):
+            message = (
+                f"{type(store).__name__} lacks the attribute `blocking` of a sync store (True where a call waits for a disk "
+                "or a network), and its get() is not a coroutine function of an async one"
+            )
+            raise ConfigError(message)
+        if on_conflict not in ("merge", "raise", "last_write_wins"):
+            message = f"on_conflict={on_conflict!r} must be 'merge', 'raise' or 'last_write_wins'"
+            raise ConfigError(message)
+        if on_store_error not in ("raise", "anonymous"):
+            message = f"on_store_error={on_store_error!r} must be 'raise' or 'anonymous'"
+            raise ConfigError(message)
+        self.store: Store | AsyncStore = store
+        self.on_conflict = on_conflict
+        self.on_store_error = on_store_error
+        self.seal = None if seal is None else as_keyring(seal)
+        rename = getattr(store, "rename", None)
+        self._renames = rename is not None
+        self._leaves_tombstone = rename is not None and "tombstone" in inspect.signature(rename).parameters
+
+    def bind(self, policy: Policy) -> None:
+        """Nothing of the manager's settings is out of reach of a store."""
+
+    def carries(self, header: str, cookie: Cookie) -> bool:
+        """Whether the request carries a cookie of the engine, valid or not."""
+        return bool(find_values(header, cookie.name))
+
+    # --- the cookie's bytes, the store's key, the stored bytes
+
+    @staticmethod
+    def _raw_key(secret: bytes, purpose: str) -> bytes:
+        # The store knows the hash only: a stolen database opens no session.
+        framed = purpose.encode()
+        return hashlib.sha256(b"hardtack/1 store" + len(framed).to_bytes(2, "big") + framed + secret).digest()
+
+    def encode(self, record: Record, policy: Policy) -> bytes:
+        """The bytes to be stored: the record, encrypted where the engine has a `seal`."""
+        plain = records.pack(record)
+        if self.seal is None:
+            return plain
+        key = self.seal.current
+        header = _SEALED + key.id
+        return header + key.encrypting.seal(plain, self._associated(header, record.id, policy))
+
+    def decode(self, raw_key: bytes, data: bytes, policy: Policy) -> tuple[Record, bool]:
+        """The stored record, and whether it is sealed under the key that issues now. Raises `InvalidToken`."""
+        current = True
+        if self.seal is not None:
+            header = data[:6]
+            key = self.seal.get(header[1:])
+            if header[:1] != _SEALED or key is None:
+                raise InvalidToken("unknown_key", "the record was not sealed under a key of the ring")
+            try:
+                data = key.encrypting.open(data[6:], self._associated(header, raw_key, policy))
+            except InvalidTag:
+                raise InvalidToken("tampered", "the record was changed, or moved from another key") from None
+            current = key is self.seal.current
+        record = records.unpack(data)
+        record.id = raw_key
+        return record, current
+
+    @staticmethod
+    def _associated(header: bytes, raw_key: bytes, policy: Policy) -> bytes:
+        return b"hardtack/1 record" + header + raw_key + policy.purpose.encode()
+
+    # --- load
+
+    def load(self, header: str, context: Context, policy: Policy) -> Flow[Held]:
+        """The session of a request: one `get` for its one cookie. Raises `StoreUnavailable`."""
+        name = context.cookie_name
+        found = find_values(header, name)
+        held = Held(names=[name] if found else [])
+        good: list[Held] = []
+        for secret in self._secrets(found, name, policy):
+            candidate = yield from self._load_one(secret, context, policy)
+            if candidate.record is not None:
+                good.append(candidate)
+            held.ended = held.ended or candidate.ended
+        if not good:
+            return held
+        if len(good) > 1:
+            # A sibling subdomain can plant a cookie of this name: it must not be able to choose the session.
+            policy.emit(Rejected, "ambiguous", name)
+            return Held(names=held.names, clear=True)
+        good[0].names = held.names
+        return good[0]
+
+    @staticmethod
+    def _secrets(found: list[str], name: str, policy: Policy) -> list[bytes]:
+        known: dict[bytes, None] = {}
+        for text in found:
+            try:
+                if len(text) != _SECRET_CHARACTERS:
+                    raise ValueError
+                known[values.decode_bytes(text)] = None
+            except ValueError:
+                policy.emit(Rejected, "malformed", name)
+        return list(known)
+
+    def _load_one(self, secret: bytes, context: Context, policy: Policy) -> Flow[Held]:
+        raw_key = self._raw_key(secret, context.purpose)
+        entry = yield Get(values.encode_bytes(raw_key))
+        record, current, ended = self._look(raw_key, entry, context.now, policy)
+        if record is None:
+            policy.emit(Rejected, "ended" if ended else "unknown_id", context.cookie_name)
+            return Held(ended=ended)
+        if not policy.admit(record, context):
+            return Held()
+        return Held(record, current=current, secret=secret, version=entry.version)
+
+    def _look(self, raw_key: bytes, entry: Entry | None, now: int, policy: Policy) -> tuple[Record | None, bool, bool]:
+        """The record of an entry, whether its key is current, and whether it says that the session was ended."""
+        if entry is None:
+            return None, True, False
+        try:
+            record, current = self.decode(raw_key, entry.data, policy)
+        except InvalidToken as error:
+            # Not the client's fault, and no reason to fail on each of its requests: it gets a new session.
+            policy.emit(StoreFailed, "decode", error.reason)
+            return None, True, False
+        until = record.options.get("ended")
+        if until is not None:
+            return None, True, now < until
+        return record, current, False
+
+    # --- save
+
+    def new_id(self, held: Held, policy: Policy) -> bytes:
+        """The store's key of 32 new random bytes, which `held` keeps for the cookie."""
+        held.secret = secrets.token_bytes(_SECRET_SIZE)
+        return self._raw_key(held.secret, policy.purpose)
+
+    def save(self, saving: Saving, context: Context, policy: Policy) -> Flow[tuple[Held, list[str]] | None]:
+        """One compare-and-set, and the Set-Cookie line where the id is new. Raises `StoreUnavailable`, `SessionConflict`."""
+        held, old, new = saving.held, saving.old, saving.new
+        cookie = policy.cookie
+        if saving.destroyed and old is not None:
+            yield from self.end(old.id, held.version, context, policy)
+        if new is None:
+            return Held(), [cookie.clear_cookie(name) for name in held.names]
+        if old is None or saving.destroyed:
+            version = yield from self._create(new, saving, policy)
+            moved = True
+        elif saving.rotated:
+            version = yield from self._change_id(saving, context, policy)
+            moved = True
+        else:
+            version = yield from self._update(saving, context, policy)
+            moved = False
+        if version is None:
+            return None
+        assert saving.new is not None
+        after = Held(saving.new, [context.cookie_name], secret=held.secret, version=version)
+        if not moved and (saving.max_age is None or old is None or saving.new.seen == old.seen):
+            return after, []
+        return after, [
+            cookie.set_cookie(context.cookie_name, values.encode_bytes(held.secret), saving.max_age, context.now)
+        ]
+
+    def _put(self, record: Record, expires_at: int, version: Version | None, policy: Policy) -> Put:
+        return Put(values.encode_bytes(record.id), self.encode(record, policy), expires_at, version, record.subject)
+
+    def _create(self, new: Record, saving: Saving, policy: Policy) -> Flow[Version]:
+        try:
+            return (yield self._put(new, saving.expires_at, None, policy))
+        except VersionConflict:
+            # 32 random bytes do not meet twice: the store answered for a write that it had done already.
+            raise StoreUnavailable("the store has a session under an id that was just drawn") from None
+
+    def _update(self, saving: Saving, context: Context, policy: Policy) -> Flow[Version | None]:
+        version = saving.held.version
+        for _ in range(MAX_ATTEMPTS):
+            assert saving.new is not None
+            try:
+                return (yield self._put(saving.new, saving.expires_at, version, policy))
+            except VersionConflict:
+                pass
+            version = yield from self._reconcile(saving, context, policy)
+            if version is None:
+                return None
+        raise SessionConflict("the session was saved by other requests again and again")
+
+    def _reconcile(self, saving: Saving, context: Context, policy: Policy) -> Flow[Version | None]:
+        """Another request saved first: what is there now, merged into what is to be saved. None: it was ended."""
+        assert saving.new is not None
+        assert saving.old is not None
+        raw_key = saving.old.id
+        entry = yield Get(values.encode_bytes(raw_key))
+        theirs, _, _ = self._look(raw_key, entry, context.now, policy)
+        if theirs is None:
+            return None
+        name = values.encode_bytes(raw_key)
+        if self.on_conflict == "raise":
+            raise SessionConflict("another request changed the session meanwhile")
+        if self.on_conflict == "last_write_wins":
+            policy.emit(Conflict, name, "overwritten")
+            return entry.version
+        base = values.unpack(saving.base) if saving.base is not None else {}
+        merged, paths = merge(base, theirs.data, saving.new.data)
+        policy.emit(Conflict, name, "overwritten" if paths else "merged", tuple(paths))
+        saving.base = values.pack(theirs.data)
+        saving.new = dataclasses.replace(
+            saving.new, data=merged, packed=values.pack(merged), seen=max(saving.new.seen, theirs.seen)
+        )
+        return entry.version
+
+    # --- change of id
+
+    def _change_id(self, saving: Saving, context: Context, policy: Policy) -> Flow[Version | None]:
+        if not self._renames:
+            return (yield from self._move(saving, context, policy))
+        tombstone = self._tombstone(saving.old, context, policy)
+        extra = {"tombstone": tombstone} if self._leaves_tombstone else {}
+        version = saving.held.version
+        for _ in range(MAX_ATTEMPTS):
+            assert saving.new is not None
+            assert saving.old is not None
+            put = self._put(saving.new, saving.expires_at, version, policy)
+            old_key = values.encode_bytes(saving.old.id)
+            try:
+                version = yield Rename(old_key, put.key, put.data, put.expires_at, version, put.subject, extra)
+            except NotImplementedError:
+                return (yield from self._move(saving, context, policy))
+            except VersionConflict:
+                version = yield from self._reconcile(saving, context, policy)
+                if version is None:
+                    return None
+                continue
+            if not self._leaves_tombstone:
+                yield from self._bury(old_key, tombstone)
+            return version
+        raise SessionConflict("the session was saved by other requests again and again")
+
+    def _bury(self, old_key: str, tombstone: Tombstone) -> Flow[None]:
+        try:
+            yield Put(old_key, tombstone.data, tombstone.expires_at, None, None)
+        except VersionConflict:
+            pass  # somebody else has ended it as well
+
+    def _move(self, saving: Saving, context: Context, policy: Policy) -> Flow[Version | None]:
+        """The fallback of a store that cannot rename: create under the new key, then end the old under its version.
+
+        A crash between the two leaves the old session as it was, and a copy under a key that nobody knows.
+        """
+        assert saving.new is not None
+        assert saving.old is not None
+        old_key = values.encode_bytes(saving.old.id)
+        tombstone = self._tombstone(saving.old, context, policy)
+        created = yield from self._create(saving.new, saving, policy)
+        version = saving.held.version
+        for _ in range(MAX_ATTEMPTS):
+            try:
+                yield Put(old_key, tombstone.data, tombstone.expires_at, version, None)
+            except VersionConflict:
+                try:
+                    version = yield from self._reconcile(saving, context, policy)
+                except SessionConflict:
+                    yield Delete(values.encode_bytes(saving.new.id))
+                    raise
+                if version is None:
+                    yield Delete(values.encode_bytes(saving.new.id))
+                    return None
+                created = yield self._put(saving.new, saving.expires_at, created, policy)
+            else:
+                return created
+        raise SessionConflict("the session was saved by other requests again and again")
+
+    # --- the end
+
+    def _tombstone(self, record: Record | None, context: Context, policy: Policy) -> Tombstone:
+        """What tells a slow request that its session was ended: it must neither revive it nor set a cookie."""
+        until = context.now + TOMBSTONE_SECONDS
+        identifier = record.id if record is not None else b""
+        ended = Record(identifier, context.now, None, context.now, None, {"ended": until})
+        return Tombstone(self.encode(ended, policy), until)
+
+    def end(self, raw_key: bytes, version: Version | None, context: Context, policy: Policy) -> Flow[bool]:
+        """End a session, whatever others save meanwhile. False where there was none any more."""
+        tombstone = self._tombstone(Record(raw_key, 0, None, 0), context, policy)
+        key = values.encode_bytes(raw_key)
+        for _ in range(MAX_ATTEMPTS):
+            if version is None:
+                entry = yield Get(key)
+                record, _, _ = self._look(raw_key, entry, context.now, policy)
+                if record is None:
+                    return False
+                version = entry.version
+            try:
+                yield Put(key, tombstone.data, tombstone.expires_at, version, None)
+            except VersionConflict:
+                version = None
+            else:
+                return True
+        raise SessionConflict("the session was saved by other requests again and again")
+
+    def close(self) -> Flow[None]:
+        """Close the store, as far as it was opened by hardtack."""
+        yield Close()

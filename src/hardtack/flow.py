@@ -1,0 +1,134 @@
+"""Run one generator with a sync or an async store.
+
+Load, decide and save are written once, as generators that yield requests to a store instead of calling it. The two drivers
+here carry the requests out, and throw every exception, cancellation included, back into the generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any, NamedTuple, TypeVar
+
+from hardtack.protocols import AsyncStore, Store, Version
+
+T = TypeVar("T")
+
+
+class Get(NamedTuple):
+    """`store.get`."""
+
+    key: str
+
+    def call(self, store: Any) -> Any:
+        return store.get(self.key)
+
+
+class Put(NamedTuple):
+    """`store.put`."""
+
+    key: str
+    data: bytes
+    expires_at: int
+    if_version: Version | None
+    subject: str | None
+
+    def call(self, store: Any) -> Any:
+        return store.put(
+            self.key, self.data, expires_at=self.expires_at, if_version=self.if_version, subject=self.subject
+        )
+
+
+class Delete(NamedTuple):
+    """`store.delete`."""
+
+    key: str
+    if_version: Version | None = None
+
+    def call(self, store: Any) -> Any:
+        return store.delete(self.key, if_version=self.if_version)
+
+
+class Rename(NamedTuple):
+    """`store.rename`; `extra` holds the tombstone where the store takes one."""
+
+    old: str
+    new: str
+    data: bytes
+    expires_at: int
+    if_version: Version
+    subject: str | None
+    extra: dict[str, Any]
+
+    def call(self, store: Any) -> Any:
+        return store.rename(
+            self.old,
+            self.new,
+            self.data,
+            expires_at=self.expires_at,
+            if_version=self.if_version,
+            subject=self.subject,
+            **self.extra,
+        )
+
+
+class Find(NamedTuple):
+    """`store.find`, as a list."""
+
+    subject: str
+
+    def call(self, store: Any) -> Any:
+        return store.find(self.subject)
+
+
+class Close(NamedTuple):
+    """`store.close`."""
+
+    def call(self, store: Any) -> Any:
+        return store.close()
+
+
+Request = Get | Put | Delete | Rename | Find | Close
+Flow = Generator[Request, Any, T]
+
+
+def run(flow: Flow[T], store: Store | None = None) -> T:
+    """Drive a flow to its end; each request is carried out by a sync store."""
+    try:
+        request = next(flow)
+        while True:
+            try:
+                answer = request.call(store)
+            except BaseException as error:
+                request = flow.throw(error)
+            else:
+                request = flow.send(answer)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+async def arun(flow: Flow[T], store: AsyncStore | Store | None = None) -> T:
+    """Drive a flow to its end; a store that is `blocking` runs in a worker thread, an async one is awaited."""
+    try:
+        request = next(flow)
+        while True:
+            try:
+                answer = await _carry_out(request, store)
+            except BaseException as error:
+                request = flow.throw(error)
+            else:
+                request = flow.send(answer)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+async def _carry_out(request: Request, store: Any) -> Any:
+    blocking = getattr(store, "blocking", None)
+    if blocking is None:
+        return await request.call(store)
+    if not blocking:
+        return request.call(store)
+    from anyio import to_thread
+
+    return await to_thread.run_sync(request.call, store)

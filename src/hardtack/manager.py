@@ -1,0 +1,579 @@
+"""SessionManager: policy and entry point. Opens a session from a request's cookies, commits it to response headers."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final
+
+from hardtack import _administration, events, values
+from hardtack.cookies import NO_CHANGES, Changes, Cookie, as_text, parse
+from hardtack.engines.cookie import CookieEngine
+from hardtack.engines.store import StoreEngine
+from hardtack.errors import ConfigError, InvalidToken, SessionConflict, StoreUnavailable, UnsupportedValue
+from hardtack.events import (
+    CacheControlReplaced,
+    Conflict,
+    Created,
+    Destroyed,
+    Event,
+    Expired,
+    IdChanged,
+    LateWrite,
+    Opened,
+    Rejected,
+    Renewed,
+    StoreFailed,
+    TakenOver,
+)
+from hardtack.flow import Flow, arun, run
+from hardtack.lifetime import SKEW, Deadlines, Duration, deadlines, seconds
+from hardtack.protocols import Context, Engine, Held, Saving, TokenFormat
+from hardtack.record import Record
+from hardtack.session import Guard, Session, State, fill, not_loaded, unloaded
+from hardtack.tokens.keys import Key, Keyring
+
+RENEWALS_PER_IDLE_TIMEOUT: Final = 10
+
+
+@dataclass(slots=True)
+class _Decision:
+    """What one commit decided to save."""
+
+    old: Record | None
+    new: Record | None
+    destroyed: bool
+    renewal: str
+    now: int
+    headers_sent: bool
+
+
+class SessionManager(_administration.Administration):
+    """Opens and commits sessions. Make one when the application starts; it is safe to use from many threads and tasks.
+
+    Args:
+        engine: a `CookieEngine` or a `StoreEngine`; a `Keyring` or `Key` for a `CookieEngine` of encrypted tokens.
+        cookie: the cookie's name and attributes.
+        lifetime: how long a session lives at most, from the login, or before one from its beginning.
+        idle_timeout: how long it lives without a request that uses it; None: no such limit.
+        persistent: whether the browser keeps the cookie over a restart.
+        purpose: names the application where several share a key: a session of one does not open in another.
+        accept: formats of other systems whose sessions are taken over.
+        on_event: called with each event (`hardtack.events`); what it raises is logged and goes no further.
+        clock: seconds since 1970, like `time.time`.
+
+    Raises `ConfigError`.
+    """
+
+    def __init__(
+        self,
+        engine: Engine | Keyring | Key,
+        *,
+        cookie: Cookie | None = None,
+        lifetime: Duration = "14 days",
+        idle_timeout: Duration | None = None,
+        persistent: bool = False,
+        purpose: str = "",
+        accept: Iterable[TokenFormat] = (),
+        on_event: Callable[[Event], object] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if isinstance(engine, Keyring | Key):
+            engine = CookieEngine(engine)
+        if not isinstance(engine, CookieEngine | StoreEngine) and not callable(getattr(engine, "load", None)):
+            message = f"engine={type(engine).__name__} must be a CookieEngine, a StoreEngine, a Keyring or a Key"
+            raise ConfigError(message)
+        self.engine: Engine = engine
+        self.cookie = Cookie() if cookie is None else cookie
+        if not isinstance(self.cookie, Cookie):
+            message = f"cookie={type(cookie).__name__} must be a Cookie(name=…)"
+            raise ConfigError(message)
+        self.lifetime = _positive(lifetime, "lifetime")
+        self.idle_timeout = None if idle_timeout is None else _positive(idle_timeout, "idle_timeout")
+        self.persistent = persistent
+        if not isinstance(purpose, str) or len(purpose.encode(errors="replace")) > 0xFFFF:
+            raise ConfigError("purpose must be a short str, such as the name of the application")
+        self.purpose = purpose
+        self.accept = _accepted(accept)
+        self.on_event = on_event
+        self.clock = clock
+        self._warned_plain_http = False
+        engine.bind(self)
+
+    # --- the three calls of an adapter
+
+    def open(self, header: str | bytes | None = None, kind: type[Session] = Session) -> Session:
+        """The session of a request, from its raw Cookie header. Never raises for what a client sent.
+
+        It loads itself when it is touched; with a store that only async code can reach, use `aopen`. `kind` is for adapters
+        whose framework wants a subclass.
+        """
+        return unloaded(self, as_text(header), kind)
+
+    async def aopen(self, header: str | bytes | None = None, kind: type[Session] = Session) -> Session:
+        """`open` under async code: what is in a store is loaded now, if the request carries a cookie.
+
+        Raises `StoreUnavailable`, unless the engine was told `on_store_error="anonymous"`.
+        """
+        session = unloaded(self, as_text(header), kind)
+        if self.engine.store is not None and self.carries_cookie(session._state.header):
+            await self._aload(session)
+        return session
+
+    def commit(self, session: Session) -> Changes:
+        """Save what changed; what the response has to say about it. Call just before the headers leave.
+
+        Raises `SessionTooLarge`, `UnsupportedValue`, `SessionConflict` and `StoreUnavailable`: then nothing was sent yet, and
+        the response should be an error.
+        """
+        return run(self._commit(session), self._sync_store(session))
+
+    async def acommit(self, session: Session) -> Changes:
+        """`commit` under async code."""
+        return await arun(self._commit(session), self.engine.store)
+
+    def finish(self, session: Session) -> None:
+        """After the body: a late change is saved where that needs no cookie, and an event otherwise."""
+        if session._state.accessed:
+            run(self._finish(session), self._sync_store(session))
+
+    async def afinish(self, session: Session) -> None:
+        """`finish` under async code."""
+        if session._state.accessed:
+            await arun(self._finish(session), self.engine.store)
+
+    # --- closing
+
+    def close(self) -> None:
+        """Close the store, as far as it was opened by hardtack."""
+        run(self.engine.close(), self._sync_store())
+
+    async def aclose(self) -> None:
+        """`close` under async code."""
+        await arun(self.engine.close(), self.engine.store)
+
+    def __enter__(self) -> SessionManager:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> SessionManager:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    # --- what engines and adapters ask
+
+    def carries_cookie(self, header: str) -> bool:
+        """Whether a request carries a session cookie, of hardtack's or one to take over."""
+        if self.engine.carries(header, self.cookie):
+            return True
+        if not self.accept or not header:
+            return False
+        cookies = parse(header)
+        return any(_foreign_names(token, cookies) for token in self.accept)
+
+    def admit(self, record: Record, context: Context) -> bool:
+        """Whether the session may be used now; where not, an event says why."""
+        now = context.now
+        if max(record.created, record.seen, record.authenticated or 0) > now + SKEW:
+            self.emit(Rejected, "future", context.cookie_name)
+            return False
+        limits = self._deadlines(record)
+        if now >= limits.absolute:
+            self.emit(Expired, values.encode_bytes(record.id), "absolute")
+            return False
+        if limits.idle is not None and now >= limits.idle:
+            self.emit(Expired, values.encode_bytes(record.id), "idle")
+            return False
+        return True
+
+    def emit(self, event: type[Event], *details: Any) -> None:
+        """Tell who listens; the event is built only if someone does."""
+        logged = events.logger.isEnabledFor(event.level)
+        if not logged and self.on_event is None:
+            return
+        value = event(*details)
+        if logged:
+            events.logger.log(event.level, "%s", value)
+        if self.on_event is not None:
+            try:
+                self.on_event(value)
+            except Exception:
+                events.logger.exception("on_event raised for %s", type(value).__name__)
+
+    def warn_plain_http(self, scheme: str, host: str) -> None:
+        """Log once that a Secure cookie was set on a plain http response, which browsers drop (but for localhost)."""
+        if scheme not in ("http", "ws") or not self.cookie.secure or self._warned_plain_http:
+            return
+        name = host.rsplit(":", 1)[0].strip("[]").lower() if not host.endswith("]") else host.strip("[]")
+        if name in ("localhost", "127.0.0.1", "::1") or name.endswith(".localhost"):
+            return
+        self._warned_plain_http = True
+        events.logger.warning(
+            "a Secure session cookie was set on a plain http request: the browser drops it. Behind a proxy that ends TLS, "
+            "pass the scheme on (X-Forwarded-Proto); during development use Cookie.for_development()"
+        )
+
+    # --- loading
+
+    def _now(self) -> int:
+        return int(self.clock())
+
+    def _context(self) -> Context:
+        return Context(self.cookie.name, self.purpose, int(self.clock()))
+
+    def _deadlines(self, record: Record) -> Deadlines:
+        return deadlines(record, self.lifetime, self.idle_timeout)
+
+    def _new_id(self, state: State) -> bytes:
+        if state.held is None:
+            state.held = Held()
+        return self.engine.new_id(state.held, self)
+
+    def _sync_store(self, session: Session | None = None) -> Any:
+        store = self.engine.store
+        if store is not None and not hasattr(store, "blocking"):
+            # Nothing to do for a session that was never touched, and no call will be made of the store.
+            if session is not None and not session._state.accessed:
+                return None
+            raise ConfigError(
+                f"{type(store).__name__} is for async code: use aopen, acommit and afinish, or the sync twin of the store"
+            )
+        return store
+
+    def _load(self, session: Session) -> None:
+        """Load from sync code: what a guard calls when the session is touched."""
+        state = session._state
+        if state.loaded:
+            fill(session, state.meta.data)
+            if not state.degraded:
+                self._announce(state)
+            return
+        store = self.engine.store
+        if store is not None and not hasattr(store, "blocking") and self.carries_cookie(state.header):
+            not_loaded()
+        run(self._load_flow(session), store)  # type: ignore[arg-type]
+        fill(session, state.meta.data)
+        self._announce(state)
+
+    async def _aload(self, session: Session) -> None:
+        await arun(self._load_flow(session), self.engine.store)
+
+    def _announce(self, state: State) -> None:
+        if state.record is not None:
+            self.emit(Opened, values.encode_bytes(state.record.id), state.record.subject)
+
+    def _load_flow(self, session: Session) -> Flow[None]:
+        state = session._state
+        context = self._context()
+        try:
+            held = yield from self.engine.load(state.header, context, self)
+        except StoreUnavailable as error:
+            self.emit(StoreFailed, "load", type(error).__name__)
+            if getattr(self.engine, "on_store_error", "raise") != "anonymous":
+                raise
+            held = Held()
+            state.degraded = True
+        state.held = held
+        state.loaded = True
+        record = held.record
+        if record is not None:
+            state.record = record
+            state.base = record.loaded()
+            state.meta = Record(
+                record.id,
+                record.created,
+                record.authenticated,
+                record.seen,
+                record.subject,
+                dict(record.options),
+                record.data,
+            )
+            if state.base is None:
+                state.base = values.pack(record.data)
+        elif self.accept and not state.degraded and not held.names and not held.ended and not held.clear:
+            self._take_over(state, context)
+
+    # --- taking over from other systems (DESIGN: foreign cookies)
+
+    def _take_over(self, state: State, context: Context) -> None:
+        cookies = parse(state.header)
+        refused: set[str] = set()
+        for token in self.accept:
+            names = _foreign_names(token, cookies)
+            name = _foreign_name(token)
+            if not names or name in refused:
+                continue
+            foreign = Context(name, self.purpose, context.now)
+            try:
+                record = token.open(cookies, foreign)
+            except InvalidToken as error:
+                self.emit(Rejected, error.reason, name)
+                # Chosen by name and shape: only a value of another shape may be of another format under this name. A
+                # failed MAC must not fall through to a reader that asks for less.
+                if error.reason != "malformed":
+                    refused.add(name)
+                continue
+            if self.admit(record, foreign):
+                self._adopt(state, token, record, names, context.now)
+                return
+            refused.add(name)
+
+    def _adopt(self, state: State, token: Any, record: Record, names: list[str], now: int) -> None:
+        find_subject = getattr(token, "subject", None)
+        subject = find_subject(record.data) if find_subject is not None else None
+        created = min(record.created, now) if getattr(token, "authenticates_time", False) else now
+        options = {key: value for key, value in record.options.items() if key == "expires"}
+        authenticated = created if subject is not None else None
+        state.meta = Record(b"", created, authenticated, now, subject, options, record.data)
+        state.clearing = tuple(_foreign_cookie(token).clear_cookie(name) for name in names)
+        state.meta.id = self._new_id(state)
+        self.emit(TakenOver, values.encode_bytes(state.meta.id), getattr(token, "format_name", type(token).__name__))
+
+    def _clear_foreign(self, state: State) -> None:
+        """A session that ends must not come back from another system's cookie."""
+        if self.accept:
+            cookies = parse(state.header)
+            state.clearing = tuple(
+                _foreign_cookie(token).clear_cookie(name)
+                for token in self.accept
+                for name in _foreign_names(token, cookies)
+            )
+
+    # --- saving
+
+    def _commit(self, session: Session) -> Flow[Changes]:
+        state = session._state
+        if not state.accessed:
+            state.committed = True
+            return NO_CHANGES
+        if isinstance(session, Guard):  # the session was handed out and not looked at
+            state.committed = True
+            return Changes(accessed=True, on_replaced=self._replaced)
+        if state.degraded:
+            return self._commit_degraded(session)
+        lines = yield from self._save(session, headers_sent=False)
+        state.committed = True
+        return Changes(lines, accessed=True, on_replaced=self._replaced)
+
+    def _commit_degraded(self, session: Session) -> Changes:
+        session._fold_views()
+        if len(session) or session._state.forced:
+            raise StoreUnavailable("the session store cannot be reached, and the session was changed")
+        session._state.committed = True
+        return Changes(accessed=True, no_store=True, on_replaced=self._replaced)
+
+    def _replaced(self, before: str, after: str) -> None:
+        self.emit(CacheControlReplaced, before, after)
+
+    def _finish(self, session: Session) -> Flow[None]:
+        state = session._state
+        if isinstance(session, Guard) or state.degraded or not state.committed or not self._differs(session):
+            return
+        # The headers are gone: what needs no cookie can still be saved in a store.
+        needs_cookie = state.record is None or state.rotated or state.touched_meta
+        if self.engine.store is None or (needs_cookie and state.destroyed is None):
+            self.emit(LateWrite, values.encode_bytes(state.meta.id))
+            return
+        try:
+            yield from self._save(session, headers_sent=True)
+        except (StoreUnavailable, SessionConflict, UnsupportedValue) as error:
+            self.emit(StoreFailed, "finish", type(error).__name__)
+            self.emit(LateWrite, values.encode_bytes(state.meta.id))
+
+    def _differs(self, session: Session) -> bool:
+        """Whether anything was changed since the commit. What cannot be encoded was."""
+        try:
+            return session.modified
+        except UnsupportedValue:
+            return True
+
+    def _save(self, session: Session, *, headers_sent: bool) -> Flow[list[str]]:
+        """Save what is to be saved; the Set-Cookie lines."""
+        state = session._state
+        if state.views:
+            session._fold_views()
+        held = state.held or Held()
+        data = dict.copy(session)
+        packed = values.pack(data)
+        meta = state.meta
+        empty = not data and meta.subject is None
+        if held.ended:
+            if not empty or state.touched_meta:
+                self.emit(Conflict, values.encode_bytes(meta.id), "dropped")
+            return []
+        now = self._now()
+        old = state.destroyed or state.record
+        destroyed = state.destroyed is not None
+        new: Record | None = None
+        renewal = ""
+        if state.record is None:
+            if empty:
+                if not destroyed:
+                    return self._clear_lines(state, held)
+            else:
+                new = self._next(state, data, packed, now, moves=True)
+        elif empty:
+            destroyed = True
+        else:
+            changed = packed != state.base
+            due = self._renewal_due(meta, now)
+            if not (changed or due or state.rotated or state.touched_meta or state.forced or not held.current):
+                return list(state.clearing)
+            if not (changed or state.rotated or state.touched_meta or state.forced):
+                renewal = "idle_timeout" if due else "key"
+            new = self._next(state, data, packed, now, moves=due or self.idle_timeout is None)
+        if headers_sent and new is not None and state.record is None:
+            self.emit(LateWrite, values.encode_bytes(new.id))
+            new = None
+        return (yield from self._store(session, _Decision(old, new, destroyed, renewal, now, headers_sent)))
+
+    def _clear_lines(self, state: State, held: Held) -> list[str]:
+        lines = [self.cookie.clear_cookie(name) for name in held.names] if held.clear else []
+        held.clear = False
+        return [*lines, *state.clearing]
+
+    def _renewal_due(self, record: Record, now: int) -> bool:
+        # At least a second apart, so that a short timeout does not write on every request.
+        idle = self.idle_timeout
+        return idle is not None and (now - record.seen) * RENEWALS_PER_IDLE_TIMEOUT >= idle and now > record.seen
+
+    def _next(self, state: State, data: dict[str, Any], packed: bytes, now: int, *, moves: bool) -> Record:
+        """The record to be stored."""
+        meta = state.meta
+        return Record(
+            meta.id or self._new_id(state),
+            meta.created or now,
+            meta.authenticated,
+            max(meta.seen, now) if moves else meta.seen,
+            meta.subject,
+            meta.options,
+            data,
+            packed,
+        )
+
+    def _store(self, session: Session, decision: _Decision) -> Flow[list[str]]:
+        state = session._state
+        old, new = decision.old, decision.new
+        rotated = state.rotated and old is not None and new is not None
+        limit = self._deadlines(new if new is not None else old or state.meta).nearest
+        saving = Saving(
+            held=state.held or Held(),
+            old=old,
+            new=new,
+            rotated=rotated,
+            destroyed=decision.destroyed,
+            base=state.base,
+            expires_at=limit,
+            max_age=self._max_age(new, limit, decision.now),
+            headers_sent=decision.headers_sent,
+        )
+        context = Context(self.cookie.name, self.purpose, decision.now)
+        try:
+            outcome = yield from self.engine.save(saving, context, self)
+        except StoreUnavailable as error:
+            self.emit(StoreFailed, "save", type(error).__name__)
+            if decision.destroyed:  # a logout that the store did not hear of still clears the cookie
+                error.set_cookies = [self.cookie.clear_cookie(name) for name in saving.held.names]
+            raise
+        if outcome is None:
+            self.emit(Conflict, values.encode_bytes(old.id if old is not None else b""), "dropped")
+            state.held = Held(ended=True)
+            return []
+        held, lines = outcome
+        self._tell(old, new, rotated=rotated, decision=decision)
+        lines += state.clearing
+        self._settle(session, held, new)
+        return lines
+
+    def _max_age(self, record: Record | None, limit: int, now: int) -> int | None:
+        if record is None or not record.options.get("persistent", self.persistent):
+            return None
+        return max(limit - now, 0)
+
+    def _tell(self, old: Record | None, new: Record | None, *, rotated: bool, decision: _Decision) -> None:
+        valid = self.engine.old_still_valid
+        if decision.destroyed and old is not None:
+            self.emit(Destroyed, values.encode_bytes(old.id), valid)
+        if new is None:
+            return
+        if rotated and old is not None:
+            self.emit(IdChanged, values.encode_bytes(old.id), values.encode_bytes(new.id), valid)
+        elif old is None or decision.destroyed:
+            self.emit(Created, values.encode_bytes(new.id))
+        elif decision.renewal:
+            self.emit(Renewed, values.encode_bytes(new.id), decision.renewal)
+
+    def _settle(self, session: Session, held: Held, new: Record | None) -> None:
+        """What was saved is what later changes are compared with."""
+        state = session._state
+        state.held = held
+        state.destroyed = None
+        state.rotated = state.touched_meta = state.forced = False
+        state.clearing = ()
+        state.record = new
+        if new is None:
+            state.meta = Record(b"", 0, None, 0)
+            state.base = None
+            return
+        if held.record is not None and held.record is not new:  # merged with what another request had saved
+            new = state.record = held.record
+            fill(session, new.data)
+        state.meta = Record(new.id, new.created, new.authenticated, new.seen, new.subject, dict(new.options), new.data)
+        state.base = new.packed
+
+
+def _positive(duration: Duration, setting: str) -> int:
+    result = seconds(duration, setting)
+    if result < 1:
+        message = f"{setting}={duration!r} must be a second or more"
+        raise ConfigError(message)
+    return result
+
+
+def _accepted(formats: Iterable[TokenFormat]) -> tuple[Any, ...]:
+    accepted = tuple(formats)
+    for token in accepted:
+        if not callable(getattr(token, "open", None)):
+            message = f"accept holds a {type(token).__name__}, which is not a token format"
+            raise ConfigError(message)
+        if not getattr(token, "authenticates_time", False) and getattr(token, "until", None) is None:
+            message = (
+                f"accept=[{type(token).__name__}(…)] needs until=<a date>: that cookie does not say when it was made, so "
+                "whoever holds an old one would be let in for ever"
+            )
+            raise ConfigError(message)
+    return accepted
+
+
+def _foreign_name(token: Any) -> str:
+    name: str = token.cookie_name
+    return name
+
+
+def _foreign_names(token: Any, cookies: dict[str, list[str]]) -> list[str]:
+    find_names = getattr(token, "cookie_names", None)
+    if find_names is not None:
+        return list(find_names(cookies))
+    return [token.cookie_name] if token.cookie_name in cookies else []
+
+
+def _foreign_cookie(token: Any) -> Cookie:
+    """The attributes under which another system set its cookie: clearing needs the same path and domain."""
+    return Cookie(
+        name=token.cookie_name,
+        path=getattr(token, "path", "/"),
+        domain=getattr(token, "domain", None),
+        secure=token.cookie_name.lower().startswith("__"),
+        samesite=None,
+    )

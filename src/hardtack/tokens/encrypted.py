@@ -1,0 +1,91 @@
+"""EncryptedToken: a record that nobody but the holder of the key can read or change. docs/token-format.md has the bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from pybase64 import b64decode, b64encode_as_string
+
+from hardtack.errors import InvalidToken
+from hardtack.protocols import Context
+from hardtack.record import Record, pack, unpack
+from hardtack.tokens.keys import Key, Keyring, as_keyring
+
+VERSION: Final = b"\x01"
+MAX_LENGTH: Final = 16384
+"""Characters of a token that are looked at: four cookies of 4096 bytes."""
+
+_SHORTEST = 6 + 24 + 16  # header, nonce, tag
+
+
+@lru_cache(maxsize=256)
+def binding(purpose: str, cookie_name: str) -> bytes:
+    """What ties a token to one application and one cookie: each text framed by its length, so that none runs over."""
+    return b"".join(len(raw).to_bytes(2, "big") + raw for raw in (purpose.encode(), cookie_name.encode()))
+
+
+class EncryptedToken:
+    """XAES-256-GCM under a keyring, version 1. Made for cookies: one canonical spelling in `A-Z a-z 0-9 - _`."""
+
+    name: Final = "encrypted"
+    native: Final = True
+
+    def __init__(self, keys: Keyring | Key) -> None:
+        self.keys = as_keyring(keys)
+
+    def open(self, cookies: Mapping[str, Sequence[str]], context: Context) -> Record:
+        """The record in the cookie. Raises `InvalidToken`: `malformed`, `too_large`, `unknown_key` or `tampered`."""
+        raw = _decode(last_value(cookies, context.cookie_name))
+        key = self.keys.get(raw[1:6])
+        if key is None:
+            raise InvalidToken("unknown_key", "no key of the ring has the token's key id")
+        header = raw[:6]
+        try:
+            plaintext = key.encrypting.open(raw[6:], header + binding(context.purpose, context.cookie_name))
+        except InvalidTag:
+            raise InvalidToken("tampered", "the token was changed, or is of another cookie or purpose") from None
+        return unpack(plaintext)
+
+    def seal(self, record: Record, context: Context) -> dict[str, str]:
+        """One cookie, `{cookie_name: token}`. Raises `UnsupportedValue`."""
+        key = self.keys.current
+        header = VERSION + key.id
+        sealed = key.encrypting.seal(pack(record), header + binding(context.purpose, context.cookie_name))
+        return {context.cookie_name: b64encode_as_string(header + sealed, b"-_").rstrip("=")}
+
+    def is_current(self, cookies: Mapping[str, Sequence[str]], context: Context) -> bool:
+        """Whether the (good) token in the cookie was sealed under the key that issues now."""
+        return b64decode(last_value(cookies, context.cookie_name)[:8], altchars=b"-_") == VERSION + self.keys.current.id
+
+
+def last_value(cookies: Mapping[str, Sequence[str]], name: str) -> str:
+    """The last value of a cookie. Raises `InvalidToken("missing")`."""
+    found = cookies.get(name)
+    if not found:
+        raise InvalidToken("missing", "the request has no such cookie")
+    return found[-1]
+
+
+# The characters that may end a token whose last group has 2 or 3 of them: the others have stray bits.
+_LAST = {0: None, 2: frozenset("AQgw"), 3: frozenset("AEIMQUYcgkosw048")}
+
+
+def _decode(token: str) -> bytes:
+    """The bytes of a token in its one spelling."""
+    length = len(token)
+    if length > MAX_LENGTH:
+        raise InvalidToken("too_large", f"a token has at most {MAX_LENGTH} characters")
+    try:
+        raw = b64decode(token + "=="[: -length % 4], b"-_", validate=True)
+        last = _LAST[length % 4]
+    except (ValueError, KeyError):  # binascii.Error is a ValueError
+        raise InvalidToken("malformed", "not base64url") from None
+    # The decoder also takes "+", "/" and stray trailing bits; a token has one spelling.
+    if "+" in token or "/" in token or "=" in token or (last is not None and token[-1] not in last):
+        raise InvalidToken("malformed", "not canonical base64url")
+    if raw[:1] != VERSION or len(raw) < _SHORTEST:
+        raise InvalidToken("malformed", "not a version 1 token")
+    return raw

@@ -1,0 +1,77 @@
+"""SignedToken: a record that the client may read and cannot change. docs/token-format.md has the bytes."""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NoReturn
+
+from hardtack import record as records
+from hardtack import values
+from hardtack.errors import InvalidToken
+from hardtack.protocols import Context
+from hardtack.record import Record
+from hardtack.tokens.encrypted import MAX_LENGTH, binding, last_value
+from hardtack.tokens.keys import Key, Keyring, as_keyring
+
+_dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+class SignedToken:
+    """JSON and HMAC-SHA256 under a keyring, version 1: `ht1.<key id>.<payload>.<MAC>`, each field base64url."""
+
+    name: Final = "signed"
+    native: Final = True
+
+    def __init__(self, keys: Keyring | Key) -> None:
+        self.keys = as_keyring(keys)
+
+    def open(self, cookies: Mapping[str, Sequence[str]], context: Context) -> Record:
+        """The record in the cookie. Raises `InvalidToken`: `malformed`, `too_large`, `unknown_key` or `tampered`."""
+        token = last_value(cookies, context.cookie_name)
+        if len(token) > MAX_LENGTH:
+            raise InvalidToken("too_large", f"a token has at most {MAX_LENGTH} characters")
+        signed, _, mac = token.rpartition(".")
+        parts = signed.split(".")
+        if len(parts) != 3 or parts[0] != "ht1" or not token.isascii():
+            raise InvalidToken("malformed", "not a version 1 signed token")
+        key = self.keys.get(_field(parts[1]))
+        if key is None:
+            raise InvalidToken("unknown_key", "no key of the ring has the token's key id")
+        # The MAC comes before anything is decoded or parsed, and is compared as bytes of one spelling.
+        if not hmac.compare_digest(_mac(key, signed, context).encode(), mac.encode()):
+            raise InvalidToken("tampered", "the token was changed, or is of another cookie or purpose")
+        try:
+            fields = json.loads(values.decode_bytes(parts[2]), parse_constant=_refuse)
+        except (ValueError, RecursionError):
+            raise InvalidToken("malformed", "the payload is not JSON") from None
+        return records.from_json(fields)
+
+    def seal(self, record: Record, context: Context) -> dict[str, str]:
+        """One cookie, `{cookie_name: token}`. Raises `UnsupportedValue`."""
+        key = self.keys.current
+        payload = values.encode_bytes(_dumps(records.to_json(record)).encode())
+        signed = f"ht1.{values.encode_bytes(key.id)}.{payload}"
+        return {context.cookie_name: f"{signed}.{_mac(key, signed, context)}"}
+
+    def is_current(self, cookies: Mapping[str, Sequence[str]], context: Context) -> bool:
+        """Whether the (good) token in the cookie was sealed under the key that issues now."""
+        prefix = f"ht1.{values.encode_bytes(self.keys.current.id)}."
+        return last_value(cookies, context.cookie_name).startswith(prefix)
+
+
+def _mac(key: Key, signed: str, context: Context) -> str:
+    message = b"hardtack/1 signed" + binding(context.purpose, context.cookie_name) + signed.encode()
+    return values.encode_bytes(key.mac(message))
+
+
+def _field(text: str) -> bytes:
+    try:
+        return values.decode_bytes(text)
+    except ValueError:
+        raise InvalidToken("malformed", "the key id is not canonical base64url") from None
+
+
+def _refuse(constant: str) -> NoReturn | Any:
+    raise ValueError(constant)
