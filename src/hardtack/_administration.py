@@ -77,11 +77,11 @@ class Administration:
         """`list` under async code."""
         return await arun(self._list_flow(subject), self.engine.store)
 
-    def end(self, id: str) -> bool:  # noqa: A002 - the session's own word
+    def end(self, id: str) -> bool:
         """End one session, by its id. False where there was none."""
         return run(self._end_flow(id), self._sync_store())
 
-    async def aend(self, id: str) -> bool:  # noqa: A002
+    async def aend(self, id: str) -> bool:
         """`end` under async code."""
         return await arun(self._end_flow(id), self.engine.store)
 
@@ -133,7 +133,7 @@ class Administration:
                 found.append(_info(key, stored[0], self._deadlines(stored[0])))
         return sorted(found, key=lambda info: (info.authenticated_at or info.created_at, info.id), reverse=True)
 
-    def _end_flow(self, id: str) -> Flow[bool]:  # noqa: A002
+    def _end_flow(self, id: str) -> Flow[bool]:
         engine, context = self._stored(), self._context()
         try:
             raw_key = _raw_key(id)
@@ -207,7 +207,7 @@ def _refresh(session: Session, record: Record, version: Any) -> None:
         state.held.version = version
 
 
-def _raw_key(id: str) -> bytes:  # noqa: A002
+def _raw_key(id: str) -> bytes:
     raw = values.decode_bytes(id)
     if len(raw) != 32:
         raise ValueError

@@ -29,14 +29,14 @@ def build(kind: type[T], data: dict[str, Any]) -> T:
 
 def to_mapping(view: Any) -> dict[str, Any]:
     """The fields of an object that `build` made, as plain values."""
-    if dataclasses.is_dataclass(view) and not isinstance(view, type):
-        return {field.name: _plain(getattr(view, field.name)) for field in dataclasses.fields(view)}
-    if _is_struct(type(view)):
-        encoded = {
+    kind = type(view)
+    if dataclasses.is_dataclass(kind):
+        return {field.name: _plain(getattr(view, field.name)) for field in dataclasses.fields(kind)}
+    if _is_struct(kind):
+        return {
             encoded_name: _plain(getattr(view, name))
             for name, encoded_name in zip(view.__struct_fields__, view.__struct_encode_fields__, strict=True)
         }
-        return encoded
     dumped: dict[str, Any] = view.model_dump(by_alias=True)
     return dumped
 
@@ -64,7 +64,7 @@ def _build_dataclass(kind: type[T], data: dict[str, Any]) -> T:
 def _nested(hint: Any, value: Any) -> Any:
     if isinstance(value, dict) and isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return _build_dataclass(hint, value)
-    arguments = getattr(hint, "__args__", ())
+    arguments: Any = getattr(hint, "__args__", ())
     if isinstance(value, list) and getattr(hint, "__origin__", None) is list:
         return [_nested(arguments[0], item) for item in value]
     if isinstance(value, dict) and getattr(hint, "__origin__", None) is dict:
@@ -73,12 +73,11 @@ def _nested(hint: Any, value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    kind: Any = type(value)
+    if dataclasses.is_dataclass(kind) or _is_struct(kind):
         return to_mapping(value)
-    if _is_struct(type(value)):
-        return to_mapping(value)
-    if type(value) is list:
+    if kind is list:
         return [_plain(item) for item in value]
-    if type(value) is dict:
+    if kind is dict:
         return {key: _plain(item) for key, item in value.items()}
     return value

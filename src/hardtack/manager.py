@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from typing import Any, Final
 from hardtack import _administration, events, values
 from hardtack.cookies import NO_CHANGES, Changes, Cookie, as_text, parse
 from hardtack.engines.cookie import CookieEngine
-from hardtack.engines.store import StoreEngine
 from hardtack.errors import ConfigError, InvalidToken, SessionConflict, StoreUnavailable, UnsupportedValue
 from hardtack.events import (
     CacheControlReplaced,
@@ -81,12 +79,7 @@ class SessionManager(_administration.Administration):
         on_event: Callable[[Event], object] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if isinstance(engine, Keyring | Key):
-            engine = CookieEngine(engine)
-        if not isinstance(engine, CookieEngine | StoreEngine) and not callable(getattr(engine, "load", None)):
-            message = f"engine={type(engine).__name__} must be a CookieEngine, a StoreEngine, a Keyring or a Key"
-            raise ConfigError(message)
-        self.engine: Engine = engine
+        self.engine = _engine(engine)
         self.cookie = Cookie() if cookie is None else cookie
         if not isinstance(self.cookie, Cookie):
             message = f"cookie={type(cookie).__name__} must be a Cookie(name=…)"
@@ -101,7 +94,7 @@ class SessionManager(_administration.Administration):
         self.on_event = on_event
         self.clock = clock
         self._warned_plain_http = False
-        engine.bind(self)
+        self.engine.bind(self)
 
     # --- the three calls of an adapter
 
@@ -246,9 +239,8 @@ class SessionManager(_administration.Administration):
             # Nothing to do for a session that was never touched, and no call will be made of the store.
             if session is not None and not session._state.accessed:
                 return None
-            raise ConfigError(
-                f"{type(store).__name__} is for async code: use aopen, acommit and afinish, or the sync twin of the store"
-            )
+            message = f"{type(store).__name__} is for async code: use aopen, acommit and afinish, or the sync twin of the store"
+            raise ConfigError(message)
         return store
 
     def _load(self, session: Session) -> None:
@@ -531,6 +523,15 @@ class SessionManager(_administration.Administration):
             fill(session, new.data)
         state.meta = Record(new.id, new.created, new.authenticated, new.seen, new.subject, dict(new.options), new.data)
         state.base = new.packed
+
+
+def _engine(engine: Engine | Keyring | Key) -> Engine:
+    if isinstance(engine, Keyring | Key):
+        return CookieEngine(engine)
+    if not callable(getattr(engine, "load", None)) or not callable(getattr(engine, "save", None)):
+        message = f"engine={type(engine).__name__} must be a CookieEngine, a StoreEngine, a Keyring or a Key"
+        raise ConfigError(message)
+    return engine
 
 
 def _positive(duration: Duration, setting: str) -> int:

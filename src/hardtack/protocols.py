@@ -239,9 +239,15 @@ class Policy(Protocol):
 class Engine(Protocol):
     """Where the state of a session lives. `load` and `save` are flows: generators that yield requests to a store."""
 
-    store: Store | AsyncStore | None
-    old_still_valid: bool
-    """Whether a copy of a cookie still opens its state after the session was ended or got a new id."""
+    @property
+    def store(self) -> Store | AsyncStore | None:
+        """Where the state is; None for a cookie."""
+        ...
+
+    @property
+    def old_still_valid(self) -> bool:
+        """Whether a copy of a cookie still opens its state after the session was ended or got a new id."""
+        ...
 
     def bind(self, policy: Policy) -> None:
         """Check the settings against the manager's. Raises `ConfigError`."""

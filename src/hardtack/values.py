@@ -123,11 +123,11 @@ def check(data: object) -> None:
     _check(data, "", 1, set())
 
 
-def _check(value: object, path: str, depth: int, parents: set[int]) -> None:
-    kind = type(value)
+def _check(value: Any, path: str, depth: int, parents: set[int]) -> None:
+    kind: Any = type(value)
     if kind is str:
         try:
-            value.encode()  # type: ignore[attr-defined]
+            value.encode()
         except UnicodeEncodeError:
             raise UnsupportedValue(
                 path or "(root)", "str", "it has a lone surrogate, which UTF-8 cannot carry"
@@ -196,7 +196,7 @@ def _markup(text: str) -> str:
         from markupsafe import Markup
     except ImportError:  # plain text is escaped wherever it is shown: the safe reading
         return text
-    return Markup(text)  # noqa: S704 - it was Markup when it went in
+    return Markup(text)
 
 
 def _zone(value: Any, path: str) -> Any:
@@ -221,7 +221,7 @@ def _build_zone(zone: Any) -> dt.tzinfo | None:
         return ZoneInfo(zone)
     if type(zone) is list:
         return dt.timezone(dt.timedelta(microseconds=zone[0]), zone[1])
-    return dt.timezone.utc if zone == 0 else dt.timezone(dt.timedelta(microseconds=zone))
+    return dt.UTC if zone == 0 else dt.timezone(dt.timedelta(microseconds=zone))
 
 
 def _clock(value: Any) -> list[Any]:

@@ -136,7 +136,7 @@ class CookieEngine:
             chunks = {each: find_values(header, each) for each in self._chunk_names(name)}
             names += [each for each, present in chunks.items() if present]
             if chunks[f"{name}.0"]:
-                whole = self._join([present for present in chunks.values()])
+                whole = self._join(list(chunks.values()))
                 if whole is None:
                     policy.emit(Rejected, "incomplete", name)
                 else:
@@ -209,7 +209,7 @@ class CookieEngine:
         count = -(-len(token) // room)
         if count > self.chunks:
             assert saving.new is not None
-            advice = f"; {self.chunks} cookies of {MAX_SET_COOKIE} bytes are allowed: keep less in the session, or keep it in a store"
+            advice = f"; {self.chunks} cookies are allowed: keep less in the session, or keep it in a store"
             raise SessionTooLarge(size, self.chunks * MAX_SET_COOKIE, _biggest(saving.new.data), advice)
         head = _chunk_head(token, count)
         return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import inspect
@@ -303,10 +304,8 @@ class StoreEngine:
         raise SessionConflict("the session was saved by other requests again and again")
 
     def _bury(self, old_key: str, tombstone: Tombstone) -> Flow[None]:
-        try:
+        with contextlib.suppress(VersionConflict):  # somebody else has ended it as well
             yield Put(old_key, tombstone.data, tombstone.expires_at, None, None)
-        except VersionConflict:
-            pass  # somebody else has ended it as well
 
     def _move(self, saving: Saving, context: Context, policy: Policy) -> Flow[Version | None]:
         """The fallback of a store that cannot rename: create under the new key, then end the old under its version.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from hardtack import record as records
 from hardtack import values
@@ -73,5 +73,5 @@ def _field(text: str) -> bytes:
         raise InvalidToken("malformed", "the key id is not canonical base64url") from None
 
 
-def _refuse(constant: str) -> NoReturn | Any:
+def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
