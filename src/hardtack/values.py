@@ -196,7 +196,7 @@ def _markup(text: str) -> str:
         from markupsafe import Markup
     except ImportError:  # plain text is escaped wherever it is shown: the safe reading
         return text
-    return Markup(text)
+    return Markup(text)  # noqa: S704 - it was Markup when it went in
 
 
 def _zone(value: Any, path: str) -> Any:
@@ -338,8 +338,7 @@ def _to_json(value: Any) -> Any:
         members = {key: _to_json(item) for key, item in value.items()}
         return {"$": members} if _is_tag(members) else members
     if kind in (set, frozenset):
-        members = [_to_json(item) for item in sorted(value, key=_pack_nested)]
-        return {f"${kind.__name__}": members}
+        return {f"${kind.__name__}": [_to_json(item) for item in sorted(value, key=_pack_nested)]}
     if kind is bytes:
         return {"$bytes": encode_bytes(value)}
     return _leaf_to_json(value)

@@ -27,7 +27,7 @@ class XAES256GCM:
     """
 
     def __init__(self, key: bytes) -> None:
-        self._ecb = Cipher(algorithms.AES256(key), modes.ECB()).encryptor()
+        self._ecb = Cipher(algorithms.AES256(key), modes.ECB()).encryptor()  # noqa: S305 - for CMAC
         self._lock = threading.Lock()
         self._k1 = self._cmac_subkey()
         self._ciphers: dict[bytes, AESGCM] = {}
