@@ -47,7 +47,7 @@ class FileStore:
     def __init__(
         self,
         directory: str | os.PathLike[str],
-        format: str = "json",  # noqa: A002 - the public name
+        format: str = "json",
         *,
         layout: str = "hardtack",
         lock_timeout: float = 5.0,

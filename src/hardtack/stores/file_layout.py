@@ -24,7 +24,7 @@ class Content(NamedTuple):
     version: str
 
 
-class Damaged(Exception):  # noqa: N818 - it never leaves the package
+class Damaged(Exception):
     """A file that its layout would not have written."""
 
 
