@@ -143,6 +143,14 @@ class ForeignCookie:
         options = {} if expires is None else {"expires": expires}
         return Record(identifier, began, None, began, None, options, data)
 
+    def _deadline(self, record: Record, context: Context, duration: int | None) -> int | None:
+        """When a cookie that is written now ends: after the other system's own duration, or sooner with the session."""
+        expires: int | None = record.options.get("expires")
+        if duration is None:
+            return expires
+        own = context.now + duration
+        return own if expires is None else min(own, expires)
+
 
 def unix_seconds(until: Until | None) -> int | None:
     """`until` in Unix seconds; raises `ConfigError`."""

@@ -12,7 +12,7 @@ from hardtack.errors import InvalidToken
 from hardtack.values import MAX_DEPTH
 
 LIMIT = 1 << 20
-"""Bytes that a document may have once it is uncompressed and expanded, each item counted as 16 and its text."""
+"""Bytes of a document once it is uncompressed; and what its members (16 each) and all that is repeated may cost."""
 
 ITEM = 16
 
@@ -34,12 +34,11 @@ class Reader:
         self.left = limit
 
     def take(self, count: int) -> bytes:
-        """The next bytes; paid for."""
+        """The next bytes."""
         start = self.pos
         self.pos = end = start + count
         if end > len(self.body):
             truncated()
-        self.pay(count)
         return self.body[start:end]
 
     def pay(self, count: int) -> None:
@@ -47,15 +46,16 @@ class Reader:
         if self.left < 0:
             raise InvalidToken("too_large", "it holds more than a session may")
 
-    def members(self, count: int, size: int, depth: int) -> None:
-        """Check a container before it is read: it is not too deep, and its members are there, of `size` bytes or more.
+    def enter(self, count: int, size: int, depth: int) -> None:
+        """Pay for a container before it is read, whose members take `size` bytes or more each.
 
-        Without the second check a count alone could reserve memory.
+        It must not be too deep, and the bytes must be there: else a count alone could reserve memory.
         """
         if depth > MAX_DEPTH:
             raise InvalidToken("deep", f"it is nested more than {MAX_DEPTH} levels deep")
         if count * size > len(self.body) - self.pos:
             truncated()
+        self.pay(ITEM * (count + 1))
 
     def repeat(self, value: Any, depth: int) -> Any:
         """A copy of what was read before, paid for again."""
@@ -63,10 +63,10 @@ class Reader:
         if type(value) is str:
             self.pay(len(value))
         elif type(value) is dict:
-            self.members(0, 0, depth)
+            self.enter(0, 0, depth)
             return {self.repeat(key, depth): self.repeat(item, depth + 1) for key, item in value.items()}
         elif type(value) is list:
-            self.members(0, 0, depth)
+            self.enter(0, 0, depth)
             return [self.repeat(item, depth + 1) for item in value]
         return value
 

@@ -15,6 +15,7 @@ from hardtack.errors import InvalidToken
 from hardtack.foreign.base import check_plain, malformed
 from hardtack.foreign.perl import snappy
 from hardtack.foreign.perl.reader import DECODER_ERRORS, ITEM, JSON_BOOLEAN, LIMIT, Reader, truncated
+from hardtack.values import MAX_DEPTH
 
 _MAGIC = b"=\xf3rl"
 _MAGIC_OLD = b"=srl"  # protocols 1 and 2
@@ -112,10 +113,12 @@ def _varint(raw: bytes, pos: int) -> tuple[int, int]:
 class _Sereal(Reader):
     """Reads one body. `values` and `referents` hold, by its place, what is finished and may be pointed to later."""
 
-    __slots__ = ("copying", "open", "referents", "shift", "values")
+    __slots__ = ("copying", "keys", "open", "referents", "shift", "text", "values")
 
     def __init__(self, body: bytes, limit: int, shift: int) -> None:
         super().__init__(body, limit)
+        self.text = body.decode("latin-1")
+        self.keys: dict[int, str] = {}  # short keys that were copied before, by their offset
         self.shift = shift
         self.values: dict[int, Any] = {}
         self.referents: dict[int, Any] = {}
@@ -126,13 +129,14 @@ class _Sereal(Reader):
         """The next item."""
         place, tag = self._tag()
         kind = tag & 0x7F
-        if kind >= _SHORT:
-            result: Any = self.take(kind - _SHORT).decode("latin-1")
+        if kind >= _ARRAYREF:
+            if kind >= _SHORT:
+                result: Any = self.take(kind - _SHORT).decode("latin-1")
+            else:
+                read = self._array if kind < _HASHREF else self._hash
+                return read(kind & 15, depth, place if tag & _TRACK else None)
         elif kind < 0x20:
             result = kind if kind < 0x10 else kind - 0x20
-        elif kind >= _ARRAYREF:
-            read = self._array if kind < _HASHREF else self._hash
-            return read(kind & 15, depth, place if tag & _TRACK else None)
         else:
             if tag & _TRACK:
                 self.open.add(place)
@@ -148,7 +152,6 @@ class _Sereal(Reader):
             place = self.pos
             tag = self.body[place]
             self.pos = place + 1
-            self.pay(ITEM)
             if tag & 0x7F != _PAD:
                 return place, tag & 0x7F if self.copying else tag  # nothing points into a copy
 
@@ -186,6 +189,10 @@ class _Sereal(Reader):
         raise InvalidToken(_REFUSED.get(kind, "unsupported"), f"Sereal tag {kind:#04x}")
 
     def _number(self) -> int:
+        byte = self.body[self.pos]
+        if byte < 0x80:
+            self.pos += 1
+            return byte
         number, self.pos = _varint(self.body, self.pos)
         return number
 
@@ -207,46 +214,105 @@ class _Sereal(Reader):
             raise InvalidToken("object", "a reference to an object")
         raise InvalidToken("reference", "a reference to something other than a hash or an array")
 
+    # A session is mostly short text and small numbers, in hashes whose keys repeat. `_hash` and `_array` read these by
+    # themselves and leave the rest to `value` and `_text`: a cookie then takes a third of the time.
+
     def _hash(self, count: int, depth: int, track: int | None) -> dict[str, Any]:
-        self.members(count, 2, depth)
+        self.enter(2 * count, 1, depth)
         if track is not None:
             self.open.add(track)
-        depth += 1
+        body, text, pos, keys = self.body, self.text, self.pos, self.keys
         result: dict[str, Any] = {}
         for _ in range(count):
-            key = self._text()
-            result[key] = self.value(depth)
-        self._finish(track, result)
+            tag = body[pos]
+            if _SHORT <= tag < _TRACK:
+                end = pos + tag - _SHORT + 1
+                key = text[pos + 1 : end]
+                pos = end
+            else:
+                offset = body[pos + 1]
+                end = pos + 2
+                if offset >= 0x80:
+                    offset += (body[end] - 1) << 7
+                    end += 1
+                if tag == _COPY and offset in keys and offset < 1 << 14:  # a longer offset has three bytes
+                    key = keys[offset]
+                    pos = end
+                else:
+                    self.pos = pos
+                    key = self._text()
+                    pos = self.pos
+            tag = body[pos]
+            if _SHORT <= tag < _TRACK:
+                end = pos + tag - _SHORT + 1
+                result[key] = text[pos + 1 : end]
+                pos = end
+            elif tag < 0x10:
+                result[key] = tag
+                pos += 1
+            elif tag == _VARINT and body[pos + 2] < 0x80 <= body[pos + 1]:
+                result[key] = body[pos + 1] & 0x7F | body[pos + 2] << 7
+                pos += 3
+            else:
+                self.pos = pos
+                result[key] = self.value(depth + 1)
+                pos = self.pos
+        self.pos = pos
+        if track is not None:
+            self._finish(track, result)
         return result
 
     def _array(self, count: int, depth: int, track: int | None) -> list[Any]:
-        self.members(count, 1, depth)
+        self.enter(count, 1, depth)
         if track is not None:
             self.open.add(track)
-        depth += 1
-        result = [self.value(depth) for _ in range(count)]
-        self._finish(track, result)
+        body, text = self.body, self.text
+        result: list[Any] = []
+        for _ in range(count):
+            pos = self.pos
+            tag = body[pos]
+            if _SHORT <= tag < _TRACK:
+                self.pos = end = pos + tag - _SHORT + 1
+                result.append(text[pos + 1 : end])
+            elif _HASHREF <= tag < _SHORT:
+                self.pos = pos + 1
+                result.append(self._hash(tag - _HASHREF, depth + 1, None))
+            else:
+                result.append(self.value(depth + 1))
+        if track is not None:
+            self._finish(track, result)
         return result
 
-    def _finish(self, track: int | None, result: Any) -> None:
-        if track is not None:
-            self.open.discard(track)
-            self.referents[track] = result
+    def _finish(self, track: int, result: Any) -> None:
+        self.open.discard(track)
+        self.referents[track] = result
 
     def _text(self) -> str:
         """A hash key or the name of a class."""
         _, tag = self._tag()
-        kind = tag & 0x7F
+        if tag & 0x7F == _COPY:
+            return self._text_again()
+        return self._plain_text(tag & 0x7F)
+
+    def _text_again(self) -> str:
+        """Text that is pointed to."""
+        offset = self._offset()
+        back, self.pos = self.pos, offset
+        _, tag = self._tag()
+        text = self._plain_text(tag & 0x7F)
+        self.pos = back
+        self.pay(len(text))
+        if len(text) < ITEM:
+            self.keys[offset + self.shift] = text
+        return text
+
+    def _plain_text(self, kind: int) -> str:
         if kind >= _SHORT:
             return self.take(kind - _SHORT).decode("latin-1")
         if kind == _BINARY:
             return self.take(self._number()).decode("latin-1")
         if kind == _UTF8:
             return self.take(self._number()).decode()
-        if kind == _COPY and not self.copying:
-            text = self._copy(1)
-            if type(text) is str:
-                return text
         raise InvalidToken("malformed", "a hash key is not text")
 
     def _copy(self, depth: int) -> Any:
@@ -258,6 +324,7 @@ class _Sereal(Reader):
         result = self.value(depth)
         if self.pos > before:
             malformed("a copy of something unfinished")
+        self.pay(self.pos - offset)
         self.pos, self.copying = back, False
         return result
 
@@ -274,7 +341,7 @@ class _Sereal(Reader):
 
     def _boolean(self, kind: int) -> bool:
         """An object: `JSON::PP::Boolean` is a bool, every other class is refused."""
-        name = self._text() if kind == _OBJECT else self._class_name()
+        name = self._text() if kind == _OBJECT else self._text_again()
         if name == JSON_BOOLEAN:
             _, tag = self._tag()
             place, content = self._tag()
@@ -285,15 +352,6 @@ class _Sereal(Reader):
                 return result
         raise InvalidToken("object", "an object of some class")
 
-    def _class_name(self) -> str:
-        if self.copying:
-            malformed("a copy inside a copy")
-        offset = self._offset()
-        back, self.pos = self.pos, offset
-        name = self._text()
-        self.pos = back
-        return name
-
 
 # --- writing
 
@@ -303,20 +361,47 @@ def write(data: dict[str, Any]) -> bytes:
 
     Text comes back as text, bytes as Latin-1 text, True and False as Perl's booleans (1 and '' before Perl 5.36).
     """
-    check_plain(data)
-    out = bytearray(b"=\xf3rl\x05\x00\x28\x2a")
+    out = bytearray(_MAGIC + b"\x05\x00\x28\x2a")
     _write_varint(out, len(data))
-    _write_members(out, data)
+    try:
+        _write_hash(out, data, 1)
+    except (_UnwritableError, UnicodeEncodeError):
+        check_plain(data)  # finds out what and where it is
+        raise
     return bytes(out)
 
 
-def _write_members(out: bytearray, data: dict[str, Any]) -> None:
+class _UnwritableError(Exception):
+    """A value that Sereal, or this module, cannot carry."""
+
+
+def _write_hash(out: bytearray, data: dict[str, Any], depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise _UnwritableError
     for key, item in data.items():
-        _write_text(out, key)
-        _write(out, item)
+        if type(key) is not str:
+            raise _UnwritableError
+        size = len(key)
+        if size < 32 and key.isascii():
+            out.append(_SHORT + size)
+            out += key.encode()
+        else:
+            _write_text(out, key)
+        kind = type(item)
+        if kind is str:
+            size = len(item)
+            if size < 32 and item.isascii():
+                out.append(_SHORT + size)
+                out += item.encode()
+            else:
+                _write_text(out, item)
+        elif kind is int:
+            _write_int(out, item)
+        else:
+            _write(out, item, depth)
 
 
-def _write(out: bytearray, value: Any) -> None:
+def _write(out: bytearray, value: Any, depth: int) -> None:
     kind = type(value)
     if kind is str:
         _write_text(out, value)
@@ -324,18 +409,22 @@ def _write(out: bytearray, value: Any) -> None:
         _write_int(out, value)
     elif kind is dict:
         _write_head(out, _HASHREF, _HASH, len(value))
-        _write_members(out, value)
+        _write_hash(out, value, depth + 1)
     elif kind is list:
+        if depth >= MAX_DEPTH:
+            raise _UnwritableError
         _write_head(out, _ARRAYREF, _ARRAY, len(value))
         for item in value:
-            _write(out, item)
-    elif kind is bytes:
-        _write_binary(out, value)
+            _write(out, item, depth + 1)
     elif kind is float:
         out.append(_DOUBLE)
         out += struct.pack("<d", value)
-    else:
+    elif kind is bytes:
+        _write_binary(out, value)
+    elif value is None or kind is bool:
         out.append(_UNDEF if value is None else _YES if value else _NO)
+    else:
+        raise _UnwritableError
 
 
 def _write_text(out: bytearray, text: str) -> None:
@@ -359,14 +448,19 @@ def _write_binary(out: bytearray, raw: bytes) -> None:
 
 
 def _write_int(out: bytearray, value: int) -> None:
-    if -16 <= value < 16:
-        out.append(value if value >= 0 else value + 32)
-    elif value > 0:
+    if 0 <= value < 16:
+        out.append(value)
+    elif 0 < value < 1 << 64:
         out.append(_VARINT)
         _write_varint(out, value)
+    elif -(1 << 63) <= value < 0:
+        if value >= -16:
+            out.append(value + 32)
+        else:
+            out.append(_ZIGZAG)
+            _write_varint(out, -2 * value - 1)
     else:
-        out.append(_ZIGZAG)
-        _write_varint(out, -2 * value - 1)
+        raise _UnwritableError
 
 
 def _write_head(out: bytearray, short: int, long: int, count: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from hardtack.errors import InvalidToken
 from hardtack.foreign.base import check_plain, malformed
-from hardtack.foreign.perl.reader import DECODER_ERRORS, ITEM, JSON_BOOLEAN, LIMIT, Reader
+from hardtack.foreign.perl.reader import DECODER_ERRORS, JSON_BOOLEAN, LIMIT, Reader
 
 _NATIVE = b"\x0812345678\x04\x08\x08\x08"  # byte order, sizes of int, long, pointer and double: 64 bits, little-endian
 _MINOR = 12  # Storable 3.27 and later; 3.0 to 3.26 write 11
@@ -120,7 +120,6 @@ class _Storable(Reader):
     def _kind(self) -> int:
         kind = self.body[self.pos]
         self.pos += 1
-        self.pay(ITEM)
         return kind
 
     def _scalar(self, kind: int) -> Any:
@@ -178,7 +177,7 @@ class _Storable(Reader):
         result: Any
         if kind == _ARRAY:
             count = self._length()
-            self.members(count, 1, depth)
+            self.enter(count, 1, depth)
             result = [self.value(depth + 1) for _ in range(count)]
         elif kind in (_HASH, _FLAG_HASH):
             result = self._hash(kind == _FLAG_HASH, depth)
@@ -193,14 +192,13 @@ class _Storable(Reader):
         if flagged and self._byte():
             raise InvalidToken("restricted", "a restricted hash")
         count = self._length()
-        self.members(count, 6 if flagged else 5, depth)
+        self.enter(count, 6 if flagged else 5, depth)
         result: dict[str, Any] = {}
         for _ in range(count):
             item = self.value(depth + 1)
             flags = self._byte() if flagged else 0
             if flags & ~(_KEY_IS_UTF8 | _KEY_WAS_UTF8):
                 raise InvalidToken("restricted", "a restricted hash")
-            self.pay(ITEM)
             key = self.take(self._length())
             result[key.decode() if flags & _KEY_IS_UTF8 else key.decode("latin-1")] = item
         return result

@@ -1,0 +1,166 @@
+"""Perl's Session::Storage::Secure, protocols 1 and 2: Sereal in AES-256-CBC, authenticated with HMAC-SHA256.
+
+It is what Dancer::Session::Cookie and Dancer2::Session::Cookie put into their cookies. To the byte:
+
+    version 2   b64url(salt, 32 bytes) ~ expires ~ b64url(ciphertext) ~ b64url(mac) ~ 2
+    version 1   decimal salt ~ expires ~ b64url("Salted__" salt8 ciphertext) ~ b64url(mac)
+
+    key = HMAC-SHA256(secret, salt), mac = HMAC-SHA256(key, expires ~ the encoded ciphertext)
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import pybase64
+
+from hardtack import values
+from hardtack.errors import ConfigError, InvalidToken
+from hardtack.foreign.base import ForeignCookie, Until, malformed, secret_bytes
+from hardtack.foreign.perl import cbc, sereal
+from hardtack.lifetime import Duration, seconds
+from hardtack.protocols import Context
+from hardtack.record import Record
+
+_DIGITS = frozenset("0123456789")
+
+
+class SessionStorageSecureCookie(ForeignCookie):
+    """A cookie of Session::Storage::Secure, read and written. Both protocols are read, whichever is written.
+
+    Reading is stricter than the original, which takes altered salts and versions (`02`, junk in the base64) as well.
+
+    Args:
+        secret: `secret_key`; text is taken as UTF-8.
+        old_secrets: `old_secrets`; read, never written with.
+        protocol_version: what is written, 1 or 2.
+        separator: `separator`; it is authenticated with the rest.
+        default_duration: `default_duration`; a cookie written here ends no later than this.
+        cookie_name, path, domain, until, subject: see `ForeignCookie`. A cookie without an expiry is good until
+            `until`.
+
+    Raises `ConfigError`.
+    """
+
+    format_name = "session-storage-secure"
+    default_cookie_name = "session"
+    authenticates_time = True
+
+    def __init__(
+        self,
+        secret: str | bytes,
+        *,
+        old_secrets: Sequence[str | bytes] = (),
+        protocol_version: Literal[1, 2] = 2,
+        separator: str = "~",
+        default_duration: Duration | None = None,
+        cookie_name: str | None = None,
+        path: str = "/",
+        domain: str | None = None,
+        until: Until | None = None,
+        subject: Callable[[dict[str, Any]], str | None] | None = None,
+    ) -> None:
+        super().__init__(cookie_name=cookie_name, path=path, domain=domain, until=until, subject=subject)
+        if protocol_version not in (1, 2):
+            message = f"protocol_version={protocol_version!r} must be 1 or 2"
+            raise ConfigError(message)
+        if type(separator) is not str or not separator.isascii() or not separator or set(separator) & _ENCODED:
+            raise ConfigError("separator must be ASCII text without letters, digits, '-' and '_', which the fields use")
+        self._secrets = all_secrets(secret, old_secrets)
+        self._version = protocol_version
+        self._separator = separator
+        self._duration = None if default_duration is None else seconds(default_duration, "default_duration")
+
+    def _current_secrets(self) -> Sequence[bytes]:
+        return self._secrets
+
+    def _read(self, value: str, context: Context) -> Record:
+        return self._to_record(*self.decode(value, context.now), value, context)
+
+    def _to_record(self, data: dict[str, Any], expires: int | None, value: str, context: Context) -> Record:
+        return self._record(data, context, value, expires=expires)
+
+    def decode(self, value: str, now: int) -> tuple[dict[str, Any], int | None]:
+        """The data and when it expires, in Unix seconds; raises `InvalidToken`."""
+        fields = value.split(self._separator)
+        if not 4 <= len(fields) <= 5:
+            malformed("it does not have four or five fields")
+        version = fields[4] if len(fields) == 5 else "1"
+        salt = _salt(fields[0], version)
+        expires, encoded = fields[1], fields[2]
+        key = self._key(salt, f"{expires}{self._separator}{encoded}", fields[3])
+        deadline = None
+        if expires:
+            if not _DIGITS.issuperset(expires) or len(expires) > 15:
+                malformed("its expiry is not a number")
+            deadline = int(expires)
+            if deadline < now:
+                raise InvalidToken("expired")
+        try:
+            ciphertext = pybase64.b64decode(encoded + "=" * (-len(encoded) % 4), b"-_", validate=True)
+        except ValueError:
+            malformed("its ciphertext is not base64")
+        plain = cbc.open_ecb_iv(key, salt, ciphertext) if version == "2" else cbc.open_salted(key, ciphertext)
+        return sereal.read(plain), deadline
+
+    def _key(self, salt: bytes, signed: str, mac: str) -> bytes:
+        for secret in self._current_secrets():
+            key = hmac.digest(secret, salt, "sha256")
+            expected = _encode(hmac.digest(key, signed.encode("utf-8", "surrogatepass"), "sha256"))
+            if hmac.compare_digest(expected, mac.encode("utf-8", "surrogatepass")):
+                return key
+        raise InvalidToken("tampered")
+
+    def _write(self, record: Record, context: Context) -> str:
+        return self.encode(record.data, self._deadline(record, context, self._duration))
+
+    def encode(self, data: dict[str, Any], expires: int | None) -> str:
+        """The value of data that ends at `expires`, in Unix seconds; raises `UnsupportedValue`."""
+        plain = sereal.write(data)
+        secret = self._current_secrets()[0]
+        if self._version == 2:
+            salt = os.urandom(32)
+            key = hmac.digest(secret, salt, "sha256")
+            head, ciphertext, tail = values.encode_bytes(salt), cbc.seal_ecb_iv(key, salt, plain), f"{self._separator}2"
+        else:
+            head = str(secrets.randbits(32))
+            key = hmac.digest(secret, head.encode(), "sha256")
+            ciphertext, tail = cbc.seal_salted(key, plain), ""
+        signed = f"{'' if expires is None else expires}{self._separator}{values.encode_bytes(ciphertext)}"
+        mac = values.encode_bytes(hmac.digest(key, signed.encode(), "sha256"))
+        return f"{head}{self._separator}{signed}{self._separator}{mac}{tail}"
+
+
+_ENCODED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+
+
+def all_secrets(secret: str | bytes, old_secrets: Sequence[str | bytes]) -> list[bytes]:
+    """The secret that is written with, then those that are only read. Raises `ConfigError`."""
+    if isinstance(old_secrets, str | bytes):
+        raise ConfigError("old_secrets is a list of secrets; put the one into brackets")
+    return [secret_bytes(secret), *(secret_bytes(old, "old_secrets") for old in old_secrets)]
+
+
+def _salt(text: str, version: str) -> bytes:
+    """The salt, in its one spelling: no MAC covers the text, and altered ones would be other names of one cookie."""
+    if version == "2":
+        try:
+            salt = values.decode_bytes(text)
+        except ValueError:
+            malformed("its salt is not base64")
+        if len(salt) == 32:
+            return salt
+    elif version == "1":
+        if _DIGITS.issuperset(text) and 0 < len(text) <= 10 and str(int(text)) == text:
+            return text.encode()
+    else:
+        malformed("its version is neither 1 nor 2")
+    raise InvalidToken("malformed", "its salt is not one")
+
+
+def _encode(raw: bytes) -> bytes:
+    return pybase64.urlsafe_b64encode(raw).rstrip(b"=")

@@ -1,0 +1,111 @@
+"""Golden cookies, made by the real systems: each opens to its data, or does not open at all.
+
+`HARDTACK_VECTORS` may name another directory of the same schema. Formats without a reader are counted and reported.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hardtack.errors import InvalidToken
+from hardtack.foreign.dancer import read_memcached_record
+from hardtack.protocols import Context
+from hardtack.record import Record
+from tests.foreign.perl_readers import EITHER_ACCEPTED
+from tests.foreign.readers import EXPECTED, READERS
+
+Entry = dict[str, Any]
+
+OWN = Path(__file__).parents[1] / "vectors"
+DIRECTORIES = [OWN] + ([Path(os.environ["HARDTACK_VECTORS"])] if "HARDTACK_VECTORS" in os.environ else [])
+
+
+def _entries() -> list[tuple[str, Entry]]:
+    found = []
+    for directory in DIRECTORIES:
+        for path in sorted(directory.glob("*.json")):
+            content = json.loads(path.read_text("utf-8"))
+            if isinstance(content, list):
+                found += [(path.name, entry) for entry in content if "expect" in entry]
+    return found
+
+
+ENTRIES = _entries()
+READABLE = [pytest.param(entry, id=f"{file}-{entry['name']}") for file, entry in ENTRIES if entry["format"] in READERS]
+
+
+def _open(entry: Entry) -> Record:
+    token = READERS[entry["format"]](entry)
+    name = entry.get("cookie_name") or getattr(token, "cookie_name", "session")
+    cookies = {name: [entry["cookie_value"]]} if entry["cookie_value"] is not None else {}
+    for companion, value in _companions(entry):
+        cookies[companion] = [value]
+    now = entry.get("now")
+    return token.open(cookies, Context(name, "", 1_700_000_000 if now is None else math.floor(now)))
+
+
+def _companions(entry: Entry) -> list[tuple[str, str]]:
+    companion = entry.get("companion") or {}
+    if isinstance(companion, dict):
+        return list(companion.items())
+    return [(each["name"], each["value"]) for each in companion]
+
+
+def _accepted(entry: Entry) -> bool:
+    """Whether we open it: a strict reader refuses an `either`, unless there is a reason."""
+    if entry["expect"] == "either":
+        text = f"{entry['name']} {entry['why']}".lower()
+        return "zstd" not in text and any(part.lower() in text for part in EITHER_ACCEPTED)
+    return bool(entry["expect"] == "accept")
+
+
+@pytest.mark.parametrize("entry", READABLE)
+def test_golden_cookie(entry: Entry) -> None:
+    """A cookie of a real system opens to exactly its data, and one that must be refused does not open."""
+    if _accepted(entry):
+        expected = EXPECTED.get(entry["format"], dict)(entry["data"])
+
+        record = _open(entry)
+
+        assert record.data == expected
+        assert record.subject is None
+    else:
+        with pytest.raises(InvalidToken):
+            _open(entry)
+
+
+def test_no_format_is_skipped_in_silence(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every entry is counted, and formats without a reader are named; of our own copies none lacks one."""
+    checked = Counter(entry["format"] for _, entry in ENTRIES if entry["format"] in READERS)
+    unread = Counter(entry["format"] for _, entry in ENTRIES if entry["format"] not in READERS)
+
+    with capsys.disabled():
+        print(f"\ngolden cookies checked: {sum(checked.values())} {dict(sorted(checked.items()))}")
+        print(f"golden cookies of formats without a reader: {sum(unread.values())} {dict(sorted(unread.items()))}")
+
+    ours = {entry["format"] for path in OWN.glob("*.json") for entry in _own(path)}
+    assert ours <= set(READERS)
+    assert sum(checked.values()) > 200
+
+
+def _own(path: Path) -> list[Entry]:
+    content = json.loads(path.read_text("utf-8"))
+    return [entry for entry in content if "expect" in entry] if isinstance(content, list) else []
+
+
+MEMCACHED = json.loads((OWN / "dancer_memcached.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("entry", MEMCACHED, ids=[entry["name"] for entry in MEMCACHED])
+def test_memcached_record(entry: Entry) -> None:
+    """What Dancer::Session::Memcached stored reads as its data, without the id."""
+    data = read_memcached_record(bytes.fromhex(entry["value_hex"]))
+
+    assert data == {key: item for key, item in entry["plaintext_data"].items() if key != "id"}
