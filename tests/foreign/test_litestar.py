@@ -79,7 +79,7 @@ def test_reads_what_the_middleware_writes(client: TestClient[Litestar], data: di
     cookies = {name: rest.partition(";")[0] for name, _, rest in (line.partition("=") for line in lines)}
 
     assert len(cookies) == (1 if data is DATA else 4)
-    assert all(value.startswith('"') for value in list(cookies.values())[-1:])
+    assert next(iter(cookies.values())).startswith('"')
     assert read_chunks(cookies).data == data
 
 
@@ -144,7 +144,7 @@ def test_chunks_in_any_order() -> None:
     cookies = COOKIE.seal(record_of(BIG), Context("session", "", now()))
 
     assert list(cookies) == ["session-0", "session-1", "session-2", "session-3"]
-    assert {len(value) for value in list(cookies.values())[:-1]} == {4032}
+    assert {len(value) for value in list(cookies.values())[:-1]} == {3840}
     assert read_chunks(dict(reversed(cookies.items()))).data == BIG
 
 

@@ -21,6 +21,11 @@ from hardtack.record import Record
 _MARKER = b"additional_authenticated_data="
 _NONCE = 12
 _CHUNK = 4096 - 64
+"""Characters of a chunk that Litestar writes."""
+
+_CHUNK_WRITTEN = 4096 - 256
+"""Characters of a chunk of ours: whole Set-Cookie lines have 4096 bytes, and Litestar reads chunks of any length."""
+
 _MAX_CHUNKS = 10
 """Litestar joins its chunks in the order of their names as text, so that from the eleventh on it reads none."""
 
@@ -69,9 +74,9 @@ class LitestarCookie(ForeignCookie):
     def seal(self, record: Record, context: Context) -> dict[str, str]:
         """One cookie, or chunks; raises `UnsupportedValue`."""
         value = self._write(record, context)
-        chunks = [value[start : start + _CHUNK] for start in range(0, len(value), _CHUNK)]
+        chunks = [value[start : start + _CHUNK_WRITTEN] for start in range(0, len(value), _CHUNK_WRITTEN)]
         if len(chunks) > _MAX_CHUNKS:
-            problem = f"Litestar cannot read more than {_MAX_CHUNKS} cookies of {_CHUNK} characters"
+            problem = f"Litestar cannot read more than {_MAX_CHUNKS} cookies of {_CHUNK_WRITTEN} characters"
             raise UnsupportedValue("(root)", "dict", problem)
         if len(chunks) == 1:
             return {self.cookie_name: value}
