@@ -29,7 +29,7 @@ from tests.foreign.python_support import (
     sealed,
 )
 
-from hardtack import values
+from hardtack import Cookie, CookieEngine, Key, SessionManager, values
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
 from hardtack.foreign import _python
 from hardtack.foreign.flask import FlaskCookie
@@ -368,3 +368,31 @@ def test_the_same_cookie_has_the_same_handle() -> None:
 
     assert read(COOKIE, value).id == read(COOKIE, value).id
     assert read(COOKIE, value).id != read(COOKIE, sealed(COOKIE, DATA)).id
+
+
+def test_a_manager_takes_a_session_over() -> None:
+    """The data moves into a session of hardtack's own, with its user and its deadline, and Flask's cookie is cleared."""
+    foreign = FlaskCookie(SECRET, subject=lambda data: str(data["user_id"]))
+    manager = SessionManager(Key.generate(), accept=[foreign])
+    value = str(real().dumps(DATA))
+
+    session = manager.open(f"session={value}")
+    lines = manager.commit(session).set_cookies if session["user_id"] else []
+
+    assert (dict(session), session.subject) == (DATA, "42")
+    assert session.expires_at is not None
+    assert session.expires_at.timestamp() <= now() + 31 * DAY
+    assert any(line.startswith("__Host-session=") for line in lines)
+    assert any(line.startswith("session=;") for line in lines)
+
+
+def test_a_manager_writes_for_two_stacks_side_by_side() -> None:
+    """What hardtack sets under Flask's own cookie name, Flask opens."""
+    manager = SessionManager(CookieEngine(COOKIE), cookie=Cookie(name="session"))
+    session = manager.open(f"session={sealed(COOKIE, DATA)}")
+    session["cart"] = ("bread", 2)
+
+    (line,) = manager.commit(session).set_cookies
+
+    value = line.partition("=")[2].partition(";")[0]
+    assert real().loads(value, max_age=31 * DAY) == {**DATA, "cart": ("bread", 2)}
