@@ -1,0 +1,127 @@
+"""Starlette: the ASGI middleware, which also takes the arguments of Starlette's own `SessionMiddleware`."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any, ClassVar, Final, Literal
+
+from hardtack import values
+from hardtack.cookies import Cookie
+from hardtack.engines.cookie import CookieEngine
+from hardtack.errors import ConfigError
+from hardtack.frameworks import asgi
+from hardtack.manager import SessionManager
+from hardtack.session import Session as CoreSession
+from hardtack.tokens.encrypted import EncryptedToken
+from hardtack.tokens.keys import Key, Keyring
+
+try:
+    from starlette.datastructures import Secret
+    from starlette.requests import HTTPConnection
+    from starlette.websockets import WebSocketDisconnect
+except ImportError as error:  # pragma: no cover
+    raise ImportError("hardtack.frameworks.starlette needs Starlette: pip install 'hardtack[starlette]'") from error
+
+LONGEST: Final = "400 days"
+"""How long a session of the drop-in constructor lives at most, however often it is written: Starlette has no such limit."""
+
+
+class Session(CoreSession):
+    """`hardtack.Session`; unattached, it counts from what it was made of, as Starlette's own does."""
+
+    __slots__ = ()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(dict(*args, **kwargs))
+        self._state.base = values.pack(dict(self))
+
+    @property
+    def accessed(self) -> bool:
+        """Whether the handler looked at the session, or changed it."""
+        state = self._state
+        return state.accessed or (state.manager is None and self.modified)
+
+
+class SessionMiddleware(asgi.SessionMiddleware):
+    """Puts the session into `request.session`: `app.add_middleware(SessionMiddleware, sessions=SessionManager(…))`.
+
+    With the arguments of Starlette's own middleware it takes that one's place: an encrypted cookie instead of a signed one,
+    of the same name and attributes, under a key made from `secret_key`. As there, `max_age` runs from the last write, and
+    is renewed by reading too; None means until the browser ends. No session outlives 400 days.
+
+    Raises `ConfigError`.
+    """
+
+    kind: ClassVar[type[CoreSession]] = Session
+    disconnected = (WebSocketDisconnect,)
+
+    def __init__(
+        self,
+        app: asgi.ASGIApp,
+        secret_key: str | Secret | None = None,
+        session_cookie: str = "session",
+        max_age: int | None = 14 * 24 * 60 * 60,
+        path: str = "/",
+        same_site: Literal["lax", "strict", "none"] = "lax",
+        https_only: bool = False,
+        domain: str | None = None,
+        partitioned: bool = False,
+        *,
+        sessions: SessionManager | None = None,
+    ) -> None:
+        if (sessions is None) == (secret_key is None):
+            raise ConfigError("SessionMiddleware takes sessions=SessionManager(…), or secret_key=… as Starlette's own")
+        if sessions is None:
+            cookie = _Cookie(
+                name=session_cookie,
+                path=path,
+                domain=domain,
+                secure=https_only,
+                samesite=same_site.capitalize(),  # type: ignore[arg-type]
+                partitioned=partitioned,
+            )
+            sessions = _drop_in(str(secret_key), cookie, max_age)
+        super().__init__(app, sessions)
+
+
+class _Cookie(Cookie):
+    """The attributes in Starlette's own spelling and order."""
+
+    @cached_property
+    def attributes(self) -> str:
+        """The attributes as they stand in Set-Cookie, but Max-Age."""
+        text = f"; path={self.path}; httponly; samesite={str(self.samesite).lower()}"
+        if self.secure:
+            text += "; secure"
+        if self.domain is not None:
+            text += f"; domain={self.domain}"
+        if self.partitioned:
+            text += "; partitioned"
+        return text
+
+
+def _drop_in(secret: str, cookie: Cookie, max_age: int | None) -> SessionManager:
+    ring = Keyring(current=Key.from_framework_secret(secret, framework="starlette"))
+    sessions = SessionManager(
+        CookieEngine(EncryptedToken(ring)),
+        cookie=cookie,
+        lifetime=LONGEST,
+        idle_timeout=max_age if max_age is None else max(max_age, 1),
+        persistent=max_age is not None,
+    )
+    if max_age is not None and max_age < 1:
+        sessions.idle_timeout = 0  # Starlette takes it: each session ends at once
+    return sessions
+
+
+async def load(connection: HTTPConnection) -> CoreSession:
+    """The session of a request or a websocket, loaded."""
+    session: CoreSession = connection.session  # type: ignore[assignment]
+    await session.load()
+    return session
+
+
+def sessions_of(connection: HTTPConnection) -> SessionManager:
+    """The manager, for what it does beside requests: `list`, `end`, `end_all`, `update`, and their async twins."""
+    sessions: SessionManager = connection.scope["state"][asgi.SESSIONS]
+    return sessions
