@@ -131,7 +131,7 @@ def _begins_response(message: Message) -> bool:
 
 def _with(changes: Changes, message: Message) -> Message:
     # A copy: an application may send one constant message to everyone, and would hand out this cookie with it.
-    headers = list(message.get("headers") or ())
+    headers: list[tuple[bytes, bytes]] = list(message.get("headers") or ())
     if message["type"] == "websocket.accept":
         headers.extend((b"set-cookie", value.encode("latin-1")) for value in changes.set_cookies)
     else:

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
 
 from starlette.testclient import TestClient
-from starlette.types import ASGIApp
 
-
-class TestClientFactory(Protocol):
-    """Makes a client of an application."""
-
-    __test__ = False
-
-    def __call__(self, app: ASGIApp, base_url: str = ..., *, cookies: Any = ...) -> TestClient: ...
+TestClientFactory = Callable[..., TestClient]
