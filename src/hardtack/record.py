@@ -52,10 +52,19 @@ class Record:
 
 def pack(record: Record) -> bytes:
     """The MessagePack array of seven. Raises `UnsupportedValue`."""
-    head = [record.id, record.created, record.authenticated, record.seen, record.subject, record.options]
+    fields = [
+        record.id,
+        record.created,
+        record.authenticated,
+        record.seen,
+        record.subject,
+        record.options,
+        record.data,
+    ]
     if record.packed is None:
-        return values.pack_last(head, record.data, 2 + len(record.id))
-    return ormsgpack.packb([*head, None])[:-1] + record.packed  # the data in place of the None
+        return values.pack_last(fields, 2 + len(record.id))
+    fields[6] = None
+    return ormsgpack.packb(fields)[:-1] + record.packed  # the data in place of the None
 
 
 def unpack(plain: bytes) -> Record:
@@ -64,9 +73,7 @@ def unpack(plain: bytes) -> Record:
         fields = values.unpack(plain)
     except Exception:  # whatever a decoder raises on bytes that it cannot read
         raise InvalidToken("malformed", "the record cannot be decoded") from None
-    record = check(fields)
-    record.plain = plain
-    return record
+    return check(fields, plain)
 
 
 def to_json(record: Record) -> list[Any]:
@@ -100,7 +107,7 @@ def from_json(fields: Any) -> Record:
     return check(decoded)
 
 
-def check(fields: Any) -> Record:
+def check(fields: Any, plain: bytes | None = None) -> Record:
     """The record of seven decoded fields, each of its exact type and range."""
     if type(fields) is not list or len(fields) != 7:
         raise InvalidToken("malformed", "a record is an array of seven")
@@ -118,7 +125,7 @@ def check(fields: Any) -> Record:
         and len(identifier) in (16, 32)
         and (not options or _good_options(options))
     ):
-        return Record(identifier, created, authenticated, seen, subject, options, data)
+        return Record(identifier, created, authenticated, seen, subject, options, data, None, plain)
     raise InvalidToken("malformed", "a field of the record has the wrong type")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import math
+import re
 import sys
 from collections.abc import Callable
 from decimal import Decimal
@@ -47,44 +48,43 @@ _PLAIN_TREES = _PLAIN_LEAVES | _BRANCHES
 
 def pack(data: dict[str, Any]) -> bytes:
     """The MessagePack form. Raises `UnsupportedValue`, with the path and the type."""
-    return pack_last([], data, 1)[1:]
+    return pack_last([data], 1)[1:]
 
 
-def pack_last(head: list[Any], data: dict[str, Any], start: int) -> bytes:
-    """The MessagePack array of `head`, which is trusted, and `data`, which is checked and begins no sooner than `start`."""
-    fields = [*head, data]
+def pack_last(fields: list[Any], start: int) -> bytes:
+    """The MessagePack array of fields that are trusted, and data that is checked: the last, not before byte `start`."""
     try:
-        packed = packb(fields, default=_default, option=_OPTIONS)
+        packed = packb(fields, _default, _OPTIONS)
     except TypeError:  # a dict with other than str keys, or something that cannot be kept
+        data = fields[-1]
         check(data)
-        fields[-1] = _without_int_keys(data)
-        return packb(fields, default=_default, option=_OPTIONS)
+        return packb([*fields[:-1], _without_int_keys(data)], _default, _OPTIONS)
     # What MessagePack would write and should not: data nested too deep, and a bytearray or memoryview, written as bytes.
     # Both show in the encoding; only an encoding that may hold them is worth a look at the data in Python.
     size = len(packed)
     if (
         (size > MAX_DEPTH and size - len(packed.translate(None, _CONTAINERS)) >= MAX_DEPTH)
-        or (packed.find(b"\xc4", start) >= 0 and _has_binary(packed, b"\xc4", start))
-        or (b"\xc5" in packed and _has_binary(packed, b"\xc5", start))
-        or (b"\xc6" in packed and _has_binary(packed, b"\xc6", start))
-    ) and not _is_plain(data, 1):
-        check(data)
+        or (packed.find(b"\xc4", start) >= 0 and _has_bin8(packed, start))
+        or (0xC5 in packed and (size > 0x8000 or _BIN16(packed, start)))
+        or (0xC6 in packed and _BIN32(packed, start))
+    ) and not _is_plain(fields[-1], 1):
+        check(fields[-1])
     return packed
 
 
-def _has_binary(packed: bytes, marker: bytes, start: int) -> bool:
-    """Whether one of these bytes may announce binary data, with a length of 1, 2 or 4 bytes and then as many bytes.
+# Bytes of a length below 256, below 65536 and above are announced by 0xC4, 0xC5 and 0xC6 and the length. Mostly these are
+# the first bytes of letters such as "ł" instead: then 0x80 or more follows, which as a length is more than there is.
+_BIN16 = re.compile(rb"\xc5[\x00-\x7f]").search
+_BIN32 = re.compile(rb"\xc6[\x00-\x7f]").search
 
-    Most are the first byte of a letter such as "ł" instead: its second is 0x80 or more, which as the first byte of a
-    longer length announces more than there is.
-    """
+
+def _has_bin8(packed: bytes, start: int) -> bool:
     size = len(packed)
-    found = packed.find(marker, start)
+    found = packed.find(b"\xc4", start)
     while 0 <= found < size - 1:
-        following = packed[found + 1]
-        if found + 2 + following <= size if marker == b"\xc4" else following < 0x80 or size > 0x8000:
+        if found + 2 + packed[found + 1] <= size:
             return True
-        found = packed.find(marker, found + 1)
+        found = packed.find(b"\xc4", found + 1)
     return False
 
 

@@ -112,7 +112,7 @@ class StoreEngine:
             return plain
         key = self.seal.current
         header = _SEALED + key.id
-        return header + key.encrypting.seal(plain, self._associated(header, record.id, policy))
+        return key.encrypting.seal(plain, self._associated(header, record.id, policy), header)
 
     def decode(self, raw_key: bytes, data: bytes, policy: Policy) -> tuple[Record, bool]:
         """The stored record, and whether it is sealed under the key that issues now. Raises `InvalidToken`."""

@@ -35,16 +35,18 @@ class EncryptedToken:
 
     def __init__(self, keys: Keyring | Key) -> None:
         self.keys = as_keyring(keys)
+        self._by_id = {key.id: key for key in self.keys}
 
     def open(self, cookies: Mapping[str, Sequence[str]], context: Context) -> Record:
         """The record in the cookie. Raises `InvalidToken`: `malformed`, `too_large`, `unknown_key` or `tampered`."""
-        raw = _decode(last_value(cookies, context.cookie_name))
-        key = self.keys.get(raw[1:6])
+        name, purpose, _ = context
+        raw = _decode(last_value(cookies, name))
+        key = self._by_id.get(raw[1:6])
         if key is None:
             raise InvalidToken("unknown_key", "no key of the ring has the token's key id")
         header = raw[:6]
         try:
-            plaintext = key.encrypting.open(raw[6:], header + binding(context.purpose, context.cookie_name))
+            plaintext = key.encrypting.open(raw[6:], header + binding(purpose, name))
         except InvalidTag:
             raise InvalidToken("tampered", "the token was changed, or is of another cookie or purpose") from None
         return unpack(plaintext)
@@ -52,9 +54,10 @@ class EncryptedToken:
     def seal(self, record: Record, context: Context) -> dict[str, str]:
         """One cookie, `{cookie_name: token}`. Raises `UnsupportedValue`."""
         key = self.keys.current
+        name, purpose, _ = context
         header = VERSION + key.id
-        sealed = key.encrypting.seal(pack(record), header + binding(context.purpose, context.cookie_name))
-        return {context.cookie_name: b64encode_as_string(header + sealed, b"-_").rstrip("=")}
+        sealed = key.encrypting.seal(pack(record), header + binding(purpose, name), header)
+        return {name: b64encode_as_string(sealed, b"-_").rstrip("=")}
 
     def is_current(self, cookies: Mapping[str, Sequence[str]], context: Context) -> bool:
         """Whether the (good) token in the cookie was sealed under the key that issues now."""

@@ -57,15 +57,15 @@ class XAES256GCM:
         self._lock = threading.Lock()  # another thread may have held it at the moment of the fork
         self._sealing = self._draw()
 
-    def seal(self, plaintext: bytes, aad: bytes | None) -> bytes:
-        """nonce (24 bytes) ‖ ciphertext ‖ tag (16 bytes)."""
+    def seal(self, plaintext: bytes, aad: bytes | None, header: bytes = b"") -> bytes:
+        """header ‖ nonce (24 bytes) ‖ ciphertext ‖ tag (16 bytes)."""
         prefix, cipher, uses = self._sealing
         if next(uses) >= TOKENS_PER_PREFIX:
             self._sealing = self._draw()
         # The last 12 bytes come from the operating system for every token, never from a buffer or a counter: safety
         # rests on this, and on nothing that a fork or a restored snapshot could repeat.
         nonce = os.urandom(12)
-        return prefix + nonce + cipher.encrypt(nonce, plaintext, aad)
+        return header + prefix + nonce + cipher.encrypt(nonce, plaintext, aad)
 
     def open(self, sealed: bytes, aad: bytes | None) -> bytes:
         """The plaintext of what `seal` returned. Raises `cryptography.exceptions.InvalidTag`."""
