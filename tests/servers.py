@@ -74,7 +74,7 @@ class Server(ABC):
     def command(self) -> list[str]:
         """The server's command line; it stays in the foreground."""
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - most need nothing
         """Make what the server needs before its first start."""
 
     @abstractmethod

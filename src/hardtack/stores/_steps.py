@@ -1,4 +1,4 @@
-"""One logic for the sync and the async twin of a store: generators that yield requests to a driver, and who runs them.
+"""One logic for the sync and the async twin of a store: generators that yield requests, carried out by `hardtack.flow`.
 
 A logic object never does I/O. It yields what is to be sent, and gets the answer, or the driver's exception, back.
 """
@@ -6,9 +6,11 @@ A logic object never does I/O. It yields what is to be sent, and gets the answer
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
+from hardtack import flow
 from hardtack.protocols import Entry, Tombstone, Version
 
 T = TypeVar("T")
@@ -17,36 +19,17 @@ Steps = Generator[Any, Any, T]
 """Yields requests, is sent their answers, returns T."""
 
 
-def run(steps: Steps[T], perform: Callable[[Any], Any]) -> T:
-    """Perform each request; throw what it raises into the generator."""
-    try:
-        request = next(steps)
-        while True:
-            try:
-                answer = perform(request)
-            except BaseException as error:
-                request = steps.throw(error)
-            else:
-                request = steps.send(answer)
-    except StopIteration as stop:
-        value: T = stop.value
-        return value
+class Request:
+    """What a logic asks its store to send: the arguments of the store's `_perform`."""
 
+    __slots__ = ("arguments",)
 
-async def arun(steps: Steps[T], perform: Callable[[Any], Awaitable[Any]]) -> T:
-    """`run` with an awaited `perform`; a cancellation is thrown into the generator like any error."""
-    try:
-        request = next(steps)
-        while True:
-            try:
-                answer = await perform(request)
-            except BaseException as error:
-                request = steps.throw(error)
-            else:
-                request = steps.send(answer)
-    except StopIteration as stop:
-        value: T = stop.value
-        return value
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+
+    def call(self, store: Any) -> Any:
+        """Carry it out; an async store returns an awaitable."""
+        return store._perform(*self.arguments)
 
 
 class Logic(Protocol):
@@ -86,8 +69,20 @@ class SteppedStore(ABC):
     _logic: Logic
 
     @abstractmethod
+    def _perform(self, *arguments: Any) -> Any:
+        """Send one request by the driver and return its answer."""
+
+    @abstractmethod
+    def _translated(self) -> AbstractContextManager[None]:
+        """Turns the driver's errors into `StoreUnavailable` and `VersionConflict`."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release what the store opened by itself, not what the application handed to it."""
+
     def _run(self, steps: Steps[T]) -> T:
-        """Run the steps on the driver, its errors translated into `StoreUnavailable`."""
+        with self._translated():
+            return flow.run(steps, self)
 
     def get(self, key: str) -> Entry | None:
         """The entry, or None where there is none or it has expired."""
@@ -137,8 +132,20 @@ class AsyncSteppedStore(ABC):
     _logic: Logic
 
     @abstractmethod
+    async def _perform(self, *arguments: Any) -> Any:
+        """Send one request by the driver and return its answer."""
+
+    @abstractmethod
+    def _translated(self) -> AbstractContextManager[None]:
+        """Turns the driver's errors into `StoreUnavailable` and `VersionConflict`."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Release what the store opened by itself, not what the application handed to it."""
+
     async def _run(self, steps: Steps[T]) -> T:
-        """Run the steps on the driver, its errors translated into `StoreUnavailable`."""
+        with self._translated():
+            return await flow.arun(steps, self)
 
     async def get(self, key: str) -> Entry | None:
         """The entry, or None where there is none or it has expired."""

@@ -120,13 +120,11 @@ class FileStore:
                 self._write(old, tombstone.data, tombstone.expires_at, None)
             return version
 
-    def find(self, subject: str) -> Iterator[str]:
+    def find(self, subject: str) -> list[str]:
         """The keys of the subject's entries. Reads every file: for now and then, not for every request."""
-        for key in self._keys():
-            with _translated():
-                found = self._read(key)
-            if found is not None and found[1] is not None and found[1].subject == subject:
-                yield key
+        with _translated():
+            contents = {key: self._load(key)[1] for key in self._keys()}
+        return [key for key, content in contents.items() if content is not None and content.subject == subject]
 
     def sweep(self, now: float) -> int:
         """Delete the files that expired at `now`, and what a crash left behind; returns how many sessions went.

@@ -1,0 +1,320 @@
+"""RedisStore and AsyncRedisStore: sessions in Redis or Valkey, through redis-py; alone, behind Sentinel, or a Cluster.
+
+An entry is one string: its version (8 bytes), the SHA-256 of its subject (32 bytes, zeros for none), its data. A read is
+one GET, a write is one EVALSHA. The keys of a subject are a sorted set beside it, scored by expiry. That set may hold
+keys that were deleted or went to another subject: `find` asks each entry, so it never returns what is not the subject's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.protocols import Entry, Tombstone, Version, VersionConflict
+from hardtack.stores._common import VERSION_BYTES, new_version_bytes, subject_digest
+from hardtack.stores._steps import AsyncSteppedRenamingStore, Request, SteppedRenamingStore, Steps
+
+try:
+    import redis
+    import redis.asyncio
+    import redis.asyncio.retry
+    from redis.backoff import NoBackoff
+    from redis.crc import key_slot
+    from redis.exceptions import ConnectionError as RedisConnectionError
+    from redis.exceptions import NoScriptError, RedisClusterException, RedisError
+    from redis.retry import Retry
+except ImportError as error:
+    message = "RedisStore needs redis-py: pip install 'hardtack[redis]'"
+    raise ImportError(message) from error
+
+_log = logging.getLogger("hardtack")
+
+TIMEOUT = 5.0
+"""Seconds that a client made by `from_url` waits for a connection, and for an answer, where the URL says nothing else."""
+
+_HEAD = VERSION_BYTES + 32
+_NO_SUBJECT = bytes(32)
+_ERRORS = (RedisError, RedisClusterException, OSError)
+
+
+class _Script:
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+
+_SAVE = """\
+local function save(key, value, expires_at)
+  redis.call('SET', key, value)
+  redis.call('EXPIREAT', key, expires_at)
+end
+local function version(value)
+  return string.sub(value, 1, 8)
+end
+local function index(key, member, expires_at)
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', redis.call('TIME')[1])
+  redis.call('ZADD', key, expires_at, member)
+  redis.call('EXPIREAT', key, redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2])
+end
+"""
+
+# Each script that writes first looks whether it has been carried out already: redis-py sends a command again when the
+# connection broke before the answer, and that must not look like a conflict with ourselves.
+
+_PUT = _Script(
+    _SAVE
+    + """\
+local old = redis.call('GETRANGE', KEYS[1], 0, 7)
+if old == version(ARGV[2]) then return 1 end
+if old ~= ARGV[1] then return 0 end
+save(KEYS[1], ARGV[2], ARGV[3])
+if KEYS[2] then index(KEYS[2], ARGV[4], ARGV[3]) end
+return 1
+"""
+)
+_RENAME = _Script(
+    _SAVE
+    + """\
+if redis.call('GETRANGE', KEYS[2], 0, 7) == version(ARGV[2]) then return 1 end
+if redis.call('GETRANGE', KEYS[1], 0, 7) ~= ARGV[1] or redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+save(KEYS[2], ARGV[2], ARGV[3])
+if KEYS[3] then index(KEYS[3], ARGV[4], ARGV[3]) end
+if ARGV[5] == '' then redis.call('DEL', KEYS[1]) else save(KEYS[1], ARGV[5], ARGV[6]) end
+return 1
+"""
+)
+_INDEX = _Script(
+    _SAVE
+    + """\
+index(KEYS[1], ARGV[1], ARGV[2])
+return 1
+"""
+)
+_DELETE = _Script(
+    """\
+local old = redis.call('GETRANGE', KEYS[1], 0, 7)
+if old ~= '' and old ~= ARGV[1] then return 2 end
+return redis.call('DEL', KEYS[1])
+"""
+)
+
+
+class _Logic:
+    """What is sent to Redis, for both twins."""
+
+    def __init__(self, prefix: str, cluster: bool) -> None:
+        self._prefix = prefix.encode()
+        self._cluster = cluster
+        self._eviction_checked = False
+
+    def get(self, key: str) -> Steps[Entry | None]:
+        value = yield Request("GET", self._key(key))
+        if value is None:
+            return None
+        if not isinstance(value, bytes):
+            raise StoreUnavailable("Redis answered a GET with something that is no string")
+        return Entry(value[_HEAD:], value[:VERSION_BYTES])
+
+    def put(
+        self, key: str, data: bytes, *, expires_at: int, if_version: Version | None, subject: str | None
+    ) -> Steps[Version]:
+        value = _value(data, subject)
+        keys = [self._key(key)]
+        yield from self._add_index(keys, key, expires_at, subject)
+        yield from self._change(_PUT, keys, if_version or b"", value, expires_at, key)
+        yield from self._warn_of_eviction()
+        return value[:VERSION_BYTES]
+
+    def delete(self, key: str, *, if_version: Version | None) -> Steps[bool]:
+        if if_version is None:
+            return bool((yield Request("DEL", self._key(key))))
+        reply = yield from self._run_script(_DELETE, [self._key(key)], if_version)
+        if reply == 2:
+            raise VersionConflict("the entry was changed")
+        return bool(reply)
+
+    def rename(
+        self,
+        old: str,
+        new: str,
+        data: bytes,
+        *,
+        expires_at: int,
+        if_version: Version,
+        subject: str | None,
+        tombstone: Tombstone | None,
+    ) -> Steps[Version]:
+        value = _value(data, subject)
+        keys = [self._key(old), self._key(new)]
+        if not self._in_one_slot(*keys):
+            raise NotImplementedError("the keys are in two slots of the Redis Cluster")
+        yield from self._add_index(keys, new, expires_at, subject)
+        left, until = (b"", 0) if tombstone is None else (_value(tombstone.data, None), tombstone.expires_at)
+        yield from self._change(_RENAME, keys, if_version, value, expires_at, new, left, until)
+        return value[:VERSION_BYTES]
+
+    def find(self, subject: str) -> Steps[list[str]]:
+        digest = subject_digest(subject)
+        found = []
+        for member in (yield Request("ZRANGE", self._index(digest), 0, -1)):
+            if (yield Request("GETRANGE", self._prefix + member, VERSION_BYTES, _HEAD - 1)) == digest:
+                found.append(member.decode())  # noqa: PERF401 - no yield in a comprehension
+        return found
+
+    def _add_index(self, keys: list[bytes], member: str, expires_at: int, subject: str | None) -> Steps[None]:
+        """Have the script keep the subject's set too; in another slot of a Cluster it takes a command of its own.
+
+        That one comes first: a key in the set that has no entry is harmless, an entry that `find` misses is not.
+        """
+        if subject is None:
+            return
+        index = self._index(subject_digest(subject))
+        if self._in_one_slot(*keys, index):
+            keys.append(index)
+        else:
+            yield from self._run_script(_INDEX, [index], member, expires_at)
+
+    def _change(self, script: _Script, keys: list[bytes], *arguments: Any) -> Steps[None]:
+        reply = yield from self._run_script(script, keys, *arguments)
+        if reply == 0:
+            raise VersionConflict("the entry was changed, is gone, or exists already")
+        if reply != 1:
+            raise StoreUnavailable("Redis answered a script with something that the script does not return")
+
+    @staticmethod
+    def _run_script(script: _Script, keys: list[bytes], *arguments: Any) -> Steps[Any]:
+        try:
+            return (yield Request("EVALSHA", script.digest, len(keys), *keys, *arguments))
+        except NoScriptError:  # the server was restarted, or never saw it; EVAL also keeps it for the next time
+            return (yield Request("EVAL", script.source, len(keys), *keys, *arguments))
+
+    def _warn_of_eviction(self) -> Steps[None]:
+        if self._eviction_checked:
+            return
+        self._eviction_checked = True
+        try:
+            reply = yield Request("INFO", "memory")
+        except _ERRORS:  # it may be forbidden, and the session has been saved all the same
+            return
+        policy = re.search(r"(allkeys|volatile)-[a-z]+", str(reply))
+        if policy:
+            _log.warning(
+                "Redis has maxmemory-policy %s: when its memory is full it drops sessions that have not expired, and "
+                "logs users out; set it to noeviction",
+                policy[0],
+            )
+
+    def _in_one_slot(self, *keys: bytes) -> bool:
+        return not self._cluster or len(set(map(key_slot, keys))) == 1
+
+    def _key(self, key: str) -> bytes:
+        return self._prefix + key.encode()
+
+    def _index(self, digest: bytes) -> bytes:
+        return self._prefix + b"subject:" + digest.hex().encode()
+
+
+def _value(data: bytes, subject: str | None) -> bytes:
+    return new_version_bytes() + (_NO_SUBJECT if subject is None else subject_digest(subject)) + data
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except _ERRORS as error:
+        # The name only: an error of the server may quote the command, and the session with it.
+        message = f"Redis cannot be used: {type(error).__name__}"
+        raise StoreUnavailable(message) from error
+
+
+# Without this option a client made with decode_responses=True would decode sessions as UTF-8.
+_AS_BYTES: dict[str, Any] = {"NEVER_DECODE": True}
+
+
+class RedisStore(SteppedRenamingStore):
+    """Keeps sessions in Redis 5 or later, or Valkey.
+
+    Redis forgets what has expired by itself: there is no `sweep`. On a Cluster `rename` works where both keys are in one
+    slot (give `prefix` a hash tag, such as `{hardtack}:`, which puts all sessions on one node), else it raises
+    `NotImplementedError`, and the engine creates and deletes instead.
+
+    Args:
+        client: a `redis.Redis` or `redis.RedisCluster`, e.g. from `Sentinel.master_for`. It should have a
+            `socket_timeout` and a `socket_connect_timeout`: without them a request waits as long as the server hangs.
+        prefix: what all keys begin with.
+    """
+
+    def __init__(self, client: Any, prefix: str = "hardtack:") -> None:
+        self._client = client
+        self._owned = False
+        self._logic = _Logic(prefix, isinstance(client, redis.RedisCluster))
+
+    @classmethod
+    def from_url(cls, url: str, prefix: str = "hardtack:") -> RedisStore:
+        """A store with a client of its own, for `redis://`, `rediss://`, `redis+cluster://`, `rediss+cluster://`.
+
+        Connecting and answers may take `TIMEOUT` seconds, if the URL has no `socket_timeout` and
+        `socket_connect_timeout`. Raises `ConfigError` where redis-py does not understand the URL.
+        """
+        store = cls(_client_from_url(url, redis.Redis, redis.RedisCluster, Retry), prefix)
+        store._owned = True
+        return store
+
+    def close(self) -> None:
+        """Close the client, if the store made it."""
+        if self._owned:
+            self._client.close()
+
+    def _perform(self, *command: Any) -> Any:
+        return self._client.execute_command(*command, **_AS_BYTES)
+
+    _translated = staticmethod(_translated)
+
+
+class AsyncRedisStore(AsyncSteppedRenamingStore):
+    """`RedisStore` with coroutines, on a `redis.asyncio.Redis` or `redis.asyncio.RedisCluster`."""
+
+    def __init__(self, client: Any, prefix: str = "hardtack:") -> None:
+        self._client = client
+        self._owned = False
+        self._logic = _Logic(prefix, isinstance(client, redis.asyncio.RedisCluster))
+
+    @classmethod
+    def from_url(cls, url: str, prefix: str = "hardtack:") -> AsyncRedisStore:
+        """A store with a client of its own; see `RedisStore.from_url`."""
+        client = _client_from_url(url, redis.asyncio.Redis, redis.asyncio.RedisCluster, redis.asyncio.retry.Retry)
+        store = cls(client, prefix)
+        store._owned = True
+        return store
+
+    async def close(self) -> None:
+        """Close the client, if the store made it."""
+        if self._owned:
+            await self._client.aclose()
+
+    async def _perform(self, *command: Any) -> Any:
+        return await self._client.execute_command(*command, **_AS_BYTES)
+
+    _translated = staticmethod(_translated)
+
+
+def _client_from_url(url: str, single: Any, cluster: Any, retry: Any) -> Any:
+    options: dict[str, Any] = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT}
+    scheme, _, rest = url.partition("://")
+    kind = cluster if scheme.endswith("+cluster") else single
+    if kind is single:
+        # One more attempt after a broken connection: the server closes those that were idle. None after a timeout. A
+        # Cluster's client keeps its own attempts: it needs them whenever it looks for the nodes anew.
+        options["retry"] = retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
+    try:
+        with _translated():  # a Cluster is asked for its nodes at once
+            return kind.from_url(f"{scheme.removesuffix('+cluster')}://{rest}", **options)
+    except ValueError:
+        # Not the reason itself: it may quote the URL, and the password with it.
+        raise ConfigError("url is not one that redis-py understands: redis://user:password@host:port/0") from None

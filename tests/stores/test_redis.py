@@ -1,0 +1,483 @@
+"""RedisStore and AsyncRedisStore: the contract on a server, behind Sentinel and on a Cluster, round trips, and failures."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+from redis.crc import key_slot
+from redis.sentinel import Sentinel
+from tests.servers import RedisCluster, RedisServer, Server, find_program
+
+from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.protocols import Entry, VersionConflict
+from hardtack.stores.redis import AsyncRedisStore, RedisStore
+from hardtack.testing import AsyncStoreContract, FindsContract, RenamesContract, StoreContract
+from hardtack.testing.stores import create, in_an_hour, new_key, read
+
+
+class SentinelServer(Server):
+    """A Redis Sentinel that watches one master."""
+
+    def __init__(self, master: RedisServer) -> None:
+        self.master = master
+        super().__init__()
+
+    @property
+    def url(self) -> str:
+        return ""
+
+    def prepare(self) -> None:
+        (self.directory / "sentinel.conf").write_text(
+            f"port {self.port}\nbind {self.host}\nsentinel monitor main {self.master.host} {self.master.port} 1\n"
+        )
+
+    def command(self) -> list[str]:
+        return [find_program("redis-server", "valkey-server"), "sentinel.conf", "--sentinel"]
+
+    def ready(self) -> bool:
+        return self.answers(b"PING\r\n", b"+PONG")
+
+
+@pytest.fixture
+def client(redis_server: RedisServer) -> Iterator[Any]:
+    """A client of the server, to look behind the store."""
+    with redis.Redis(port=redis_server.port) as client:
+        yield client
+
+
+@pytest.fixture
+def store(redis_server: RedisServer) -> Iterator[RedisStore]:
+    """A store on the server."""
+    store = RedisStore.from_url(redis_server.url)
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RedisCluster]:
+    """A Redis Cluster of three masters."""
+    cluster = RedisCluster()
+    yield cluster
+    cluster.remove()
+
+
+@pytest.fixture(scope="module")
+def sentinel(redis_server: RedisServer) -> Iterator[SentinelServer]:
+    """A Sentinel for the server."""
+    sentinel = SentinelServer(redis_server)
+    yield sentinel
+    sentinel.remove()
+
+
+class TestRedisStore(StoreContract, RenamesContract, FindsContract):
+    """The contract."""
+
+    @pytest.fixture
+    def store(self, redis_server: RedisServer) -> Iterator[RedisStore]:
+        """A store with a client of its own."""
+        store = RedisStore.from_url(redis_server.url)
+        yield store
+        store.close()
+
+
+class TestRedisStoreOnADecodingClient(StoreContract, RenamesContract, FindsContract):
+    """The contract, on a client of the application that decodes what it is answered."""
+
+    @pytest.fixture
+    def store(self, redis_server: RedisServer) -> Iterator[RedisStore]:
+        """A store on a client made with decode_responses=True."""
+        with redis.Redis(port=redis_server.port, decode_responses=True) as client:
+            yield RedisStore(client, prefix="decoding:")
+
+
+class TestRedisStoreBehindSentinel(StoreContract, RenamesContract, FindsContract):
+    """The contract, on a client that asks a Sentinel for the master."""
+
+    @pytest.fixture
+    def store(self, sentinel: SentinelServer) -> Iterator[RedisStore]:
+        """A store on the client of a master."""
+        make: Any = Sentinel
+        sentinels = make([(sentinel.host, sentinel.port)], socket_timeout=5)
+        client = sentinels.master_for("main", socket_timeout=5)
+        yield RedisStore(client, prefix="sentinel:")
+        client.close()
+        for known in sentinels.sentinels:
+            known.close()
+
+
+class TestRedisStoreOnAClusterInOneSlot(StoreContract, RenamesContract, FindsContract):
+    """The contract, on a Cluster with a hash tag: everything is in one slot, and can be renamed."""
+
+    @pytest.fixture
+    def store(self, cluster: RedisCluster) -> Iterator[RedisStore]:
+        """A store whose prefix is a hash tag."""
+        store = RedisStore.from_url(cluster.url, prefix="{hardtack}:")
+        yield store
+        store.close()
+
+
+class _WithoutRename:
+    """The capability tests of a Cluster: `rename` is there and says that it cannot."""
+
+    def test_every_capability_of_the_store_is_tested(self, tested_store: Any) -> None:
+        """Rename is tested here."""
+        old, new = _keys_of_two_slots()
+        version = create(tested_store, old)
+
+        with pytest.raises(NotImplementedError, match="two slots"):
+            tested_store.rename(old, new, b"", expires_at=in_an_hour(), if_version=version, subject=None)
+
+        assert read(tested_store, old) == Entry(b"data", version)
+
+    def test_find_follows_a_rename(self, tested_store: Any) -> None:
+        """There is none to follow: the engine creates and deletes."""
+        old, new = _keys_of_two_slots()
+        subject = new_key()
+        version = create(tested_store, old, b"data", subject)
+
+        create(tested_store, new, b"data", subject)
+        tested_store.delete(old, if_version=version)
+
+        assert list(tested_store.find(subject)) == [new]
+
+
+class TestRedisStoreOnACluster(_WithoutRename, StoreContract, FindsContract):
+    """The contract, on a Cluster whose nodes share the sessions."""
+
+    @pytest.fixture
+    def store(self, cluster: RedisCluster) -> Iterator[RedisStore]:
+        """A store on the Cluster."""
+        store = RedisStore.from_url(cluster.url)
+        yield store
+        store.close()
+
+
+class TestAsyncRedisStore(AsyncStoreContract, RenamesContract, FindsContract):
+    """The contract, async."""
+
+    @pytest.fixture
+    def store(self, redis_server: RedisServer) -> AsyncRedisStore:
+        """A store with a client of its own."""
+        return AsyncRedisStore.from_url(redis_server.url)
+
+
+# redis-py leaves connections to the garbage collector when many tasks use a new Cluster client at once.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+class TestAsyncRedisStoreOnACluster(_WithoutRename, AsyncStoreContract, FindsContract):
+    """The contract, async, on a Cluster."""
+
+    @pytest.fixture
+    def store(self, cluster: RedisCluster) -> AsyncRedisStore:
+        """A store on the Cluster."""
+        return AsyncRedisStore.from_url(cluster.url)
+
+
+def _keys_of_two_slots() -> tuple[str, str]:
+    old = new_key()
+    while True:
+        new = new_key()
+        if key_slot(f"hardtack:{old}".encode()) != key_slot(f"hardtack:{new}".encode()):
+            return old, new
+
+
+def counted(client: Any, action: Callable[[], Any]) -> dict[str, int]:
+    """The commands that were sent while `action` ran, by MONITOR: lines of scripts are marked `lua`."""
+    sent: dict[str, int] = {}
+    with client.monitor() as monitor:
+        action()
+        client.echo("the end")
+        for line in monitor.listen():
+            name = line["command"].split()[0].upper()
+            if name == "ECHO":
+                return sent
+            if line["client_type"] != "lua" and name not in ("HELLO", "CLIENT"):  # a new connection
+                sent[name] = sent.get(name, 0) + 1
+    return sent
+
+
+def test_a_read_and_a_write_are_one_round_trip_each(store: RedisStore, client: Any) -> None:
+    """One GET to read; one EVALSHA to create, to save, to rename and to delete under a version, subject and all."""
+    create(store, new_key(), b"data", "alice")  # the script is loaded, and the memory policy looked at
+    old, new = new_key(), new_key()
+    version = create(store, old, b"data", "alice")
+    store.delete(new_key(), if_version=version)
+    renaming: dict[str, Any] = {"expires_at": in_an_hour(), "subject": "alice"}
+
+    reading = counted(client, lambda: store.get(old))
+    creating = counted(client, lambda: create(store, new_key(), b"data", "alice"))
+    saving = counted(client, lambda: store.put(old, b"", if_version=version, **renaming))
+    version = read(store, old).version
+    store.rename(old, new, b"", if_version=version, **renaming)
+    version = read(store, new).version
+    moving = counted(client, lambda: store.rename(new, old, b"", if_version=version, **renaming))
+    deleting = counted(client, lambda: store.delete(new_key(), if_version=version))
+
+    assert reading == {"GET": 1}
+    assert [creating, saving, moving, deleting] == [{"EVALSHA": 1}] * 4
+
+
+def test_a_script_is_sent_again_when_the_server_forgot_it(store: RedisStore, client: Any) -> None:
+    """A restarted server knows no scripts: the store sends the source once, and nobody notices."""
+    create(store, new_key())
+    client.script_flush()
+
+    first = counted(client, lambda: create(store, new_key()))
+    second = counted(client, lambda: create(store, new_key()))
+
+    assert first == {"EVALSHA": 1, "EVAL": 1}
+    assert second == {"EVALSHA": 1}
+
+
+def test_a_command_that_is_sent_twice_is_no_conflict(store: RedisStore) -> None:
+    """redis-py repeats a command whose answer was lost: the second time finds its own work."""
+    real = store._client.execute_command
+    store._client.execute_command = lambda *args, **options: [real(*args, **options), real(*args, **options)][1]
+    old, new = new_key(), new_key()
+
+    version = create(store, old)
+    renamed = store.rename(old, new, b"new", expires_at=in_an_hour(), if_version=version, subject=None)
+
+    assert read(store, new) == Entry(b"new", renamed)
+
+
+def test_the_server_forgets_what_expired(store: RedisStore, client: Any) -> None:
+    """The entry and the subject's set have a TTL of the server."""
+    key, subject = new_key(), new_key()
+    before = set(client.keys())
+    expires_at = int(time.time()) + 100
+
+    store.put(key, b"data", expires_at=expires_at, if_version=None, subject=subject)
+
+    made = set(client.keys()) - before
+    assert len(made) == 2
+    assert [client.expiretime(name) for name in made] == [expires_at] * 2
+
+
+def test_the_subjects_set_lives_as_long_as_its_longest_session(store: RedisStore, client: Any) -> None:
+    """A short session does not take the longer ones with it, and expired keys leave the set."""
+    subject = new_key()
+    before = set(client.keys())
+    now = int(time.time())
+    for seconds in (1, 5000, 100):
+        store.put(new_key(), b"", expires_at=now + seconds, if_version=None, subject=subject)
+    time.sleep(1.1)
+    store.put(new_key(), b"", expires_at=now + 50, if_version=None, subject=subject)
+
+    (index,) = (name for name in set(client.keys()) - before if b"subject:" in name)
+    assert client.expiretime(index) == now + 5000
+    assert client.zcard(index) == 3
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-lru", "volatile-ttl"])
+def test_a_policy_that_drops_sessions_is_warned_of_once(
+    redis_server: RedisServer, client: Any, caplog: pytest.LogCaptureFixture, policy: str
+) -> None:
+    """The first write asks, later ones do not."""
+    store = RedisStore.from_url(redis_server.url)
+    client.config_set("maxmemory-policy", policy)
+
+    with caplog.at_level(logging.WARNING, "hardtack"):
+        first = counted(client, lambda: create(store, new_key()))
+        second = counted(client, lambda: create(store, new_key()))
+    client.config_set("maxmemory-policy", "noeviction")
+    store.close()
+
+    assert first == {"EVALSHA": 1, "INFO": 1}
+    assert second == {"EVALSHA": 1}
+    assert [record.message.split(":")[0] for record in caplog.records] == [f"Redis has maxmemory-policy {policy}"]
+
+
+def test_without_eviction_there_is_no_warning(store: RedisStore, caplog: pytest.LogCaptureFixture) -> None:
+    """The default policy says nothing."""
+    with caplog.at_level(logging.WARNING, "hardtack"):
+        create(store, new_key())
+
+    assert not caplog.records
+
+
+def test_info_may_be_forbidden(redis_server: RedisServer, client: Any) -> None:
+    """A user who may just read and write sessions is enough."""
+    client.acl_setuser(
+        "app",
+        enabled=True,
+        nopass=True,
+        keys=["hardtack:*"],
+        commands=["+get", "+evalsha", "+eval", "+set", "+getrange", "+expireat"],
+    )
+    store = RedisStore.from_url(f"redis://app:any@127.0.0.1:{redis_server.port}/0")
+    key = new_key()
+
+    version = create(store, key)
+
+    assert read(store, key) == Entry(b"data", version)
+    store.close()
+    client.acl_deluser("app")
+
+
+def test_a_foreign_value_under_a_key_can_be_replaced(store: RedisStore, client: Any) -> None:
+    """Something too short to be ours is an entry of no data, not an error for ever."""
+    key = new_key()
+    client.set(f"hardtack:{key}", "x")
+
+    entry = read(store, key)
+    version = store.put(key, b"new", expires_at=in_an_hour(), if_version=entry.version, subject=None)
+
+    assert entry.data == b""
+    assert read(store, key) == Entry(b"new", version)
+
+
+def test_a_value_of_another_type_is_unavailable(store: RedisStore, client: Any) -> None:
+    """An error that the server answers is a StoreUnavailable that quotes no command."""
+    key = new_key()
+    client.rpush(f"hardtack:{key}", "x")
+
+    with pytest.raises(StoreUnavailable, match=r"^Redis cannot be used: ResponseError$") as raised:
+        create(store, key, b"secret")
+
+    assert isinstance(raised.value.__cause__, redis.ResponseError)
+
+
+@pytest.mark.parametrize("answer", [5, [b"x"], "text"])
+def test_an_answer_of_the_wrong_kind_is_unavailable(store: RedisStore, answer: Any) -> None:
+    """A proxy that answers something else is not taken for Redis."""
+    store._client.execute_command = lambda *args, **options: answer
+
+    with pytest.raises(StoreUnavailable, match="Redis answered a GET"):
+        store.get("key")
+    with pytest.raises(StoreUnavailable, match="Redis answered a script"):
+        create(store, "key")
+
+
+def test_a_broken_server_is_unavailable(broken_port: int) -> None:
+    """Refused, hanging, nonsense, hung up: StoreUnavailable from the cause, in time, and without the password."""
+    store = RedisStore.from_url(
+        f"redis://:hunter2@127.0.0.1:{broken_port}/0?socket_timeout=0.3&socket_connect_timeout=0.3"
+    )
+    started = time.monotonic()
+
+    for attempt in (lambda: store.get("key"), lambda: create(store, "key"), lambda: store.delete("key")):
+        with pytest.raises(StoreUnavailable) as raised:
+            attempt()
+        assert raised.value.__cause__ is not None
+        assert "hunter2" not in str(raised.value)
+
+    assert time.monotonic() - started < 3
+    store.close()
+
+
+def test_a_broken_server_is_unavailable_to_async_callers(broken_port: int) -> None:
+    """The same, async."""
+
+    async def main() -> None:
+        store = AsyncRedisStore.from_url(
+            f"redis://127.0.0.1:{broken_port}/0?socket_timeout=0.3&socket_connect_timeout=0.3"
+        )
+        with pytest.raises(StoreUnavailable):
+            await store.get("key")
+        await store.close()
+
+    started = time.monotonic()
+    asyncio.run(main())
+
+    assert time.monotonic() - started < 3
+
+
+def test_a_broken_cluster_is_unavailable(refusing_port: int) -> None:
+    """A Cluster is asked for its nodes when the store is made."""
+    with pytest.raises(StoreUnavailable, match="RedisClusterException"):
+        RedisStore.from_url(f"redis+cluster://127.0.0.1:{refusing_port}")
+
+
+def test_a_server_that_comes_back_is_used_again() -> None:
+    """After a restart the first call works: the connection that broke is replaced."""
+    server = RedisServer()
+    store = RedisStore.from_url(server.url)
+    create(store, new_key())
+
+    server.stop()
+    with pytest.raises(StoreUnavailable):
+        store.get("key")
+    server.start()
+    create(store, new_key())
+    server.stop()
+    server.start()
+    create(store, new_key())
+
+    store.close()
+    server.remove()
+
+
+def test_a_server_that_loads_or_only_reads_is_unavailable(redis_server: RedisServer) -> None:
+    """READONLY, which a replica answers to writes after a failover."""
+    replica = RedisServer()
+    with redis.Redis(port=replica.port) as client:
+        client.replicaof("127.0.0.1", str(redis_server.port))
+    store = RedisStore.from_url(replica.url)
+
+    with pytest.raises(StoreUnavailable, match=r"ReadOnlyError|ResponseError"):
+        create(store, new_key())
+
+    store.close()
+    replica.remove()
+
+
+def test_a_client_of_the_application_stays_open(client: Any) -> None:
+    """`close` closes what the store made, and nothing else."""
+    RedisStore(client).close()
+
+    assert client.ping()
+
+
+def test_an_async_client_of_the_application_stays_open(redis_server: RedisServer) -> None:
+    """The same, async."""
+
+    async def main() -> bool:
+        async with redis.asyncio.Redis(port=redis_server.port) as client:
+            await client.ping()
+            await AsyncRedisStore(client).close()
+            return bool(client.connection_pool._available_connections)
+
+    assert asyncio.run(main())
+
+
+@pytest.mark.parametrize("url", ["redis://:hunter2@host:port/0", "http://:hunter2@host"])
+def test_a_url_that_cannot_be_read_is_a_config_error_without_its_password(url: str) -> None:
+    """The message says what a URL looks like."""
+    with pytest.raises(ConfigError, match="redis://user:password@host:port/0") as raised:
+        RedisStore.from_url(url)
+
+    assert "hunter2" not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+def test_conflicts_on_a_cluster_leave_no_session_with_another_subject(cluster: RedisCluster) -> None:
+    """The subject's set is written before the entry there: `find` does not believe it."""
+    store = RedisStore.from_url(cluster.url)
+    key, subject = new_key(), new_key()
+    create(store, key)
+
+    with pytest.raises(VersionConflict):
+        create(store, key, b"", subject)
+
+    assert list(store.find(subject)) == []
+    store.close()
+
+
+def test_redis_says_which_extra_it_needs(tmp_path: Path) -> None:
+    """Without redis-py the import tells what to install."""
+    import subprocess
+    import sys
+
+    code = "import sys; sys.modules['redis'] = None; import hardtack.stores.redis"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=os.environ)
+
+    assert "pip install 'hardtack[redis]'" in result.stderr
