@@ -122,16 +122,22 @@ class SessionManager(_administration.Administration):
         Raises `SessionTooLarge`, `UnsupportedValue`, `SessionConflict` and `StoreUnavailable`: then nothing was sent yet, and
         the response should be an error.
         """
-        return run(self._commit(session), self._sync_store(session))
+        if not session._state.accessed:
+            session._state.committed = True
+            return NO_CHANGES
+        return run(self._commit(session), self._sync_store())
 
     async def acommit(self, session: Session) -> Changes:
         """`commit` under async code."""
+        if not session._state.accessed:
+            session._state.committed = True
+            return NO_CHANGES
         return await arun(self._commit(session), self.engine.store)
 
     def finish(self, session: Session) -> None:
         """After the body: a late change is saved where that needs no cookie, and an event otherwise."""
         if session._state.accessed:
-            run(self._finish(session), self._sync_store(session))
+            run(self._finish(session), self._sync_store())
 
     async def afinish(self, session: Session) -> None:
         """`finish` under async code."""
@@ -233,12 +239,9 @@ class SessionManager(_administration.Administration):
             state.held = Held()
         return self.engine.new_id(state.held, self)
 
-    def _sync_store(self, session: Session | None = None) -> Any:
+    def _sync_store(self) -> Any:
         store = self.engine.store
         if store is not None and not hasattr(store, "blocking"):
-            # Nothing to do for a session that was never touched, and no call will be made of the store.
-            if session is not None and not session._state.accessed:
-                return None
             message = f"{type(store).__name__} is for async code: use aopen, acommit and afinish, or the sync twin of the store"
             raise ConfigError(message)
         return store
@@ -346,9 +349,6 @@ class SessionManager(_administration.Administration):
 
     def _commit(self, session: Session) -> Flow[Changes]:
         state = session._state
-        if not state.accessed:
-            state.committed = True
-            return NO_CHANGES
         if isinstance(session, Guard):  # the session was handed out and not looked at
             state.committed = True
             return Changes(accessed=True, on_replaced=self._replaced)
