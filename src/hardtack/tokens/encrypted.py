@@ -72,8 +72,8 @@ def last_value(cookies: Mapping[str, Sequence[str]], name: str) -> str:
     return found[-1]
 
 
-# The characters that may end a token whose last group has 2 or 3 of them: the others have stray bits.
-_LAST = {0: None, 2: frozenset("AQgw"), 3: frozenset("AEIMQUYcgkosw048")}
+# By the length of a token's last group, the characters that may end it: the others have stray bits, or no group has one.
+_LAST = (None, frozenset[str](), frozenset("AQgw"), frozenset("AEIMQUYcgkosw048"))
 
 
 def _decode(token: str) -> bytes:
@@ -81,14 +81,14 @@ def _decode(token: str) -> bytes:
     length = len(token)
     if length > MAX_LENGTH:
         raise InvalidToken("too_large", f"a token has at most {MAX_LENGTH} characters")
-    try:
-        raw = b64decode(token + "=="[: -length % 4], b"-_", validate=True)
-        last = _LAST[length % 4]
-    except (ValueError, KeyError):  # binascii.Error is a ValueError
-        raise InvalidToken("malformed", "not base64url") from None
-    # The decoder also takes "+", "/" and stray trailing bits; a token has one spelling.
+    # A decoder of base64url may also take "+", "/", padding and stray trailing bits; a token has one spelling.
+    last = _LAST[length % 4]
     if "+" in token or "/" in token or "=" in token or (last is not None and token[-1] not in last):
         raise InvalidToken("malformed", "not canonical base64url")
+    try:
+        raw = b64decode(token + "=="[: -length % 4], b"-_", validate=True)
+    except ValueError:  # binascii.Error is a ValueError
+        raise InvalidToken("malformed", "not base64url") from None
     if raw[:1] != VERSION or len(raw) < _SHORTEST:
         raise InvalidToken("malformed", "not a version 1 token")
     return raw

@@ -69,12 +69,12 @@ class XAES256GCM:
 
     def open(self, sealed: bytes, aad: bytes | None) -> bytes:
         """The plaintext of what `seal` returned. Raises `cryptography.exceptions.InvalidTag`."""
+        if len(sealed) < 40:
+            raise InvalidTag
         prefix = sealed[:12]
         cipher = self._ciphers.get(prefix)
         if cipher is not None:
             return cipher.decrypt(sealed[12:24], sealed[24:], aad)
-        if len(sealed) < 40:
-            raise InvalidTag
         cipher = AESGCM(self.subkey(prefix))
         plaintext = cipher.decrypt(sealed[12:24], sealed[24:], aad)
         # Remembered only now: a prefix that proved authentic, so that nobody else can fill the cache.
