@@ -13,10 +13,10 @@ from typing import Any
 from uuid import UUID
 
 from markupsafe import Markup
-
-from hardtack.protocols import TokenFormat
 from tests.foreign.perl_readers import perl_readers
 from tests.foreign.python_readers import python_readers
+
+from hardtack.protocols import TokenFormat
 
 READERS: dict[str, Callable[[dict[str, Any]], TokenFormat]] = {**perl_readers, **python_readers}
 
@@ -41,6 +41,6 @@ def _flask(data: dict[str, Any]) -> dict[str, Any]:
 
 EXPECTED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "flask": _flask,
-    "tornado-v2": lambda data: json.loads(data["raw"]),  # type: ignore[no-any-return]
-    "aiohttp-session-fernet": lambda data: data["session"],  # type: ignore[no-any-return]
+    "tornado-v2": lambda data: json.loads(data["raw"]),
+    "aiohttp-session-fernet": lambda data: data["session"],
 }

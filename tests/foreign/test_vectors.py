@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.foreign.perl_readers import EITHER_ACCEPTED
+from tests.foreign.readers import EXPECTED, READERS
 
 from hardtack.errors import InvalidToken
 from hardtack.foreign.dancer import read_memcached_record
 from hardtack.protocols import Context
 from hardtack.record import Record
-from tests.foreign.perl_readers import EITHER_ACCEPTED
-from tests.foreign.readers import EXPECTED, READERS
 
 Entry = dict[str, Any]
 
@@ -43,7 +43,7 @@ READABLE = [pytest.param(entry, id=f"{file}-{entry['name']}") for file, entry in
 
 def _open(entry: Entry) -> Record:
     token = READERS[entry["format"]](entry)
-    name = entry.get("cookie_name") or getattr(token, "cookie_name", "session")
+    name = str(entry.get("cookie_name") or getattr(token, "cookie_name", "session"))
     cookies = {name: [entry["cookie_value"]]} if entry["cookie_value"] is not None else {}
     for companion, value in _companions(entry):
         cookies[companion] = [value]

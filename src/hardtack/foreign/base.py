@@ -52,7 +52,7 @@ class ForeignCookie:
     writes: ClassVar[bool] = True
     """False: `seal` raises `ConfigError`."""
 
-    max_length: ClassVar[int] = 8192
+    max_length: int = 8192
     """Characters of a cookie that are looked at at all; a browser keeps 4096."""
 
     def __init__(

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import pybase64
 
 from hardtack import values
-from hardtack.errors import ConfigError, InvalidToken
+from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
 from hardtack.foreign.base import ForeignCookie, Until, malformed, secret_bytes
 from hardtack.foreign.perl import cbc, sereal
 from hardtack.lifetime import Duration, seconds
@@ -27,6 +27,8 @@ from hardtack.protocols import Context
 from hardtack.record import Record
 
 _DIGITS = frozenset("0123456789")
+_RECENT = 1024
+_RECENT_SIZE = 4096  # so that what is remembered stays below 4 MB
 
 
 class SessionStorageSecureCookie(ForeignCookie):
@@ -73,6 +75,7 @@ class SessionStorageSecureCookie(ForeignCookie):
         self._secrets = all_secrets(secret, old_secrets)
         self._version = protocol_version
         self._separator = separator
+        self._recent: dict[str, bytes] = {}
         self._duration = None if default_duration is None else seconds(default_duration, "default_duration")
 
     def _current_secrets(self) -> Sequence[bytes]:
@@ -100,18 +103,40 @@ class SessionStorageSecureCookie(ForeignCookie):
             deadline = int(expires)
             if deadline < now:
                 raise InvalidToken("expired")
+        known = self._recent.get(fields[3])
+        if known is not None:
+            return values.unpack(known), deadline
+        data = self._decrypt(key, salt, encoded, version)
+        self._remember(fields[3], data)
+        return data, deadline
+
+    def _decrypt(self, key: bytes, salt: bytes, encoded: str, version: str) -> dict[str, Any]:
         try:
             ciphertext = pybase64.b64decode(encoded + "=" * (-len(encoded) % 4), b"-_", validate=True)
         except ValueError:
             malformed("its ciphertext is not base64")
         plain = cbc.open_ecb_iv(key, salt, ciphertext) if version == "2" else cbc.open_salted(key, ciphertext)
-        return sereal.read(plain), deadline
+        return sereal.read(plain)
+
+    def _remember(self, mac: str, data: dict[str, Any]) -> None:
+        """Keep what an authentic cookie holds: a browser sends the same one again until the session changes.
+
+        Only the MAC, which was just found to be right, names it; the MAC and the expiry are checked every time.
+        """
+        try:
+            packed = values.pack(data)
+        except UnsupportedValue:
+            malformed("the data holds what a session cannot keep")
+        if len(packed) <= _RECENT_SIZE:
+            if len(self._recent) >= _RECENT:
+                self._recent.clear()
+            self._recent[mac] = packed
 
     def _key(self, salt: bytes, signed: str, mac: str) -> bytes:
         for secret in self._current_secrets():
             key = hmac.digest(secret, salt, "sha256")
             expected = _encode(hmac.digest(key, signed.encode("utf-8", "surrogatepass"), "sha256"))
-            if hmac.compare_digest(expected, mac.encode("utf-8", "surrogatepass")):
+            if hmac.compare_digest(expected.encode(), mac.encode("utf-8", "surrogatepass")):
                 return key
         raise InvalidToken("tampered")
 
@@ -125,13 +150,13 @@ class SessionStorageSecureCookie(ForeignCookie):
         if self._version == 2:
             salt = os.urandom(32)
             key = hmac.digest(secret, salt, "sha256")
-            head, ciphertext, tail = values.encode_bytes(salt), cbc.seal_ecb_iv(key, salt, plain), f"{self._separator}2"
+            head, ciphertext, tail = _encode(salt), cbc.seal_ecb_iv(key, salt, plain), f"{self._separator}2"
         else:
             head = str(secrets.randbits(32))
             key = hmac.digest(secret, head.encode(), "sha256")
             ciphertext, tail = cbc.seal_salted(key, plain), ""
-        signed = f"{'' if expires is None else expires}{self._separator}{values.encode_bytes(ciphertext)}"
-        mac = values.encode_bytes(hmac.digest(key, signed.encode(), "sha256"))
+        signed = f"{'' if expires is None else expires}{self._separator}{_encode(ciphertext)}"
+        mac = _encode(hmac.digest(key, signed.encode(), "sha256"))
         return f"{head}{self._separator}{signed}{self._separator}{mac}{tail}"
 
 
@@ -162,5 +187,5 @@ def _salt(text: str, version: str) -> bytes:
     raise InvalidToken("malformed", "its salt is not one")
 
 
-def _encode(raw: bytes) -> bytes:
-    return pybase64.urlsafe_b64encode(raw).rstrip(b"=")
+def _encode(raw: bytes) -> str:
+    return pybase64.b64encode_as_string(raw, b"-_").rstrip("=")

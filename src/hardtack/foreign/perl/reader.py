@@ -46,16 +46,14 @@ class Reader:
         if self.left < 0:
             raise InvalidToken("too_large", "it holds more than a session may")
 
-    def enter(self, count: int, size: int, depth: int) -> None:
-        """Pay for a container before it is read, whose members take `size` bytes or more each.
+    def enter(self, count: int, depth: int) -> None:
+        """Pay for a container of `count` items before it is read; it must not be too deep.
 
-        It must not be too deep, and the bytes must be there: else a count alone could reserve memory.
+        Nothing is reserved for the items, so that a count alone costs no memory.
         """
+        self.pay(ITEM * (count + 1))
         if depth > MAX_DEPTH:
             raise InvalidToken("deep", f"it is nested more than {MAX_DEPTH} levels deep")
-        if count * size > len(self.body) - self.pos:
-            truncated()
-        self.pay(ITEM * (count + 1))
 
     def repeat(self, value: Any, depth: int) -> Any:
         """A copy of what was read before, paid for again."""
@@ -63,10 +61,10 @@ class Reader:
         if type(value) is str:
             self.pay(len(value))
         elif type(value) is dict:
-            self.enter(0, 0, depth)
+            self.enter(0, depth)
             return {self.repeat(key, depth): self.repeat(item, depth + 1) for key, item in value.items()}
         elif type(value) is list:
-            self.enter(0, 0, depth)
+            self.enter(0, depth)
             return [self.repeat(item, depth + 1) for item in value]
         return value
 

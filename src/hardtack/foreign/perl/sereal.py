@@ -218,7 +218,9 @@ class _Sereal(Reader):
     # themselves and leave the rest to `value` and `_text`: a cookie then takes a third of the time.
 
     def _hash(self, count: int, depth: int, track: int | None) -> dict[str, Any]:
-        self.enter(2 * count, 1, depth)
+        self.left -= ITEM * (2 * count + 1)
+        if self.left < 0 or depth > MAX_DEPTH:
+            self.enter(0, depth)
         if track is not None:
             self.open.add(track)
         body, text, pos, keys = self.body, self.text, self.pos, self.keys
@@ -250,7 +252,7 @@ class _Sereal(Reader):
             elif tag < 0x10:
                 result[key] = tag
                 pos += 1
-            elif tag == _VARINT and body[pos + 2] < 0x80 <= body[pos + 1]:
+            elif tag == _VARINT and body[pos + 1] >= 0x80 > body[pos + 2]:
                 result[key] = body[pos + 1] & 0x7F | body[pos + 2] << 7
                 pos += 3
             else:
@@ -263,7 +265,7 @@ class _Sereal(Reader):
         return result
 
     def _array(self, count: int, depth: int, track: int | None) -> list[Any]:
-        self.enter(count, 1, depth)
+        self.enter(count, depth)
         if track is not None:
             self.open.add(track)
         body, text = self.body, self.text

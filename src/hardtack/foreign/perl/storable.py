@@ -177,7 +177,7 @@ class _Storable(Reader):
         result: Any
         if kind == _ARRAY:
             count = self._length()
-            self.enter(count, 1, depth)
+            self.enter(count, depth)
             result = [self.value(depth + 1) for _ in range(count)]
         elif kind in (_HASH, _FLAG_HASH):
             result = self._hash(kind == _FLAG_HASH, depth)
@@ -192,7 +192,7 @@ class _Storable(Reader):
         if flagged and self._byte():
             raise InvalidToken("restricted", "a restricted hash")
         count = self._length()
-        self.enter(count, 6 if flagged else 5, depth)
+        self.enter(2 * count, depth)
         result: dict[str, Any] = {}
         for _ in range(count):
             item = self.value(depth + 1)
