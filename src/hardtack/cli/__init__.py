@@ -1,0 +1,120 @@
+"""The command line: `hardtack demo`, `hardtack key` and `hardtack sweep`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import inspect
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from hardtack import Key, __version__
+from hardtack.errors import ConfigError, StoreError
+
+OK: Final = 0
+FAILED: Final = 1
+"""The command was understood and could not be carried out."""
+USAGE: Final = 2
+"""The command was wrong, or something that it needs is not installed; also argparse's own exit code."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code. Argparse itself exits on `--help` and on arguments that it cannot read."""
+    arguments = _parser().parse_args(argv)
+    code: int = arguments.run(arguments)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="hardtack", description="Web sessions for Python.")
+    parser.add_argument("--version", action="version", version=f"hardtack {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="start a small shop that shows what becomes of its visitors' sessions")
+    demo.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
+    demo.add_argument("--port", type=_port, default=8000, help="0: any free one (default: %(default)s)")
+    demo.add_argument(
+        "--store", metavar="URL", help="keep the sessions in a store, such as memory:// (default: in the cookie)"
+    )
+    demo.set_defaults(run=_demo)
+
+    key = commands.add_parser("key", help="print a new random key, to be kept with the application's other secrets")
+    key.set_defaults(run=_key)
+
+    sweep = commands.add_parser("sweep", help="delete the expired sessions of a store that does not forget by itself")
+    sweep.add_argument("url", metavar="URL", help="the store, such as sqlite:///var/lib/shop/sessions.db")
+    sweep.set_defaults(run=_sweep)
+    return parser
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return port
+
+
+def _complain(problem: object, code: int) -> int:
+    print(f"hardtack: {problem}", file=sys.stderr)
+    return code
+
+
+def _key(arguments: argparse.Namespace) -> int:
+    print(Key.generate().export())
+    return OK
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    try:
+        from hardtack.cli.demo.server import serve
+
+        store = _open_store(arguments.store) if arguments.store else None
+    except (ConfigError, ImportError) as error:
+        return _complain(error, USAGE)
+    try:
+        serve(arguments.host, arguments.port, store)
+    except OSError as error:
+        return _complain(_cannot_listen(arguments, error), FAILED)
+    return OK
+
+
+def _cannot_listen(arguments: argparse.Namespace, error: OSError) -> str:
+    problem = f"cannot listen on {arguments.host} port {arguments.port}: {error.strerror or error}"
+    return f"{problem}; try another one, or --port 0 for any that is free"
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    try:
+        store = _open_store(arguments.url)
+    except (ConfigError, ImportError) as error:
+        return _complain(error, USAGE)
+    try:
+        deleted = asyncio.run(_sweep_and_close(store))
+    except (StoreError, OSError) as error:
+        return _complain(error, FAILED)
+    if deleted is None:
+        print(f"{type(store).__name__} forgets expired sessions by itself: there is nothing to sweep")
+    else:
+        print(f"deleted {deleted} expired session{'' if deleted == 1 else 's'}")
+    return OK
+
+
+def _open_store(url: str) -> Any:
+    from hardtack.stores import from_url
+
+    return from_url(url)
+
+
+async def _sweep_and_close(store: Any) -> int | None:
+    """How many were deleted; None where the store has no `sweep`."""
+    try:
+        sweep = getattr(store, "sweep", None)
+        return None if sweep is None else await _awaited(sweep(time.time()))
+    finally:
+        await _awaited(store.close())
+
+
+async def _awaited(result: Any) -> Any:
+    return await result if inspect.isawaitable(result) else result

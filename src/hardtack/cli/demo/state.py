@@ -1,0 +1,147 @@
+"""What the demo's pages share: the session manager, its clock and its keys, and how a page is rendered."""
+
+from __future__ import annotations
+
+import time
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.templating import Jinja2Templates
+
+from hardtack import Cookie, CookieEngine, EncryptedToken, Key, Keyring, Session, SessionManager, StoreEngine
+from hardtack.cli.demo import anatomy, reports
+from hardtack.cli.demo.visitors import Exchange, Visitor, record
+from hardtack.cookies import find_values
+from hardtack.events import Event, Expired, Rejected
+from hardtack.frameworks.starlette import load
+
+LIFETIME: Final = "14 days"
+IDLE_TIMEOUT: Final = "1 day"
+MAX_KEYS: Final = 8
+
+FOLDER: Final = Path(__file__).parent
+
+
+class Clock:
+    """`time.time`, except that an experiment may put it forward."""
+
+    def __init__(self) -> None:
+        self.ahead = 0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+    def advance(self, seconds: int) -> None:
+        """Put the clock forward, for every visitor."""
+        self.ahead += seconds
+
+
+class Demo:
+    """The session manager of the shop. With a store the cookie holds a random number; without one, the session."""
+
+    def __init__(self, store: Any = None) -> None:
+        self.clock = Clock()
+        self.store = store
+        # A key of this process: when the demo ends, its cookies are worth nothing. A real site reads its key from where its
+        # other secrets are.
+        self.token = EncryptedToken(Keyring(Key.generate()))
+        self.sessions = SessionManager(
+            CookieEngine(self.token) if store is None else StoreEngine(store),
+            # Plain http: on a real site, Cookie() with its defaults, __Host- and Secure.
+            cookie=Cookie.for_development(),
+            lifetime=LIFETIME,
+            idle_timeout=IDLE_TIMEOUT,
+            purpose="hardtack-demo",
+            on_event=record,
+            clock=self.clock,
+        )
+
+    @property
+    def in_store(self) -> bool:
+        """Whether sessions are kept in a store."""
+        return self.store is not None
+
+    def rotate_key(self) -> None:
+        """A new key issues; the ones before are still accepted. A real site does this with two deployments."""
+        before = list(self.token.keys)
+        self.token.keys = Keyring(Key.generate(), accept=before[: MAX_KEYS - 1])
+
+
+def demo_of(request: Request) -> Demo:
+    """The demo that a request came to."""
+    demo: Demo = request.app.state.demo
+    return demo
+
+
+def visitor_of(request: Request) -> Visitor:
+    """Whom a request came from."""
+    visitor: Visitor = request.state.visitor
+    return visitor
+
+
+def exchange_of(request: Request) -> Exchange:
+    """The request as the visitor's log has it."""
+    exchange: Exchange = request.state.exchange
+    return exchange
+
+
+def session_cookie(request: Request) -> str:
+    """The value of the session cookie as the browser sent it, or nothing."""
+    found = find_values(request.headers.get("cookie", ""), demo_of(request).sessions.cookie.name)
+    return found[-1] if found else ""
+
+
+def _environment() -> Jinja2Templates:
+    templates = Jinja2Templates(directory=FOLDER / "templates")
+    templates.env.filters["duration"] = anatomy.duration
+    templates.env.filters["details"] = reports.details
+    templates.env.filters["meaning"] = reports.meaning
+    templates.env.trim_blocks = templates.env.lstrip_blocks = True
+    return templates
+
+
+_templates = _environment()
+
+
+async def render(request: Request, template: str, status_code: int = 200, **context: Any) -> Response:
+    """A page. It asks for the session, so that a session that was lost is told of."""
+    demo, session = demo_of(request), await load(request)
+    context |= {
+        "page": template.removesuffix(".html"),
+        "demo": demo,
+        "session": session,
+        "items": item_count(session),
+        "notices": [notice for event in exchange_of(request).events if (notice := _notice(event))],
+        "flashes": session.flashes(),
+    }
+    return _templates.TemplateResponse(request, template, context, status_code)
+
+
+def see_other(path: str) -> Response:
+    """Where a form leads: a GET, so that reloading the page sends nothing twice."""
+    return RedirectResponse(path, status_code=303)
+
+
+def item_count(session: Session) -> int:
+    """How many things are in the cart."""
+    return sum(line["quantity"] for line in session.get("cart", {}).values())
+
+
+def cart_total(session: Session) -> Decimal:
+    """What they cost."""
+    lines = session.get("cart", {}).values()
+    return sum((line["quantity"] * line["price"] for line in lines), Decimal(0))
+
+
+def _notice(event: Event) -> str:
+    """What a shop would tell the customer of a session that could not be used."""
+    if isinstance(event, Expired):
+        return "You were away for too long, and your session has ended."
+    if isinstance(event, Rejected):
+        if event.reason == "ended":
+            return "This session was ended. For a minute this browser's old cookie cannot start another one."
+        return f"Your session cookie could not be used ({event.reason}), and you start afresh."
+    return ""
