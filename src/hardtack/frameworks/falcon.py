@@ -1,0 +1,232 @@
+"""Falcon: one middleware for WSGI and ASGI applications, which puts the session into `req.context.session`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
+from typing import Any, ClassVar, Final, NoReturn
+
+try:
+    import falcon
+    import falcon.asgi
+except ImportError as error:
+    raise ImportError("hardtack.frameworks.falcon needs Falcon: pip install 'hardtack[falcon]'") from error
+
+from hardtack.cookies import Changes
+from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.manager import SessionManager
+from hardtack.session import Guard, Session
+
+RETRY_AFTER: Final = 5  # seconds
+
+_MERGED: Final = ("Vary", "Cache-Control")
+
+
+class Unavailable(StoreUnavailable, falcon.HTTPServiceUnavailable):
+    """`StoreUnavailable` as Falcon's 503: what the application registered for either of the two gets it."""
+
+    def __init__(self, error: StoreUnavailable) -> None:
+        falcon.HTTPServiceUnavailable.__init__(
+            self,
+            description="The session store cannot be reached. Try again soon.",
+            headers={"Cache-Control": "no-store"},
+            retry_after=RETRY_AFTER,
+        )
+        self.args = error.args
+        self.set_cookies = error.set_cookies
+
+
+class _Guard(Guard):
+    """Makes a store that is down, where the session is loaded inside a responder, a 503."""
+
+    __slots__ = ()
+
+    def _touch(self) -> None:
+        try:
+            super()._touch()
+        except StoreUnavailable as error:
+            raise Unavailable(error) from error
+
+
+class FalconSession(Session):
+    """`hardtack.Session`; where the store is down, what it raises is Falcon's 503 too."""
+
+    __slots__ = ()
+
+    _guard_base: ClassVar[type[Guard]] = _Guard
+
+    def _refuse_degraded(self) -> None:
+        try:
+            super()._refuse_degraded()
+        except StoreUnavailable as error:
+            raise Unavailable(error) from error
+
+
+class SessionMiddleware:
+    """`falcon.App(middleware=[SessionMiddleware(sessions)])`, and `falcon.asgi.App` likewise.
+
+    The session is saved in `process_response`: name this middleware first, so that it sees what the others did. What a
+    responder raises as an HTTP error or status is a response like any other, and so is that of an error handler of the
+    application; a 500 after an exception saves nothing. Where the store cannot be reached the answer is 503. A websocket
+    can set a cookie only when it is accepted.
+
+    Args:
+        sessions: the manager. The application closes it, not the middleware.
+
+    Raises `ConfigError`.
+    """
+
+    def __init__(self, sessions: SessionManager) -> None:
+        if not isinstance(sessions, SessionManager):
+            message = f"SessionMiddleware(sessions) takes a SessionManager, not {type(sessions).__name__}"
+            raise ConfigError(message)
+        self.sessions = sessions
+
+    # --- WSGI
+
+    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Put the session into `req.context.session`; it loads itself when it is touched."""
+        req.context.session = self.sessions.open(req.env.get("HTTP_COOKIE"), FalconSession)
+
+    def process_response(
+        self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: bool
+    ) -> None:
+        """Save what changed, and put the cookie into the response."""
+        session = _session_to_commit(req, resp, req_succeeded)
+        if session is None:
+            return
+        try:
+            changes = self.sessions.commit(session)
+        except Exception as error:
+            _refuse(resp, error)
+        self._apply(req, resp, changes)
+        stream: Any = resp.stream
+        if stream is not None and not hasattr(stream, "read"):
+            resp.stream = _Body(stream, partial(self.sessions.finish, session))
+
+    # --- ASGI
+
+    async def process_request_async(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Put the session into `req.context.session`, loaded if the request carries a cookie of it."""
+        req.context.session = await self._aopen(req)
+
+    async def process_response_async(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, resource: object, req_succeeded: bool
+    ) -> None:
+        """Save what changed, and put the cookie into the response."""
+        session = _session_to_commit(req, resp, req_succeeded)
+        if session is None:
+            return
+        try:
+            changes = await self.sessions.acommit(session)
+        except Exception as error:
+            resp.sse = None
+            _refuse(resp, error)
+        self._apply(req, resp, changes)
+        finish = partial(self.sessions.afinish, session)
+        stream: Any = resp.stream
+        if stream is not None and not hasattr(stream, "read"):
+            resp.stream = _streamed(stream, finish)
+        if resp.sse is not None:
+            resp.sse = _streamed(resp.sse, finish)
+
+    async def process_request_ws(self, req: falcon.asgi.Request, ws: falcon.asgi.WebSocket) -> None:
+        """Put the session into `req.context.session`, and see to it that the handshake carries its cookie."""
+        session = req.context.session = await self._aopen(req)
+        send = ws._asgi_send  # Falcon has no hook for the end of a websocket, and none for the headers of its handshake
+
+        async def commit_and_send(event: Any) -> None:
+            if event["type"] == "websocket.accept":
+                changes = await self._acommit_handshake(session)
+                lines = [(b"set-cookie", line.encode("latin-1")) for line in changes.set_cookies]
+                event = {**event, "headers": [*event.get("headers", ()), *lines]}
+            await send(event)
+            if event["type"] == "websocket.close":
+                await self.sessions.afinish(session)
+
+        ws._asgi_send = commit_and_send
+
+    async def _aopen(self, req: falcon.asgi.Request) -> Session:
+        try:
+            return await self.sessions.aopen(_cookie_header(req), FalconSession)
+        except StoreUnavailable as error:
+            raise Unavailable(error) from error
+
+    async def _acommit_handshake(self, session: Session) -> Changes:
+        try:
+            return await self.sessions.acommit(session)
+        except StoreUnavailable as error:
+            raise Unavailable(error) from error
+
+    def _apply(self, req: falcon.Request, resp: falcon.Response, changes: Changes) -> None:
+        if not changes:
+            return
+        if changes.set_cookies:
+            self.sessions.warn_plain_http(req.forwarded_scheme, req.host)
+        headers = [(name, value) for name in _MERGED if (value := resp.get_header(name)) is not None]
+        changes.apply(headers)
+        for name, value in headers:
+            if name == "Set-Cookie":
+                resp.append_header(name, value)
+            else:
+                resp.set_header(name, value)
+
+
+def _cookie_header(req: falcon.asgi.Request) -> str | None:
+    header = req.get_header("Cookie")
+    if header is None or "," not in header:
+        return header
+    # Falcon joins the several Cookie headers that HTTP/2 allows (RFC 9113 8.2.3) with commas. It may also have used the
+    # scope's headers up: the specification promises an iterable only.
+    parts = [value for name, value in req.scope["headers"] if name == b"cookie"]
+    return b"; ".join(parts).decode("latin-1") if parts else header
+
+
+def _session_to_commit(req: falcon.Request, resp: falcon.Response, req_succeeded: bool) -> Session | None:
+    """The session of the request; None where it was not opened, or the application failed."""
+    # Falcon does not say what was raised: an exception that nobody has a handler for has become a 500 by now.
+    if not req_succeeded and resp.status_code == 500:
+        return None
+    session = getattr(req.context, "session", None)
+    return session if isinstance(session, Session) else None
+
+
+def _refuse(resp: falcon.Response, error: Exception) -> NoReturn:
+    """Raise what Falcon makes the response of; a stream would go before its body."""
+    resp.stream = None
+    if not isinstance(error, StoreUnavailable):
+        raise error
+    for line in error.set_cookies:
+        resp.append_header("Set-Cookie", line)
+    raise Unavailable(error) from error
+
+
+class _Body:
+    """A streamed body; what it did to the session is seen to when the server closes it."""
+
+    def __init__(self, body: Any, finish: Callable[[], None]) -> None:
+        self.body = body
+        self.finish = finish
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.body)
+
+    def close(self) -> None:
+        try:
+            close = getattr(self.body, "close", None)
+            if close is not None:
+                close()
+        finally:
+            self.finish()
+
+
+async def _streamed(body: Any, finish: Callable[[], Awaitable[None]]) -> AsyncIterator[Any]:
+    """The same for ASGI."""
+    try:
+        async for part in body:
+            yield part
+    finally:
+        close = getattr(body, "close", None)
+        if close is not None:
+            await close()
+        await finish()

@@ -1,0 +1,450 @@
+"""What the tests of the frameworks share: the handlers' one logic, ways to reach an application, and a browser's cookies."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import io
+import json
+import re
+import threading
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+from urllib.parse import quote
+
+from hardtack.errors import StoreUnavailable
+from hardtack.protocols import Entry, Tombstone, Version
+from hardtack.stores.memory import MemoryStore
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).parents[2]
+
+TIMEOUT = 10.0  # seconds until a request that hangs fails its test
+
+
+# --- what a handler does
+
+
+@dataclass
+class Reply:
+    """What a handler answers; each framework's application makes its own response of it."""
+
+    text: str = "ok"
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class HandlerError(Exception):
+    """What the handler of `/fail` raises."""
+
+
+class Script:
+    """The handlers: `/<action>` or `/<action>-<key>`, the same in every framework.
+
+    A handler of `/slow-<key>` has loaded its session, says so, and waits for the gate before it writes.
+    """
+
+    def __init__(self) -> None:
+        self.entered = threading.Semaphore(0)
+        self.gate = threading.Event()
+
+    def act(self, path: str, session: Any) -> Reply:
+        """What one request does."""
+        action, _, key = path.strip("/").partition("-")
+        if action == "slow":
+            session.get(key)
+            self._wait()
+            action = "write"
+        reply: Reply = getattr(self, action)(session, key)
+        return reply
+
+    async def aact(self, path: str, session: Any) -> Reply:
+        """`act` for handlers that are coroutines: waiting must not block the others."""
+        action, _, key = path.strip("/").partition("-")
+        if action == "slow":
+            session.get(key)
+            await asyncio.to_thread(self._wait)
+            path = f"write-{key}"
+        return self.act(path, session)
+
+    def _wait(self) -> None:
+        self.entered.release()
+        assert self.gate.wait(TIMEOUT)
+
+    @staticmethod
+    def untouched(session: Any, key: str) -> Reply:
+        return Reply()
+
+    @staticmethod
+    def read(session: Any, key: str) -> Reply:
+        return Reply(str(session.get(key, 0)))
+
+    @staticmethod
+    def write(session: Any, key: str) -> Reply:
+        session[key] = session.get(key, 0) + 1
+        return Reply()
+
+    @staticmethod
+    def basket(session: Any, key: str) -> Reply:
+        session["basket"] = {"items": []}
+        return Reply()
+
+    @staticmethod
+    def nested(session: Any, key: str) -> Reply:
+        session["basket"]["items"].append(key)
+        return Reply()
+
+    @staticmethod
+    def big(session: Any, key: str) -> Reply:
+        session["big"] = "".join(f"{number:06d}" for number in range(1000))
+        return Reply()
+
+    @staticmethod
+    def login(session: Any, key: str) -> Reply:
+        session.login("ann")
+        return Reply()
+
+    @staticmethod
+    def logout(session: Any, key: str) -> Reply:
+        session.logout()
+        return Reply()
+
+    @staticmethod
+    def dump(session: Any, key: str) -> Reply:
+        state = {"id": session.id, "subject": session.subject, "data": dict(session)}
+        return Reply(json.dumps(state))
+
+    @staticmethod
+    def fail(session: Any, key: str) -> Reply:
+        session["failed"] = True
+        raise HandlerError
+
+    @staticmethod
+    def teapot(session: Any, key: str) -> Reply:
+        session["teapot"] = 1
+        return Reply("short and stout", status=418)
+
+    @staticmethod
+    def public(session: Any, key: str) -> Reply:
+        session["public"] = 1
+        return Reply(headers={"Cache-Control": "public, max-age=60", "Vary": "Accept"})
+
+
+# --- what comes back
+
+
+@dataclass
+class Answer:
+    """A response: its status, its headers with lower-case names, its body."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes = b""
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def set_cookies(self) -> list[str]:
+        return self.all("set-cookie")
+
+    def all(self, name: str) -> list[str]:
+        return [value for key, value in self.headers if key == name]
+
+    def tokens(self, name: str) -> set[str]:
+        """The members of a header that is a list."""
+        return {token.strip().lower() for token in ",".join(self.all(name)).split(",") if token.strip()}
+
+
+class Site(Protocol):
+    """An application that can be asked."""
+
+    def request(self, path: str, cookie: str | bytes | None = None) -> Answer: ...
+
+    def close(self) -> None: ...
+
+
+class Browser:
+    """A visitor: keeps cookies as responses set and clear them, and sends them, Secure or not."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.cookies: dict[str, str] = {}
+
+    @property
+    def header(self) -> str | None:
+        return "; ".join(f"{name}={value}" for name, value in self.cookies.items()) or None
+
+    def get(self, path: str) -> Answer:
+        answer = self.site.request(path, self.header)
+        self.take(answer)
+        return answer
+
+    def take(self, answer: Answer) -> None:
+        for line in answer.set_cookies:
+            name, _, value = line.partition(";")[0].partition("=")
+            if "max-age=0" in line.lower():
+                self.cookies.pop(name, None)
+            else:
+                self.cookies[name] = value
+
+    def state(self) -> Any:
+        """The session as the application sees it: id, subject, data."""
+        return json.loads(self.get("/dump").text)
+
+
+# --- ways to reach an application
+
+
+class WSGISite:
+    """A WSGI application, called as a server would."""
+
+    def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
+        self.app = app
+
+    def request(self, path: str, cookie: str | bytes | None = None, **extra: Any) -> Answer:
+        path, _, query = path.partition("?")
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": "GET",
+            "SCRIPT_NAME": "",
+            "PATH_INFO": path,
+            "QUERY_STRING": query,
+            "SERVER_NAME": "localhost",
+            "SERVER_PORT": "80",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "HTTP_HOST": "localhost",
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.input": io.BytesIO(),
+            "wsgi.errors": io.StringIO(),
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": False,
+            "wsgi.run_once": False,
+            **extra,
+        }
+        if cookie is not None:
+            environ["HTTP_COOKIE"] = cookie.decode("latin-1") if isinstance(cookie, bytes) else cookie
+        started: list[Any] = []
+
+        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            started[:] = [int(status.split()[0]), [(name.lower(), value) for name, value in headers]]
+            return io.BytesIO().write
+
+        try:
+            body = self.app(environ, start_response)
+            try:
+                content = b"".join(body)
+            finally:
+                close = getattr(body, "close", None)
+                if close is not None:
+                    close()
+        except Exception:
+            return Answer(500, [], b"")
+        return Answer(started[0], started[1], content)
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+
+class Loop:
+    """An event loop in a thread of its own, so that plain tests can ask async applications, several at a time."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(TIMEOUT)
+
+    def close(self) -> None:
+        async def stop() -> None:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            await self.loop.shutdown_asyncgens()
+            await self.loop.shutdown_default_executor()
+
+        self.run(stop())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(TIMEOUT)
+        self.loop.close()
+
+
+class ASGISite:
+    """An ASGI application, called as a server would."""
+
+    def __init__(self, app: Any, loop: Loop) -> None:
+        self.app = app
+        self.loop = loop
+
+    def request(self, path: str, cookie: str | bytes | None = None) -> Answer:
+        return self.loop.run(self.call(path, cookie))
+
+    async def call(self, path: str, cookie: str | bytes | None = None) -> Answer:
+        path, _, query = path.partition("?")
+        headers = [(b"host", b"localhost")]
+        if cookie is not None:
+            headers.append((b"cookie", cookie if isinstance(cookie, bytes) else cookie.encode("latin-1")))
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": path,
+            "raw_path": quote(path).encode(),
+            "query_string": query.encode(),
+            "root_path": "",
+            "headers": headers,
+            "client": ("127.0.0.1", 50000),
+            "server": ("localhost", 80),
+        }
+        asked = False
+        finished = asyncio.Event()
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            nonlocal asked
+            if asked:
+                await finished.wait()
+                return {"type": "http.disconnect"}
+            asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                finished.set()
+
+        try:
+            await self.app(scope, receive, send)
+        except Exception:
+            if not sent:
+                return Answer(500, [], b"")
+        start = sent[0]
+        lines = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in start["headers"]]
+        return Answer(start["status"], lines, b"".join(message.get("body", b"") for message in sent[1:]))
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+
+class HTTPSite:
+    """A server on a port of this machine."""
+
+    def __init__(self, port: int, stop: Callable[[], object]) -> None:
+        self.port = port
+        self.stop = stop
+
+    def request(self, path: str, cookie: str | bytes | None = None) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
+        try:
+            connection.putrequest("GET", path)
+            if cookie is not None:
+                connection.putheader("Cookie", cookie)
+            connection.putheader("Connection", "close")
+            connection.endheaders()
+            response = connection.getresponse()
+            lines = [(name.lower(), value) for name, value in response.getheaders()]
+            return Answer(response.status, lines, response.read())
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        self.stop()
+
+
+# --- a store that counts, and that can be down
+
+
+class WatchedStore:
+    """A `MemoryStore` that counts what is asked of it, and can be told to be down."""
+
+    blocking = False
+
+    def __init__(self) -> None:
+        self.inner = MemoryStore()
+        self.reads = 0
+        self.writes = 0
+        self.down: frozenset[str] = frozenset()
+        """The methods that fail."""
+
+    def _count(self, method: str) -> None:
+        if method in self.down:
+            raise StoreUnavailable("the store is down")
+        if method == "get":
+            self.reads += 1
+        else:
+            self.writes += 1
+
+    def get(self, key: str) -> Entry | None:
+        self._count("get")
+        return self.inner.get(key)
+
+    def put(
+        self, key: str, data: bytes, *, expires_at: int, if_version: Version | None, subject: str | None
+    ) -> Version:
+        self._count("put")
+        return self.inner.put(key, data, expires_at=expires_at, if_version=if_version, subject=subject)
+
+    def delete(self, key: str, *, if_version: Version | None = None) -> bool:
+        self._count("delete")
+        return self.inner.delete(key, if_version=if_version)
+
+    def rename(
+        self,
+        old: str,
+        new: str,
+        data: bytes,
+        *,
+        expires_at: int,
+        if_version: Version,
+        subject: str | None,
+        tombstone: Tombstone | None = None,
+    ) -> Version:
+        self._count("rename")
+        return self.inner.rename(
+            old, new, data, expires_at=expires_at, if_version=if_version, subject=subject, tombstone=tombstone
+        )
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+ALL_METHODS = frozenset({"get", "put", "delete", "rename"})
+
+
+def in_background(call: Callable[[], T]) -> Callable[[], T]:
+    """Start a call in another thread; what is returned waits for its result."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            results.append(call())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+
+    def wait() -> T:
+        thread.join(TIMEOUT)
+        if errors:
+            raise errors[0]
+        return results[0]
+
+    return wait
+
+
+def first_program(page: Path) -> str:
+    """The first Python block of a page of the documentation."""
+    block = re.search(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+    assert block is not None
+    return block[1]
