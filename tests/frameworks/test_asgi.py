@@ -1,0 +1,669 @@
+"""The ASGI middleware: when it saves, what it sends, and what it lets pass."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+from starlette.middleware.sessions import SessionMiddleware as StarletteSessionMiddleware
+from tests.frameworks.gateway_kit import (
+    BODY,
+    OK,
+    AsyncMemoryStore,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    UnreliableStore,
+    call,
+    cookie_of,
+    data_of,
+    manager,
+    receive,
+    scope_of,
+    set_cookies,
+    values,
+)
+
+from hardtack import SessionManager, StoreEngine
+from hardtack.errors import ConfigError, SessionTooLarge, StoreUnavailable
+from hardtack.events import Event, LateWrite
+from hardtack.frameworks.asgi import SESSIONS, UNAVAILABLE, SessionMiddleware
+from hardtack.stores.memory import MemoryStore
+
+pytestmark = pytest.mark.anyio
+
+CLEARED = "session=; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Path=/; HttpOnly; SameSite=Lax"
+
+
+@pytest.fixture(params=["cookie", "store", "async store"])
+def sessions(request: pytest.FixtureRequest) -> SessionManager:
+    """A manager of each engine."""
+    store: dict[str, Callable[[], Any]] = {"store": MemoryStore, "async store": AsyncMemoryStore}
+    return manager(store.get(request.param, lambda: None)())
+
+
+async def untouched(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that has no use for sessions."""
+    await send(OK)
+    await send(BODY)
+
+
+async def count(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that counts visits."""
+    session = scope["session"]
+    session["visits"] = session.get("visits", 0) + 1
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": str(session["visits"]).encode()})
+
+
+async def read(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that looks into the session."""
+    scope["session"].get("visits")
+    await send(OK)
+    await send(BODY)
+
+
+async def log_out(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that ends the session."""
+    scope["session"].logout()
+    await send(OK)
+    await send(BODY)
+
+
+async def overfill(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that puts more into the session than a cookie holds."""
+    scope["session"]["much"] = "x" * 10_000
+    await send(OK)
+    await send(BODY)
+
+
+async def write_late(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application that changes the session after the headers left."""
+    scope["session"]["early"] = 1
+    await send(OK)
+    scope["session"]["late"] = 2
+    await send(BODY)
+
+
+async def test_a_session_lasts_from_request_to_request(sessions: SessionManager) -> None:
+    """A real client gets the cookie and brings it back."""
+    transport = httpx.ASGITransport(app=SessionMiddleware(count, sessions))  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+        bodies = [(await client.get("/")).text for _ in range(3)]
+
+    assert bodies == ["1", "2", "3"]
+
+
+async def test_an_untouched_session_leaves_the_response_alone(sessions: SessionManager) -> None:
+    """Not a header is added, and the very message is passed on."""
+    sent = await call(SessionMiddleware(untouched, sessions), scope_of())
+
+    assert sent[0] is OK
+    assert OK["headers"] == [(b"content-type", b"text/plain")]
+
+
+async def test_reading_makes_the_response_private_and_sets_no_cookie(sessions: SessionManager) -> None:
+    """A cache must not hand the page to someone else."""
+    sent = await call(SessionMiddleware(read, sessions), scope_of())
+
+    assert sent[0]["headers"] == [
+        (b"content-type", b"text/plain"),
+        (b"vary", b"Cookie"),
+        (b"cache-control", b"private"),
+    ]
+
+
+async def test_the_manager_is_in_the_state(sessions: SessionManager) -> None:
+    """Handlers reach `list`, `end` and `update`; what a lifespan put there stays."""
+    state = {"database": 1}
+
+    await call(SessionMiddleware(untouched, sessions), scope_of(state=state))
+
+    assert state == {"database": 1, SESSIONS: sessions}
+
+
+async def test_several_cookie_headers_are_one() -> None:
+    """HTTP/2 may send a header for each cookie."""
+    sessions = manager()
+    cookie = cookie_of(sessions, visits=4)
+
+    sent = await call(SessionMiddleware(count, sessions), scope_of("theme=dark", cookie, "lang=de"))
+
+    assert sent[1]["body"] == b"5"
+
+
+@pytest.mark.parametrize(
+    ("start", "vary"),
+    [
+        (dict, "Cookie"),
+        (lambda: {"headers": None}, "Cookie"),
+        (lambda: {"headers": ((b"vary", b"Accept"),)}, "Accept, Cookie"),
+        (lambda: {"headers": iter([(b"vary", b"Accept")])}, "Accept, Cookie"),
+    ],
+)
+async def test_headers_may_be_absent_or_any_iterable(start: Callable[[], dict[str, Any]], vary: str) -> None:
+    """The ASGI specification asks for an iterable, and has a default."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["session"]["a"] = 1
+        await send({"type": "http.response.start", "status": 200, **start()})
+
+    sent = await call(SessionMiddleware(app, manager()), scope_of())
+
+    assert len(set_cookies(sent[0])) == 1
+    assert values(sent[0], b"vary") == [vary]
+
+
+async def test_one_message_for_all_users_takes_no_cookie_from_the_first() -> None:
+    """An application that sends a constant message must not hand out another user's session with it."""
+    headers: list[tuple[bytes, bytes]] = []
+    start = {"type": "http.response.start", "status": 200, "headers": headers}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/login":
+            scope["session"].login("alice")
+        await send(start)
+
+    wrapped = SessionMiddleware(app, manager())
+    first = await call(wrapped, scope_of(path="/login"))
+    second = await call(wrapped, scope_of(path="/"))
+
+    assert len(set_cookies(first[0])) == 1
+    assert second == [start]
+    assert headers == []
+
+
+async def test_only_the_response_itself_gets_the_cookie(sessions: SessionManager) -> None:
+    """Early hints and 1xx come before it, trailers after it."""
+    hint = {"type": "http.response.early_hint", "links": [b"</style.css>; rel=preload"]}
+    informational = {"type": "http.response.start", "status": 103, "headers": []}
+    path = {"type": "http.response.pathsend", "path": "/tmp/file"}
+    trailers = {"type": "http.response.trailers", "headers": []}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(hint)
+        await send(informational)
+        scope["session"]["a"] = 1
+        await send(OK)
+        await send(path)
+        await send(trailers)
+
+    sent = await call(SessionMiddleware(app, sessions), scope_of())
+
+    assert [len(set_cookies(message)) for message in sent] == [0, 0, 1, 0, 0]
+    assert sent[0] is hint
+    assert sent[1] is informational
+    assert sent[3] is path
+    assert sent[4] is trailers
+
+
+@pytest.mark.parametrize("kind", ["lifespan", "something new"])
+async def test_other_scopes_pass_through(kind: str) -> None:
+    """They have no cookies."""
+    scopes: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scopes.append(scope)
+
+    await call(SessionMiddleware(app, manager()), {"type": kind})
+
+    assert scopes == [{"type": kind}]
+
+
+async def test_the_record_is_stored_before_the_browser_can_use_it() -> None:
+    """The next request must not overtake the write."""
+    store = MemoryStore()
+    sessions = manager(store)
+    found: list[dict[str, Any]] = []
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            found.append(data_of(sessions, set_cookies(message)[0].partition(";")[0]))
+
+    await SessionMiddleware(count, sessions)(scope_of(), receive, send)
+
+    assert found == [{"visits": 1}]
+
+
+async def test_two_middlewares_on_one_request_are_refused() -> None:
+    """Each would overwrite what the other had done."""
+    sessions = manager()
+    app = SessionMiddleware(SessionMiddleware(count, sessions), sessions)
+
+    with pytest.raises(ConfigError, match="two session middlewares"):
+        await call(app, scope_of())
+
+
+async def test_a_middleware_of_another_kind_is_refused() -> None:
+    """Starlette's own would sign the encrypted session into a cookie that everybody can read."""
+    app = StarletteSessionMiddleware(SessionMiddleware(count, manager()), secret_key="s")  # type: ignore[arg-type]
+
+    with pytest.raises(ConfigError, match="two session middlewares"):
+        await call(app, scope_of())  # type: ignore[arg-type]
+
+
+def test_the_manager_must_be_one() -> None:
+    """A secret in its place is refused by name."""
+    with pytest.raises(ConfigError, match="takes a SessionManager, not str"):
+        SessionMiddleware(count, "secret")  # type: ignore[arg-type]
+
+
+# --- exceptions
+
+
+@pytest.mark.parametrize("first", ["raise", "answer"])
+async def test_an_exception_saves_nothing_more(first: str) -> None:
+    """Before the response nothing at all, after its headers nothing that came later."""
+    sessions = manager(MemoryStore())
+    cookie = cookie_of(sessions, visits=1)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if first == "answer":
+            await send(OK)
+        scope["session"]["visits"] = 2
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await call(SessionMiddleware(app, sessions), scope_of(cookie))
+
+    assert data_of(sessions, cookie) == {"visits": 1}
+
+
+async def test_an_error_page_of_the_application_is_committed(sessions: SessionManager) -> None:
+    """It is a response like any other: the number of failed logins has to stay."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["session"]["failures"] = 1
+        await send({"type": "http.response.start", "status": 500, "headers": []})
+
+    sent = await call(SessionMiddleware(app, sessions), scope_of())
+
+    assert len(set_cookies(sent[0])) == 1
+
+
+async def test_a_session_that_is_too_large_fails_before_anything_was_sent() -> None:
+    """The server or an error middleware can still answer 500."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    with pytest.raises(SessionTooLarge):
+        await SessionMiddleware(overfill, manager())(scope_of(), receive, send)
+
+    assert sent == []
+
+
+async def test_after_a_failed_commit_an_error_page_saves_nothing() -> None:
+    """Half of what the handler wanted would be worse than nothing."""
+    page = {"type": "http.response.start", "status": 500, "headers": []}
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await overfill(scope, receive, send)
+        except SessionTooLarge:
+            del scope["session"]["much"]
+            scope["session"]["less"] = 1
+            await send(page)
+
+    sent = await call(SessionMiddleware(app, manager()), scope_of())
+
+    assert len(sent) == 1
+    assert sent[0] is page
+
+
+async def test_a_request_that_is_cancelled_while_it_saves_sends_nothing() -> None:
+    """The cancellation reaches the application, and no header leaves."""
+
+    class SlowStore(AsyncMemoryStore):
+        async def put(self, key: str, data: bytes, **options: Any) -> Any:
+            await anyio.sleep_forever()
+
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    app = SessionMiddleware(count, manager(SlowStore()))
+    with anyio.move_on_after(0.02) as cancelled:
+        await app(scope_of(), receive, send)
+
+    assert cancelled.cancelled_caught
+    assert sent == []
+
+
+# --- a store that is down
+
+
+def is_refusal(sent: list[Message]) -> bool:
+    """Whether the answer is our 503, and nothing else."""
+    start, body = sent
+    return (
+        start["status"] == 503
+        and values(start, b"retry-after") == ["5"]
+        and values(start, b"cache-control") == ["no-store"]
+        and values(start, b"content-length") == [str(len(UNAVAILABLE))]
+        and body == {"type": "http.response.body", "body": UNAVAILABLE}
+    )
+
+
+async def test_a_session_that_cannot_be_read_is_a_503() -> None:
+    """The application is not even called."""
+    store = UnreliableStore()
+    sessions = manager(store)
+    cookie = cookie_of(sessions, visits=1)
+    store.readable = False
+
+    sent = await call(SessionMiddleware(untouched, sessions), scope_of(cookie))
+
+    assert is_refusal(sent)
+    assert set_cookies(sent[0]) == []
+
+
+async def test_a_session_that_cannot_be_saved_is_a_503() -> None:
+    """Nothing of the application's own response is sent."""
+    store = UnreliableStore()
+    store.writable = False
+
+    sent = await call(SessionMiddleware(count, manager(store)), scope_of())
+
+    assert is_refusal(sent)
+    assert set_cookies(sent[0]) == []
+
+
+async def test_a_logout_that_the_store_does_not_hear_of_clears_the_cookie_all_the_same() -> None:
+    """The user must not stay logged in at this browser."""
+    store = UnreliableStore()
+    sessions = manager(store)
+    cookie = cookie_of(sessions, visits=1)
+    store.writable = False
+
+    sent = await call(SessionMiddleware(log_out, sessions), scope_of(cookie))
+
+    assert is_refusal(sent)
+    assert set_cookies(sent[0]) == [CLEARED]
+
+
+async def test_the_applications_own_page_for_a_store_that_is_down_clears_the_cookie_too() -> None:
+    """Frameworks turn exceptions into pages of their own."""
+    store = UnreliableStore()
+    sessions = manager(store)
+    cookie = cookie_of(sessions, visits=1)
+    store.writable = False
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await log_out(scope, receive, send)
+        except StoreUnavailable:
+            await send({"type": "http.response.start", "status": 500})
+
+    sent = await call(SessionMiddleware(app, sessions), scope_of(cookie))
+
+    assert sent[0]["status"] == 500
+    assert values(sent[0], b"cache-control") == ["private, no-store"]
+    assert set_cookies(sent[0]) == [CLEARED]
+
+
+@pytest.mark.parametrize("outcome", ["swallowed", "wrapped"])
+async def test_a_failed_commit_is_a_503_whatever_the_application_makes_of_it(outcome: str) -> None:
+    """Task groups wrap exceptions, and some code ignores them."""
+    store = UnreliableStore()
+    store.writable = False
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await count(scope, receive, send)
+        except StoreUnavailable as error:
+            if outcome == "wrapped":
+                raise ExceptionGroup("several", [error]) from None
+
+    sent = await call(SessionMiddleware(app, manager(store)), scope_of())
+
+    assert is_refusal(sent)
+
+
+async def test_a_store_that_fails_inside_the_application_is_a_503() -> None:
+    """Such as when it lists the sessions of a user."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise StoreUnavailable("down")
+
+    assert is_refusal(await call(SessionMiddleware(app, manager()), scope_of()))
+
+
+async def test_a_store_that_fails_after_the_headers_is_an_exception() -> None:
+    """A second response cannot be sent."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(OK)
+        raise StoreUnavailable("down")
+
+    with pytest.raises(StoreUnavailable):
+        await call(SessionMiddleware(app, manager()), scope_of())
+
+
+async def test_an_application_that_answers_nothing_is_left_to_the_server() -> None:
+    """It is the server that knows what to say then."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["session"]["a"] = 1
+
+    assert await call(SessionMiddleware(app, manager()), scope_of()) == []
+
+
+async def test_a_site_may_go_on_without_its_store() -> None:
+    """`on_store_error="anonymous"`: an empty session, which no cache keeps and which clears no cookie."""
+    store = UnreliableStore()
+    cookie = cookie_of(manager(store), visits=1)
+    store.readable = False
+    sessions = SessionManager(StoreEngine(store, on_store_error="anonymous"), cookie=manager().cookie)
+
+    sent = await call(SessionMiddleware(read, sessions), scope_of(cookie))
+
+    assert sent[0]["status"] == 200
+    assert values(sent[0], b"cache-control") == ["private, no-store"]
+    assert set_cookies(sent[0]) == []
+
+
+# --- late changes, parallel requests
+
+
+async def test_a_late_change_is_saved_in_a_store() -> None:
+    """It needs no new cookie."""
+    sessions = manager(MemoryStore())
+    cookie = cookie_of(sessions, early=0)
+
+    await call(SessionMiddleware(write_late, sessions), scope_of(cookie))
+
+    assert data_of(sessions, cookie) == {"early": 1, "late": 2}
+
+
+async def test_a_late_change_cannot_be_kept_in_a_cookie() -> None:
+    """The cookie has left; an event says what was lost."""
+    events: list[Event] = []
+
+    sent = await call(SessionMiddleware(write_late, manager(events=events)), scope_of())
+
+    assert [type(event) for event in events if isinstance(event, LateWrite)] == [LateWrite]
+    assert data_of(manager(), set_cookies(sent[0])[0].partition(";")[0]) == {"early": 1}
+
+
+async def test_a_session_first_touched_after_the_headers_is_late_too() -> None:
+    """Nothing else would say why the change is gone."""
+    events: list[Event] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(OK)
+        scope["session"]["late"] = 2
+
+    await call(SessionMiddleware(app, manager(events=events)), scope_of())
+
+    assert LateWrite in [type(event) for event in events]
+
+
+async def test_parallel_requests_lose_nothing() -> None:
+    """Both read before either wrote; the store merges what they did."""
+    sessions = manager(AsyncMemoryStore())
+    app = SessionMiddleware(count, sessions)
+    first = await call(app, scope_of())
+    cookie = set_cookies(first[0])[0].partition(";")[0]
+    both_read = anyio.Event()
+    readers = 0
+
+    async def add(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal readers
+        scope["session"][scope["path"]] = True
+        readers += 1
+        if readers == 2:
+            both_read.set()
+        await both_read.wait()
+        await send(OK)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(call, SessionMiddleware(add, sessions), scope_of(cookie, path="/a"))
+        group.start_soon(call, SessionMiddleware(add, sessions), scope_of(cookie, path="/b"))
+
+    session = await sessions.aopen(cookie)
+    assert session == {"visits": 1, "/a": True, "/b": True}
+
+
+# --- plain http
+
+
+@pytest.mark.parametrize(("host", "warnings"), [([(b"host", b"example.org")], 1), ([(b"host", b"localhost:8000")], 0)])
+async def test_a_secure_cookie_on_plain_http_is_warned_of_once(
+    host: list[tuple[bytes, bytes]], warnings: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Browsers drop it without a word, but on localhost."""
+    app = SessionMiddleware(count, manager(cookie=None))
+
+    with caplog.at_level(logging.WARNING, "hardtack"):
+        for _ in range(2):
+            await call(app, {**scope_of(), "headers": host})
+
+    assert caplog.text.count("Secure session cookie") == warnings
+
+
+async def test_a_request_without_a_host_is_served() -> None:
+    """HTTP/1.0 has none."""
+    sent = await call(SessionMiddleware(count, manager()), {"type": "http", "path": "/", "headers": []})
+
+    assert len(set_cookies(sent[0])) == 1
+
+
+# --- websockets
+
+
+async def accept(scope: Scope, receive: Receive, send: Send) -> None:
+    """A websocket that counts before it is accepted, and again while it runs."""
+    scope["session"]["before"] = 1
+    await send({"type": "websocket.accept", "subprotocol": None})
+    scope["session"]["while"] = 2
+    await send({"type": "websocket.close"})
+
+
+async def test_a_websocket_sets_its_cookie_when_it_is_accepted(sessions: SessionManager) -> None:
+    """That is the last time that headers are sent; they are those of a handshake, which no cache keeps."""
+    sent = await call(SessionMiddleware(accept, sessions), scope_of(kind="websocket", scheme="ws"))
+
+    assert [len(set_cookies(message)) for message in sent] == [1, 0]
+    assert [key for key, _ in sent[0]["headers"]] == [b"set-cookie"]
+    session = await sessions.aopen(set_cookies(sent[0])[0].partition(";")[0])
+    assert session["before"] == 1
+    assert ("while" in session) == (sessions.engine.store is not None)
+
+
+async def test_a_late_change_of_a_websocket_is_merged() -> None:
+    """Another request saved while the connection was open: neither is lost."""
+    sessions = manager(MemoryStore())
+    cookie = cookie_of(sessions, visits=1)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.accept", "headers": [(b"x-a", b"b")]})
+        scope["session"]["room"] = "tea"
+        other = sessions.open(cookie)
+        other["visits"] = 2
+        sessions.commit(other)
+
+    sent = await call(SessionMiddleware(app, sessions), scope_of(cookie, kind="websocket"))
+
+    assert sent == [{"type": "websocket.accept", "headers": [(b"x-a", b"b")]}]
+    assert data_of(sessions, cookie) == {"visits": 2, "room": "tea"}
+
+
+async def test_a_denied_websocket_sets_its_cookie_with_the_denial() -> None:
+    """It is a whole response, with everything that belongs to one."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["session"]["denied"] = 1
+        await send({"type": "websocket.http.response.start", "status": 403, "headers": []})
+        await send({"type": "websocket.http.response.body", "body": b""})
+
+    sent = await call(SessionMiddleware(app, manager()), scope_of(kind="websocket"))
+
+    assert [key for key, _ in sent[0]["headers"]] == [b"vary", b"cache-control", b"set-cookie"]
+
+
+async def test_a_websocket_closed_before_it_was_accepted_saves_nothing() -> None:
+    """Such a close cannot carry a cookie."""
+    sessions = manager(MemoryStore())
+    cookie = cookie_of(sessions, visits=1)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["session"]["visits"] = 2
+        await send({"type": "websocket.close"})
+
+    sent = await call(SessionMiddleware(app, sessions), scope_of(cookie, kind="websocket"))
+
+    assert sent == [{"type": "websocket.close"}]
+    assert data_of(sessions, cookie) == {"visits": 1}
+
+
+@pytest.mark.parametrize("fails", ["open", "commit"])
+@pytest.mark.parametrize("extensions", [{}, {"websocket.http.response": {}}])
+async def test_a_websocket_whose_store_is_down_is_refused(fails: str, extensions: dict[str, Any]) -> None:
+    """With a 503 where the server can send one, with a close otherwise."""
+    store = UnreliableStore()
+    sessions = manager(store)
+    cookie = cookie_of(sessions, visits=1)
+    store.readable, store.writable = fails != "open", False
+
+    sent = await call(SessionMiddleware(accept, sessions), scope_of(cookie, kind="websocket", extensions=extensions))
+
+    if extensions:
+        assert [message["type"] for message in sent] == [
+            "websocket.http.response.start",
+            "websocket.http.response.body",
+        ]
+        assert sent[0]["status"] == 503
+    else:
+        assert sent == [{"type": "websocket.close", "code": 1011}]
+
+
+class Left(Exception):
+    """What a framework raises when the client of a websocket has left."""
+
+
+@pytest.mark.parametrize(("error", "saved"), [(Left, "tea"), (ZeroDivisionError, "none")])
+async def test_a_client_that_leaves_is_no_failure(error: type[Exception], saved: str) -> None:
+    """What the websocket did until then is saved; after a failure it is not."""
+    sessions = manager(MemoryStore())
+    cookie = cookie_of(sessions, room="none")
+
+    class Middleware(SessionMiddleware):
+        disconnected = (Left,)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.accept"})
+        scope["session"]["room"] = "tea"
+        raise error
+
+    with pytest.raises(error):
+        await call(Middleware(app, sessions), scope_of(cookie, kind="websocket"))
+
+    assert data_of(sessions, cookie) == {"room": saved}
