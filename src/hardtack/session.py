@@ -369,10 +369,11 @@ _guards: dict[type[Session], type[Guard]] = {Session: Guard}
 
 
 def _guard_of(kind: type[Session]) -> type[Guard]:
-    """The guard of a framework's subclass: the same, and it lets go into that subclass."""
+    """The guard of a framework's subclass: the same, or the subclass's own (`_guard_base`); it lets go into that subclass."""
     guard = _guards.get(kind)
     if guard is None:
-        guard = _guards[kind] = type(kind.__name__, (Guard, kind), {"__slots__": (), "_kind": kind})
+        base: type[Guard] = getattr(kind, "_guard_base", Guard)
+        guard = _guards[kind] = type(kind.__name__, (base, kind), {"__slots__": (), "_kind": kind})
     return guard
 
 

@@ -1,0 +1,119 @@
+"""What sessions add to a Flask request: hardtack's encrypted cookies against Flask's own signed ones, interleaved.
+
+    python benchmarks/flask_request.py
+
+Each variant answers the same requests through `Flask.wsgi_app`; what the same application takes without any session is
+taken off. `measure()` returns the times in microseconds, and the ratios of hardtack to Flask.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import flask
+from flask.sessions import SecureCookieSessionInterface, SessionMixin
+
+from hardtack.frameworks.flask import SessionInterface
+
+SECRET = "benchmark secret of at least 32 characters"
+PAYLOAD: dict[str, Any] = json.loads((Path(__file__).parent / "payloads.json").read_text(encoding="utf-8"))["M"]
+ROUNDS = 60
+REQUESTS = 50
+
+
+class Plain(dict[str, Any], SessionMixin):
+    """Stands in for a session, and is neither opened nor saved."""
+
+
+class NoSessions(flask.sessions.SessionInterface):
+    """What a request costs without sessions."""
+
+    def open_session(self, app: flask.Flask, request: flask.Request) -> Plain:
+        return Plain(user_id=1)
+
+    def save_session(self, app: flask.Flask, session: SessionMixin, response: flask.Response) -> None:
+        pass
+
+
+def application(interface: flask.sessions.SessionInterface) -> flask.Flask:
+    app = flask.Flask(__name__)
+    app.config.update(SECRET_KEY=SECRET, SESSION_COOKIE_SAMESITE="Lax")
+    app.session_interface = interface
+
+    @app.get("/fill")
+    def fill() -> str:
+        flask.session.update(PAYLOAD)
+        return ""
+
+    @app.get("/read")
+    def read() -> str:
+        return str(flask.session["user_id"])
+
+    @app.get("/write")
+    def write() -> str:
+        flask.session["user_id"] += 1
+        return ""
+
+    return app
+
+
+def requester(app: flask.Flask, path: str) -> Callable[[], None]:
+    """A function that sends one request with a filled session, as a WSGI server does."""
+    client = app.test_client()
+    client.get("/fill")
+    cookie = client.get_cookie("session")
+    environ: dict[str, Any] = flask.testing.EnvironBuilder(app, path).get_environ()
+    if cookie is not None:
+        environ["HTTP_COOKIE"] = f"session={cookie.value}"
+    call = app.wsgi_app
+
+    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], Any]:
+        assert status == "200 OK"
+        return lambda data: None
+
+    def request() -> None:
+        body = call(dict(environ), start_response)
+        for _ in body:
+            pass
+        body.close()  # type: ignore[attr-defined]
+
+    return request
+
+
+def interleaved(requests: dict[str, Callable[[], None]]) -> dict[str, float]:
+    """The median microseconds of each, measured in turns."""
+    times: dict[str, list[float]] = {name: [] for name in requests}
+    for _ in range(ROUNDS):
+        for name, request in requests.items():
+            begin = time.perf_counter()
+            for _ in range(REQUESTS):
+                request()
+            times[name].append((time.perf_counter() - begin) / REQUESTS * 1e6)
+    return {name: median(values) for name, values in times.items()}
+
+
+def measure() -> dict[str, float]:
+    """Microseconds that sessions add to a request, read and written, and the ratios."""
+    result: dict[str, float] = {}
+    applications = {
+        "none": application(NoSessions()),
+        "flask": application(SecureCookieSessionInterface()),
+        "hardtack": application(SessionInterface()),
+    }
+    for path in ("/read", "/write"):
+        times = interleaved({name: requester(app, path) for name, app in applications.items()})
+        scenario = path[1:]
+        for name in ("flask", "hardtack"):
+            result[f"{name}_{scenario}_us"] = times[name] - times["none"]
+        result[f"ratio_{scenario}"] = result[f"hardtack_{scenario}_us"] / result[f"flask_{scenario}_us"]
+    return result
+
+
+if __name__ == "__main__":
+    for label, value in measure().items():
+        print(f"{label:20} {value:8.2f}")

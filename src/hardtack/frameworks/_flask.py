@@ -1,0 +1,429 @@
+"""What the session interfaces of Flask and Quart share: the session, the manager of an application, and the response."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from copy import copy
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self
+from urllib.parse import quote
+
+from flask.sessions import SessionMixin
+from werkzeug.exceptions import ServiceUnavailable
+
+from hardtack.cookies import Changes, Cookie
+from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.flow import run
+from hardtack.lifetime import seconds
+from hardtack.manager import SessionManager
+from hardtack.record import Record
+from hardtack.session import Guard, Session, State
+from hardtack.tokens.keys import Key, Keyring
+
+if TYPE_CHECKING:
+    from werkzeug.datastructures import Headers
+
+PERMANENT: Final = "_permanent"
+"""Where Flask keeps `session.permanent`."""
+
+RETRY_AFTER: Final = 5  # seconds
+
+_LONGEST: Final = 400 * 86400  # seconds that browsers keep a cookie (RFC 6265bis 5.5)
+_MAX_MANAGERS: Final = 32
+_PATH_SAFE: Final = "%!$&'()*+,/:=@"  # what werkzeug leaves alone in a cookie's path
+
+_COOKIE_METHODS: Final = (
+    "get_cookie_name",
+    "get_cookie_path",
+    "get_cookie_domain",
+    "get_cookie_secure",
+    "get_cookie_httponly",
+    "get_cookie_samesite",
+    "get_cookie_partitioned",
+)
+
+
+class Application(Protocol):
+    """What is asked of a `Flask` or a `Quart`."""
+
+    @property
+    def config(self) -> Any: ...
+    @property
+    def secret_key(self) -> Any: ...
+    @property
+    def permanent_session_lifetime(self) -> Any: ...
+
+
+class Unavailable(StoreUnavailable, ServiceUnavailable):
+    """`StoreUnavailable` as an HTTP exception: the framework answers 503, or what the application has registered for it."""
+
+    def __init__(self, error: StoreUnavailable) -> None:
+        ServiceUnavailable.__init__(self, "The session store cannot be reached.", retry_after=RETRY_AFTER)
+        self.args = error.args
+        self.set_cookies = error.set_cookies
+
+
+class FlaskGuard(Guard):
+    """What makes the session load itself when it is touched, and a store that is down a 503."""
+
+    __slots__ = ()
+
+    def _touch(self) -> None:
+        try:
+            super()._touch()
+        except StoreUnavailable as error:
+            raise Unavailable(error) from error
+
+
+class FlaskSession(Session, SessionMixin):
+    """hardtack's session with the attributes of Flask's. Nested changes count, unlike in Flask's own."""
+
+    # Slots of its own also give the guard this class's layout, without which it could not turn into this class.
+    __slots__ = ("_abandoned", "_was_modified")
+
+    _guard_base: ClassVar[type[Guard]] = FlaskGuard
+
+    _was_modified: bool  # it was changed before the response, and saved: `modified` does not forget that
+    _abandoned: bool  # an exception escaped the view
+
+    def __new__(cls, *args: Any) -> Self:
+        session = super().__new__(cls)
+        session._was_modified = session._abandoned = False
+        return session
+
+    @property
+    def permanent(self) -> bool:
+        """Whether the browser keeps the cookie over a restart. Assignable; kept in the session as `_permanent`."""
+        return bool(self.get(PERMANENT, False))
+
+    @permanent.setter
+    def permanent(self, value: bool) -> None:
+        self[PERMANENT] = bool(value)
+
+    @property
+    def new(self) -> bool:  # type: ignore[override]
+        """The same as `is_new`."""
+        return self.is_new
+
+    @property
+    def accessed(self) -> bool:
+        """Whether the view looked at the session. Assignable: Flask sets it for `flask.session`."""
+        return self._state.accessed
+
+    @accessed.setter
+    def accessed(self, value: bool) -> None:
+        self._state.accessed = bool(value)
+
+    @property
+    def modified(self) -> bool:
+        """Whether the session was changed in this request, nested changes included.
+
+        Assignable: True forces a save, False withdraws only that force.
+        """
+        return self._was_modified or super().modified
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        self._was_modified = False
+        if value:
+            self._open()
+        self._state.forced = bool(value)
+
+    def login(
+        self, subject: str, lifetime: str | int | dt.timedelta | None = None, persistent: bool | None = None
+    ) -> None:
+        """See `hardtack.Session.login`; `persistent` is the same as `permanent`."""
+        super().login(subject, lifetime)
+        if persistent is not None:
+            self.permanent = persistent
+
+
+def _tells(name: str) -> Callable[..., Any]:
+    """A method of dict that also notes that the session was written."""
+    method = getattr(dict, name)
+
+    def write(self: WrittenSession, *args: Any, **kwargs: Any) -> Any:
+        before = len(self)
+        result = method(self, *args, **kwargs)
+        # As in Flask, pop() of a missing key and setdefault() of a present one change nothing.
+        if name not in ("pop", "setdefault") or len(self) != before:
+            self._was_modified = True
+        return result
+
+    write.__name__ = name
+    return write
+
+
+def _touches(name: str) -> Callable[..., Any]:
+    """The same for a session that is not loaded yet."""
+
+    def write(self: FlaskGuard, *args: Any, **kwargs: Any) -> Any:
+        self._touch()
+        return getattr(self, name)(*args, **kwargs)
+
+    write.__name__ = name
+    return write
+
+
+class WrittenGuard(FlaskGuard):
+    """Loads a `WrittenSession`, and lets its own methods note what was written."""
+
+    __slots__ = ()
+
+
+class WrittenSession(FlaskSession):
+    """A session under Flask's own rule: whatever was assigned was modified, be it what was there before."""
+
+    __slots__ = ()
+
+    _guard_base: ClassVar[type[Guard]] = WrittenGuard
+
+
+for _name in ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update"):
+    setattr(WrittenGuard, _name, _touches(_name))
+    setattr(WrittenSession, _name, _tells(_name))
+
+
+class ConfiguredManager(SessionManager):
+    """A manager with Flask's rule for time: PERMANENT_SESSION_LIFETIME runs from the last Set-Cookie.
+
+    That is the idle timeout, except that reading alone renews nothing, and that every new cookie does.
+    """
+
+    def _renewal_due(self, record: Record, now: int) -> bool:
+        return False
+
+    def _next(self, state: State, data: dict[str, Any], packed: bytes, now: int, *, moves: bool) -> Record:
+        return super()._next(state, data, packed, now, moves=True)
+
+
+class Interface:
+    """Finds the manager of an application, and says what its settings mean for one session.
+
+    Args:
+        sessions: the manager, which decides about cookie and lifetimes. None: a manager of encrypted cookies is made from the
+            application's configuration, with the framework's defaults.
+
+    Raises `ConfigError`.
+    """
+
+    session_class: type[FlaskSession] = FlaskSession
+    """What sessions are made of. A subclass needs `__slots__ = ()`."""
+
+    def __init__(self, sessions: SessionManager | None = None) -> None:
+        if sessions is not None and not isinstance(sessions, SessionManager):
+            message = f"SessionInterface(sessions) takes a SessionManager, or nothing; not {type(sessions).__name__}"
+            raise ConfigError(message)
+        self.sessions = sessions
+        if sessions is None and self.session_class is FlaskSession:
+            self.session_class = WrittenSession
+        self._managers: dict[Any, SessionManager] = {}
+        self._own_cookie = any(self._overrides(name) for name in _COOKIE_METHODS)
+        self._own_expiry = self._overrides("get_expiration_time")
+        self._own_decision = self._overrides("should_set_cookie")
+
+    def _overrides(self, method: str) -> bool:
+        """Whether an application's subclass has a method of its own; without one, nothing needs to be called."""
+        owner = next(kind for kind in type(self).__mro__ if method in vars(kind))
+        return not owner.__module__.startswith(("hardtack.", "flask.", "quart."))
+
+    # --- the cookie
+
+    def get_cookie_name(self, app: Any) -> str:
+        """The cookie's name: the manager's, or SESSION_COOKIE_NAME."""
+        name: str = app.config["SESSION_COOKIE_NAME"] if self.sessions is None else self.sessions.cookie.name
+        return name
+
+    def get_cookie_domain(self, app: Any) -> str | None:
+        """The cookie's domain: the manager's, or SESSION_COOKIE_DOMAIN."""
+        return app.config["SESSION_COOKIE_DOMAIN"] or None if self.sessions is None else self.sessions.cookie.domain
+
+    def get_cookie_path(self, app: Any) -> str:
+        """The cookie's path: the manager's, or SESSION_COOKIE_PATH, or APPLICATION_ROOT."""
+        if self.sessions is not None:
+            return self.sessions.cookie.path
+        path: str = app.config["SESSION_COOKIE_PATH"] or app.config["APPLICATION_ROOT"]
+        return path
+
+    def get_cookie_httponly(self, app: Any) -> bool:
+        """Whether scripts cannot read the cookie: as the manager says, or SESSION_COOKIE_HTTPONLY."""
+        return bool(app.config["SESSION_COOKIE_HTTPONLY"]) if self.sessions is None else self.sessions.cookie.httponly
+
+    def get_cookie_secure(self, app: Any) -> bool:
+        """Whether the cookie needs https: as the manager says, or SESSION_COOKIE_SECURE."""
+        return bool(app.config["SESSION_COOKIE_SECURE"]) if self.sessions is None else self.sessions.cookie.secure
+
+    def get_cookie_samesite(self, app: Any) -> Any:
+        """The cookie's SameSite: the manager's, or SESSION_COOKIE_SAMESITE."""
+        return app.config["SESSION_COOKIE_SAMESITE"] if self.sessions is None else self.sessions.cookie.samesite
+
+    def get_cookie_partitioned(self, app: Any) -> bool:
+        """Whether the cookie is partitioned: as the manager says, or SESSION_COOKIE_PARTITIONED."""
+        if self.sessions is not None:
+            return self.sessions.cookie.partitioned
+        return bool(app.config.get("SESSION_COOKIE_PARTITIONED"))  # Flask has it since 3.1
+
+    def should_set_cookie(self, app: Any, session: Any) -> bool:
+        """Whether the session is saved with this response: it was changed, or is permanent and refreshed each time."""
+        return session.modified or (self._refreshes(app) and session.permanent)
+
+    # --- the manager
+
+    def _manager(self, app: Application) -> SessionManager | None:
+        """The manager under the settings of now; None where there is no SECRET_KEY."""
+        sessions = self.sessions
+        if sessions is None:
+            secret = app.secret_key
+            if not secret:
+                return None
+            config = app.config
+            keys = (secret, _fallbacks(config.get("SECRET_KEY_FALLBACKS")))
+            times = (app.permanent_session_lifetime, config.get("HARDTACK_LIFETIME"))
+            settings: Any = (keys, times, self._cookie_settings(app))
+        elif self._own_cookie:
+            settings = (None, None, self._cookie_settings(app))
+        else:
+            return sessions
+        manager = self._managers.get(settings)
+        return self._make_manager(settings) if manager is None else manager
+
+    def _cookie_settings(self, app: Application) -> tuple[Any, ...]:
+        if self._own_cookie:
+            return tuple(getattr(self, name)(app) for name in _COOKIE_METHODS)
+        config = app.config
+        return (
+            config["SESSION_COOKIE_NAME"],
+            config["SESSION_COOKIE_PATH"] or config["APPLICATION_ROOT"],
+            config["SESSION_COOKIE_DOMAIN"],
+            config["SESSION_COOKIE_SECURE"],
+            config["SESSION_COOKIE_HTTPONLY"],
+            config["SESSION_COOKIE_SAMESITE"],
+            config.get("SESSION_COOKIE_PARTITIONED"),
+        )
+
+    def _make_manager(self, settings: Any) -> SessionManager:
+        keys, times, cookie_settings = settings
+        cookie = _cookie(*cookie_settings)
+        if self.sessions is None:
+            manager = _configured(keys, times, cookie)
+        else:
+            manager = copy(self.sessions)
+            manager.cookie = cookie
+        if len(self._managers) >= _MAX_MANAGERS:  # settings that change all the time: a test suite
+            self._managers.clear()
+        self._managers[settings] = manager
+        return manager
+
+    def _refreshes(self, app: Any) -> bool:
+        return self.sessions is None and bool(app.config["SESSION_REFRESH_EACH_REQUEST"])
+
+    # --- one session
+
+    def _prepare(self, app: Any, session: FlaskSession) -> tuple[bool, bytes | None] | None:
+        """What the settings say before the commit; whether the session was marked, and its stored form. None: no commit."""
+        state = session._state
+        manager = state.manager
+        if session._abandoned or manager is None:
+            return None
+        if self._own_decision and (state.accessed or manager.carries_cookie(state.header)):
+            accessed = state.accessed
+            if session and not self.should_set_cookie(app, session):
+                state.accessed = accessed
+                return None
+        if isinstance(session, Guard):
+            if not self._refreshes(app) or not manager.carries_cookie(state.header):
+                return False, None
+            # A look that does not count as one: without a permanent session the response does not depend on the cookie.
+            run(manager._load_flow(session))
+            if not state.meta.data.get(PERMANENT):
+                return False, None
+            session._open()
+        marked = (
+            state.forced or state.rotated or state.touched_meta or state.destroyed is not None or session._was_modified
+        )
+        self._settle_times(app, session)
+        return marked, state.base
+
+    def _settle_times(self, app: Any, session: FlaskSession) -> None:
+        state = session._state
+        options = state.meta.options
+        permanent = dict.get(session, PERMANENT)
+        if self._own_expiry and len(session):
+            expires = self.get_expiration_time(app, session)  # type: ignore[attr-defined]
+            options["persistent"] = expires is not None
+            options.pop("expires", None)
+            if expires is not None:
+                options["expires"] = int(expires.timestamp())
+        elif permanent is not None or self.sessions is None:
+            options["persistent"] = bool(permanent)
+        if len(session) and (session._was_modified or self._own_decision or (permanent and self._refreshes(app))):
+            state.forced = True
+
+
+def conclude(
+    session: FlaskSession, before: tuple[bool, bytes | None] | None, changes: Changes, headers: Headers
+) -> None:
+    """Put the changes into the response's headers, and remember whether the session was changed."""
+    if before is not None and (before[0] or session._state.base != before[1]):
+        session._was_modified = True
+    if changes.accessed:
+        apply(changes, headers)
+
+
+def apply(changes: Changes, headers: Headers) -> None:
+    """Merge into werkzeug's headers what a response has to say about the session."""
+    vary = changes.vary(_joined(headers, "Vary"))
+    if vary is not None:
+        headers["Vary"] = vary
+    present = _joined(headers, "Cache-Control")
+    after = changes.cache_control(present)
+    if after != present:
+        if present is not None and changes.on_replaced is not None:
+            changes.on_replaced(present, after)
+        headers["Cache-Control"] = after
+    for line in changes.set_cookies:
+        headers.add("Set-Cookie", line)
+
+
+def _joined(headers: Headers, name: str) -> str | None:
+    found = headers.getlist(name)
+    return ", ".join(found) if found else None
+
+
+def _cookie(
+    name: str, path: str, domain: str | None, secure: Any, httponly: Any, samesite: Any, partitioned: Any
+) -> Cookie:
+    return Cookie(
+        name=name,
+        path=quote(path, safe=_PATH_SAFE),
+        domain=_domain(domain) if domain else None,
+        secure=bool(secure or partitioned),  # as werkzeug has it: a partitioned cookie must be secure
+        httponly=bool(httponly),
+        samesite=samesite or None,
+        partitioned=bool(partitioned),
+    )
+
+
+def _domain(domain: str) -> str:
+    """The domain as werkzeug writes it: no port, no leading dot (RFC 6265 5.2.3), no letters beyond ASCII."""
+    return domain.partition(":")[0].lstrip(".").encode("idna").decode("ascii")
+
+
+def _fallbacks(setting: Any) -> Sequence[Any]:
+    if not setting:
+        return ()
+    if isinstance(setting, str | bytes):
+        raise ConfigError(
+            "SECRET_KEY_FALLBACKS must be a list of keys; of a single str each character would be a key that anyone can guess"
+        )
+    return tuple(setting)
+
+
+def _configured(keys: tuple[Any, Sequence[Any]], times: tuple[dt.timedelta, Any], cookie: Cookie) -> SessionManager:
+    current = Key.from_framework_secret(keys[0], "flask")
+    accept = [Key.from_framework_secret(key, "flask") for key in keys[1]]
+    idle = seconds(times[0], "PERMANENT_SESSION_LIFETIME")
+    if idle < 1:
+        raise ConfigError("PERMANENT_SESSION_LIFETIME must be a second or more")
+    lifetime = max(_LONGEST, idle) if times[1] is None else seconds(times[1], "HARDTACK_LIFETIME")
+    return ConfiguredManager(Keyring(current, accept), cookie=cookie, lifetime=lifetime, idle_timeout=idle)
