@@ -1,0 +1,292 @@
+"""Litestar: a backend for its own session middleware, so that `request.session`, `SessionAuth` and flash messages work.
+
+app = Litestar([…], middleware=[HardtackSessionConfig(sessions).middleware])
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
+from uuid import UUID
+
+from hardtack import values
+from hardtack.cookies import Changes
+from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.manager import SessionManager
+from hardtack.session import Session
+
+try:
+    import msgspec
+    from litestar.enums import ScopeType
+    from litestar.exceptions import HTTPException, ServiceUnavailableException, WebSocketException
+    from litestar.middleware._internal.exceptions import ExceptionHandlerMiddleware  # no public name; SessionAuth's too
+    from litestar.middleware.base import DefineMiddleware
+    from litestar.middleware.session.base import BaseBackendConfig, BaseSessionBackend, SessionMiddleware
+    from litestar.types import Empty
+    from litestar.utils import get_serializer_from_scope
+    from litestar.utils.scope.state import ScopeState
+except ImportError as error:
+    raise ImportError("hardtack.frameworks.litestar needs Litestar: pip install 'hardtack[litestar]'") from error
+
+if TYPE_CHECKING:
+    from litestar.connection import ASGIConnection
+    from litestar.types import Message, Receive, Scope, Scopes, ScopeSession, Send
+
+__all__ = ["HardtackSessionConfig", "HardtackBackend", "HardtackMiddleware", "get_session"]
+
+RETRY_AFTER: Final = 5  # seconds
+
+_SESSION: Final = "hardtack.session"
+"""Where the scope keeps the session, because an application may put something else into `scope["session"]`."""
+
+_BEGINNINGS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+
+_KEPT: Final = (bytes, dt.datetime, dt.date, dt.time, dt.timedelta, Decimal, UUID)
+"""What a session keeps as it is, where msgspec would make text of it."""
+
+
+def get_session(connection: ASGIConnection[Any, Any, Any, Any]) -> Session:
+    """The session of a request or a websocket, typed, and also where the application has put another `session`.
+
+    Raises `ConfigError` where the middleware is missing.
+    """
+    session = cast("dict[str, Any]", connection.scope).get(_SESSION)
+    if not isinstance(session, Session):
+        raise ConfigError("no session on this connection: add HardtackSessionConfig(sessions).middleware to the layer")
+    return session
+
+
+class HardtackBackend(BaseSessionBackend["HardtackSessionConfig"]):
+    """Opens and commits sessions for Litestar's middleware, `SessionAuth` and test clients."""
+
+    def get_session_id(self, connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
+        """The session's public handle where it is known without opening a cookie: of a session in a store."""
+        session = cast("dict[str, Any]", connection.scope).get(_SESSION)
+        return None if session is None else _known_id(session)
+
+    async def load_from_connection(self, connection: ASGIConnection[Any, Any, Any, Any]) -> Session:
+        """The session, which loads itself when it is touched. Raises `StoreUnavailable`."""
+        header = _cookie_header(connection.scope)
+        if not header:  # the test clients' connection has cookies, but no headers
+            header = "; ".join(f"{name}={value}" for name, value in connection.cookies.items()).encode("latin-1")
+        return await self.config.sessions.aopen(header)
+
+    async def store_in_message(
+        self, scope_session: ScopeSession, message: Message, connection: ASGIConnection[Any, Any, Any, Any]
+    ) -> None:
+        """Commit `scope_session` in place of the session that the request brought, into the headers of the message.
+
+        Raises `SessionTooLarge`, `UnsupportedValue`, `SessionConflict` and `StoreUnavailable`.
+        """
+        session: Session | None = cast("dict[str, Any]", connection.scope).get(_SESSION)
+        if session is None:
+            session = await self.load_from_connection(connection)
+        changes = await self.commit(session, scope_session, connection.scope)
+        changes.apply_raw(cast("dict[str, Any]", message)["headers"])
+
+    async def commit(self, session: Session, scope_session: ScopeSession, scope: Scope) -> Changes:
+        """Commit the session, or what an application has put in its place: a mapping, a model, or `Empty`."""
+        if scope_session is not session:
+            _replace(session, scope_session, scope)
+        return await self.config.sessions.acommit(session)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> HardtackBackend:
+        # Litestar copies the handlers of a route with their middleware; keys and stores are not for copying.
+        return self
+
+
+@dataclass(eq=False)
+class HardtackSessionConfig(BaseBackendConfig[HardtackBackend]):
+    """What Litestar calls the configuration of a session backend: `middleware=[HardtackSessionConfig(sessions).middleware]`.
+
+    Attributes:
+        sessions: the manager; it also says name and attributes of the cookie. The application closes it.
+        scopes: connections that get a session.
+        exclude: patterns of paths that get none.
+        exclude_opt_key: an option of handlers that get none.
+
+    Raises `ConfigError`.
+    """
+
+    _backend_class = HardtackBackend
+
+    sessions: SessionManager
+    scopes: Scopes = field(default_factory=lambda: {ScopeType.HTTP, ScopeType.WEBSOCKET})
+    exclude: str | list[str] | None = None
+    exclude_opt_key: str = "skip_session"
+    key: str = field(init=False)
+    max_age: int = field(init=False)
+    path: str = field(init=False)
+    domain: str | None = field(init=False)
+    secure: bool = field(init=False)
+    httponly: bool = field(init=False)
+    samesite: Literal["lax", "strict", "none"] = field(init=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.sessions, SessionManager):
+            message = f"HardtackSessionConfig(sessions) takes a SessionManager, not {type(self.sessions).__name__}"
+            raise ConfigError(message)
+        cookie = self.sessions.cookie
+        self.key, self.path, self.domain = cookie.name, cookie.path, cookie.domain
+        self.secure, self.httponly = cookie.secure, cookie.httponly
+        # What a browser does where the attribute is missing.
+        self.samesite = cast("Literal['lax', 'strict', 'none']", (cookie.samesite or "Lax").lower())
+        self.max_age = self.sessions.lifetime
+
+    @property
+    def middleware(self) -> DefineMiddleware:
+        """What to put into the `middleware` of an application, a router, a controller or a handler."""
+        return DefineMiddleware(HardtackMiddleware, backend=HardtackBackend(config=self))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> HardtackSessionConfig:
+        return self
+
+
+class HardtackMiddleware(SessionMiddleware[HardtackBackend]):
+    """Litestar's session middleware, which also covers websockets, a store that is down, and sessions that cannot be saved.
+
+    A response that the application makes is committed, and so is one to an `HTTPException`, or to an exception that the
+    application has a handler for. Litestar's own answer to any other exception is not: that one saves nothing.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Open the session, call the application, commit when the response begins, finish after the body."""
+        raw = cast("dict[str, Any]", scope)
+        if _SESSION in raw:
+            raise ConfigError(
+                "two HardtackSessionConfig are in the middleware of one handler (SessionAuth brings its own): remove one; "
+                "each would set a cookie of its own"
+            )
+        sessions = self.backend.config.sessions
+        try:
+            session = await sessions.aopen(_cookie_header(scope))
+        except StoreUnavailable as error:
+            await _refuse(error, scope, receive, send)
+            return
+        raw["session"] = raw[_SESSION] = session
+        ScopeState.from_scope(scope).session_id = _known_id(session)
+        response = _Response(self.backend, session, scope, send)
+        try:
+            await self.app(scope, receive, response.send)
+        except Exception as error:
+            if response.failure is None and (response.committed or not isinstance(error, StoreUnavailable)):
+                raise
+            response.failure = response.failure or error
+        if response.failure is not None:
+            await _refuse(response.failure, scope, receive, send)
+        elif response.committed:
+            await sessions.afinish(session)
+
+
+class _Response:
+    """One response: commits the session when it begins."""
+
+    __slots__ = ("backend", "committed", "failure", "outer", "scope", "server", "session")
+
+    def __init__(self, backend: HardtackBackend, session: Session, scope: Scope, send: Send) -> None:
+        self.backend = backend
+        self.session = session
+        self.scope = scope
+        self.server = send
+        self.outer = sys.exception()
+        self.committed = False
+        self.failure: Exception | None = None
+
+    async def send(self, message: Message) -> None:
+        if self.failure is not None:
+            return  # nothing more of this response leaves: `_refuse` sends another one
+        if message["type"] in _BEGINNINGS:
+            escaped = self._escaped()
+            if isinstance(escaped, StoreUnavailable):
+                self.failure = escaped
+                return
+            if escaped is None:
+                message = await self._commit(message)
+        elif message["type"] == "websocket.close" and self._escaped() is not None:
+            self.committed = False  # nothing that was changed since the handshake is saved
+        await self.server(message)
+
+    def _escaped(self) -> BaseException | None:
+        """The exception that nobody handles, where this is Litestar's own answer to one."""
+        error = sys.exception()  # Litestar answers inside its except clause
+        if error is None or error is self.outer or isinstance(error, HTTPException | WebSocketException):
+            return None
+        handlers: Any = ScopeState.from_scope(self.scope).exception_handlers
+        handled = any(kind in handlers for kind in type(error).__mro__ if kind is not Exception)
+        return None if handled else error
+
+    async def _commit(self, message: Message) -> Message:
+        raw = cast("dict[str, Any]", self.scope)
+        try:
+            changes = await self.backend.commit(self.session, raw["session"], self.scope)
+        except Exception as error:
+            self.failure = error
+            raise
+        self.committed = True
+        if not changes:
+            return message
+        if changes.set_cookies:
+            self.backend.config.sessions.warn_plain_http(raw.get("scheme", ""), _host(self.scope))
+        return _with(changes, message)
+
+
+def _with(changes: Changes, message: Message) -> Message:
+    # A copy: Litestar's response cache keeps the message, and would hand out this cookie with it.
+    headers: list[tuple[bytes, bytes]] = list(cast("dict[str, Any]", message).get("headers") or ())
+    if message["type"] == "websocket.accept":
+        headers.extend((b"set-cookie", value.encode("latin-1")) for value in changes.set_cookies)
+    else:
+        changes.apply_raw(headers)
+    return cast("Message", {**message, "headers": headers})
+
+
+async def _refuse(failure: Exception, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer through the application's exception handlers: 503 for a store that is down, 500 for anything else.
+
+    The session that could not be saved is known only when the response begins, and Litestar takes the response for begun.
+    """
+    changes = Changes(getattr(failure, "set_cookies", ()), accessed=True, no_store=True)
+    ScopeState.from_scope(scope).response_started = False
+
+    async def fail(scope: Scope, receive: Receive, send: Send) -> NoReturn:
+        if isinstance(failure, StoreUnavailable):
+            detail = "The session store cannot be reached. Try again soon."
+            raise ServiceUnavailableException(detail, headers={"Retry-After": str(RETRY_AFTER)}) from failure
+        raise failure
+
+    async def send_with_cookies(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = _with(changes, message)
+        await send(message)
+
+    await ExceptionHandlerMiddleware(fail, debug=None)(scope, receive, send_with_cookies)
+
+
+def _replace(session: Session, value: Any, scope: Scope) -> None:
+    """Let `set_session(value)` and `clear_session()` take the place of what the session holds; its id stays."""
+    if value is Empty or value is None:
+        session.destroy()
+        return
+    if not isinstance(value, Mapping):
+        value = msgspec.to_builtins(value, builtin_types=_KEPT, enc_hook=get_serializer_from_scope(scope))
+    session.clear()
+    session.update(value)
+
+
+def _known_id(session: Session) -> str | None:
+    record = session._state.record
+    return None if record is None else values.encode_bytes(record.id)
+
+
+def _cookie_header(scope: Scope) -> bytes:
+    # HTTP/2 may split the header (RFC 9113 8.2.3).
+    return b"; ".join([value for name, value in scope["headers"] if name == b"cookie"])
+
+
+def _host(scope: Scope) -> str:
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    return hosts[0].decode("latin-1") if hosts else ""
