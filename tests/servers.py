@@ -11,6 +11,8 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -98,17 +100,24 @@ class Server(ABC):
     def stop(self) -> None:
         """Stop the server at once. Its data stay where it keeps them on the disk."""
         if self._process is not None:
-            self.freeze(False)
             self._process.send_signal(self.stop_signal)
             self._process.wait(timeout=START_TIMEOUT)
             self._process = None
 
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
-    def freeze(self, frozen: bool) -> None:
-        """Stop the server in its tracks: connections are accepted by the system, and nothing answers. Or let it go on."""
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Meanwhile the server is stopped in its tracks: the system accepts connections, and nothing answers."""
         assert self._process is not None
-        os.killpg(self._process.pid, signal.SIGSTOP if frozen else signal.SIGCONT)
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        try:
+            state = Path(f"/proc/{self._process.pid}/stat")
+            while state.read_text().rpartition(")")[2].split()[0] != "T":
+                time.sleep(0.001)
+            yield
+        finally:
+            os.killpg(self._process.pid, signal.SIGCONT)
 
     def remove(self) -> None:
         """Stop the server and delete its directory."""

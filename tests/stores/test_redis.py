@@ -170,8 +170,6 @@ class TestAsyncRedisStore(AsyncStoreContract, RenamesContract, FindsContract):
         return AsyncRedisStore.from_url(redis_server.url)
 
 
-# redis-py leaves connections to the garbage collector when many tasks use a new Cluster client at once.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 class TestAsyncRedisStoreOnACluster(_WithoutRename, AsyncStoreContract, FindsContract):
     """The contract, async, on a Cluster."""
 

@@ -283,7 +283,8 @@ class AsyncRedisStore(AsyncSteppedRenamingStore):
     def __init__(self, client: Any, prefix: str = "hardtack:") -> None:
         self._client = client
         self._owned = False
-        self._logic = _Logic(prefix, isinstance(client, redis.asyncio.RedisCluster))
+        self._cluster = isinstance(client, redis.asyncio.RedisCluster)
+        self._logic = _Logic(prefix, self._cluster)
 
     @classmethod
     def from_url(cls, url: str, prefix: str = "hardtack:") -> AsyncRedisStore:
@@ -299,6 +300,8 @@ class AsyncRedisStore(AsyncSteppedRenamingStore):
             await self._client.aclose()
 
     async def _perform(self, *command: Any) -> Any:
+        if self._cluster:  # the first tasks at once must not each find the nodes, and close the others' connections
+            await self._client.initialize()
         return await self._client.execute_command(*command, **_AS_BYTES)
 
     _translated = staticmethod(_translated)

@@ -1,0 +1,324 @@
+"""MemcachedStore and AsyncMemcachedStore: the contract, the limits of memcached, failures, and cancelled callers."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import aiomcache
+import pymemcache  # type: ignore[import-untyped]
+import pytest
+from pymemcache.client.hash import HashClient  # type: ignore[import-untyped]
+from pymemcache.serde import pickle_serde  # type: ignore[import-untyped]
+from tests.servers import MemcachedServer
+
+from hardtack.errors import ConfigError, StoreError, StoreUnavailable
+from hardtack.protocols import Entry, VersionConflict
+from hardtack.stores.memcached import AsyncMemcachedStore, MemcachedStore
+from hardtack.testing import AsyncStoreContract, StoreContract
+from hardtack.testing.stores import create, in_an_hour, new_key, read
+
+
+@pytest.fixture
+def store(memcached_server: MemcachedServer) -> Iterator[MemcachedStore]:
+    """A store on the server."""
+    store = MemcachedStore.from_url(memcached_server.url)
+    yield store
+    store.close()
+
+
+class TestMemcachedStore(StoreContract):
+    """The contract."""
+
+    @pytest.fixture
+    def store(self, memcached_server: MemcachedServer) -> Iterator[MemcachedStore]:
+        """A store with a client of its own."""
+        store = MemcachedStore.from_url(memcached_server.url)
+        yield store
+        store.close()
+
+
+class TestMemcachedStoreOnAHashClient(StoreContract):
+    """The contract, on a client of the application for several servers, which does not wait for answers by default."""
+
+    @pytest.fixture
+    def store(self, memcached_server: MemcachedServer) -> Iterator[MemcachedStore]:
+        """A store on a HashClient."""
+        address = (memcached_server.host, memcached_server.port)
+        client = HashClient([address], use_pooling=True, timeout=5, connect_timeout=5, default_noreply=True)
+        yield MemcachedStore(client, prefix="hashed:")
+        client.close()
+
+
+class TestAsyncMemcachedStore(AsyncStoreContract):
+    """The contract, async."""
+
+    @pytest.fixture
+    def store(self, memcached_server: MemcachedServer) -> AsyncMemcachedStore:
+        """A store with a client of its own."""
+        return AsyncMemcachedStore.from_url(memcached_server.url)
+
+
+@pytest.mark.parametrize("key", ["", "a b", "a\nflush_all", "a\x00", "é", "k" * 242])
+def test_a_key_that_memcached_cannot_take_does_not_exist(store: MemcachedStore, key: str) -> None:
+    """No key can smuggle in a command: nothing is there to read or delete, and nothing can be put."""
+    store = MemcachedStore(store._client, prefix="hardtack:") if key else store
+    if key:
+        assert store.get(key) is None
+        assert store.delete(key) is False
+        assert store.delete(key, if_version=b"12345678") is False
+        with pytest.raises(StoreError, match="up to 250 characters"):
+            create(store, key)
+
+
+def test_the_longest_key_is_accepted(store: MemcachedStore) -> None:
+    """250 bytes with the prefix."""
+    key = (new_key() * 6)[: 250 - len("hardtack:")]
+
+    create(store, key)
+
+    assert read(store, key).data == b"data"
+
+
+def test_a_session_that_is_too_big_is_refused_and_the_old_one_stays(store: MemcachedStore) -> None:
+    """memcached would delete the old one: it is not sent at all."""
+    key = new_key()
+    version = create(store, key, b"old")
+
+    with pytest.raises(StoreError, match="takes 1048073 bytes, and memcached takes 1048064") as raised:
+        store.put(key, b"x" * (1024 * 1024 - 511), expires_at=in_an_hour(), if_version=version, subject=None)
+
+    assert not isinstance(raised.value, StoreUnavailable)
+    assert read(store, key) == Entry(b"old", version)
+
+
+def test_the_biggest_session_is_accepted(store: MemcachedStore) -> None:
+    """The default of `max_size` fits the default of the server."""
+    key = (new_key() * 6)[: 250 - len("hardtack:")]
+
+    create(store, key, b"x" * (1024 * 1024 - 512 - 8))
+
+    assert len(read(store, key).data) == 1024 * 1024 - 512 - 8
+
+
+@pytest.mark.parametrize("expires_at", [0, 1, 30 * 86400, 30 * 86400 + 1])
+def test_a_small_expiry_is_a_date_long_past(store: MemcachedStore, expires_at: int) -> None:
+    """memcached takes up to 30 days for a duration, and 0 for never."""
+    key = new_key()
+
+    store.put(key, b"data", expires_at=expires_at, if_version=None, subject=None)
+
+    assert store.get(key) is None
+
+
+def test_an_expiry_beyond_32_bits_is_kept_as_long_as_memcached_can(store: MemcachedStore) -> None:
+    """The server reads 32 bits; it does not refuse the session, and does not forget it at once."""
+    key = new_key()
+
+    store.put(key, b"data", expires_at=2**40, if_version=None, subject=None)
+
+    assert read(store, key).data == b"data"
+
+
+def test_a_delete_that_loses_a_race_is_a_conflict(store: MemcachedStore) -> None:
+    """A save between the look and the delete is not lost."""
+    key = new_key()
+    version = create(store, key)
+    real = store._client.gets
+
+    def and_somebody_saves(*args: Any) -> Any:
+        answer = real(*args)
+        store._client.gets = real
+        store.put(key, b"saved", expires_at=in_an_hour(), if_version=version, subject=None)
+        return answer
+
+    store._client.gets = and_somebody_saves
+
+    with pytest.raises(VersionConflict):
+        store.delete(key, if_version=version)
+    assert read(store, key).data == b"saved"
+
+
+def test_a_save_that_loses_a_race_is_a_conflict(store: MemcachedStore) -> None:
+    """A save between the look and the save is not overwritten."""
+    key = new_key()
+    version = create(store, key)
+    real = store._client.gets
+
+    def and_somebody_deletes(*args: Any) -> Any:
+        answer = real(*args)
+        store._client.gets = real
+        store.delete(key)
+        return answer
+
+    store._client.gets = and_somebody_deletes
+
+    with pytest.raises(VersionConflict):
+        store.put(key, b"late", expires_at=in_an_hour(), if_version=version, subject=None)
+    assert store.get(key) is None
+
+
+def test_a_version_does_not_come_back_when_the_server_restarts() -> None:
+    """memcached's own cas numbers begin anew: a slow writer from before must not match by them."""
+    server = MemcachedServer()
+    store = MemcachedStore.from_url(server.url)
+    old = create(store, "key", b"before")
+
+    server.stop()
+    server.start()
+    with pytest.raises(StoreUnavailable):  # the connection from before
+        store.get("key")
+    assert store.get("key") is None
+    new = create(store, "key", b"after")
+
+    with pytest.raises(VersionConflict):
+        store.put("key", b"late", expires_at=in_an_hour(), if_version=old, subject=None)
+    assert read(store, "key") == Entry(b"after", new)
+    store.close()
+    server.remove()
+
+
+def test_a_serializer_is_refused(memcached_server: MemcachedServer) -> None:
+    """A client that unpickles what the server holds is noticed."""
+    address = (memcached_server.host, memcached_server.port)
+    client = pymemcache.PooledClient(address, serde=pickle_serde)
+    client.set("hardtack:key", {"not": "bytes"}, noreply=False)
+
+    with pytest.raises(StoreUnavailable, match="give no serializer"):
+        MemcachedStore(client).get("key")
+
+    client.close()
+
+
+def test_a_client_that_hides_errors_is_refused() -> None:
+    """With ignore_exc a dead server has no sessions, and everybody is logged out."""
+    client = pymemcache.PooledClient(("127.0.0.1", 1), ignore_exc=True)
+
+    with pytest.raises(ConfigError, match="ignore_exc"):
+        MemcachedStore(client)
+
+
+@pytest.mark.parametrize("prefix", ["a b:", "é:", "x" * 248])
+def test_a_prefix_that_no_key_can_have_is_refused(prefix: str) -> None:
+    """Found when the store is made, not with the first session."""
+    with pytest.raises(ConfigError, match="prefix is"):
+        MemcachedStore(pymemcache.PooledClient(("127.0.0.1", 1)), prefix=prefix)
+
+
+def test_a_broken_server_is_unavailable(broken_port: int) -> None:
+    """Refused, hanging, nonsense, hung up: StoreUnavailable from the cause, in time."""
+    store = MemcachedStore.from_url(f"memcached://127.0.0.1:{broken_port}", timeout=0.3)
+    started = time.monotonic()
+
+    for attempt in (
+        lambda: store.get("key"),
+        lambda: create(store, "key"),
+        lambda: store.delete("key"),
+        lambda: store.delete("key", if_version=b"12345678"),
+    ):
+        with pytest.raises(StoreUnavailable) as raised:
+            attempt()
+        assert raised.value.__cause__ is not None
+
+    assert time.monotonic() - started < 3
+    store.close()
+
+
+def test_a_broken_server_is_unavailable_to_async_callers(broken_port: int) -> None:
+    """The same, async; a server that hangs up does not stop the event loop."""
+
+    async def main() -> None:
+        store = AsyncMemcachedStore.from_url(f"memcached://127.0.0.1:{broken_port}", timeout=0.3)
+        for attempt in (
+            store.get("key"),
+            store.put("key", b"", expires_at=in_an_hour(), if_version=None, subject=None),
+            store.delete("key"),
+        ):
+            with pytest.raises(StoreUnavailable) as raised:
+                await attempt
+            assert raised.value.__cause__ is not None
+        await store.close()
+
+    started = time.monotonic()
+    asyncio.run(main())
+
+    assert time.monotonic() - started < 3
+
+
+def test_a_cancelled_save_does_not_answer_the_next_caller(memcached_server: MemcachedServer) -> None:
+    """A caller that is cancelled after its command was sent takes the connection with it."""
+
+    async def main() -> list[Any]:
+        client = aiomcache.Client(memcached_server.host, memcached_server.port, pool_size=1)
+        store = AsyncMemcachedStore(client)
+        await store.put("mine", b"mine", expires_at=in_an_hour(), if_version=None, subject=None)
+        for command in (client.gets, client.delete):
+            with memcached_server.frozen(), pytest.raises(TimeoutError):
+                await asyncio.wait_for(command(b"other"), 0.1)
+        entry = await store.get("mine")
+        deleted = await store.delete("mine")
+        await client.close()
+        return [entry and entry.data, deleted]
+
+    assert asyncio.run(main()) == [b"mine", True]
+
+
+def test_a_client_of_the_application_stays_open(memcached_server: MemcachedServer) -> None:
+    """`close` closes what the store made, and nothing else."""
+
+    async def main() -> bytes:
+        client = aiomcache.Client(memcached_server.host, memcached_server.port)
+        await client.set(b"mine", b"there")
+        connections = client._pool.size()
+        await AsyncMemcachedStore(client).close()
+        assert client._pool.size() == connections
+        await client.close()
+        return b"there"
+
+    asyncio.run(main())
+    client = pymemcache.PooledClient((memcached_server.host, memcached_server.port))
+    client.version()
+    MemcachedStore(client).close()
+
+    assert client.client_pool.free
+    client.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "memcached://",
+        "memcached://:11211",
+        "memcached://user:hunter2@host",
+        "memcached://host:hunter2",
+        "memcached://host/path",
+        "redis://host",
+    ],
+)
+def test_a_url_that_cannot_be_read_is_a_config_error_without_its_password(url: str) -> None:
+    """The message says what a URL looks like."""
+    for store in (MemcachedStore, AsyncMemcachedStore):
+        with pytest.raises(ConfigError, match="memcached://host:port") as raised:
+            store.from_url(url)
+        assert "hunter2" not in str(raised.value)
+        assert raised.value.__cause__ is None
+
+
+def test_the_port_may_be_left_out() -> None:
+    """11211 is memcached's own."""
+    store = MemcachedStore.from_url("memcached://localhost")
+
+    assert store._client.server == ("localhost", 11211)
+
+
+@pytest.mark.parametrize("package", ["pymemcache", "aiomcache"])
+def test_memcached_says_which_extra_it_needs(package: str) -> None:
+    """Without its packages the import tells what to install."""
+    code = f"import sys; sys.modules['{package}'] = None; import hardtack.stores.memcached"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert "pip install 'hardtack[memcached]'" in result.stderr
