@@ -1,0 +1,175 @@
+"""What each setting of `hardtack.config` may be: how its value is read, and the error that says what is wrong with it."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from hardtack.errors import ConfigError
+from hardtack.lifetime import seconds
+from hardtack.tokens.keys import Key
+
+Reader = Callable[[Any, str], Any]
+"""Gives what a value means. The text is how the setting is called where it was set: errors begin with it."""
+
+
+@contextmanager
+def named(label: str) -> Iterator[None]:
+    """Put how the setting is called before a `ConfigError` of what is built from it."""
+    try:
+        yield
+    except ConfigError as error:
+        message = f"{label}: {error}"
+        raise ConfigError(message) from None
+
+
+def fail(label: str, problem: str) -> NoReturn:
+    """Raise the `ConfigError` of one setting."""
+    message = f"{label} {problem}"
+    raise ConfigError(message)
+
+
+def unknown(name: str, label: str, known: Iterable[str]) -> NoReturn:
+    """Raise the `ConfigError` of a setting that does not exist; it names the nearest one that does."""
+    near = difflib.get_close_matches(name, list(known), 1)
+    hint = f"did you mean {near[0]}?" if near else "docs/configuration.md lists the settings"
+    fail(label, f"is not a setting; {hint}")
+
+
+def _text(value: Any, label: str) -> str:
+    if not isinstance(value, str):
+        fail(label, f"is of type {type(value).__name__}; write text")
+    return value
+
+
+def _switch(value: Any, label: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    words = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
+    answer = words.get(str(value).strip().lower())
+    if answer is None:
+        fail(label, f"is {value!r}; write yes or no")
+    return answer
+
+
+def _number(value: Any, label: str) -> int:
+    if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,9}\s*", value):
+        return int(value)
+    if type(value) is not int:
+        fail(label, f"is {value!r}; write a whole number")
+    return value
+
+
+def _duration(value: Any, label: str) -> int:
+    result = seconds(value, label)
+    if result < 1:
+        fail(label, f"is {value!r}; write a second or more, such as '14 days'")
+    return result
+
+
+def _maybe_duration(value: Any, label: str) -> int | None:
+    return None if value is None else _duration(value, label)
+
+
+def _maybe_text(value: Any, label: str) -> str | None:
+    return None if value is None else _text(value, label)
+
+
+def _one_of(*choices: str) -> Callable[[Any, str], str]:
+    def read(value: Any, label: str) -> str:
+        word = str(value).strip().lower()
+        if word not in choices:
+            near = difflib.get_close_matches(word, choices, 1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            fail(label, f"is {value!r}{hint}; write {' or '.join(choices)}")
+        return word
+
+    return read
+
+
+def _key(value: Any, label: str) -> Key:
+    if isinstance(value, Key):
+        return value
+    text = _text(value, label).strip()
+    with named(label):
+        return Key.parse(text)
+
+
+def _keys(value: Any, label: str) -> list[Key]:
+    if isinstance(value, Key):
+        value = [value]
+    if isinstance(value, str):
+        value = re.split(r"[,\s]+", value.strip(", \t\r\n")) if value.strip(", \t\r\n") else []
+    if not isinstance(value, list | tuple):
+        fail(label, f"is of type {type(value).__name__}; write a list of keys, or keys separated by commas")
+    return [_key(each, label) for each in value]
+
+
+def _store(value: Any, label: str) -> Any:
+    if not isinstance(value, str):
+        return value  # a store as an object: StoreEngine checks it
+    from hardtack.stores import from_url
+
+    with named(label):
+        return from_url(value.strip())
+
+
+def read_secret(path: Any, label: str) -> str:
+    """What a file holds, without the white space around it. Raises `ConfigError`."""
+    try:
+        return Path(_text(path, label)).read_text("utf-8").strip()
+    except OSError as error:
+        fail(label, f"names the file {path}, which cannot be read: {error.strerror}")
+    except UnicodeDecodeError:
+        fail(label, f"names the file {path}, which is not text")
+
+
+SETTINGS: Final[dict[str, Reader]] = {
+    "key": _key,
+    "accept_keys": _keys,
+    "store": _store,
+    "token": _one_of("encrypted", "signed"),
+    "overflow": _one_of("raise", "chunk"),
+    "max_chunks": _number,
+    "seal": _switch,
+    "on_conflict": _one_of("merge", "raise", "last_write_wins"),
+    "on_store_error": _one_of("raise", "anonymous"),
+    "lifetime": _duration,
+    "idle_timeout": _maybe_duration,
+    "persistent": _switch,
+    "purpose": _text,
+    "cookie_name": _text,
+    "cookie_path": _text,
+    "cookie_domain": _maybe_text,
+    "cookie_secure": _switch,
+    "cookie_httponly": _switch,
+    "cookie_samesite": _maybe_text,
+    "cookie_partitioned": _switch,
+}
+"""Every setting, in the order of docs/configuration.md."""
+
+FROM_FILE: Final = {f"{name}_file": name for name in ("key", "accept_keys", "store")}
+"""Settings that name a file, and the setting that it holds."""
+
+NAMES: Final = (*SETTINGS, *FROM_FILE)
+
+FOR_COOKIES: Final = ("token", "overflow", "max_chunks")
+"""Settings that mean something only where sessions are in the cookie."""
+
+FOR_STORES: Final = ("seal", "on_conflict", "on_store_error")
+"""Settings that mean something only where sessions are in a store."""
+
+_MAY_BE_EMPTY: Final = ("accept_keys", "purpose")
+
+
+def read(name: str, value: Any, label: str) -> Any:
+    """What the value of a setting means; raises `ConfigError`. None is a value only where None is a default."""
+    reader = SETTINGS[name]
+    empty = value is None or (isinstance(value, str) and not value.strip())
+    if empty and name not in _MAY_BE_EMPTY and not (value is None and reader in (_maybe_text, _maybe_duration)):
+        fail(label, "is empty; give it a value, or remove it")
+    return reader(value, label)

@@ -1,0 +1,254 @@
+"""A SessionManager from a mapping, a TOML or YAML file, or the environment.
+
+An edge of the library, like the frameworks: nothing else imports it. docs/configuration.md lists the settings. A setting
+that is unknown, misspelt, of the wrong type or at odds with another one is a `ConfigError` that says where it was set.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from hardtack import _settings
+from hardtack._settings import FOR_COOKIES, FOR_STORES, FROM_FILE, NAMES, fail, named, unknown
+from hardtack.cookies import Cookie
+from hardtack.engines.cookie import CookieEngine
+from hardtack.engines.store import StoreEngine
+from hardtack.errors import ConfigError
+from hardtack.manager import SessionManager
+from hardtack.protocols import Engine
+from hardtack.tokens.encrypted import EncryptedToken
+from hardtack.tokens.keys import Keyring
+from hardtack.tokens.signed import SignedToken
+
+
+def from_mapping(mapping: Mapping[str, Any], **overrides: Any) -> SessionManager:
+    """A manager from settings by name: `{"key": "htk1_…", "lifetime": "8 hours", "cookie_name": "__Host-shop"}`.
+
+    The cookie's settings may also stand in a mapping of their own: `{"cookie": {"name": …}}`. `overrides` are further
+    settings, which win, and what only code can give: `accept`, `on_event`, `clock`, and objects in place of text (`key=Key`,
+    `store=Store`, `cookie=Cookie`). Raises `ConfigError`.
+    """
+    return _manager(_collect(mapping, str), overrides, str)
+
+
+def from_file(path: str | os.PathLike[str], **overrides: Any) -> SessionManager:
+    """A manager from a file: `.toml`, or `.yaml` and `.yml` (needs `hardtack[yaml]`).
+
+    The settings are the whole file, or its section `hardtack` where it has one. `overrides` as in `from_mapping`. Raises
+    `ConfigError`.
+    """
+    file = Path(path)
+    content = _load(file)
+    section = content.get("hardtack", content)
+    if not isinstance(section, Mapping):
+        fail(f"hardtack in {file}", "must be a section that holds settings")
+
+    def label(name: str) -> str:
+        return f"{name} in {file}"
+
+    return _manager(_collect(section, label), overrides, label)
+
+
+def from_env(environ: Mapping[str, str] = os.environ, prefix: str = "HARDTACK_", **overrides: Any) -> SessionManager:
+    """A manager from environment variables: `HARDTACK_KEY`, `HARDTACK_LIFETIME`, `HARDTACK_COOKIE_NAME` …
+
+    Every variable that begins with the prefix must be a setting. `HARDTACK_KEY_FILE` names a file that holds the key (a
+    Docker or Kubernetes secret); likewise `…_ACCEPT_KEYS_FILE` and `…_STORE_FILE`. `overrides` as in `from_mapping`. Raises
+    `ConfigError`.
+    """
+
+    def label(name: str) -> str:
+        return prefix + name.upper()
+
+    known = {label(name): name for name in NAMES}
+    given: dict[str, _Given] = {}
+    for variable, value in environ.items():
+        if variable.startswith(prefix):
+            if variable not in known:
+                unknown(variable, variable, known)
+            given[known[variable]] = _Given(value, variable)
+    return _manager(given, overrides, label)
+
+
+def from_dancer(path: str | os.PathLike[str], *, environment: str | None = None, **overrides: Any) -> SessionManager:
+    """A manager from a Dancer 1 application's `config.yml`; see `hardtack.foreign.dancer_config`."""
+    from hardtack.foreign import dancer_config
+
+    return dancer_config.from_dancer(path, environment=environment, **overrides)
+
+
+def from_dancer2(
+    path: str | os.PathLike[str],
+    *,
+    environment: str | None = None,
+    request_address: Callable[[], str] | None = None,
+    **overrides: Any,
+) -> SessionManager:
+    """A manager from a Dancer2 application's `config.yml`; see `hardtack.foreign.dancer_config`."""
+    from hardtack.foreign import dancer_config
+
+    return dancer_config.from_dancer2(path, environment=environment, request_address=request_address, **overrides)
+
+
+_CODE_ONLY: Final = ("accept", "on_event", "clock")
+
+
+class _Given(NamedTuple):
+    value: Any
+    label: str
+
+
+# --- From what was given to a manager
+
+
+def _collect(mapping: Mapping[str, Any], label: Callable[[str], str]) -> dict[str, _Given]:
+    given: dict[str, _Given] = {}
+    for name, written, value in _flat(mapping):
+        if name not in NAMES:
+            unknown(written, label(written), NAMES)
+        if name in given:
+            fail(label(written), f"and {given[name].label} are one setting; remove one of them")
+        given[name] = _Given(value, label(written))
+    return given
+
+
+def _flat(mapping: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Name, name as it was written, and value; those of a `cookie` as `cookie_…`."""
+    for name, value in mapping.items():
+        if name == "cookie":
+            attributes = asdict(value) if isinstance(value, Cookie) else value
+            if not isinstance(attributes, Mapping):
+                fail("cookie", "must be a section with name, path and so on")
+            yield from ((f"cookie_{inner}", f"cookie.{inner}", each) for inner, each in attributes.items())
+        else:
+            yield str(name), str(name), value
+
+
+def _manager(given: dict[str, _Given], overrides: dict[str, Any], label: Callable[[str], str]) -> SessionManager:
+    code = {name: overrides.pop(name) for name in _CODE_ONLY if name in overrides}
+    extra = _collect(overrides, str)
+    replaced = {FROM_FILE.get(name, name) for name in extra}
+    given = {name: each for name, each in given.items() if FROM_FILE.get(name, name) not in replaced} | extra
+    given = _secrets_from_files(given)
+    read = {name: _settings.read(name, *each) for name, each in given.items()}
+    attributes = {name.removeprefix("cookie_"): read[name] for name in read if name.startswith("cookie_")}
+    with named(label("cookie_…")):
+        cookie = Cookie(**attributes)
+    policy = _chosen(read, "lifetime", "idle_timeout", "persistent", "purpose")
+    return SessionManager(_engine(read, given, label), cookie=cookie, **policy, **code)
+
+
+def _secrets_from_files(given: dict[str, _Given]) -> dict[str, _Given]:
+    """The same settings, with what `…_file` names in place of its path."""
+    result = dict(given)
+    for in_file, name in FROM_FILE.items():
+        if in_file not in given:
+            continue
+        path, label = result.pop(in_file)
+        if name in given:
+            fail(label, f"and {given[name].label} are one setting; remove one of them")
+        result[name] = _Given(_settings.read_secret(path, label), f"{label} ({path})")
+    return result
+
+
+def _engine(read: dict[str, Any], given: dict[str, _Given], label: Callable[[str], str]) -> Engine:
+    _check_together(given)
+    ring = _keyring(read, given, label)
+    if "store" in read:
+        with named(given["store"].label):
+            return StoreEngine(
+                read["store"], seal=_seal(ring, read, given), **_chosen(read, "on_conflict", "on_store_error")
+            )
+    if ring is None:
+        command = 'python -c "from hardtack import Key; print(Key.generate().export())"'
+        fail(label("key"), f"is missing, and so is {label('store')}; make a key with: {command}")
+    token = SignedToken(ring) if read.get("token") == "signed" else EncryptedToken(ring)
+    return CookieEngine(token, **_chosen(read, "overflow", "max_chunks"))
+
+
+def _chosen(read: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: read[name] for name in names if name in read}
+
+
+def _check_together(given: dict[str, _Given]) -> None:
+    """Raise for a setting that means nothing beside the others: whoever set it expects something of it."""
+    if "store" in given:
+        where = given["store"].label
+        for name in FOR_COOKIES:
+            if name in given:
+                fail(
+                    given[name].label,
+                    f"is for sessions in the cookie itself, and {where} keeps them in a store; remove one",
+                )
+    else:
+        for name in FOR_STORES:
+            if name in given:
+                fail(given[name].label, "is for sessions in a store, and no store is set; set one, or remove it")
+
+
+def _keyring(read: dict[str, Any], given: dict[str, _Given], label: Callable[[str], str]) -> Keyring | None:
+    key = read.get("key")
+    if key is None:
+        if read.get("accept_keys"):
+            fail(given["accept_keys"].label, f"needs {label('key')}, the key that issues")
+        return None
+    return Keyring(current=key, accept=read.get("accept_keys", ()))
+
+
+def _seal(ring: Keyring | None, read: dict[str, Any], given: dict[str, _Given]) -> Keyring | None:
+    # With a key at hand, records are sealed unless that was refused: a stolen or writable store is then worth nothing.
+    wanted = read.get("seal", ring is not None)
+    if wanted and ring is None:
+        fail(given["seal"].label, "needs a key to encrypt the records with; set key")
+    return ring if wanted else None
+
+
+# --- Files
+
+
+def _load(file: Path) -> Mapping[str, Any]:
+    if file.suffix not in (".toml", ".yaml", ".yml"):
+        fail(str(file), "is neither a .toml, .yaml nor .yml file")
+    try:
+        text = file.read_text("utf-8")
+    except OSError as error:
+        fail(str(file), f"cannot be read: {error.strerror}")
+    except UnicodeDecodeError:
+        fail(str(file), "is not UTF-8")
+    content = _parse_toml(file, text) if file.suffix == ".toml" else _parse_yaml(file, text)
+    if content is None:
+        content = {}
+    if not isinstance(content, Mapping):
+        fail(str(file), "holds no settings: write name: value")
+    return content
+
+
+def _parse_toml(file: Path, text: str) -> Any:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        # The parser's own message may quote a secret: only the place is told.
+        place = re.search(r"\(at [^)]*\)", str(error))
+        message = f"{file} is not TOML {place[0] if place else ''}".rstrip()
+        raise ConfigError(message) from None
+
+
+def _parse_yaml(file: Path, text: str) -> Any:
+    try:
+        import yaml
+    except ImportError:
+        message = f"reading {file} needs PyYAML: pip install 'hardtack[yaml]'"
+        raise ImportError(message) from None
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
+        # The parser's own message quotes the line, which may hold a secret: only its number is told.
+        mark = getattr(error, "problem_mark", None)
+        message = f"{file} is not plain YAML" + (f" (line {mark.line + 1})" if mark else "")
+        raise ConfigError(message) from None

@@ -1,0 +1,427 @@
+"""Managers from mappings, files and the environment: every setting, and every way to get one wrong."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hardtack import Cookie, CookieEngine, EncryptedToken, Key, SessionManager, SignedToken, StoreEngine, config
+from hardtack._settings import FROM_FILE, SETTINGS
+from hardtack.errors import ConfigError
+from hardtack.stores.memory import MemoryStore
+
+KEY = Key(bytes(range(32)))
+OTHER = Key(bytes(range(1, 33)))
+THIRD = Key(bytes(range(2, 34)))
+TEXT = KEY.export()
+
+DOCS = Path(__file__).parents[1] / "docs" / "configuration.md"
+
+
+def cookie_engine(manager: SessionManager) -> CookieEngine:
+    assert isinstance(manager.engine, CookieEngine)
+    return manager.engine
+
+
+def store_engine(manager: SessionManager) -> StoreEngine:
+    assert isinstance(manager.engine, StoreEngine)
+    return manager.engine
+
+
+def token(manager: SessionManager) -> EncryptedToken | SignedToken:
+    found = cookie_engine(manager).token
+    assert isinstance(found, EncryptedToken | SignedToken)
+    return found
+
+
+def error(settings: dict[str, Any], **overrides: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        config.from_mapping(settings, **overrides)
+    return str(caught.value)
+
+
+# --- what is built
+
+
+def test_a_key_is_all_that_is_needed() -> None:
+    """The rest are the manager's own defaults."""
+    manager = config.from_mapping({"key": TEXT})
+    default = SessionManager(KEY)
+
+    assert token(manager).keys.current == KEY
+    assert manager.cookie == default.cookie
+    assert (manager.lifetime, manager.idle_timeout) == (default.lifetime, default.idle_timeout)
+    assert (manager.persistent, manager.purpose) == (default.persistent, default.purpose)
+
+
+def test_every_setting_of_a_cookie_session() -> None:
+    """Each arrives where it belongs."""
+    manager = config.from_mapping(
+        {
+            "key": TEXT,
+            "accept_keys": [OTHER.export(), THIRD],
+            "token": "signed",
+            "overflow": "chunk",
+            "max_chunks": 4,
+            "lifetime": "8 hours",
+            "idle_timeout": 900,
+            "persistent": True,
+            "purpose": "shop",
+            "cookie_name": "__Secure-shop",
+            "cookie_path": "/shop",
+            "cookie_domain": "example.org",
+            "cookie_secure": "on",
+            "cookie_httponly": "no",
+            "cookie_samesite": "strict",
+            "cookie_partitioned": "yes",
+        }
+    )
+
+    assert isinstance(token(manager), SignedToken)
+    assert set(token(manager).keys) == {KEY, OTHER, THIRD}
+    assert cookie_engine(manager).chunks == 4
+    assert (manager.lifetime, manager.idle_timeout, manager.persistent, manager.purpose) == (28800, 900, True, "shop")
+    assert manager.cookie == Cookie(
+        name="__Secure-shop", path="/shop", domain="example.org", httponly=False, samesite="Strict", partitioned=True
+    )
+
+
+def test_every_setting_of_a_store_session() -> None:
+    """A store as an object, or as a URL."""
+    store = MemoryStore()
+    manager = config.from_mapping(
+        {"store": store, "key": TEXT, "seal": True, "on_conflict": "last_write_wins", "on_store_error": "anonymous"}
+    )
+    engine = store_engine(manager)
+
+    assert engine.store is store
+    assert (engine.on_conflict, engine.on_store_error) == ("last_write_wins", "anonymous")
+    assert engine.seal is not None
+    assert engine.seal.current == KEY
+
+
+def test_a_store_by_its_url(tmp_path: Path) -> None:
+    """What `hardtack.stores.from_url` makes of it."""
+    from hardtack.stores.sqlite import SQLiteStore
+
+    with config.from_mapping({"store": f"sqlite:///{tmp_path}/sessions.db"}) as manager:
+        assert isinstance(store_engine(manager).store, SQLiteStore)
+
+
+def test_a_key_beside_a_store_seals_the_records() -> None:
+    """The safe reading of a key that is there: a stolen store is worth nothing. It can be refused, and needs a key."""
+    sealed = config.from_mapping({"store": MemoryStore(), "key": TEXT})
+    refused = config.from_mapping({"store": MemoryStore(), "key": TEXT, "seal": "no"})
+    without = config.from_mapping({"store": MemoryStore()})
+
+    assert store_engine(sealed).seal is not None
+    assert store_engine(refused).seal is None
+    assert store_engine(without).seal is None
+    assert "seal needs a key" in error({"store": MemoryStore(), "seal": "yes"})
+
+
+def test_the_cookie_in_a_section_of_its_own() -> None:
+    """`cookie: {name: …}` and a Cookie object are the same as `cookie_name` and so on."""
+    cookie = Cookie(name="shop", samesite=None)
+
+    assert config.from_mapping({"key": KEY, "cookie": {"name": "shop", "samesite": None}}).cookie == cookie
+    assert config.from_mapping({"key": KEY, "cookie": cookie}).cookie == cookie
+    assert config.from_mapping({"key": KEY, "cookie_name": "x"}, cookie=cookie).cookie == cookie
+    assert "cookie must be a section" in error({"key": KEY, "cookie": "shop"})
+
+
+def test_overrides_win() -> None:
+    """What code says goes before the mapping, and it can say what text cannot."""
+    events: list[object] = []
+    manager = config.from_mapping(
+        {"key": TEXT, "lifetime": "1 day", "accept_keys": OTHER.export()},
+        lifetime="1 hour",
+        accept_keys=THIRD,
+        on_event=events.append,
+        clock=lambda: 7.0,
+        accept=[],
+    )
+
+    assert manager.lifetime == 3600
+    assert set(token(manager).keys) == {KEY, THIRD}
+    assert manager.on_event == events.append
+    assert manager.clock() == 7.0
+
+
+def test_an_override_replaces_a_file_of_the_same_setting(tmp_path: Path) -> None:
+    """`key=` in code wins over `key_file` in the mapping, which is then not read."""
+    manager = config.from_mapping({"key_file": str(tmp_path / "missing")}, key=KEY)
+
+    assert token(manager).keys.current == KEY
+
+
+@pytest.mark.parametrize("separator", [",", " ", ", ", "\n", " ,\t"])
+def test_accepted_keys_in_one_text(separator: str) -> None:
+    """Commas and white space separate keys."""
+    text = separator.join([OTHER.export(), THIRD.export()]) + separator
+
+    assert set(token(config.from_mapping({"key": TEXT, "accept_keys": text})).keys) == {KEY, OTHER, THIRD}
+
+
+@pytest.mark.parametrize("empty", ["", " ", [], ","])
+def test_no_accepted_keys(empty: Any) -> None:
+    """An empty list of further keys is what most sites have."""
+    assert len(token(config.from_mapping({"key": TEXT, "accept_keys": empty})).keys) == 1
+
+
+@pytest.mark.parametrize("word", ["yes", "TRUE", "on", "1", " Yes ", True, 1])
+def test_words_for_yes(word: Any) -> None:
+    """Text, as the environment has it, or a real bool."""
+    assert config.from_mapping({"key": TEXT, "persistent": word}).persistent is True
+
+
+@pytest.mark.parametrize("word", ["no", "False", "OFF", "0", False, 0])
+def test_words_for_no(word: Any) -> None:
+    """Text, as the environment has it, or a real bool."""
+    assert config.from_mapping({"key": TEXT, "persistent": word}).persistent is False
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "key is missing, and so is store; make a key with: python -c"),
+        ({"key": ""}, "key is empty"),
+        ({"key": None}, "key is empty"),
+        ({"key": "secret"}, "key: this is not a hardtack key"),
+        ({"key": 5}, "key is of type int; write text"),
+        ({"key": TEXT, "accept_keys": "secret"}, "accept_keys: this is not a hardtack key"),
+        ({"key": TEXT, "accept_keys": 5}, "accept_keys is of type int; write a list of keys"),
+        ({"accept_keys": TEXT, "store": MemoryStore()}, "accept_keys needs key, the key that issues"),
+        ({"key": TEXT, "liftime": 5}, "liftime is not a setting; did you mean lifetime?"),
+        ({"key": TEXT, "cookie": {"nam": "x"}}, "cookie.nam is not a setting; did you mean cookie_name?"),
+        ({"key": TEXT, "secret": 5}, "secret is not a setting; docs/configuration.md lists the settings"),
+        ({"key": TEXT, 5: 5}, "5 is not a setting"),
+        ({"key": TEXT, "cookie": {"name": "x"}, "cookie_name": "y"}, "cookie_name and cookie.name are one setting"),
+        ({"key": TEXT, "key_file": "x"}, "key_file and key are one setting"),
+        ({"key": TEXT, "lifetime": "soon"}, "lifetime='soon' is not a duration"),
+        ({"key": TEXT, "lifetime": "0"}, "lifetime is '0'; write a second or more"),
+        ({"key": TEXT, "lifetime": None}, "lifetime is empty"),
+        ({"key": TEXT, "idle_timeout": True}, "idle_timeout=True is not a duration"),
+        ({"key": TEXT, "persistent": "maybe"}, "persistent is 'maybe'; write yes or no"),
+        ({"key": TEXT, "persistent": ""}, "persistent is empty"),
+        ({"key": TEXT, "purpose": 5}, "purpose is of type int"),
+        (
+            {"key": TEXT, "token": "encripted"},
+            "token is 'encripted' (did you mean 'encrypted'?); write encrypted or sig",
+        ),
+        ({"key": TEXT, "overflow": "xyz"}, "overflow is 'xyz'; write raise or chunk"),
+        ({"key": TEXT, "overflow": "chunk", "max_chunks": "many"}, "max_chunks is 'many'; write a whole number"),
+        ({"key": TEXT, "max_chunks": True}, "max_chunks is True; write a whole number"),
+        ({"key": TEXT, "max_chunks": "1"}, "max_chunks=1 must be a number from 2 to 9"),
+        ({"key": TEXT, "cookie_secure": "no"}, "cookie_…: cookie name='__Host-session' needs secure=True"),
+        ({"key": TEXT, "cookie_samesite": "loose"}, "cookie_…: cookie samesite='loose'"),
+        ({"store": object()}, "store: StoreEngine takes a store"),
+        ({"store": "nowhere://x"}, "store: "),
+        (
+            {"store": MemoryStore(), "token": "signed"},
+            "token is for sessions in the cookie itself, and store keeps them",
+        ),
+        ({"store": MemoryStore(), "overflow": "chunk"}, "overflow is for sessions in the cookie itself"),
+        ({"store": MemoryStore(), "max_chunks": 3}, "max_chunks is for sessions in the cookie itself"),
+        ({"key": TEXT, "seal": "yes"}, "seal is for sessions in a store, and no store is set"),
+        ({"key": TEXT, "on_conflict": "merge"}, "on_conflict is for sessions in a store"),
+        ({"key": TEXT, "on_store_error": "raise"}, "on_store_error is for sessions in a store"),
+    ],
+)
+def test_a_wrong_setting_is_named(settings: dict[Any, Any], message: str) -> None:
+    """The error begins with the setting and says what to do."""
+    assert error(settings).startswith(message)
+
+
+def test_errors_show_no_secret() -> None:
+    """Neither a wrong key nor a wrong store is repeated."""
+    assert "hunter2" not in error({"key": "hunter2"})
+    assert "hunter2" not in error({"key": TEXT, "accept_keys": "hunter2"})
+    assert "hunter2" not in error({"store": "nowhere://user:hunter2@host"})
+
+
+# --- files
+
+
+def test_a_toml_file(tmp_path: Path) -> None:
+    """The settings are the whole file."""
+    file = tmp_path / "sessions.toml"
+    file.write_text(f'key = "{TEXT}"\nlifetime = "2 days"\npersistent = true\n[cookie]\nname = "__Host-shop"\n')
+
+    manager = config.from_file(file)
+
+    assert (manager.lifetime, manager.persistent, manager.cookie.name) == (172800, True, "__Host-shop")
+
+
+@pytest.mark.parametrize("suffix", [".yml", ".yaml"])
+def test_a_yaml_file(tmp_path: Path, suffix: str) -> None:
+    """The settings may stand in a section, beside those of other libraries."""
+    file = tmp_path / f"app{suffix}"
+    file.write_text(f"database: x\nhardtack:\n  key: {TEXT}\n  lifetime: 2 days\n  cookie:\n    samesite: Strict\n")
+
+    manager = config.from_file(str(file), purpose="shop")
+
+    assert (manager.lifetime, manager.cookie.samesite, manager.purpose) == (172800, "Strict", "shop")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.json", b"{}", "{file} is neither a .toml, .yaml nor .yml file"),
+        ("a.toml", b"key = hunter2", "{file} is not TOML (at line 1, column 7)"),
+        ("a.toml", b"key = \xff", "{file} is not UTF-8"),
+        ("a.yml", b"key: [hunter2", "{file} is not plain YAML (line 1)"),
+        ("a.yml", b"key: !!python/object:os.system hunter2", "{file} is not plain YAML (line 1)"),
+        ("a.yml", b"key: 2020-13-45", "{file} is not plain YAML"),
+        ("a.yml", b"- key", "{file} holds no settings"),
+        ("a.yml", b"", "key in {file} is missing, and so is store in {file}"),
+        ("a.yml", b"hardtack: 5", "hardtack in {file} must be a section"),
+        ("a.yml", b"lifetme: 5", "lifetme in {file} is not a setting; did you mean lifetime?"),
+        ("a.yml", b"lifetime: soon", "lifetime in {file}='soon' is not a duration"),
+        ("a.yml", b"cookie: {path: x}", "cookie_… in {file}: cookie path='x'"),
+    ],
+)
+def test_a_wrong_file_is_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    """The error begins with the file, or with the setting and the file, and never repeats what may be a secret."""
+    file = tmp_path / name
+    file.write_bytes(content)
+
+    with pytest.raises(ConfigError) as caught:
+        config.from_file(file)
+
+    assert str(caught.value).startswith(message.format(file=file))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """As the system says it."""
+    with pytest.raises(ConfigError, match=r"none\.toml cannot be read: No such file"):
+        config.from_file(tmp_path / "none.toml")
+
+
+def test_yaml_without_pyyaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says which extra to install."""
+    file = tmp_path / "a.yml"
+    file.write_text("key: x")
+    monkeypatch.setitem(sys.modules, "yaml", None)
+
+    with pytest.raises(ImportError, match=r"pip install 'hardtack\[yaml\]'"):
+        config.from_file(file)
+
+
+# --- the environment
+
+
+def test_the_environment() -> None:
+    """Variables with the prefix are settings, and no other is looked at."""
+    manager = config.from_env(
+        {
+            "HOME": "/root",
+            "HARDTACK_KEY": TEXT,
+            "HARDTACK_ACCEPT_KEYS": f"{OTHER.export()}, {THIRD.export()}",
+            "HARDTACK_IDLE_TIMEOUT": "30 minutes",
+            "HARDTACK_COOKIE_SAMESITE": "Strict",
+            "HARDTACK_PERSISTENT": "1",
+        }
+    )
+
+    assert len(token(manager).keys) == 3
+    assert (manager.idle_timeout, manager.cookie.samesite, manager.persistent) == (1800, "Strict", True)
+
+
+def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing has to be passed, and another prefix can be."""
+    monkeypatch.setenv("SHOP_KEY", TEXT)
+
+    assert token(config.from_env(prefix="SHOP_")).keys.current == KEY
+
+
+def test_secrets_from_files(tmp_path: Path) -> None:
+    """Docker and Kubernetes put secrets into files, with a newline at the end."""
+    (tmp_path / "key").write_text(f"{TEXT}\n")
+    (tmp_path / "old").write_text(f"{OTHER.export()}\n{THIRD.export()}\n")
+
+    manager = config.from_env(
+        {"HARDTACK_KEY_FILE": str(tmp_path / "key"), "HARDTACK_ACCEPT_KEYS_FILE": str(tmp_path / "old")}
+    )
+
+    assert set(token(manager).keys) == {KEY, OTHER, THIRD}
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"HARDTACK_LIFETME": "5"}, "HARDTACK_LIFETME is not a setting; did you mean HARDTACK_LIFETIME?"),
+        ({"HARDTACK_key": TEXT}, "HARDTACK_key is not a setting"),
+        ({}, "HARDTACK_KEY is missing, and so is HARDTACK_STORE"),
+        ({"HARDTACK_KEY": ""}, "HARDTACK_KEY is empty; give it a value, or remove it"),
+        ({"HARDTACK_KEY": TEXT, "HARDTACK_LIFETIME": "x"}, "HARDTACK_LIFETIME='x' is not a duration"),
+        ({"HARDTACK_KEY": TEXT, "HARDTACK_COOKIE_PATH": "x"}, "HARDTACK_COOKIE_…: cookie path='x'"),
+        ({"HARDTACK_KEY_FILE": "/nowhere"}, "HARDTACK_KEY_FILE names the file /nowhere, which cannot be read: No such"),
+        ({"HARDTACK_KEY_FILE": "/"}, "HARDTACK_KEY_FILE names the file /, which cannot be read: Is a directory"),
+    ],
+)
+def test_a_wrong_variable_is_named(environ: dict[str, str], message: str) -> None:
+    """The error begins with the variable."""
+    with pytest.raises(ConfigError) as caught:
+        config.from_env(environ)
+
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xff", r"names the file .*/key, which is not text"),
+        (b" \n", r"\(.*/key\) is empty"),
+        (b"x", r"\(.*/key\): this"),
+    ],
+)
+def test_a_wrong_secret_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    """With its path, and never with what is in it."""
+    (tmp_path / "key").write_bytes(content)
+
+    with pytest.raises(ConfigError, match=r"^HARDTACK_KEY_FILE " + message):
+        config.from_env({"HARDTACK_KEY_FILE": str(tmp_path / "key")})
+
+
+# --- the documentation
+
+TABLE = DOCS.read_text("utf-8").partition("## The settings")[2].partition("\n## ")[0]
+ROWS = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", TABLE, re.MULTILINE)
+
+
+def test_the_documentation_has_every_setting() -> None:
+    """In the same order, with the variable of the environment."""
+    assert [name for name, _, _ in ROWS] == list(SETTINGS)
+    for name in FROM_FILE:
+        assert f"`{name}`" in TABLE
+
+
+@pytest.mark.parametrize(("name", "default"), [(name, default) for name, default, _ in ROWS])
+def test_the_documented_default_is_the_real_one(name: str, default: str) -> None:
+    """To set a setting to its default changes nothing."""
+    value = re.fullmatch(r"`(.+)`", default)
+    if value is None:
+        assert default in ("", "none", "empty", "`yes` with a key")
+        return
+    store = {"store": MemoryStore()} if name in ("on_conflict", "on_store_error") else {"key": TEXT}
+
+    unset, defaulted = config.from_mapping(store), config.from_mapping({**store, name: value[1]})
+
+    assert _facts(unset) == _facts(defaulted)
+
+
+def _facts(manager: SessionManager) -> list[Any]:
+    engine: Any = manager.engine
+    names = ("chunks", "on_conflict", "on_store_error")
+    kind = type(getattr(engine, "token", None))
+    limits = [manager.lifetime, manager.idle_timeout, manager.persistent, manager.purpose, manager.cookie]
+    return [*limits, kind, *(getattr(engine, name, None) for name in names)]
