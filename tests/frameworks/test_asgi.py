@@ -92,7 +92,7 @@ async def write_late(scope: Scope, receive: Receive, send: Send) -> None:
 
 async def test_a_session_lasts_from_request_to_request(sessions: SessionManager) -> None:
     """A real client gets the cookie and brings it back."""
-    transport = httpx.ASGITransport(app=SessionMiddleware(count, sessions))  # type: ignore[arg-type]
+    transport = httpx.ASGITransport(app=SessionMiddleware(count, sessions))
     async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
         bodies = [(await client.get("/")).text for _ in range(3)]
 
@@ -241,10 +241,10 @@ async def test_two_middlewares_on_one_request_are_refused() -> None:
 
 async def test_a_middleware_of_another_kind_is_refused() -> None:
     """Starlette's own would sign the encrypted session into a cookie that everybody can read."""
-    app = StarletteSessionMiddleware(SessionMiddleware(count, manager()), secret_key="s")  # type: ignore[arg-type]
+    app = StarletteSessionMiddleware(SessionMiddleware(count, manager()), secret_key="s")
 
     with pytest.raises(ConfigError, match="two session middlewares"):
-        await call(app, scope_of())  # type: ignore[arg-type]
+        await call(app, scope_of())
 
 
 def test_the_manager_must_be_one() -> None:
