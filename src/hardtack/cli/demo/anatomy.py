@@ -164,7 +164,7 @@ _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 def duration(seconds: float) -> str:
     """A duration in at most two units, such as `13 d 23 h`."""
     rest = round(abs(seconds))
-    parts = []
+    parts: list[str] = []
     for size, unit in _UNITS:
         count, rest = divmod(rest, size)
         if count or parts:

@@ -121,7 +121,7 @@ async def rotate(request: Request) -> Response:
     if demo.in_store or not session_cookie(request):
         return see_other("/anatomy")
     await _begin(request, "rotate")
-    exchange_of(request).afterwards.append(demo.rotate_key)
+    exchange_of(request).afterwards.append(demo.token.rotate)
     return see_other("/anatomy/next")
 
 
@@ -238,7 +238,8 @@ async def _stored(demo: Demo, session: Session) -> Shown:
 
 
 def _get(key: str) -> Flow[Entry | None]:
-    return (yield Get(key))
+    entry: Entry | None = yield Get(key)
+    return entry
 
 
 def _shown(demo: Demo, record: Record, size: int, version: str) -> Shown:

@@ -45,15 +45,12 @@ class SameOriginMiddleware:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] in SAFE_METHODS:
+        safe = scope["type"] != "http" or scope["method"] in SAFE_METHODS
+        if safe or is_same_origin(Headers(scope=scope), scope["scheme"]):
             await self.app(scope, receive, send)
-        elif is_same_origin(Headers(scope=scope), scope["scheme"]):
-            await self.app(scope, receive, send)
-        else:
-            refusal = PlainTextResponse(
-                "This form was sent from another site, and nothing was done.\n", status_code=403
-            )
-            await refusal(scope, receive, send)
+            return
+        refusal = PlainTextResponse("This form was sent from another site, and nothing was done.\n", status_code=403)
+        await refusal(scope, receive, send)
 
 
 class SecurityHeadersMiddleware:

@@ -39,6 +39,15 @@ class Clock:
         self.ahead += seconds
 
 
+class RotatingToken(EncryptedToken):
+    """An encrypted token whose keys change while it is in use. A real site rotates by deploying another `Keyring`."""
+
+    def rotate(self) -> None:
+        """A new key issues; the ones before are still accepted."""
+        before = list(self.keys)
+        super().__init__(Keyring(Key.generate(), accept=before[: MAX_KEYS - 1]))
+
+
 class Demo:
     """The session manager of the shop. With a store the cookie holds a random number; without one, the session."""
 
@@ -47,7 +56,7 @@ class Demo:
         self.store = store
         # A key of this process: when the demo ends, its cookies are worth nothing. A real site reads its key from where its
         # other secrets are.
-        self.token = EncryptedToken(Keyring(Key.generate()))
+        self.token = RotatingToken(Key.generate())
         self.sessions = SessionManager(
             CookieEngine(self.token) if store is None else StoreEngine(store),
             # Plain http: on a real site, Cookie() with its defaults, __Host- and Secure.
@@ -63,11 +72,6 @@ class Demo:
     def in_store(self) -> bool:
         """Whether sessions are kept in a store."""
         return self.store is not None
-
-    def rotate_key(self) -> None:
-        """A new key issues; the ones before are still accepted. A real site does this with two deployments."""
-        before = list(self.token.keys)
-        self.token.keys = Keyring(Key.generate(), accept=before[: MAX_KEYS - 1])
 
 
 def demo_of(request: Request) -> Demo:
