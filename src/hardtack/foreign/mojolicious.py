@@ -13,7 +13,7 @@ import pybase64
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from hardtack.errors import ConfigError, InvalidToken
+from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
 from hardtack.foreign.base import ForeignCookie, Until, check_plain, malformed, parse_json
 from hardtack.foreign.session_storage_secure import all_secrets
 from hardtack.lifetime import Duration, seconds
@@ -83,7 +83,15 @@ class _MojoliciousSession(ForeignCookie):
     def _payload(self, record: Record, context: Context) -> bytes:
         check_plain(record.data, finite=True, binary=False)
         data = dict(record.data)
-        expires = self._deadline(record, context, self._duration(data) or None)
+        for key in ("expires", "new_flash"):
+            if key in data:
+                raise UnsupportedValue(key, type(data[key]).__name__, "Mojolicious keeps something else under this key")
+        try:
+            duration = self._duration(data)
+        except InvalidToken:
+            expiration = type(data["expiration"]).__name__
+            raise UnsupportedValue("expiration", expiration, "Mojolicious takes it as a number of seconds") from None
+        expires = self._deadline(record, context, duration or None)
         if expires is not None:
             data["expires"] = expires
         if data.get("flash"):
@@ -213,10 +221,7 @@ class MojoliciousEncryptedCookie(_MojoliciousSession):
         ]
 
     def _read(self, value: str, context: Context) -> Record:
-        try:
-            fields = [pybase64.b64decode(field, validate=True) for field in value.split("-")]
-        except ValueError:
-            malformed("not base64")
+        fields = [_canonical(field) for field in value.split("-")]
         if [len(field) for field in fields[1:]] != [12, 16]:
             malformed("it is not ciphertext, nonce and tag")
         ciphertext, nonce, tag = fields
@@ -232,3 +237,14 @@ class MojoliciousEncryptedCookie(_MojoliciousSession):
         nonce = os.urandom(12)
         sealed = self._ciphers[0].encrypt(nonce, self._payload(record, context), None)
         return "-".join(pybase64.b64encode(part).decode() for part in (sealed[:-16], nonce, sealed[-16:]))
+
+
+def _canonical(text: str) -> bytes:
+    """Base64 in its one spelling: else one cookie would have many names, and its record many ids."""
+    try:
+        raw = pybase64.b64decode(text, validate=True)
+    except ValueError:
+        malformed("not base64")
+    if pybase64.b64encode_as_string(raw) != text:
+        malformed("not canonical base64")
+    return raw

@@ -27,6 +27,7 @@ from hardtack.protocols import Context
 from hardtack.record import Record
 
 _DIGITS = frozenset("0123456789")
+_SEPARATORS = "!#$%&'()*+./:<=>?@[]^`{|}~"
 _RECENT = 1024
 _RECENT_SIZE = 4096  # so that what is remembered stays below 4 MB
 
@@ -70,8 +71,9 @@ class SessionStorageSecureCookie(ForeignCookie):
         if protocol_version not in (1, 2):
             message = f"protocol_version={protocol_version!r} must be 1 or 2"
             raise ConfigError(message)
-        if type(separator) is not str or not separator.isascii() or not separator or set(separator) & _ENCODED:
-            raise ConfigError("separator must be ASCII text without letters, digits, '-' and '_', which the fields use")
+        if type(separator) is not str or not separator or not set(_SEPARATORS).issuperset(separator):
+            message = f"separator must be of characters that cookies carry and the fields do not use: {_SEPARATORS}"
+            raise ConfigError(message)
         self._secrets = all_secrets(secret, old_secrets)
         self._version = protocol_version
         self._separator = separator
@@ -158,9 +160,6 @@ class SessionStorageSecureCookie(ForeignCookie):
         signed = f"{'' if expires is None else expires}{self._separator}{_encode(ciphertext)}"
         mac = _encode(hmac.digest(key, signed.encode(), "sha256"))
         return f"{head}{self._separator}{signed}{self._separator}{mac}{tail}"
-
-
-_ENCODED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
 def all_secrets(secret: str | bytes, old_secrets: Sequence[str | bytes]) -> list[bytes]:
