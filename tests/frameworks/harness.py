@@ -206,7 +206,14 @@ class WSGISite:
     def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
         self.app = app
 
-    def request(self, path: str, cookie: str | bytes | None = None, **extra: Any) -> Answer:
+    def request(self, path: str, cookie: str | bytes | None = None) -> Answer:
+        try:
+            return self.call(path, cookie)
+        except Exception:
+            return Answer(500, [], b"")
+
+    def call(self, path: str, cookie: str | bytes | None = None) -> Answer:
+        """`request`, where an exception of the application comes out."""
         path, _, query = path.partition("?")
         environ: dict[str, Any] = {
             "REQUEST_METHOD": "GET",
@@ -224,7 +231,6 @@ class WSGISite:
             "wsgi.multithread": True,
             "wsgi.multiprocess": False,
             "wsgi.run_once": False,
-            **extra,
         }
         if cookie is not None:
             environ["HTTP_COOKIE"] = cookie.decode("latin-1") if isinstance(cookie, bytes) else cookie
@@ -234,16 +240,13 @@ class WSGISite:
             started[:] = [int(status.split()[0]), [(name.lower(), value) for name, value in headers]]
             return io.BytesIO().write
 
+        body = self.app(environ, start_response)
         try:
-            body = self.app(environ, start_response)
-            try:
-                content = b"".join(body)
-            finally:
-                close = getattr(body, "close", None)
-                if close is not None:
-                    close()
-        except Exception:
-            return Answer(500, [], b"")
+            content = b"".join(body)
+        finally:
+            close = getattr(body, "close", None)
+            if close is not None:
+                close()
         return Answer(started[0], started[1], content)
 
     def close(self) -> None:
