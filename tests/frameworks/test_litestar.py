@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import datetime as dt
 import logging
+import runpy
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from litestar.config.response_cache import ResponseCacheConfig
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException, WebSocketDisconnect
+from litestar.middleware.session.client_side import CookieBackendConfig
 from litestar.plugins.flash import FlashConfig, FlashPlugin, flash
 from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.response import Stream, Template
@@ -31,12 +33,14 @@ from tests.frameworks.async_kit import READS, WRITES, AsyncMemoryStore, FailingS
 from hardtack import Cookie, CookieEngine, Key, Session, SessionManager, StoreEngine
 from hardtack.errors import ConfigError
 from hardtack.events import CacheControlReplaced, Event, LateWrite
+from hardtack.foreign.litestar import LitestarCookie
 from hardtack.frameworks.litestar import HardtackBackend, HardtackSessionConfig, get_session
 
 Client = TestClient[Litestar]
 AnyRequest = Request[Any, Any, State]
 Connection = ASGIConnection[Any, Any, Any, Any]
 
+ROOT = Path(__file__).parents[2]
 URL = "https://testserver.local"
 NAME = "__Host-session"
 
@@ -988,3 +992,38 @@ def test_without_litestar_the_import_names_the_extra(monkeypatch: pytest.MonkeyP
 
     with pytest.raises(ImportError, match=r"hardtack\[litestar\]"):
         import hardtack.frameworks.litestar  # noqa: F401
+
+
+def test_the_example_runs() -> None:
+    """A visit, a login with its greeting, a logout."""
+    app = runpy.run_path(str(ROOT / "examples/litestar/app.py"))["app"]
+
+    with TestClient(app) as client:
+        assert "stranger, this is visit 1" in client.get("/").text
+        page = client.post("/login", data={"user": "<ann>"}).text
+        assert "Welcome." in page
+        assert "&lt;ann&gt;, this is visit 2" in page
+        assert "stranger, this is visit 1" in client.post("/logout").text
+
+
+def test_a_cookie_of_litestars_own_is_taken_over() -> None:
+    """A visitor with the old cookie stays logged in, gets a new session, and loses the old cookie."""
+    secret = bytes(range(32))
+    own = CookieBackendConfig(secret=secret)
+
+    @get("/old")
+    async def old(request: AnyRequest) -> str:
+        request.session["user"] = "ann"
+        return "ok"
+
+    with TestClient(Litestar([old], middleware=[own.middleware])) as client:
+        client.get("/old")
+        cookie = client.cookies["session"]
+
+    token = LitestarCookie(secret, subject=lambda data: data.get("user"))
+    with client_of(manager(accept=[token])) as client:
+        response = client.get("/read", headers={"Cookie": f"session={cookie}"})
+
+    assert response.json() == {"user": "ann"}
+    names = [line.partition("=")[0] for line in response.headers.get_list("set-cookie")]
+    assert names == [NAME, "session"]
