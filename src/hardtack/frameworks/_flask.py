@@ -68,7 +68,11 @@ class FlaskGuard(Guard):
 
     __slots__ = ()
 
+    _failure: StoreUnavailable | None
+
     def _touch(self) -> None:
+        if self._failure is not None:
+            raise Unavailable(self._failure) from self._failure
         try:
             super()._touch()
         except StoreUnavailable as error:
@@ -79,16 +83,18 @@ class FlaskSession(Session, SessionMixin):
     """hardtack's session with the attributes of Flask's. Nested changes count, unlike in Flask's own."""
 
     # Slots of its own also give the guard this class's layout, without which it could not turn into this class.
-    __slots__ = ("_abandoned", "_was_modified")
+    __slots__ = ("_abandoned", "_failure", "_was_modified")
 
     _guard_base: ClassVar[type[Guard]] = FlaskGuard
 
     _was_modified: bool  # it was changed before the response, and saved: `modified` does not forget that
     _abandoned: bool  # an exception escaped the view
+    _failure: StoreUnavailable | None  # async code found the store down before the view asked for the session
 
     def __new__(cls, *args: Any) -> Self:
         session = super().__new__(cls)
         session._was_modified = session._abandoned = False
+        session._failure = None
         return session
 
     @property
@@ -128,6 +134,15 @@ class FlaskSession(Session, SessionMixin):
         if value:
             self._open()
         self._state.forced = bool(value)
+
+    async def load(self) -> None:
+        """Load the session where that was deferred, or failed; nothing to do otherwise. A store that is down is a 503."""
+        self._failure = None
+        try:
+            await super().load()
+        except StoreUnavailable as error:
+            self._failure = error
+            raise Unavailable(error) from error
 
     def login(
         self, subject: str, lifetime: str | int | dt.timedelta | None = None, persistent: bool | None = None
