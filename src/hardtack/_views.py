@@ -6,9 +6,38 @@ import dataclasses
 import sys
 from typing import Any, TypeVar, get_type_hints
 
-from hardtack.errors import ConfigError
+from hardtack import values
+from hardtack.errors import ConfigError, UnsupportedValue
 
 T = TypeVar("T")
+
+
+class View:
+    """An object that a session keeps, and which of its fields the application has changed."""
+
+    __slots__ = ("_known", "object")
+
+    def __init__(self, kind: type[Any], data: dict[str, Any]) -> None:
+        self.object: Any = build(kind, data)
+        self._known = {name: _encoding(value) for name, value in to_mapping(self.object).items()}
+
+    def changes(self) -> dict[str, Any]:
+        """The fields changed since the object was made, or since this was asked: defaults alone create no session."""
+        changed = {}
+        for name, value in to_mapping(self.object).items():
+            encoding = _encoding(value)
+            if self._known.get(name) != encoding:
+                self._known[name] = encoding
+                changed[name] = value
+        return changed
+
+
+def _encoding(value: Any) -> bytes | str:
+    """What two equal values share. What cannot be kept (a type of the application's own) counts when it is changed."""
+    try:
+        return values.pack({"": value})
+    except UnsupportedValue:
+        return repr(value)
 
 
 def build(kind: type[T], data: dict[str, Any]) -> T:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
 from hardtack import values
-from hardtack._views import build, to_mapping
+from hardtack._views import View
 from hardtack.errors import SessionNotLoaded
 from hardtack.record import Record
 
@@ -56,7 +56,7 @@ class State:
     degraded: bool = False
     committed: bool = False
     clearing: tuple[str, ...] = ()  # Set-Cookie lines that clear another system's cookies
-    views: dict[type, Any] = field(default_factory=dict)
+    views: dict[type, View] = field(default_factory=dict)
 
 
 class _NotLoaded:
@@ -264,18 +264,18 @@ class Session(dict[str, Any]):
     def view(self, kind: type[T]) -> T:
         """The session as a `msgspec.Struct`, a dataclass or a pydantic model.
 
-        The session keeps the object, one of each type, and folds what it holds back when it is committed. Keys that the
-        type does not have are left alone. Raises what the type raises where the data does not fit it.
+        The session keeps the object, one of each type, and folds the fields that were changed back when it is committed.
+        Keys that the type does not have are left alone. Raises what the type raises where the data does not fit it.
         """
         state = self._open()
         if kind not in state.views:
-            state.views[kind] = build(kind, dict(self))
-        found: T = state.views[kind]
+            state.views[kind] = View(kind, dict(self))
+        found: T = state.views[kind].object
         return found
 
     def _fold_views(self) -> None:
         for view in self._state.views.values():
-            dict.update(self, to_mapping(view))
+            dict.update(self, view.changes())
 
     # --- loading
 
