@@ -58,7 +58,7 @@ def pack_last(fields: list[Any], start: int) -> bytes:
     except TypeError:  # a dict with other than str keys, or something that cannot be kept
         data = fields[-1]
         check(data)
-        return packb([*fields[:-1], _without_int_keys(data)], _default, _OPTIONS)
+        return packb([*fields[:-1], _without_int_keys(data)], _default_slow, _OPTIONS)
     # What MessagePack would write and should not: data nested too deep, and a bytearray or memoryview, written as bytes.
     # Both show in the encoding; only an encoding that may hold them is worth a look at the data in Python.
     size = len(packed)
@@ -244,40 +244,55 @@ def _big_int(value: int) -> bytes:
 # --- MessagePack
 
 
-def _pack_nested(value: Any) -> bytes:
-    try:
-        return packb(value, default=_default, option=_OPTIONS)
-    except TypeError:
-        return packb(_without_int_keys(value), default=_default, option=_OPTIONS)
+def _writers(pack_nested: Callable[[Any], bytes]) -> dict[type, tuple[int, Callable[[Any], bytes]]]:
+    """How each type that MessagePack does not know becomes an extension; `pack_nested` writes what is in it."""
+
+    def members(value: Any) -> bytes:
+        written = sorted(map(pack_nested, value))
+        return packb([None] * len(written))[: -len(written) or None] + b"".join(written)
+
+    return {
+        tuple: (TUPLE, lambda value: pack_nested(list(value))),
+        set: (SET, members),
+        frozenset: (FROZENSET, members),
+        int: (BIG_INT, _big_int),
+        dt.datetime: (DATETIME, lambda value: packb(_clock(value))),
+        dt.date: (DATE, lambda value: value.isoformat().encode()),
+        dt.time: (TIME, lambda value: packb(_clock(value))),
+        dt.timedelta: (TIMEDELTA, lambda value: packb(_delta(value))),
+        Decimal: (DECIMAL, lambda value: str(value).encode()),
+        UUID: (UUID_, lambda value: value.bytes),
+    }
 
 
-def _sorted_members(value: Any) -> bytes:
-    members = sorted(map(_pack_nested, value))
-    count = len(members)
-    return packb([None] * count)[: -count or None] + b"".join(members)
-
-
-_PACKERS: dict[type, tuple[int, Callable[[Any], bytes]]] = {
-    tuple: (TUPLE, lambda value: _pack_nested(list(value))),
-    set: (SET, _sorted_members),
-    frozenset: (FROZENSET, _sorted_members),
-    int: (BIG_INT, _big_int),
-    dt.datetime: (DATETIME, lambda value: packb(_clock(value))),
-    dt.date: (DATE, lambda value: value.isoformat().encode()),
-    dt.time: (TIME, lambda value: packb(_clock(value))),
-    dt.timedelta: (TIMEDELTA, lambda value: packb(_delta(value))),
-    Decimal: (DECIMAL, lambda value: str(value).encode()),
-    UUID: (UUID_, lambda value: value.bytes),
-}
-
-
-def _default(value: Any) -> Ext:
-    packer = _PACKERS.get(type(value))
-    if packer is not None:
-        return Ext(packer[0], packer[1](value))
+def _extension(value: Any, writers: dict[type, tuple[int, Callable[[Any], bytes]]]) -> Ext:
+    writer = writers.get(type(value))
+    if writer is not None:
+        return Ext(writer[0], writer[1](value))
     if _is_markup(value):
         return Ext(MARKUP, str.__str__(value).encode())
     raise TypeError
+
+
+_FAST = _writers(lambda value: packb(value, _default, _OPTIONS))
+
+
+def _default(value: Any) -> Ext:
+    return _extension(value, _FAST)
+
+
+# The slow way is for data that was checked, and has dicts with other than str keys somewhere.
+
+
+def _pack_slowly(value: Any) -> bytes:
+    return packb(_without_int_keys(value), _default_slow, _OPTIONS)
+
+
+_SLOW = _writers(_pack_slowly)
+
+
+def _default_slow(value: Any) -> Ext:
+    return _extension(value, _SLOW)
 
 
 def _without_int_keys(value: Any) -> Any:
@@ -285,7 +300,7 @@ def _without_int_keys(value: Any) -> Any:
     if type(value) is dict:
         if all(type(key) is str for key in value):
             return {key: _without_int_keys(item) for key, item in value.items()}
-        return Ext(MAP, _pack_nested([part for item in value.items() for part in item]))
+        return Ext(MAP, _pack_slowly([part for item in value.items() for part in item]))
     if type(value) is list:
         return [_without_int_keys(item) for item in value]
     return value
@@ -338,7 +353,7 @@ def _to_json(value: Any) -> Any:
         members = {key: _to_json(item) for key, item in value.items()}
         return {"$": members} if _is_tag(members) else members
     if kind in (set, frozenset):
-        return {f"${kind.__name__}": [_to_json(item) for item in sorted(value, key=_pack_nested)]}
+        return {f"${kind.__name__}": [_to_json(item) for item in sorted(value, key=_pack_slowly)]}
     if kind is bytes:
         return {"$bytes": encode_bytes(value)}
     return _leaf_to_json(value)
