@@ -87,15 +87,13 @@ def _cannot_listen(arguments: argparse.Namespace, error: OSError) -> str:
 
 def _sweep(arguments: argparse.Namespace) -> int:
     try:
-        store = _open_store(arguments.url)
+        kind, deleted = asyncio.run(_sweep_and_close(arguments.url))
     except (ConfigError, ImportError) as error:
         return _complain(error, USAGE)
-    try:
-        deleted = asyncio.run(_sweep_and_close(store))
     except (StoreError, OSError) as error:
         return _complain(error, FAILED)
     if deleted is None:
-        print(f"{type(store).__name__} forgets expired sessions by itself: there is nothing to sweep")
+        print(f"{kind} forgets expired sessions by itself: there is nothing to sweep")
     else:
         print(f"deleted {deleted} expired session{'' if deleted == 1 else 's'}")
     return OK
@@ -107,11 +105,12 @@ def _open_store(url: str) -> Any:
     return from_url(url)
 
 
-async def _sweep_and_close(store: Any) -> int | None:
-    """How many were deleted; None where the store has no `sweep`."""
+async def _sweep_and_close(url: str) -> tuple[str, int | None]:
+    """The name of the store, and how many were deleted; None where the store has no `sweep`."""
+    store = _open_store(url)
     try:
         sweep = getattr(store, "sweep", None)
-        return None if sweep is None else await _awaited(sweep(time.time()))
+        return type(store).__name__, None if sweep is None else await _awaited(sweep(time.time()))
     finally:
         await _awaited(store.close())
 

@@ -102,6 +102,8 @@ def flip_a_bit(value: str) -> tuple[str, int] | None:
         raw = bytearray(values.decode_bytes(value))
     except ValueError:
         return None
+    if not raw:
+        return None
     middle = (len(raw) + _HEADER_SIZE - _TAG.size) // 2 if len(raw) > SECRET_SIZE else len(raw) // 2
     raw[middle] ^= 0x10
     changed = values.encode_bytes(bytes(raw))

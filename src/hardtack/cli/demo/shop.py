@@ -44,9 +44,9 @@ PRODUCTS: Final = {
 
 async def field(request: Request, name: str) -> str:
     """One text field of a form."""
-    form = await request.form()
-    value = form.get(name)
-    return value if isinstance(value, str) else ""
+    async with request.form() as form:
+        value = form.get(name)
+    return value if isinstance(value, str) else ""  # else it is an uploaded file
 
 
 async def show(request: Request) -> Response:
