@@ -17,10 +17,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from markupsafe import Markup
+from tests.strategies import same, sessions
 
 from hardtack import values
 from hardtack.errors import UnsupportedValue
-from tests.strategies import same, sessions
 
 
 @settings(max_examples=500, deadline=None)
@@ -72,6 +72,12 @@ class Point:
 class FixedZone(dt.tzinfo):
     def utcoffset(self, when: dt.datetime | None) -> dt.timedelta:
         return dt.timedelta(0)
+
+    def dst(self, when: dt.datetime | None) -> None:
+        return None
+
+    def tzname(self, when: dt.datetime | None) -> str:
+        return "fixed"
 
 
 UNSUPPORTED: list[tuple[Any, str, str]] = [

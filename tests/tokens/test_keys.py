@@ -8,11 +8,11 @@ import pickle
 from collections.abc import Callable
 
 import pytest
+from tests.kit import KEY, OTHER_KEY
 
 from hardtack import EncryptedToken, Key, Keyring
 from hardtack.errors import ConfigError
 from hardtack.tokens import keys
-from tests.kit import KEY, OTHER_KEY
 
 PASSPHRASE = "correct horse battery staple"
 

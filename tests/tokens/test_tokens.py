@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
+from tests.kit import KEY, OTHER_KEY, START
+from tests.strategies import same, sessions
 
 from hardtack import EncryptedToken, Key, Keyring, Record, SignedToken
 from hardtack.errors import InvalidToken, UnsupportedValue
 from hardtack.protocols import Context
 from hardtack.tokens.encrypted import MAX_LENGTH
-from tests.kit import KEY, OTHER_KEY, START
-from tests.strategies import same, sessions
 
 NAME = "__Host-session"
 CONTEXT = Context(NAME, "shop", START)
@@ -214,7 +214,8 @@ def test_junk_is_malformed(kind: type[Token], value: str) -> None:
 
 def test_no_cookie_is_missing(kind: type[Token]) -> None:
     """Without the cookie there is nothing to open."""
-    for cookies in ({}, {NAME: []}):
+    nothing: list[dict[str, list[str]]] = [{}, {NAME: []}]
+    for cookies in nothing:
         with pytest.raises(InvalidToken, match="missing"):
             kind(KEY).open(cookies, CONTEXT)
 

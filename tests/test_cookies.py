@@ -1,0 +1,257 @@
+"""The cookie's attributes, reading the Cookie header, and what a response's headers become."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hardtack import Cookie
+from hardtack.cookies import MAX_AGE_LIMIT, MAX_VALUES, Changes, as_text, find_values, parse
+from hardtack.errors import ConfigError
+
+
+def test_defaults_are_safe() -> None:
+    """A __Host- name, Secure, HttpOnly, SameSite=Lax."""
+    assert Cookie().set_cookie("__Host-session", "v") == "__Host-session=v; Path=/; Secure; HttpOnly; SameSite=Lax"
+
+
+def test_all_attributes() -> None:
+    """Every attribute that is set stands in the line; Expires goes with Max-Age for old clients."""
+    cookie = Cookie("s", "/shop", "example.org", True, False, "None", True)
+
+    assert cookie.set_cookie("s", "v", 60, 0) == (
+        "s=v; Expires=Thu, 01 Jan 1970 00:01:00 GMT; Max-Age=60; Path=/shop; Domain=example.org; Secure; SameSite=None; "
+        "Partitioned"
+    )
+    assert cookie.clear_cookie("s").startswith(
+        "s=; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Path=/shop; Domain="
+    )
+
+
+def test_max_age_is_clamped() -> None:
+    """Browsers keep no cookie longer than 400 days."""
+    assert f"Max-Age={MAX_AGE_LIMIT};" in Cookie().set_cookie("s", "v", 10**9)
+
+
+def test_samesite_can_be_left_out_and_spelt_in_any_case() -> None:
+    """Frameworks write it in lower case, and some leave it out."""
+    assert Cookie(samesite="strict").samesite == "Strict"  # type: ignore[arg-type]
+    assert "SameSite" not in Cookie(samesite=None).set_cookie("s", "v")
+
+
+def test_for_development() -> None:
+    """Plain http on one's own machine: no prefix, no Secure."""
+    assert Cookie.for_development().set_cookie("session", "v") == "session=v; Path=/; HttpOnly; SameSite=Lax"
+    assert Cookie.for_development(name="other").name == "other"
+
+
+def test_renamed_keeps_the_attributes() -> None:
+    """Only the name differs."""
+    assert Cookie(samesite="Strict").renamed("__Host-x") == Cookie("__Host-x", samesite="Strict")
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"name": ""}, "name=''"),
+        ({"name": "a b"}, "name="),
+        ({"name": "a;b"}, "name="),
+        ({"name": "a,b"}, "name="),
+        ({"name": "a\n"}, "name="),
+        ({"name": "é"}, "name="),
+        ({"name": None}, "name="),
+        ({"path": "shop"}, "path="),
+        ({"path": "/a;b"}, "path="),
+        ({"path": "/a,b"}, "path="),
+        ({"path": "/a\r\nSet-Cookie: x"}, "path="),
+        ({"path": None}, "path="),
+        ({"name": "s", "domain": ""}, "domain="),
+        ({"name": "s", "domain": "a b"}, "domain="),
+        ({"name": "s", "domain": "a;b"}, "domain="),
+        ({"name": "s", "domain": 5}, "domain="),
+        ({"samesite": "Sometimes"}, "samesite="),
+        ({"secure": "yes"}, "secure="),
+        ({"httponly": 1}, "httponly="),
+        ({"partitioned": None}, "partitioned="),
+        ({"name": "s", "secure": False, "samesite": "None"}, "secure=True"),
+        ({"name": "s", "secure": False, "partitioned": True}, "secure=True"),
+        ({"secure": False}, "for_development"),
+        ({"path": "/shop"}, "path='/'"),
+        ({"domain": "example.org"}, "domain=None"),
+        ({"name": "__HOST-s", "path": "/x"}, "path='/'"),
+        ({"name": "__Secure-s", "secure": False}, "secure=True"),
+        ({"name": "__Http-s", "httponly": False}, "httponly=True"),
+        ({"name": "__Host-Http-s", "httponly": False}, "httponly=True"),
+        ({"name": "__host-http-s", "domain": "example.org"}, "domain=None"),
+    ],
+)
+def test_what_browsers_would_drop_is_refused(settings: dict[str, Any], named: str) -> None:
+    """A cookie that a browser drops without a word is a ConfigError that names the setting."""
+    with pytest.raises(ConfigError, match=named):
+        Cookie(**settings)
+
+
+@pytest.mark.parametrize(
+    ("header", "values"),
+    [
+        ("", []),
+        ("s=1", ["1"]),
+        ("a=0; s=1; b=2", ["1"]),
+        ("s=1; s=2", ["1", "2"]),
+        ("xs=0; s=1", ["1"]),
+        ("s2=0;s=1", ["1"]),
+        ("x=s=0; s=1", ["1"]),
+        ("x=s; s=1", ["1"]),
+        (" \t s \t = \t 1 \t ", ["1"]),
+        ("s=", [""]),
+        ("s", []),
+        ("s;s=1", ["1"]),
+        ("s s=1", []),
+        ("s=a=b", ["a=b"]),
+        ('s="1"', ['"1"']),
+        ("s=%41", ["%41"]),
+        ("S=1", []),
+        ("s=1,s=2", ["1,s=2"]),
+        ("s\x0b=1", []),
+        ("s=\x0b1", ["\x0b1"]),
+        ("=s=1; s=2", ["2"]),
+        ("s=1;s=2;s=3;s=4;s=5", ["1", "2", "3", "4"]),
+    ],
+)
+def test_find_values(header: str, values: list[str]) -> None:
+    """Split at ";" only, blanks trimmed, byte for byte, nothing decoded, four at most; as the thorough parser does."""
+    assert find_values(header, "s") == values
+    assert parse(header).get("s", []) == values
+
+
+@given(st.text(alphabet='s=; \tx"%,', max_size=40))
+def test_search_and_parser_agree(header: str) -> None:
+    """Searching for one name finds what splitting the whole header finds."""
+    assert find_values(header, "s") == parse(header).get("s", [])
+
+
+def test_nameless_cookies_are_ignored() -> None:
+    """A value without a name could pass for another cookie."""
+    assert parse("=__Host-s=1; __Host-s; ; =") == {}
+
+
+def test_header_as_bytes_and_none() -> None:
+    """Each byte is one character, so that none is lost."""
+    assert as_text(b"s=\xff") == "s=ÿ"
+    assert as_text("s=1") == "s=1"
+    assert as_text(None) == ""
+
+
+def test_at_most_four_values_are_parsed() -> None:
+    """More cookies of one name are not looked at."""
+    assert len(parse("; ".join(["s=1"] * 10))["s"]) == MAX_VALUES
+
+
+# --- Changes
+
+
+def applied(changes: Changes, *headers: tuple[str, str]) -> list[tuple[str, str]]:
+    """The headers after `apply`, as WSGI and as ASGI have them, which must agree."""
+    text = list(headers)
+    changes.apply(text)
+    raw = [(name.encode(), value.encode()) for name, value in headers]
+    changes.apply_raw(raw)
+    assert [(name.decode().lower(), value.decode()) for name, value in raw] == [
+        (name.lower(), value) for name, value in text
+    ]
+    return text
+
+
+def test_untouched_changes_nothing() -> None:
+    """No access, no header."""
+    assert not Changes()
+    assert list(Changes()) == []
+    assert applied(Changes(), ("X", "1")) == [("X", "1")]
+
+
+def test_accessed_says_that_the_response_is_private() -> None:
+    """A response that depends on the cookie says so to caches."""
+    changes = Changes(accessed=True)
+
+    assert list(changes) == [("Vary", "Cookie"), ("Cache-Control", "private")]
+    assert applied(changes) == [("Vary", "Cookie"), ("Cache-Control", "private")]
+
+
+def test_set_cookie_is_never_stored() -> None:
+    """A cache that kept a Set-Cookie would hand one user's session to the next."""
+    changes = Changes(["s=1", "t=2"], accessed=True)
+
+    assert list(changes) == [
+        ("Set-Cookie", "s=1"),
+        ("Set-Cookie", "t=2"),
+        ("Vary", "Cookie"),
+        ("Cache-Control", "private, no-store"),
+    ]
+    assert applied(changes, ("Content-Type", "text/plain")) == [
+        ("Content-Type", "text/plain"),
+        ("Vary", "Cookie"),
+        ("Cache-Control", "private, no-store"),
+        ("Set-Cookie", "s=1"),
+        ("Set-Cookie", "t=2"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ([("Vary", "Accept")], "Accept, Cookie"),
+        ([("vary", "Accept"), ("VARY", "Origin")], "Accept, Origin, Cookie"),
+        ([("Vary", "accept, COOKIE")], "accept, COOKIE"),
+        ([("Vary", "*")], "*"),
+        ([("Vary", "")], "Cookie"),
+    ],
+)
+def test_vary_is_merged(before: list[tuple[str, str]], after: str) -> None:
+    """Cookie joins what the response varies on already."""
+    headers = applied(Changes(accessed=True), *before)
+
+    assert ", ".join(value for name, value in headers if name.lower() == "vary") == after
+
+
+@pytest.mark.parametrize(
+    ("before", "set_cookies", "after"),
+    [
+        ("public, max-age=60", ["s=1"], "private, no-store"),
+        ("max-age=60", ["s=1"], "private, no-store"),
+        ("", ["s=1"], "private, no-store"),
+        ("private, max-age=60", ["s=1"], "private, max-age=60"),
+        ("no-store", ["s=1"], "no-store"),
+        ("PRIVATE", ["s=1"], "PRIVATE"),
+        ('private="set-cookie"', ["s=1"], "private, no-store"),
+        ("public, max-age=60", [], "public, max-age=60"),
+        ("", [], "private"),
+    ],
+)
+def test_cache_control(before: str, set_cookies: list[str], after: str) -> None:
+    """The application's own Cache-Control stands unless a cookie is set and caches could keep the response."""
+    headers = applied(Changes(set_cookies, accessed=True), ("Cache-Control", before))
+
+    assert dict(headers)["Cache-Control"] == after
+
+
+def test_replaced_cache_control_is_told() -> None:
+    """The application's own header is not replaced in silence."""
+    told: list[tuple[str, str]] = []
+    changes = Changes(["s=1"], accessed=True, on_replaced=lambda before, after: told.append((before, after)))
+
+    changes.apply([("Cache-Control", "public")])
+    changes.apply([])
+
+    assert told == [("public", "private, no-store")]
+
+
+def test_no_store_is_stricter_than_private() -> None:
+    """What a degraded session has touched is kept nowhere."""
+    changes = Changes(accessed=True, no_store=True)
+
+    assert dict(applied(changes))["Cache-Control"] == "private, no-store"
+    assert dict(applied(changes, ("Cache-Control", "private")))["Cache-Control"] == "private, no-store"
+    assert dict(applied(changes, ("Cache-Control", "no-store")))["Cache-Control"] == "no-store"

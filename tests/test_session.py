@@ -1,0 +1,377 @@
+"""The session as a handler sees it: a dict that loads itself, and never looks empty where it is not."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import dataclasses
+import datetime as dt
+import json
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import orjson
+import pydantic
+import pytest
+from fastapi.encoders import jsonable_encoder
+from tests.kit import START, Site
+
+from hardtack import Session
+from hardtack.errors import ConfigError, UnsupportedValue
+from hardtack.events import Opened
+
+DATA = {"cart": ["bread"], "n": 1}
+
+
+@pytest.fixture
+def site() -> Site:
+    site = Site()
+    site.visit(**copy.deepcopy(DATA))
+    site.events.clear()
+    return site
+
+
+READERS: dict[str, tuple[Callable[[Any], Any], Any]] = {
+    "json.dumps": (json.dumps, json.dumps(DATA)),
+    "json.dumps, indented": (lambda session: json.dumps(session, indent=1), json.dumps(DATA, indent=1)),
+    "FastAPI": (jsonable_encoder, DATA),
+    "dict()": (dict, DATA),
+    "**": (lambda session: {**session}, DATA),
+    "call(**)": (lambda session: dict(**session), DATA),
+    "|": (lambda session: session | {}, DATA),
+    "| on the right": (lambda session: {} | session, DATA),
+    "|=": (lambda session: dict(session.__ior__({})), DATA),
+    "update": (lambda session: (target := {}, target.update(session))[0], DATA),
+    "==": (lambda session: session == DATA, True),
+    "== on the right": (lambda session: session == DATA, True),
+    "!=": (lambda session: session != DATA, False),
+    "copy.copy": (copy.copy, DATA),
+    "deepcopy": (copy.deepcopy, DATA),
+    "pickle": (lambda session: pickle.loads(pickle.dumps(session)), DATA),
+    ".copy()": (lambda session: session.copy(), DATA),
+    "len": (len, 2),
+    "bool": (bool, True),
+    "in": (lambda session: "cart" in session, True),
+    "iter": (list, ["cart", "n"]),
+    "reversed": (lambda session: list(reversed(session)), ["n", "cart"]),
+    "get": (lambda session: session.get("n"), 1),
+    "[]": (lambda session: session["n"], 1),
+    "keys": (lambda session: list(session.keys()), ["cart", "n"]),
+    "values": (lambda session: list(session.values()), [["bread"], 1]),
+    "items": (lambda session: dict(session.items()), DATA),
+    "pop": (lambda session: session.pop("n"), 1),
+    "popitem": (lambda session: session.popitem(), ("n", 1)),
+    "setdefault": (lambda session: session.setdefault("n", 2), 1),
+}
+
+
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS)
+def test_untouched_session_gives_its_data(site: Site, reader: tuple[Callable[[Any], Any], Any]) -> None:
+    """Whoever reads a session that nobody touched before gets its data, and the session is accessed."""
+    session = site.open()
+    read, expected = reader
+
+    result = read(session)
+
+    assert result == expected
+    assert type(result) is type(expected)
+    assert session.accessed
+
+
+@pytest.mark.parametrize("encode", [orjson.dumps, msgspec.json.encode], ids=["orjson", "msgspec"])
+def test_encoders_in_c_fail_instead_of_seeing_nothing(site: Site, encode: Callable[[Any], bytes]) -> None:
+    """Code that reads a dict past its methods gets an error, never an empty session; after a touch it gets the data."""
+    session = site.open()
+
+    with pytest.raises((TypeError, ValueError)):
+        encode(session)
+    len(session)
+
+    assert json.loads(encode(dict(session))) == DATA
+
+
+def test_nobody_looked(site: Site) -> None:
+    """Opening decrypts nothing: no event, no access, and repr does not load."""
+    session = site.open()
+
+    assert not session.accessed
+    assert not session.modified
+    assert repr(session) == str(session) == "<Session (not loaded)>"
+    assert site.events == []
+    assert not site.commit(session)
+
+
+def test_repr_of_a_loaded_session(site: Site) -> None:
+    """A touched session shows itself as a dict does."""
+    session = site.open()
+    session.get("n")
+
+    assert repr(session) == "<Session {'cart': ['bread'], 'n': 1}>"
+
+
+def test_touching_loads_once(site: Site) -> None:
+    """From the first touch on it is a plain Session, whose dict methods are dict's own."""
+    session = site.open()
+    session.get("n")
+    session.get("n")
+
+    assert type(session) is Session
+    assert Session.get is dict.get
+    assert len(site.told(Opened)) == 1
+
+
+def test_writing_first_keeps_the_rest(site: Site) -> None:
+    """Setting, deleting and clearing load the session first."""
+    session = site.open()
+    session["x"] = 1
+    assert dict(session) == {**DATA, "x": 1}
+
+    session = site.open()
+    del session["n"]
+    assert dict(session) == {"cart": ["bread"]}
+
+    session = site.open()
+    session.clear()
+    assert dict(session) == {}
+
+
+def test_modified_sees_nested_changes(site: Site) -> None:
+    """modified compares encodings: nested changes count, a change that was taken back does not."""
+    session = site.open()
+    session["cart"].append("milk")
+    assert session.modified
+
+    session["cart"].pop()
+    assert not session.modified
+
+
+def test_modified_is_assignable(site: Site) -> None:
+    """True forces a save; False withdraws that force, and no real change."""
+    session = site.open()
+    session.modified = True
+    assert session.modified
+    session.modified = False
+    assert not session.modified
+
+    session["n"] = 2
+    session.modified = False
+    assert session.modified
+
+    untouched = site.open()
+    untouched.modified = False
+    assert not untouched.accessed
+    untouched.mark_modified()
+    assert untouched.modified
+    assert len(site.commit(untouched).set_cookies) == 1
+
+
+def test_id_is_stable_and_creates_nothing() -> None:
+    """A new session has an id as soon as somebody asks, and is not stored for that."""
+    site = Site()
+    session = site.open()
+
+    assert len(session.id) == 22
+    assert session.id == session.id
+    assert session.is_new
+    assert site.commit(session).set_cookies == []
+
+
+def test_id_survives_storing(site: Site) -> None:
+    """The id that was handed out is the one that is stored, and stays."""
+    other = Site()
+    session = other.open()
+    early = session.id
+    session["a"] = 1
+    other.commit(session)
+
+    assert session.id == early
+    assert other.open().id == early
+    assert not other.open().is_new
+
+
+def test_times(site: Site) -> None:
+    """Aware datetimes in UTC; None while there is nothing to say."""
+    new = Site().open()
+    assert (new.created_at, new.authenticated_at, new.seen_at, new.expires_at, new.subject) == (None,) * 5
+
+    session = site.open()
+    begin = dt.datetime.fromtimestamp(START, dt.UTC)
+    assert (session.created_at, session.authenticated_at, session.seen_at) == (begin, None, begin)
+    assert session.expires_at == begin + dt.timedelta(days=14)
+
+
+def test_flashes_are_shown_once(site: Site) -> None:
+    """A message is there for the next page that asks, and then gone."""
+    session = site.open()
+    session.flash("Saved")
+    session.flash("Careful", "warning")
+    site.commit(session)
+
+    session = site.open()
+    flashes = session.flashes()
+    site.commit(session)
+
+    assert [(flash.category, flash.message) for flash in flashes] == [("message", "Saved"), ("warning", "Careful")]
+    assert str(flashes[0]) == "Saved"
+    assert site.open().flashes() == []
+    assert dict(site.open()) == DATA
+
+
+def test_flashes_of_one_category(site: Site) -> None:
+    """Asking for a category leaves the others."""
+    session = site.open()
+    session.flash("a")
+    session.flash("b", "error")
+
+    assert [str(flash) for flash in session.flashes("error")] == ["b"]
+    assert [str(flash) for flash in session.flashes("error")] == []
+    assert [str(flash) for flash in session.flashes()] == ["a"]
+
+
+@dataclasses.dataclass
+class Item:
+    sku: str
+    qty: int = 1
+
+
+@dataclasses.dataclass
+class Basket:
+    items: list[Item] = dataclasses.field(default_factory=list)
+    named: dict[str, Item] = dataclasses.field(default_factory=dict)
+    first: Item | None = None
+    note: str = ""
+    best: Item = dataclasses.field(default_factory=lambda: Item("none"))
+    total: int = dataclasses.field(default=0, init=False)
+
+
+class Profile(msgspec.Struct):
+    name: str = ""
+    visits: int = 0
+    shown: str = msgspec.field(name="as", default="")
+
+
+class Settings(pydantic.BaseModel):
+    theme: str = "light"
+    size: int = pydantic.Field(default=1, alias="fontSize")
+
+
+def test_view_of_a_dataclass_is_folded_back() -> None:
+    """Changes of the object are changes of the session, nested dataclasses included; other keys are left alone."""
+    site = Site()
+    site.visit(other=1)
+    session = site.open()
+    basket = session.view(Basket)
+    basket.items.append(Item("bread", 2))
+    basket.named["x"] = Item("x")
+    basket.best.qty = 7
+    assert session.view(Basket) is basket
+    assert session.modified
+    site.commit(session)
+
+    again = site.open()
+
+    assert again["items"] == [{"sku": "bread", "qty": 2}]
+    assert again["other"] == 1
+    assert again.view(Basket).items == [Item("bread", 2)]
+    assert again.view(Basket).named == {"x": Item("x")}
+    assert again.view(Basket).best == Item("none", 7)
+
+
+def test_view_of_a_struct_and_of_a_model() -> None:
+    """msgspec Structs and pydantic models likewise, under their encoded names."""
+    site = Site()
+    session = site.open()
+    session.view(Profile).name = "Zoë"
+    session.view(Profile).shown = "Z"
+    session.view(Settings).size = 3
+    site.commit(session)
+
+    again = site.open()
+
+    assert dict(again) == {"name": "Zoë", "as": "Z", "fontSize": 3}
+    assert again.view(Profile).shown == "Z"
+    assert again.view(Settings).size == 3
+
+
+def test_view_that_only_reads_changes_nothing() -> None:
+    """An object that is like the data is no change."""
+    site = Site()
+    site.visit(name="Zoë", visits=1, **{"as": ""})
+    session = site.open()
+    session.view(Profile)
+
+    assert not session.modified
+    assert site.commit(session).set_cookies == []
+
+
+def test_view_of_another_type_is_refused(site: Site) -> None:
+    """Only the three kinds of types are views."""
+    with pytest.raises(ConfigError, match=r"view\(int\)"):
+        site.open().view(int)
+
+
+def test_clearing_drops_views(site: Site) -> None:
+    """A logout takes what views hold with it."""
+    session = site.open()
+    session.view(Profile).name = "Zoë"
+    session.logout()
+    site.commit(session)
+
+    assert site.jar.cookies == {}
+
+
+def test_unattached_session_works() -> None:
+    """Without a manager it is a dict with the same members."""
+    session = Session({"a": 1})
+    session.flash("x")
+    session.login("alice")
+    session.regenerate()
+
+    assert session.modified
+    assert session.is_new
+    assert session.subject == "alice"
+    assert session.expires_at is None
+    assert len(session.id) == 22
+    assert [str(flash) for flash in session.flashes()] == ["x"]
+    session.destroy()
+    assert dict(session) == {}
+    assert not Session().modified
+    assert not session.degraded
+
+
+@pytest.mark.parametrize("subject", ["", None, 5, b"alice"])
+def test_login_takes_a_user_id(site: Site, subject: Any) -> None:
+    """The subject is a str that is not empty."""
+    with pytest.raises(TypeError, match="str"):
+        site.open().login(subject)
+
+
+def test_login_refuses_wrong_arguments_before_it_changes_anything(site: Site) -> None:
+    """A lifetime that is not understood, or a subject that UTF-8 cannot carry, leaves the session as it was."""
+    session = site.open()
+
+    with pytest.raises(ConfigError, match=r"login\(lifetime\)='soon'"):
+        session.login("alice", lifetime="soon")
+    with pytest.raises(UnsupportedValue):
+        session.login("\ud800")
+
+    assert session.subject is None
+    assert not session.modified
+
+
+def test_load_may_be_awaited_any_time(site: Site) -> None:
+    """Where nothing was deferred, load() just touches the session."""
+    session = site.open()
+
+    asyncio.run(session.load())
+
+    assert session.accessed
+    assert dict(session) == DATA
+
+
+def test_sessions_are_not_hashable(site: Site) -> None:
+    """Like every dict."""
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(site.open())
