@@ -91,7 +91,8 @@ class ForeignCookie:
             raise InvalidToken("expired", "this format is no longer read")
         record = self._read(self._value(cookies), context)
         try:
-            record.packed = values.pack(record.data)
+            if record.packed is None:
+                record.packed = values.pack(record.data)
         except UnsupportedValue:
             malformed("the data holds what a session cannot keep")
         return record

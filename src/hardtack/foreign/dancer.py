@@ -64,7 +64,8 @@ class DancerCookie(SessionStorageSecureCookie):
         )
 
     def _to_record(self, data: dict[str, Any], expires: int | None, value: str, context: Context) -> Record:
-        identifier = data.pop("id", None)
+        identifier = data.get("id")
+        data = {key: item for key, item in data.items() if key != "id"}
         if type(identifier) is not str:
             return self._record(data, context, value, expires=expires)
         record = self._record(data, context, identifier, expires=expires)
@@ -75,7 +76,7 @@ class DancerCookie(SessionStorageSecureCookie):
     def _write(self, record: Record, context: Context) -> str:
         if "id" in record.data:
             raise UnsupportedValue("id", type(record.data["id"]).__name__, "Dancer keeps its own id under this key")
-        return self.encode({"id": record.id.hex(), **record.data}, self._deadline(record, context, self._duration))
+        return self._encode({"id": record.id.hex(), **record.data}, self._deadline(record, context, self._duration))
 
 
 class Dancer2Cookie(SessionStorageSecureCookie):

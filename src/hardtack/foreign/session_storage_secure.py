@@ -84,13 +84,17 @@ class SessionStorageSecureCookie(ForeignCookie):
         return self._secrets
 
     def _read(self, value: str, context: Context) -> Record:
-        return self._to_record(*self.decode(value, context.now), value, context)
+        data, packed, expires = self._decode(value, context.now)
+        record = self._to_record(data, expires, value, context)
+        if record.data is data:
+            record.packed = packed
+        return record
 
     def _to_record(self, data: dict[str, Any], expires: int | None, value: str, context: Context) -> Record:
         return self._record(data, context, value, expires=expires)
 
-    def decode(self, value: str, now: int) -> tuple[dict[str, Any], int | None]:
-        """The data and when it expires, in Unix seconds; raises `InvalidToken`."""
+    def _decode(self, value: str, now: int) -> tuple[dict[str, Any], bytes, int | None]:
+        """The data, its MessagePack form, and when it expires, in Unix seconds."""
         fields = value.split(self._separator)
         if not 4 <= len(fields) <= 5:
             malformed("it does not have four or five fields")
@@ -107,10 +111,9 @@ class SessionStorageSecureCookie(ForeignCookie):
                 raise InvalidToken("expired")
         known = self._recent.get(fields[3])
         if known is not None:
-            return values.unpack(known), deadline
+            return values.unpack(known), known, deadline
         data = self._decrypt(key, salt, encoded, version)
-        self._remember(fields[3], data)
-        return data, deadline
+        return data, self._remember(fields[3], data), deadline
 
     def _decrypt(self, key: bytes, salt: bytes, encoded: str, version: str) -> dict[str, Any]:
         try:
@@ -120,8 +123,8 @@ class SessionStorageSecureCookie(ForeignCookie):
         plain = cbc.open_ecb_iv(key, salt, ciphertext) if version == "2" else cbc.open_salted(key, ciphertext)
         return sereal.read(plain)
 
-    def _remember(self, mac: str, data: dict[str, Any]) -> None:
-        """Keep what an authentic cookie holds: a browser sends the same one again until the session changes.
+    def _remember(self, mac: str, data: dict[str, Any]) -> bytes:
+        """Keep what an authentic cookie holds, as MessagePack: a browser sends the same one until the session changes.
 
         Only the MAC, which was just found to be right, names it; the MAC and the expiry are checked every time.
         """
@@ -133,6 +136,7 @@ class SessionStorageSecureCookie(ForeignCookie):
             if len(self._recent) >= _RECENT:
                 self._recent.clear()
             self._recent[mac] = packed
+        return packed
 
     def _key(self, salt: bytes, signed: str, mac: str) -> bytes:
         for secret in self._current_secrets():
@@ -143,10 +147,10 @@ class SessionStorageSecureCookie(ForeignCookie):
         raise InvalidToken("tampered")
 
     def _write(self, record: Record, context: Context) -> str:
-        return self.encode(record.data, self._deadline(record, context, self._duration))
+        return self._encode(record.data, self._deadline(record, context, self._duration))
 
-    def encode(self, data: dict[str, Any], expires: int | None) -> str:
-        """The value of data that ends at `expires`, in Unix seconds; raises `UnsupportedValue`."""
+    def _encode(self, data: dict[str, Any], expires: int | None) -> str:
+        """The value of data that ends at `expires`, in Unix seconds."""
         plain = sereal.write(data)
         secret = self._current_secrets()[0]
         if self._version == 2:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from hardtack.errors import InvalidToken
@@ -28,6 +30,7 @@ _PAD, _ARRAYREF, _HASHREF, _SHORT = 0x3F, 0x40, 0x50, 0x60
 _TRACK = 0x80
 
 _CONSTANTS = {_UNDEF: None, _CANONICAL_UNDEF: None, _FALSE: False, _TRUE: True, _NO: False, _YES: True}
+_FLOATS = {_FLOAT: struct.Struct("<f"), _DOUBLE: struct.Struct("<d")}
 _REFUSED = {
     _WEAKEN: "weak",
     _REGEXP: "regexp",
@@ -127,24 +130,82 @@ class _Sereal(Reader):
 
     def value(self, depth: int) -> Any:
         """The next item."""
-        place, tag = self._tag()
-        kind = tag & 0x7F
-        if kind >= _ARRAYREF:
-            if kind >= _SHORT:
-                result: Any = self.take(kind - _SHORT).decode("latin-1")
-            else:
-                read = self._array if kind < _HASHREF else self._hash
-                return read(kind & 15, depth, place if tag & _TRACK else None)
-        elif kind < 0x20:
-            result = kind if kind < 0x10 else kind - 0x20
-        else:
-            if tag & _TRACK:
-                self.open.add(place)
-            result = self._other(kind, depth)
-        if tag & _TRACK:
-            self.open.discard(place)
-            self.values[place] = result
+        tag = self.body[self.pos]
+        self.pos += 1
+        return _READERS[tag](self, tag, depth)
+
+    def tracked(self, tag: int, depth: int) -> Any:
+        """An item that something later points to."""
+        place = self.pos - 1
+        tag &= 0x7F
+        if self.copying:  # nothing points into a copy
+            return _READERS[tag](self, tag, depth)
+        if tag >= _HASHREF and tag < _SHORT:
+            return self._hash(tag - _HASHREF, depth, place)
+        if tag >= _ARRAYREF and tag < _HASHREF:
+            return self._array(tag - _ARRAYREF, depth, place)
+        self.open.add(place)
+        result = self.values[place] = _READERS[tag](self, tag, depth)
+        self.open.discard(place)
         return result
+
+    def short(self, tag: int, depth: int) -> str:
+        return self.take(tag - _SHORT).decode("latin-1")
+
+    def small(self, tag: int, depth: int) -> int:
+        return tag if tag < 0x10 else tag - 0x20
+
+    def varint(self, tag: int, depth: int) -> int:
+        return self._number()
+
+    def zigzag(self, tag: int, depth: int) -> int:
+        number = self._number()
+        return number >> 1 ^ -(number & 1)
+
+    def float_(self, tag: int, depth: int) -> float:
+        number: float = _FLOATS[tag].unpack(self.take(_FLOATS[tag].size))[0]
+        return number
+
+    def constant(self, tag: int, depth: int) -> bool | None:
+        return _CONSTANTS[tag]
+
+    def binary(self, tag: int, depth: int) -> str:
+        return self.take(self._number()).decode("latin-1")
+
+    def utf8(self, tag: int, depth: int) -> str:
+        return self.take(self._number()).decode()
+
+    def reference(self, tag: int, depth: int) -> Any:
+        place, tag = self._tag()
+        track = place if tag & _TRACK else None
+        if tag & 0x7F == _HASH:
+            return self._hash(self._number(), depth, track)
+        if tag & 0x7F == _ARRAY:
+            return self._array(self._number(), depth, track)
+        if tag & 0x7F in (_OBJECT, _OBJECTV, _FREEZE, _FREEZEV):
+            raise InvalidToken("object", "a reference to an object")
+        raise InvalidToken("reference", "a reference to something other than a hash or an array")
+
+    def referent(self, tag: int, depth: int) -> Any:
+        return self._again(self.referents, depth)
+
+    def alias(self, tag: int, depth: int) -> Any:
+        return self._again(self.values, depth)
+
+    def hash_reference(self, tag: int, depth: int) -> dict[str, Any]:
+        return self._hash(tag - _HASHREF, depth, None)
+
+    def array_reference(self, tag: int, depth: int) -> list[Any]:
+        return self._array(tag - _ARRAYREF, depth, None)
+
+    def padding(self, tag: int, depth: int) -> Any:
+        self.pos, _ = self._tag()
+        return self.value(depth)
+
+    def refused(self, tag: int, depth: int) -> None:
+        if tag in (_HASH, _ARRAY):
+            malformed("a hash or array stands where a reference should")
+        raise InvalidToken(_REFUSED.get(tag, "unsupported"), f"Sereal tag {tag:#04x}")
 
     def _tag(self) -> tuple[int, int]:
         """The place and the tag of the next item, padding skipped."""
@@ -153,40 +214,7 @@ class _Sereal(Reader):
             tag = self.body[place]
             self.pos = place + 1
             if tag & 0x7F != _PAD:
-                return place, tag & 0x7F if self.copying else tag  # nothing points into a copy
-
-    def _other(self, kind: int, depth: int) -> Any:  # noqa: C901 - one line for each tag
-        if kind == _VARINT:
-            return self._number()
-        if kind == _ZIGZAG:
-            number = self._number()
-            return number >> 1 ^ -(number & 1)
-        if kind == _BINARY:
-            return self.take(self._number()).decode("latin-1")
-        if kind == _UTF8:
-            return self.take(self._number()).decode()
-        if kind == _REFN:
-            return self._reference(depth)
-        if kind in _CONSTANTS:
-            return _CONSTANTS[kind]
-        if kind == _DOUBLE:
-            return struct.unpack("<d", self.take(8))[0]
-        if kind == _FLOAT:
-            return struct.unpack("<f", self.take(4))[0]
-        if kind == _COPY:
-            return self._copy(depth)
-        if kind == _ALIAS:
-            return self._again(self.values, depth)
-        if kind == _REFP:
-            return self._again(self.referents, depth)
-        if kind in (_OBJECT, _OBJECTV):
-            return self._boolean(kind)
-        return self._refuse(kind)
-
-    def _refuse(self, kind: int) -> None:
-        if kind in (_HASH, _ARRAY):
-            malformed("a hash or array stands where a reference should")
-        raise InvalidToken(_REFUSED.get(kind, "unsupported"), f"Sereal tag {kind:#04x}")
+                return place, tag & 0x7F if self.copying else tag
 
     def _number(self) -> int:
         byte = self.body[self.pos]
@@ -203,19 +231,8 @@ class _Sereal(Reader):
             malformed("an offset does not point back")
         return offset
 
-    def _reference(self, depth: int) -> Any:
-        place, tag = self._tag()
-        track = place if tag & _TRACK else None
-        if tag & 0x7F == _HASH:
-            return self._hash(self._number(), depth, track)
-        if tag & 0x7F == _ARRAY:
-            return self._array(self._number(), depth, track)
-        if tag & 0x7F in (_OBJECT, _OBJECTV, _FREEZE, _FREEZEV):
-            raise InvalidToken("object", "a reference to an object")
-        raise InvalidToken("reference", "a reference to something other than a hash or an array")
-
     # A session is mostly short text and small numbers, in hashes whose keys repeat. `_hash` and `_array` read these by
-    # themselves and leave the rest to `value` and `_text`: a cookie then takes a third of the time.
+    # themselves and leave the rest to `_READERS` and `_text`: a cookie then takes a third of the time.
 
     def _hash(self, count: int, depth: int, track: int | None) -> dict[str, Any]:
         self.left -= ITEM * (2 * count + 1)
@@ -256,8 +273,8 @@ class _Sereal(Reader):
                 result[key] = body[pos + 1] & 0x7F | body[pos + 2] << 7
                 pos += 3
             else:
-                self.pos = pos
-                result[key] = self.value(depth + 1)
+                self.pos = pos + 1
+                result[key] = _READERS[tag](self, tag, depth + 1)
                 pos = self.pos
         self.pos = pos
         if track is not None:
@@ -268,19 +285,12 @@ class _Sereal(Reader):
         self.enter(count, depth)
         if track is not None:
             self.open.add(track)
-        body, text = self.body, self.text
+        body = self.body
         result: list[Any] = []
         for _ in range(count):
-            pos = self.pos
-            tag = body[pos]
-            if _SHORT <= tag < _TRACK:
-                self.pos = end = pos + tag - _SHORT + 1
-                result.append(text[pos + 1 : end])
-            elif _HASHREF <= tag < _SHORT:
-                self.pos = pos + 1
-                result.append(self._hash(tag - _HASHREF, depth + 1, None))
-            else:
-                result.append(self.value(depth + 1))
+            tag = body[self.pos]
+            self.pos += 1
+            result.append(_READERS[tag](self, tag, depth + 1))
         if track is not None:
             self._finish(track, result)
         return result
@@ -317,7 +327,7 @@ class _Sereal(Reader):
             return self.take(self._number()).decode()
         raise InvalidToken("malformed", "a hash key is not text")
 
-    def _copy(self, depth: int) -> Any:
+    def copy(self, tag: int, depth: int) -> Any:
         if self.copying:
             malformed("a copy inside a copy")
         before = self.pos - 1
@@ -341,18 +351,44 @@ class _Sereal(Reader):
             raise InvalidToken("reference", "a reference to a scalar")
         raise InvalidToken("malformed", "an offset points to nothing")
 
-    def _boolean(self, kind: int) -> bool:
+    def boolean(self, tag: int, depth: int) -> bool:
         """An object: `JSON::PP::Boolean` is a bool, every other class is refused."""
-        name = self._text() if kind == _OBJECT else self._text_again()
+        name = self._text() if tag == _OBJECT else self._text_again()
         if name == JSON_BOOLEAN:
-            _, tag = self._tag()
+            _, reference = self._tag()
             place, content = self._tag()
-            if tag == _REFN and content & 0x7F in (0, 1):
+            if reference == _REFN and content & 0x7F in (0, 1):
                 result = content & 0x7F == 1
                 if content & _TRACK:
                     self.referents[place] = result
                 return result
         raise InvalidToken("object", "an object of some class")
+
+
+_Read = Callable[[_Sereal, int, int], Any]
+
+_READERS: list[_Read] = [_Sereal.refused] * _TRACK + [_Sereal.tracked] * _TRACK
+_READERS[:0x20] = [_Sereal.small] * 0x20
+_READERS[_ARRAYREF:_HASHREF] = [_Sereal.array_reference] * 16
+_READERS[_HASHREF:_SHORT] = [_Sereal.hash_reference] * 16
+_READERS[_SHORT:_TRACK] = [_Sereal.short] * 32
+for _tag, _reader in {
+    _VARINT: _Sereal.varint,
+    _ZIGZAG: _Sereal.zigzag,
+    _FLOAT: _Sereal.float_,
+    _DOUBLE: _Sereal.float_,
+    _BINARY: _Sereal.binary,
+    _UTF8: _Sereal.utf8,
+    _REFN: _Sereal.reference,
+    _REFP: _Sereal.referent,
+    _ALIAS: _Sereal.alias,
+    _COPY: _Sereal.copy,
+    _OBJECT: _Sereal.boolean,
+    _OBJECTV: _Sereal.boolean,
+    _PAD: _Sereal.padding,
+    **dict.fromkeys(_CONSTANTS, _Sereal.constant),
+}.items():
+    _READERS[_tag] = _reader
 
 
 # --- writing
@@ -383,10 +419,8 @@ def _write_hash(out: bytearray, data: dict[str, Any], depth: int) -> None:
     for key, item in data.items():
         if type(key) is not str:
             raise _UnwritableError
-        size = len(key)
-        if size < 32 and key.isascii():
-            out.append(_SHORT + size)
-            out += key.encode()
+        if len(key) < 32:
+            out += _short_key(key)
         else:
             _write_text(out, key)
         kind = type(item)
@@ -401,6 +435,14 @@ def _write_hash(out: bytearray, data: dict[str, Any], depth: int) -> None:
             _write_int(out, item)
         else:
             _write(out, item, depth)
+
+
+@lru_cache(1024)
+def _short_key(key: str) -> bytes:
+    """A short key as it is written: sessions have the same keys again and again."""
+    out = bytearray()
+    _write_text(out, key)
+    return bytes(out)
 
 
 def _write(out: bytearray, value: Any, depth: int) -> None:
