@@ -112,6 +112,16 @@ def test_a_store_by_its_url(tmp_path: Path) -> None:
         assert isinstance(store_engine(manager).store, SQLiteStore)
 
 
+def test_the_async_twin_of_a_store_by_its_url() -> None:
+    """For async code, where the store is given as text; nothing is connected to yet."""
+    from hardtack.stores.redis import AsyncRedisStore, RedisStore
+
+    settings = {"store": "redis://localhost:1/0"}
+
+    assert isinstance(store_engine(config.from_mapping(settings)).store, RedisStore)
+    assert isinstance(store_engine(config.from_mapping(settings, asynchronous=True)).store, AsyncRedisStore)
+
+
 def test_a_key_beside_a_store_seals_the_records() -> None:
     """The safe reading of a key that is there: a stolen store is worth nothing. It can be refused, and needs a key."""
     sealed = config.from_mapping({"store": MemoryStore(), "key": TEXT})

@@ -110,12 +110,7 @@ def _keys(value: Any, label: str) -> list[Key]:
 
 
 def _store(value: Any, label: str) -> Any:
-    if not isinstance(value, str):
-        return value  # a store as an object: StoreEngine checks it
-    from hardtack.stores import from_url
-
-    with named(label):
-        return from_url(value.strip())
+    return value.strip() if isinstance(value, str) else value  # a URL, or a store, which StoreEngine checks
 
 
 def read_secret(path: Any, label: str) -> str:

@@ -22,6 +22,7 @@ from hardtack.engines.store import StoreEngine
 from hardtack.errors import ConfigError
 from hardtack.manager import SessionManager
 from hardtack.protocols import Engine
+from hardtack.stores import from_url
 from hardtack.tokens.encrypted import EncryptedToken
 from hardtack.tokens.keys import Keyring
 from hardtack.tokens.signed import SignedToken
@@ -31,8 +32,9 @@ def from_mapping(mapping: Mapping[str, Any], **overrides: Any) -> SessionManager
     """A manager from settings by name: `{"key": "htk1_…", "lifetime": "8 hours", "cookie_name": "__Host-shop"}`.
 
     The cookie's settings may also stand in a mapping of their own: `{"cookie": {"name": …}}`. `overrides` are further
-    settings, which win, and what only code can give: `accept`, `on_event`, `clock`, and objects in place of text (`key=Key`,
-    `store=Store`, `cookie=Cookie`). Raises `ConfigError`.
+    settings, which win, and what only code can give: `accept`, `on_event`, `clock`, `asynchronous=True` for the async twin
+    of a store that is given by its URL, and objects in place of text (`key=Key`, `store=Store`, `cookie=Cookie`). Raises
+    `ConfigError`.
     """
     return _manager(_collect(mapping, str), overrides, str)
 
@@ -132,6 +134,7 @@ def _flat(mapping: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
 
 def _manager(given: dict[str, _Given], overrides: dict[str, Any], label: Callable[[str], str]) -> SessionManager:
     code = {name: overrides.pop(name) for name in _CODE_ONLY if name in overrides}
+    asynchronous = bool(overrides.pop("asynchronous", False))
     extra = _collect(overrides, str)
     replaced = {FROM_FILE.get(name, name) for name in extra}
     given = {name: each for name, each in given.items() if FROM_FILE.get(name, name) not in replaced} | extra
@@ -141,7 +144,12 @@ def _manager(given: dict[str, _Given], overrides: dict[str, Any], label: Callabl
     with named(label("cookie_…")):
         cookie = Cookie(**attributes)
     policy = _chosen(read, "lifetime", "idle_timeout", "persistent", "purpose")
-    return SessionManager(_engine(read, given, label), cookie=cookie, **policy, **code)
+    _check_together(given)
+    if "store" in read:
+        engine: Engine = _store_engine(read, given, label, asynchronous=asynchronous)
+    else:
+        engine = _cookie_engine(read, given, label)
+    return SessionManager(engine, cookie=cookie, **policy, **code)
 
 
 def _secrets_from_files(given: dict[str, _Given]) -> dict[str, _Given]:
@@ -157,19 +165,24 @@ def _secrets_from_files(given: dict[str, _Given]) -> dict[str, _Given]:
     return result
 
 
-def _engine(read: dict[str, Any], given: dict[str, _Given], label: Callable[[str], str]) -> Engine:
-    _check_together(given)
+def _cookie_engine(read: dict[str, Any], given: dict[str, _Given], label: Callable[[str], str]) -> CookieEngine:
     ring = _keyring(read, given, label)
-    if "store" in read:
-        with named(given["store"].label):
-            return StoreEngine(
-                read["store"], seal=_seal(ring, read, given), **_chosen(read, "on_conflict", "on_store_error")
-            )
     if ring is None:
         command = 'python -c "from hardtack import Key; print(Key.generate().export())"'
         fail(label("key"), f"is missing, and so is {label('store')}; make a key with: {command}")
     token = SignedToken(ring) if read.get("token") == "signed" else EncryptedToken(ring)
     return CookieEngine(token, **_chosen(read, "overflow", "max_chunks"))
+
+
+def _store_engine(
+    read: dict[str, Any], given: dict[str, _Given], label: Callable[[str], str], *, asynchronous: bool
+) -> StoreEngine:
+    seal = _seal(_keyring(read, given, label), read, given)
+    store = read["store"]
+    with named(given["store"].label):
+        if isinstance(store, str):
+            store = from_url(store, asynchronous=asynchronous)
+        return StoreEngine(store, seal=seal, **_chosen(read, "on_conflict", "on_store_error"))
 
 
 def _chosen(read: dict[str, Any], *names: str) -> dict[str, Any]:
