@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, ClassVar, Final
 
-from hardtack.cookies import Changes
+from hardtack.cookies import NO_CHANGES, Changes
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.manager import SessionManager
 from hardtack.session import Session
@@ -51,6 +51,8 @@ class SessionMiddleware:
             raise ConfigError(message)
         self.app = app
         self.sessions = sessions
+        self.waits = sessions.engine.store is not None
+        """Whether opening and saving can wait for a store; where they cannot, a coroutine for each would cost time."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -61,18 +63,20 @@ class SessionMiddleware:
                 "there are two session middlewares on one request: remove the one of the mounted or the outer application; "
                 "each would set a cookie from what the other has put into the scope"
             )
+        sessions = self.sessions
         try:
-            session = await self.sessions.aopen(_cookie_header(scope), self.kind)
+            header = _cookie_header(scope)
+            session = await sessions.aopen(header, self.kind) if self.waits else sessions.open(header, self.kind)
         except StoreUnavailable as error:
             await _refuse(scope, send, error)
             return
         scope["session"] = session
-        scope.setdefault("state", {})[SESSIONS] = self.sessions
-        response = _Response(self.sessions, session, scope, send)
+        scope.setdefault("state", {})[SESSIONS] = sessions
+        response = _Response(self, session, scope, send)
         try:
             await self.app(scope, receive, response.send)
         except self.disconnected:
-            await self.sessions.afinish(session)
+            await sessions.afinish(session)
             raise
         except Exception as error:
             failure = response.failure or error
@@ -81,7 +85,8 @@ class SessionMiddleware:
             await _refuse(scope, send, failure)
             return
         if response.started:
-            await self.sessions.afinish(session)
+            if session.accessed:
+                await sessions.afinish(session)
         elif response.failure is not None:  # the application swallowed the error and answered nothing
             await _refuse(scope, send, response.failure)
 
@@ -89,10 +94,10 @@ class SessionMiddleware:
 class _Response:
     """One response: commits the session when it starts."""
 
-    __slots__ = ("failure", "scope", "server", "session", "sessions", "started", "tried")
+    __slots__ = ("failure", "middleware", "scope", "server", "session", "started", "tried")
 
-    def __init__(self, sessions: SessionManager, session: Session, scope: Scope, send: Send) -> None:
-        self.sessions = sessions
+    def __init__(self, middleware: SessionMiddleware, session: Session, scope: Scope, send: Send) -> None:
+        self.middleware = middleware
         self.session = session
         self.scope = scope
         self.server = send
@@ -104,22 +109,37 @@ class _Response:
         if not self.started and _begins_response(message):
             if not self.tried:
                 self.tried = True
-                message = await self._commit(message)
+                changes = await self._commit()
             elif self.failure is not None:
                 # The application's own page for a store that is down: a logout still clears the cookie.
-                message = _with(Changes(self.failure.set_cookies, accessed=True, no_store=True), message)
+                changes = Changes(self.failure.set_cookies, accessed=True, no_store=True)
+            else:
+                changes = NO_CHANGES
+            if changes:
+                message = self._with(changes, message)
             self.started = True
         await self.server(message)
 
-    async def _commit(self, message: Message) -> Message:
+    async def _commit(self) -> Changes:
+        middleware, session = self.middleware, self.session
         try:
-            changes = await self.sessions.acommit(self.session)
+            if middleware.waits and session.accessed:
+                return await middleware.sessions.acommit(session)
+            return middleware.sessions.commit(session)
         except StoreUnavailable as error:
             self.failure = error
             raise
+
+    def _with(self, changes: Changes, message: Message) -> Message:
         if changes.set_cookies:
-            self.sessions.warn_plain_http(self.scope.get("scheme", "http"), _host(self.scope))
-        return _with(changes, message) if changes else message
+            self.middleware.sessions.warn_plain_http(self.scope.get("scheme", "http"), _host(self.scope))
+        # A copy: an application may send one constant message to everyone, and would hand out this cookie with it.
+        headers: list[tuple[bytes, bytes]] = list(message.get("headers") or ())
+        if message["type"] == "websocket.accept":
+            headers.extend((b"set-cookie", value.encode("latin-1")) for value in changes.set_cookies)
+        else:
+            changes.apply_raw(headers)
+        return {**message, "headers": headers}
 
 
 def _begins_response(message: Message) -> bool:
@@ -127,16 +147,6 @@ def _begins_response(message: Message) -> bool:
     if kind == "http.response.start":
         return bool(message["status"] >= 200)  # a 1xx comes before the response
     return kind in ("websocket.accept", "websocket.http.response.start")
-
-
-def _with(changes: Changes, message: Message) -> Message:
-    # A copy: an application may send one constant message to everyone, and would hand out this cookie with it.
-    headers: list[tuple[bytes, bytes]] = list(message.get("headers") or ())
-    if message["type"] == "websocket.accept":
-        headers.extend((b"set-cookie", value.encode("latin-1")) for value in changes.set_cookies)
-    else:
-        changes.apply_raw(headers)
-    return {**message, "headers": headers}
 
 
 def _cookie_header(scope: Scope) -> bytes:
