@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from tests.foreign.python_support import assert_every_mutation_refused, read, record_of, refused, sealed
 
+from hardtack import Key, SessionManager
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
+from hardtack.events import Rejected, TakenOver
 from hardtack.foreign.dancer import Dancer2Cookie, DancerCookie, DancerLegacyCookie, read_memcached_record
 from hardtack.foreign.perl import cbc, storable
 from hardtack.foreign.session_storage_secure import SessionStorageSecureCookie
@@ -289,6 +291,52 @@ def test_legacy_cookie_can_be_forged_and_nothing_but_the_named_keys_comes_throug
     assert naive.data == {"user": "admin"}  # the format proves nothing
     assert naive.subject is None
     assert read(legacy("cart", "theme"), value).data == {}
+
+
+# --- taking a Dancer site over, old cookies and new ones under one name
+
+
+def moved_site(events: list[Any]) -> SessionManager:
+    formats = [DancerCookie(SECRET, subject=lambda data: data.get("user")), legacy("cart")]
+    return SessionManager(Key.generate(), accept=formats, on_event=events.append)
+
+
+def test_a_moved_site_takes_over_new_cookies_with_their_user() -> None:
+    """A current cookie of Dancer is a login, and its place is cleared."""
+    events: list[Any] = []
+    manager = moved_site(events)
+
+    session = manager.open(f"dancer.session={sealed(DancerCookie(SECRET), {'user': 'alice', 'cart': [1]})}")
+
+    assert session == {"user": "alice", "cart": [1]}
+    assert session.subject == "alice"
+    lines = manager.commit(session).set_cookies
+    assert any(line.startswith("dancer.session=;") for line in lines)
+    assert [event.format for event in events if isinstance(event, TakenOver)] == ["dancer"]
+
+
+def test_a_moved_site_takes_over_old_cookies_without_their_user() -> None:
+    """An old cookie gives its cart to an anonymous session, and nothing else."""
+    events: list[Any] = []
+    manager = moved_site(events)
+
+    session = manager.open(f"dancer.session={old_value({'user': 'admin', 'cart': [1]})}")
+
+    assert session == {"cart": [1]}
+    assert session.subject is None
+    assert [event.format for event in events if isinstance(event, TakenOver)] == ["dancer-legacy"]
+
+
+def test_a_forged_new_cookie_is_not_tried_as_an_old_one() -> None:
+    """A MAC that fails ends it, even where a format that asks for less is accepted under the same name."""
+    events: list[Any] = []
+    manager = moved_site(events)
+    value = sealed(DancerCookie("another key"), {"user": "admin", "cart": [1]})
+
+    session = manager.open(f"dancer.session={value}")
+
+    assert dict(session) == {}
+    assert [event.reason for event in events if isinstance(event, Rejected)] == ["tampered"]
 
 
 # --- memcached

@@ -367,12 +367,7 @@ class _Sereal(Reader):
 
 _Read = Callable[[_Sereal, int, int], Any]
 
-_READERS: list[_Read] = [_Sereal.refused] * _TRACK + [_Sereal.tracked] * _TRACK
-_READERS[:0x20] = [_Sereal.small] * 0x20
-_READERS[_ARRAYREF:_HASHREF] = [_Sereal.array_reference] * 16
-_READERS[_HASHREF:_SHORT] = [_Sereal.hash_reference] * 16
-_READERS[_SHORT:_TRACK] = [_Sereal.short] * 32
-for _tag, _reader in {
+_OTHERS: dict[int, _Read] = {
     _VARINT: _Sereal.varint,
     _ZIGZAG: _Sereal.zigzag,
     _FLOAT: _Sereal.float_,
@@ -386,9 +381,26 @@ for _tag, _reader in {
     _OBJECT: _Sereal.boolean,
     _OBJECTV: _Sereal.boolean,
     _PAD: _Sereal.padding,
-    **dict.fromkeys(_CONSTANTS, _Sereal.constant),
-}.items():
-    _READERS[_tag] = _reader
+}
+
+
+def _reader(tag: int) -> _Read:
+    if tag >= _TRACK:
+        return _Sereal.tracked
+    if tag >= _SHORT:
+        return _Sereal.short
+    if tag >= _HASHREF:
+        return _Sereal.hash_reference
+    if tag >= _ARRAYREF:
+        return _Sereal.array_reference
+    if tag < _VARINT:
+        return _Sereal.small
+    if tag in _CONSTANTS:
+        return _Sereal.constant
+    return _OTHERS.get(tag, _Sereal.refused)
+
+
+_READERS = [_reader(tag) for tag in range(256)]
 
 
 # --- writing
