@@ -193,7 +193,7 @@ class Changes:
         no_store: no cache may keep the response, whether it sets a cookie or not.
     """
 
-    set_cookies: Sequence[str] = ()
+    set_cookies: list[str] = field(default_factory=list)
     accessed: bool = False
     no_store: bool = False
     on_replaced: Callable[[str, str], None] | None = field(default=None, repr=False)

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from hardtack import _administration, events, values
-from hardtack.cookies import NO_CHANGES, Changes, Cookie, as_text, parse
+from hardtack.cookies import Changes, Cookie, as_text, parse
 from hardtack.engines.cookie import CookieEngine
 from hardtack.errors import ConfigError, InvalidToken, SessionConflict, StoreUnavailable, UnsupportedValue
 from hardtack.events import (
@@ -124,14 +124,14 @@ class SessionManager(_administration.Administration):
         """
         if not session._state.accessed:
             session._state.committed = True
-            return NO_CHANGES
+            return Changes()
         return run(self._commit(session), self._sync_store())
 
     async def acommit(self, session: Session) -> Changes:
         """`commit` under async code."""
         if not session._state.accessed:
             session._state.committed = True
-            return NO_CHANGES
+            return Changes()
         return await arun(self._commit(session), self.engine.store)
 
     def finish(self, session: Session) -> None:

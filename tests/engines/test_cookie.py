@@ -1,0 +1,202 @@
+"""CookieEngine: chunks, and what an engine refuses to be built from."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from tests.kit import KEY, OTHER_KEY, Site
+
+from hardtack import Cookie, CookieEngine
+from hardtack.errors import ConfigError, SessionTooLarge
+from hardtack.events import Rejected
+
+NAME = "__Host-session"
+
+
+def noise(size: int) -> str:
+    """Text that does not shrink."""
+    return os.urandom(size // 2).hex()
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site(CookieEngine(KEY, overflow="chunk"))
+
+
+def reasons(site: Site) -> list[str]:
+    return [event.reason for event in site.told(Rejected)]
+
+
+def test_big_session_is_chunked(site: Site) -> None:
+    """A session over 4096 bytes travels in numbered cookies, each small enough for a browser."""
+    text = noise(6000)
+    session = site.open()
+    session["text"] = text
+    changes = site.commit(session)
+
+    assert list(site.jar.cookies) == [f"{NAME}.0", f"{NAME}.1", f"{NAME}.2"][: len(changes.set_cookies)]
+    assert len(changes.set_cookies) in (2, 3)
+    assert max(map(len, changes.set_cookies)) <= 4096
+    assert dict(site.open()) == {"text": text}
+
+
+def test_limit_is_exact() -> None:
+    """The largest session whose whole line has 4096 bytes is sent in one cookie; one byte more is not."""
+    site = Site()
+    largest = 0
+    for size in range(2900, 3100):
+        session = site.open()
+        session["text"] = "x" * size
+        try:
+            line = site.sessions.commit(session).set_cookies[0]
+        except SessionTooLarge as error:
+            assert error.size > 4096
+            break
+        largest = len(line)
+
+    assert 4093 <= largest <= 4096
+
+
+def test_session_shrinks_back_without_stale_chunks(site: Site) -> None:
+    """Each write clears the other form and the higher numbers."""
+    sizes = [8000, 4000, 100, 8000, 6000, 10]
+    for size in sizes:
+        text = noise(size)
+        site.visit(text=text)
+
+        assert dict(site.open()) == {"text": text}
+        numbered = [name for name in site.jar.cookies if name != NAME]
+        assert (NAME in site.jar.cookies) != bool(numbered)
+    assert list(site.jar.cookies) == [NAME]
+    assert site.told(Rejected) == []
+
+
+def test_logout_clears_every_chunk(site: Site) -> None:
+    """No chunk stays behind."""
+    site.visit(text=noise(8000))
+    session = site.open()
+    session.logout()
+    site.commit(session)
+
+    assert site.jar.cookies == {}
+
+
+def test_too_large_for_all_chunks(site: Site) -> None:
+    """Servers cap headers: past the allowed number it is an error again, which says how many were allowed."""
+    session = site.open()
+    session["text"] = noise(12_000)
+
+    with pytest.raises(SessionTooLarge, match="3 cookies are allowed") as caught:
+        site.commit(session)
+
+    assert caught.value.limit == 3 * 4096
+
+
+def test_more_chunks_where_asked_for() -> None:
+    """max_chunks is a setting."""
+    site = Site(CookieEngine(KEY, overflow="chunk", max_chunks=4))
+    site.visit(text=noise(10_000))
+
+    assert len(site.jar.cookies) == 4
+    assert len(site.open()["text"]) == 10_000
+
+
+@pytest.mark.parametrize("missing", [0, 1, 2])
+def test_missing_chunk_is_incomplete(site: Site, missing: int) -> None:
+    """Without one of its chunks a session is gone, and the event says why (a lost first chunk leaves nothing to read)."""
+    site.visit(text=noise(8000))
+    assert len(site.jar.cookies) == 3
+    del site.jar.cookies[f"{NAME}.{missing}"]
+
+    assert dict(site.open()) == {}
+    assert reasons(site) == ([] if missing == 0 else ["incomplete"])
+
+
+def test_generations_never_mix(site: Site) -> None:
+    """Chunks of two writes are no session, even of the same length."""
+    site.visit(text=noise(8000))
+    first = dict(site.jar.cookies)
+    site.visit(text=noise(8000))
+    for index in range(3):
+        mixed = {**site.jar.cookies, f"{NAME}.{index}": first[f"{NAME}.{index}"]}
+        header = "; ".join(f"{name}={value}" for name, value in mixed.items())
+
+        assert dict(site.sessions.open(header)) == {}
+    assert reasons(site) == ["incomplete"] * 3
+
+
+def test_two_generations_of_every_chunk(site: Site) -> None:
+    """Where a browser sends both, the last complete one of one generation is put together."""
+    text = noise(8000)
+    site.visit(text=text)
+    old = "; ".join(f"{name}=9AAAAAA{value}" for name, value in site.jar.cookies.items())
+
+    assert dict(site.sessions.open(f"{old}; {site.jar.header}")) == {"text": text}
+
+
+@pytest.mark.parametrize("value", ["", "x", "0AAAAAA", "9AAAAAAtext", "3AAAAAA", "²AAAAAA", "1AAAAAAtext"])
+def test_junk_chunks_are_incomplete(site: Site, value: str) -> None:
+    """Whatever stands in a chunk, it is an event and no error."""
+    assert dict(site.sessions.open(f"{NAME}.0={value}")) == {}
+    assert reasons(site) == ["incomplete"]
+
+
+def test_both_forms_of_one_session(site: Site) -> None:
+    """Two responses that crossed: the newer of the two counts, and the next write leaves one form."""
+    site.visit(text="small")
+    small = site.jar.header
+    site.clock.now += 1
+    site.visit(text=noise(8000))
+    site.jar.cookies[NAME] = small.partition("=")[2]
+
+    session = site.open()
+    assert len(session["text"]) == 8000
+    session["text"] = "tiny"
+    site.commit(session)
+    assert list(site.jar.cookies) == [NAME]
+
+
+def test_chunks_are_rotated_with_their_key(site: Site) -> None:
+    """Chunks under an accepted key are sealed anew like a single cookie."""
+    from hardtack import Keyring
+
+    site.visit(text=noise(6000))
+    rotated = Site(CookieEngine(Keyring(OTHER_KEY, [KEY]), overflow="chunk"))
+    rotated.jar = site.jar
+    rotated.visit()
+    final = Site(CookieEngine(OTHER_KEY, overflow="chunk"))
+
+    assert len(final.sessions.open(rotated.jar.header)["text"]) == 6000
+
+
+def test_chunks_are_not_read_where_they_are_not_written() -> None:
+    """With overflow="raise", numbered cookies are somebody else's."""
+    site = Site(CookieEngine(KEY, overflow="chunk"))
+    site.visit(text=noise(6000))
+
+    assert dict(Site().sessions.open(site.jar.header)) == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"overflow": "ignore"}, "overflow"),
+        ({"max_chunks": 1}, "max_chunks"),
+        ({"max_chunks": 10}, "max_chunks"),
+        ({"max_chunks": "3"}, "max_chunks"),
+        ({"max_chunks": True}, "max_chunks"),
+    ],
+)
+def test_wrong_settings(settings: dict[str, Any], named: str) -> None:
+    """A wrong setting is a ConfigError that names it."""
+    with pytest.raises(ConfigError, match=named):
+        CookieEngine(KEY, **settings)
+
+
+@pytest.mark.parametrize("token", [None, "secret", object(), Cookie()])
+def test_wrong_token(token: Any) -> None:
+    """A secret or a cookie in the place of a token is told so."""
+    with pytest.raises(ConfigError, match="token format"):
+        CookieEngine(token)

@@ -1,0 +1,946 @@
+"""The manager: life of a session from request to request, deadlines, rotation, takeover, events. Cookies alone, no store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.kit import KEY, OTHER_KEY, START, Site
+
+from hardtack import Cookie, CookieEngine, EncryptedToken, Keyring, Record, SessionManager, SignedToken, events
+from hardtack.errors import ConfigError, InvalidToken, SessionTooLarge, UnsupportedValue
+from hardtack.events import (
+    CacheControlReplaced,
+    Created,
+    Destroyed,
+    Event,
+    Expired,
+    IdChanged,
+    LateWrite,
+    Opened,
+    Rejected,
+    Renewed,
+    TakenOver,
+)
+from hardtack.protocols import Context
+
+NAME = "__Host-session"
+DAY = 86_400
+
+
+def reasons(site: Site) -> list[str]:
+    return [event.reason for event in site.told(Rejected)]
+
+
+# --- what sets a cookie, and what does not
+
+
+def test_reading_never_creates() -> None:
+    """A session that was only read is not stored."""
+    site = Site()
+    session = site.open()
+    session.get("cart")
+
+    changes = site.commit(session)
+
+    assert list(changes) == [("Vary", "Cookie"), ("Cache-Control", "private")]
+    assert site.events == []
+
+
+def test_first_value_creates() -> None:
+    """The first value that is stored sets the cookie."""
+    site = Site()
+
+    session = site.visit(cart=["bread"])
+
+    assert site.told(Created) == [Created(session.id)]
+    assert dict(site.open()) == {"cart": ["bread"]}
+
+
+def test_unchanged_session_is_not_sent_again() -> None:
+    """Reading, and writing what is there already, sets no cookie."""
+    site = Site()
+    site.visit(cart=["bread"])
+
+    assert site.commit(site.visit()).set_cookies == []
+    session = site.open()
+    session["cart"] = ["bread"]
+    assert site.commit(session).set_cookies == []
+
+
+def test_nested_change_is_saved() -> None:
+    """A change deep inside counts like any other."""
+    site = Site()
+    site.visit(cart=[{"sku": "bread", "qty": 1}])
+    session = site.open()
+    session["cart"][0]["qty"] = 2
+    site.commit(session)
+
+    assert site.open()["cart"][0]["qty"] == 2
+
+
+def test_emptied_session_is_destroyed() -> None:
+    """A session without data and without a subject ends, and its cookie goes."""
+    site = Site()
+    site.visit(a=1)
+    session = site.open()
+    del session["a"]
+    site.commit(session)
+
+    assert site.jar.cookies == {}
+    assert len(site.told(Destroyed)) == 1
+
+
+def test_subject_alone_keeps_a_session() -> None:
+    """A logged-in user without data stays logged in."""
+    site = Site()
+    session = site.open()
+    session.login("alice")
+    site.commit(session)
+
+    assert site.open().subject == "alice"
+    assert dict(site.open()) == {}
+
+
+def test_commit_raises_before_anything_is_sent() -> None:
+    """What cannot be kept is told at commit, with its path."""
+    site = Site()
+    session = site.open()
+    session["user"] = {"profile": object()}
+
+    with pytest.raises(UnsupportedValue, match=r"user\.profile"):
+        site.commit(session)
+
+
+def test_committing_twice_sends_once() -> None:
+    """A second commit of the same state has nothing to say about cookies."""
+    site = Site()
+    session = site.open()
+    session["a"] = 1
+    site.commit(session)
+
+    assert site.sessions.commit(session).set_cookies == []
+
+
+def test_async_calls_do_the_same() -> None:
+    """aopen, acommit and afinish are the same three calls."""
+    site = Site()
+
+    async def visit() -> None:
+        async with site.sessions as sessions:
+            session = await sessions.aopen(site.jar.header)
+            session["a"] = session.get("a", 0) + 1
+            site.jar.take(await sessions.acommit(session))
+            await sessions.afinish(session)
+            await sessions.afinish(await sessions.aopen())
+
+    asyncio.run(visit())
+    asyncio.run(visit())
+
+    assert dict(site.open()) == {"a": 2}
+    with site.sessions as sessions:
+        assert sessions is site.sessions
+
+
+# --- login, logout, change of id
+
+
+def test_login_changes_the_id_and_keeps_the_cart() -> None:
+    """The session id changes at login, the data stays, and both times are kept."""
+    site = Site()
+    before = site.visit(cart=["bread"])
+    site.clock.now += 60
+    session = site.open()
+    session.login("alice")
+    assert session.id != before.id
+    site.commit(session)
+
+    after = site.open()
+
+    assert after.id == session.id
+    assert dict(after) == {"cart": ["bread"]}
+    assert after.subject == "alice"
+    assert after.created_at.timestamp() == START
+    assert after.authenticated_at.timestamp() == START + 60
+    assert site.told(IdChanged) == [IdChanged(before.id, after.id, old_still_valid=True)]
+
+
+def test_login_as_another_drops_the_data() -> None:
+    """What one user left is not shown to the next."""
+    site = Site()
+    session = site.open()
+    session["secret"] = 1
+    session.login("alice")
+    site.commit(session)
+    session = site.open()
+    session.login("bob")
+    session["own"] = 2
+    site.commit(session)
+
+    assert dict(site.open()) == {"own": 2}
+    assert site.open().subject == "bob"
+
+
+def test_login_again_as_the_same_user() -> None:
+    """Logging in again is a new login: new id, new time, same data."""
+    site = Site()
+    session = site.open()
+    session["a"] = 1
+    session.login("alice")
+    site.commit(session)
+    first = session.id
+    site.clock.now += 100
+    session = site.open()
+    session.login("alice")
+    site.commit(session)
+
+    assert site.open().id != first
+    assert dict(site.open()) == {"a": 1}
+    assert site.open().authenticated_at.timestamp() == START + 100
+
+
+def test_regenerate_keeps_everything_but_the_id() -> None:
+    """Data, times and subject stay."""
+    site = Site()
+    before = site.visit(a=1)
+    site.clock.now += 5
+    session = site.open()
+    session.regenerate()
+    site.commit(session)
+
+    after = site.open()
+
+    assert after.id == session.id != before.id
+    assert dict(after) == {"a": 1}
+    assert after.created_at.timestamp() == START
+
+
+def test_regenerating_a_new_session_is_nothing() -> None:
+    """There is no old id to end."""
+    site = Site()
+    session = site.open()
+    early = session.id
+    session.regenerate()
+    assert session.id != early
+
+    assert site.commit(session).set_cookies == []
+
+
+@pytest.mark.parametrize("end", ["logout", "destroy"])
+def test_logout_clears_the_cookie(end: str) -> None:
+    """Data gone, cookie cleared with the attributes it was set with, and an event that says what a copy can do."""
+    site = Site()
+    before = site.visit(a=1)
+    session = site.open()
+    getattr(session, end)()
+    assert session.is_new
+    changes = site.commit(session)
+
+    assert changes.set_cookies == [
+        f"{NAME}=; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Lax"
+    ]
+    assert dict(changes)["Cache-Control"] == "private, no-store"
+    assert site.told(Destroyed) == [Destroyed(before.id, old_still_valid=True)]
+
+
+def test_logout_and_a_new_session_in_one_request() -> None:
+    """After a logout the same request may begin a session, with nothing of the old one."""
+    site = Site()
+    before = site.visit(a=1)
+    session = site.open()
+    session.logout()
+    session["b"] = 2
+    site.commit(session)
+
+    after = site.open()
+
+    assert dict(after) == {"b": 2}
+    assert after.id not in (before.id, "")
+    assert [type(event) for event in site.events if isinstance(event, Created | Destroyed)] == [
+        Created,
+        Destroyed,
+        Created,
+    ]
+
+
+def test_logout_of_nobody() -> None:
+    """Without a session there is nothing to clear."""
+    site = Site()
+    session = site.open()
+    session.logout()
+
+    assert site.commit(session).set_cookies == []
+
+
+def test_copied_cookie_still_opens_after_logout() -> None:
+    """What the documentation says of cookie sessions, and the event with it."""
+    site = Site()
+    site.visit(a=1)
+    copied = site.jar.header
+    session = site.open()
+    session.logout()
+    site.commit(session)
+
+    assert dict(site.sessions.open(copied)) == {"a": 1}
+
+
+class Revoked:
+    """A revocation list in memory."""
+
+    def __init__(self) -> None:
+        self.until: dict[bytes, int] = {}
+
+    def is_revoked(self, record: Record) -> bool:
+        return record.id in self.until
+
+    def revoke(self, record: Record, expires_at: int) -> None:
+        self.until[record.id] = expires_at
+
+
+def test_revocations_end_every_copy() -> None:
+    """With a revocation list, neither a copied cookie nor a slow request brings an ended session back."""
+    revoked = Revoked()
+    site = Site(CookieEngine(KEY, revocations=revoked))
+    before = site.visit(a=1)
+    copied = site.jar.header
+    slow = site.open()
+    slow["late"] = 1
+    session = site.open()
+    session.login("alice")
+    site.commit(session)
+
+    assert site.sessions.commit(slow).set_cookies == []
+    assert dict(site.sessions.open(copied)) == {}
+    assert reasons(site) == ["revoked"]
+    assert site.told(IdChanged) == [IdChanged(before.id, session.id, old_still_valid=False)]
+    assert list(revoked.until.values()) == [START + 14 * DAY]
+
+
+# --- deadlines
+
+
+def test_absolute_deadline_to_the_second() -> None:
+    """The second before the deadline it opens; from the deadline on it is expired."""
+    site = Site(lifetime="1 hour")
+    site.visit(a=1)
+
+    site.clock.now = START + 3599.9
+    assert dict(site.open()) == {"a": 1}
+    site.clock.now = START + 3600
+    assert dict(site.open()) == {}
+    assert [event.deadline for event in site.told(Expired)] == ["absolute"]
+
+
+def test_idle_deadline_to_the_second() -> None:
+    """The same for the idle timeout, from the last renewal."""
+    site = Site(idle_timeout="10 minutes")
+    site.visit(a=1)
+
+    site.clock.now = START + 599
+    assert dict(site.open()) == {"a": 1}
+    site.clock.now = START + 600
+    assert dict(site.open()) == {}
+    assert [event.deadline for event in site.told(Expired)] == ["idle"]
+
+
+def test_expired_session_is_replaced_not_revived() -> None:
+    """What is written after the deadline is a new session with a new id."""
+    site = Site(lifetime=60)
+    old = site.visit(a=1)
+    site.clock.now += 60
+    new = site.visit(b=2)
+
+    assert new.id != old.id
+    assert dict(site.open()) == {"b": 2}
+    assert site.open().created_at.timestamp() == START + 60
+
+
+def test_renewal_at_most_once_per_tenth_of_the_idle_timeout() -> None:
+    """`seen` moves when a tenth has passed, and not before; `created` never does."""
+    site = Site(idle_timeout=1000)
+    site.visit(a=1)
+
+    sent = []
+    for second in range(1, 250):
+        site.clock.now = START + second
+        if site.commit(site.visit()).set_cookies or site.told(Renewed):
+            sent.append(second)
+            site.events.clear()
+
+    assert sent == [100, 200]
+    assert site.open().created_at.timestamp() == START
+    assert site.open().seen_at.timestamp() == START + 200
+
+
+def test_change_within_a_tenth_does_not_move_seen() -> None:
+    """A save for other reasons keeps the rule."""
+    site = Site(idle_timeout=1000)
+    site.visit(a=1)
+    site.clock.now += 50
+    site.visit(a=2)
+
+    assert site.open().seen_at.timestamp() == START
+
+
+def test_idle_session_lives_as_long_as_it_is_used_and_no_longer_than_its_lifetime() -> None:
+    """Use moves the idle deadline, never the absolute one."""
+    site = Site(idle_timeout=100, lifetime=1000)
+    site.visit(a=1)
+
+    while dict(site.visit()) == {"a": 1}:
+        site.clock.now += 50
+
+    assert site.clock.now == START + 1000
+
+
+def test_login_starts_the_absolute_deadline_anew() -> None:
+    """It runs from the login, once there was one; neither a new id nor a renewal moves it."""
+    site = Site(lifetime=1000, idle_timeout=900)
+    site.visit(a=1)
+    site.clock.now += 600
+    session = site.open()
+    session.login("alice")
+    site.commit(session)
+    site.clock.now += 600
+    session = site.open()
+    session.regenerate()
+    site.commit(session)
+
+    assert site.open().expires_at.timestamp() == START + 1600
+
+
+def test_lifetime_of_a_login_can_only_shorten() -> None:
+    """A longer one than the manager's has no effect; a shorter one holds, and the next login forgets it."""
+    site = Site(lifetime=1000)
+    for given_lifetime, deadline in (("5000", 1000), ("10 minutes", 600), (None, 1000)):
+        session = site.open()
+        session.login("alice", lifetime=given_lifetime)
+        site.commit(session)
+
+        assert site.open().expires_at.timestamp() == START + deadline
+
+
+def test_shorter_lifetime_of_the_manager_holds_for_old_sessions() -> None:
+    """All deadlines are enforced from what is sealed and what is configured now, never from the browser."""
+    site = Site(lifetime="14 days")
+    site.visit(a=1)
+    stricter = Site(lifetime="1 hour")
+    stricter.clock.now = START + 3600
+
+    assert dict(stricter.sessions.open(site.jar.header)) == {}
+
+
+def test_clocks_apart() -> None:
+    """Up to 60 s from the future count as now; more is refused."""
+    ahead, behind = Site(idle_timeout=100), Site(idle_timeout=100)
+    ahead.clock.now = START + 60
+    ahead.visit(a=1)
+
+    behind.jar = ahead.jar
+    session = behind.visit()
+    assert dict(session) == {"a": 1}
+    assert session.seen_at.timestamp() == START + 60
+
+    behind.clock.now = START - 1
+    assert dict(behind.open()) == {}
+    assert reasons(behind) == ["future"]
+
+
+def test_short_idle_timeout_does_not_write_in_the_same_second() -> None:
+    """A tenth of a second is no time."""
+    site = Site(idle_timeout=1)
+    site.visit(a=1)
+
+    assert site.commit(site.visit()).set_cookies == []
+
+
+# --- the cookie's age
+
+
+def test_browser_session_by_default() -> None:
+    """Without `persistent` no age is sent: the browser forgets."""
+    site = Site()
+    session = site.open()
+    session["a"] = 1
+
+    assert "Max-Age" not in site.commit(session).set_cookies[0]
+
+
+def test_persistent_cookie_has_the_age_of_the_nearer_deadline() -> None:
+    """Max-Age never exceeds what the server enforces."""
+    for options, age in (
+        ({"lifetime": 500}, 500),
+        ({"lifetime": 500, "idle_timeout": 90}, 90),
+        ({"lifetime": "2 years"}, 400 * DAY),
+    ):
+        site = Site(persistent=True, **options)
+        session = site.open()
+        session["a"] = 1
+
+        assert f"; Max-Age={age};" in site.commit(session).set_cookies[0]
+
+
+def test_remember_me_is_sealed_and_survives_renewal() -> None:
+    """`persistent` given at login holds for this session, whatever the manager's default."""
+    site = Site(idle_timeout=1000)
+    session = site.open()
+    session.login("alice", persistent=True)
+    assert "Max-Age=1000" in site.commit(session).set_cookies[0]
+    site.clock.now += 500
+    session = site.open()
+    session.get("x")
+    assert "Max-Age=1000" in site.commit(session).set_cookies[0]
+
+    site = Site(persistent=True)
+    session = site.open()
+    session.login("alice", persistent=False)
+    assert "Max-Age" not in site.commit(session).set_cookies[0]
+
+
+# --- keys
+
+
+def test_rotation_on_a_running_site() -> None:
+    """A token under an accepted key opens, and is sealed anew under the current one with the response, once."""
+    before = Site()
+    first = before.visit(a=1)
+    site = Site(CookieEngine(Keyring(OTHER_KEY, accept=[KEY])))
+    site.jar = before.jar
+
+    session = site.visit()
+    assert dict(session) == {"a": 1}
+    assert site.told(Renewed) == [Renewed(first.id, "key")]
+    assert site.commit(site.visit()).set_cookies == []
+
+    dropped = Site(CookieEngine(OTHER_KEY))
+    assert dict(dropped.sessions.open(site.jar.header)) == {"a": 1}
+
+
+def test_dropped_key_is_a_new_session_and_an_event() -> None:
+    """Nobody gets an error; the operator gets an event."""
+    before = Site()
+    before.visit(a=1)
+    site = Site(CookieEngine(OTHER_KEY))
+
+    assert dict(site.sessions.open(before.jar.header)) == {}
+    assert reasons(site) == ["unknown_key"]
+
+
+def test_purpose_separates_applications_with_one_key() -> None:
+    """A session of one application does not open in another that shares the key."""
+    shop, forum = Site(purpose="shop"), Site(purpose="forum")
+    shop.visit(a=1)
+
+    assert dict(forum.sessions.open(shop.jar.header)) == {}
+    assert reasons(forum) == ["tampered"]
+
+
+# --- several cookies of one name
+
+
+def test_junk_beside_a_good_cookie() -> None:
+    """Junk before or after does not cost the session, and is told."""
+    site = Site()
+    site.visit(a=1)
+    for header in (f"{NAME}=junk; {site.jar.header}", f"{site.jar.header}; {NAME}=junk"):
+        site.events.clear()
+
+        assert dict(site.sessions.open(header)) == {"a": 1}
+        assert reasons(site) == ["malformed"]
+
+
+def test_two_cookies_of_one_session() -> None:
+    """The newer one counts."""
+    site = Site()
+    site.visit(a=1)
+    older = site.jar.header
+    site.clock.now += 1
+    site.visit(a=2)
+
+    for header in (f"{older}; {site.jar.header}", f"{site.jar.header}; {older}"):
+        assert dict(site.sessions.open(header)) == {"a": 2}
+
+
+def test_two_sessions_cancel_each_other() -> None:
+    """A sibling subdomain must not be able to choose the session: none is used, and the name is cleared."""
+    site, other = Site(), Site()
+    site.visit(a=1)
+    other.visit(b=2)
+
+    session = site.sessions.open(f"{site.jar.header}; {other.jar.header}")
+    changes = site.sessions.commit(session)
+    assert changes.set_cookies == []
+
+    session.get("a")
+    changes = site.sessions.commit(session)
+    assert dict(session) == {}
+    assert reasons(site) == ["ambiguous"]
+    assert changes.set_cookies[0].startswith(f"{NAME}=; ")
+    assert site.sessions.commit(session).set_cookies == []
+
+
+def test_expired_cookie_beside_a_good_one() -> None:
+    """One that cannot be used does not count."""
+    site = Site(lifetime=100)
+    site.visit(a=1)
+    expired = site.jar.header
+    site.jar.cookies.clear()
+    site.clock.now += 100
+    site.visit(b=2)
+
+    assert dict(site.sessions.open(f"{expired}; {site.jar.header}")) == {"b": 2}
+
+
+# --- whatever comes
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.binary(max_size=300), st.sampled_from([b"", b"__Host-session=", b"__Host-session.0=", b"; __Host-session=ht1."])
+)
+def test_any_header_opens_a_session(junk: bytes, prefix: bytes) -> None:
+    """Whatever bytes come, open and commit raise nothing, and nothing is set."""
+    for token in (EncryptedToken(KEY), SignedToken(KEY)):
+        site = Site(CookieEngine(token, overflow="chunk"))
+        session = site.sessions.open(prefix + junk)
+
+        assert dict(session) == {}
+        assert site.sessions.commit(session).set_cookies == []
+
+
+def test_cookie_of_another_shape_is_no_error() -> None:
+    """Other systems' cookies under our name are a new session and an event."""
+    site = Site()
+    for value in ("eyJ1c2VyIjogMX0.ZVPxAA.x", "s%3Aabc.def", "a" * 20_000, "\xff\xfe", '"quoted"', "1" * 43):
+        assert dict(site.sessions.open(f"{NAME}={value}")) == {}
+
+    assert len(site.told(Rejected)) == 6
+
+
+# --- after the headers
+
+
+def test_late_write_of_a_cookie_session_is_an_event() -> None:
+    """A change after the headers left cannot be kept, and is not lost in silence."""
+    site = Site()
+    session = site.visit(a=1)
+    session["late"] = 1
+    site.sessions.finish(session)
+
+    assert site.told(LateWrite) == [LateWrite(session.id)]
+    assert dict(site.open()) == {"a": 1}
+
+
+def test_late_value_that_cannot_be_kept_is_an_event_too() -> None:
+    """finish raises nothing."""
+    site = Site()
+    session = site.visit(a=1)
+    session["late"] = object()
+    site.sessions.finish(session)
+
+    assert len(site.told(LateWrite)) == 1
+
+
+def test_finish_of_a_quiet_request_says_nothing() -> None:
+    """No late change, no commit, or no touch: no event."""
+    site = Site()
+    site.sessions.finish(site.visit(a=1))
+    site.sessions.finish(site.open())
+    uncommitted = site.open()
+    uncommitted["b"] = 2
+    site.sessions.finish(uncommitted)
+
+    assert site.told(LateWrite) == []
+
+
+# --- events
+
+
+def test_an_on_event_that_raises_does_not_break_the_request(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged, and the request goes on."""
+
+    def broken(event: Event) -> None:
+        raise RuntimeError("broken listener")
+
+    sessions = SessionManager(KEY, on_event=broken)
+    session = sessions.open()
+    session["a"] = 1
+
+    assert len(sessions.commit(session).set_cookies) == 1
+    assert "on_event raised for Created" in caplog.text
+
+
+def test_events_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The logger `hardtack` gets each event at its level; tampering is a warning."""
+    caplog.set_level(logging.DEBUG, "hardtack")
+    sessions = SessionManager(KEY)
+    dict(sessions.open(f"{NAME}=junk"))
+
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", f"Rejected(reason='malformed', cookie='{NAME}')")
+    ]
+
+
+def test_events_are_built_only_for_listeners(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a listener, an event below the logger's level is not even built."""
+    caplog.set_level(logging.ERROR, "hardtack")
+    built: list[Any] = []
+    monkeypatch.setattr(Opened, "__post_init__", lambda self: built.append(self), raising=False)
+    site = Site()
+    site.visit(a=1)
+    sessions = SessionManager(KEY, clock=site.clock)
+
+    assert dict(sessions.open(site.jar.header)) == {"a": 1}
+    assert built == []
+
+
+def test_replaced_cache_control_is_an_event() -> None:
+    """The application's Cache-Control is not replaced in silence."""
+    site = Site()
+    session = site.open()
+    session["a"] = 1
+    headers = [("Cache-Control", "public")]
+    site.commit(session).apply(headers)
+
+    assert site.told(CacheControlReplaced) == [CacheControlReplaced("public", "private, no-store")]
+
+
+def test_events_hold_no_secrets() -> None:
+    """Neither tokens nor data stand in any event."""
+    site = Site(accept=[])
+    site.visit(password="hunter2")
+    token = site.jar.cookies[NAME]
+    site.open().get("x")
+    dict(site.sessions.open(f"{NAME}={token}x"))
+
+    text = " ".join(map(str, site.events))
+    assert "hunter2" not in text
+    assert token not in text
+    assert events.logger.name == "hardtack"
+
+
+# --- plain http
+
+
+def test_secure_cookie_on_plain_http_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Browsers drop it; on localhost they do not."""
+    sessions = SessionManager(KEY)
+    for host in ("localhost:8000", "127.0.0.1", "[::1]:8000", "[::1]", "shop.localhost"):
+        sessions.warn_plain_http("http", host)
+    sessions.warn_plain_http("https", "example.org")
+    assert caplog.records == []
+
+    sessions.warn_plain_http("http", "example.org")
+    sessions.warn_plain_http("http", "example.org")
+    SessionManager(KEY, cookie=Cookie.for_development()).warn_plain_http("http", "example.org")
+
+    assert len(caplog.records) == 1
+    assert "for_development" in caplog.text
+
+
+# --- taking over
+
+
+class Theirs:
+    """Another system's cookie: its data in plain sight, which is all that taking over needs here."""
+
+    cookie_name = "theirs"
+    path = "/app"
+    domain = "example.org"
+    authenticates_time = True
+    format_name = "theirs"
+
+    def __init__(self, **attributes: Any) -> None:
+        self.__dict__.update(attributes)
+
+    def open(self, cookies: Mapping[str, Sequence[str]], context: Context) -> Record:
+        value = cookies[self.cookie_name][-1]
+        if not value.startswith("ok"):
+            raise InvalidToken(value)
+        return Record(b"x" * 16, START - 100, None, START - 50, None, {"expires": START + 500}, {"user": value})
+
+    def seal(self, record: Record, context: Context) -> dict[str, str]:
+        return {self.cookie_name: record.data["user"]}
+
+
+def test_takeover_moves_the_data_into_a_new_session() -> None:
+    """A new id, the times that the cookie proves, no subject unless asked for, and the old cookie cleared."""
+    site = Site(accept=[Theirs()])
+    session = site.sessions.open("theirs=ok1")
+    changes = site.jar.take(site.sessions.commit(session))
+    assert not changes.set_cookies
+
+    session.get("user")
+    changes = site.jar.take(site.sessions.commit(session))
+
+    assert len(changes.set_cookies) == 2
+    assert changes.set_cookies[1] == (
+        "theirs=; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Path=/app; Domain=example.org; HttpOnly"
+    )
+    after = site.open()
+    assert dict(after) == {"user": "ok1"}
+    assert after.subject is None
+    assert after.created_at.timestamp() == START - 100
+    assert after.expires_at.timestamp() == START + 500
+    assert site.told(TakenOver) == [TakenOver(after.id, "theirs")]
+
+
+def test_takeover_with_a_subject() -> None:
+    """A subject comes only through an explicit function; the login is as old as the cookie."""
+    site = Site(accept=[Theirs(subject=lambda data: data["user"])])
+    session = site.sessions.open("theirs=ok1")
+
+    assert session.subject == "ok1"
+    assert session.authenticated_at.timestamp() == START - 100
+
+
+def test_takeover_only_without_a_cookie_of_our_own() -> None:
+    """With a cookie of our name, valid or not, the other is not looked at."""
+    site = Site(accept=[Theirs()])
+
+    assert dict(site.sessions.open(f"{NAME}=junk; theirs=ok1")) == {}
+    assert site.told(TakenOver) == []
+
+
+def test_refused_cookie_of_another_system_falls_through_by_shape_only() -> None:
+    """Another shape may be another format under the same name; a failed MAC may not."""
+    site = Site(accept=[Theirs(), Theirs()])
+    dict(site.sessions.open("theirs=tampered"))
+    assert reasons(site) == ["tampered"]
+
+    site.events.clear()
+    dict(site.sessions.open("theirs=malformed"))
+    assert reasons(site) == ["malformed", "malformed"]
+
+
+def test_expired_cookie_of_another_system_is_not_taken_over() -> None:
+    """The deadline that it proves is enforced, and no second format gets a try."""
+    site = Site(accept=[Theirs(), Theirs()])
+    site.clock.now = START + 500
+
+    assert dict(site.sessions.open("theirs=ok1")) == {}
+    assert len(site.told(Expired)) == 1
+
+
+def test_logout_clears_the_other_cookie_as_well() -> None:
+    """Otherwise the session would come back from it with the next request."""
+    site = Site(accept=[Theirs()])
+    site.visit(a=1)
+    session = site.sessions.open(f"{site.jar.header}; theirs=ok1")
+    session.logout()
+
+    lines = site.sessions.commit(session).set_cookies
+
+    assert [line.partition("=")[0] for line in lines] == [NAME, "theirs"]
+
+
+def test_logout_right_after_takeover_clears_it() -> None:
+    """A takeover that is not stored must not be repeated for ever."""
+    site = Site(accept=[Theirs()])
+    session = site.sessions.open("theirs=ok1")
+    session.logout()
+
+    assert [line.partition("=")[0] for line in site.sessions.commit(session).set_cookies] == ["theirs"]
+
+
+def test_takeover_of_a_cookie_without_times_needs_an_end() -> None:
+    """Whoever holds an old one would be let in for ever."""
+    with pytest.raises(ConfigError, match="until="):
+        SessionManager(KEY, accept=[Theirs(authenticates_time=False)])
+    sessions = SessionManager(KEY, accept=[Theirs(authenticates_time=False, until=START)], clock=lambda: START)
+
+    session = sessions.open("theirs=ok1")
+    assert session.get("user") == "ok1"
+    sessions.commit(session)
+    assert session.created_at is not None
+    assert session.created_at.timestamp() == START
+
+
+def test_engine_of_a_foreign_format_writes_it() -> None:
+    """Two stacks side by side: the other system's cookie is read and written as it is."""
+    site = Site(CookieEngine(Theirs()), cookie=Cookie("theirs"))
+    session = site.sessions.open("theirs=ok1")
+    session["user"] = "ok2"
+
+    changes = site.sessions.commit(session)
+
+    assert changes.set_cookies[0].startswith("theirs=ok2; ")
+    assert site.commit(site.sessions.open("x=1")).set_cookies == []
+    assert dict(site.sessions.open("theirs=ok1; theirs=tampered")) == {"user": "ok1"}
+    assert dict(site.sessions.open("my-theirs=ok1")) == {}
+
+
+def test_foreign_format_refuses_what_it_cannot_carry() -> None:
+    """An idle timeout that nobody could enforce, and chunks that nobody would find."""
+    with pytest.raises(ConfigError, match="idle_timeout"):
+        Site(CookieEngine(Theirs()), idle_timeout=60)
+    with pytest.raises(ConfigError, match="chunk"):
+        CookieEngine(Theirs(), overflow="chunk")
+
+
+# --- settings
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"lifetime": 0}, "lifetime"),
+        ({"lifetime": "soon"}, "lifetime"),
+        ({"lifetime": None}, "lifetime"),
+        ({"idle_timeout": "0"}, "idle_timeout"),
+        ({"cookie": "session"}, "cookie"),
+        ({"purpose": None}, "purpose"),
+        ({"purpose": "x" * 70_000}, "purpose"),
+        ({"accept": ["flask"]}, "accept"),
+    ],
+)
+def test_wrong_settings(settings: dict[str, Any], named: str) -> None:
+    """A wrong setting is a ConfigError that names it."""
+    with pytest.raises(ConfigError, match=named):
+        SessionManager(KEY, **settings)
+
+
+@pytest.mark.parametrize("engine", [None, "key", object()])
+def test_wrong_engine(engine: Any) -> None:
+    """What is no engine is told so."""
+    with pytest.raises(ConfigError, match="engine="):
+        SessionManager(engine)
+
+
+def test_short_forms() -> None:
+    """A key or a keyring stands for an encrypted cookie."""
+    for engine in (KEY, Keyring(KEY), CookieEngine(KEY), CookieEngine(Keyring(KEY)), CookieEngine(EncryptedToken(KEY))):
+        sessions = SessionManager(engine)
+        assert isinstance(sessions.engine, CookieEngine)
+        assert isinstance(sessions.engine.token, EncryptedToken)
+
+
+def test_stored_sessions_are_out_of_reach_of_cookies() -> None:
+    """list, end and update say what they need."""
+    sessions = SessionManager(KEY)
+    for call in (
+        lambda: sessions.list("alice"),
+        lambda: sessions.end("x"),
+        lambda: sessions.end_all("alice"),
+        lambda: sessions.update("x", len),
+    ):
+        with pytest.raises(ConfigError, match="StoreEngine"):
+            call()
+
+
+def test_too_large_names_the_biggest_keys() -> None:
+    """A session that outgrows its cookie is told before the response starts, with what takes the room."""
+    site = Site()
+    session = site.open()
+    session.update(small=1, cart="x" * 3000, notes="y" * 1000)
+
+    with pytest.raises(SessionTooLarge, match="'cart'") as caught:
+        site.commit(session)
+
+    assert [key for key, _ in caught.value.biggest] == ["cart", "notes", "small"]
+    assert caught.value.limit == 4096 < caught.value.size
