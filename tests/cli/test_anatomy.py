@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from decimal import Decimal
 from typing import Any
 
@@ -66,7 +67,7 @@ def test_a_character_with_bits_of_two_fields_is_of_both() -> None:
 
 
 @pytest.mark.parametrize(("value", "in_store"), [("AQAA", False), ("_" * 80, False), ("AAAA", True)])
-def test_what_no_engine_made_is_one_unknown_field(value: str, in_store: bool) -> None:  # noqa: FBT001
+def test_what_no_engine_made_is_one_unknown_field(value: str, in_store: bool) -> None:
     """Too short, of another version, or not 32 bytes for a store."""
     dissection = anatomy.dissect(value, in_store=in_store)
 
@@ -121,7 +122,7 @@ def test_the_bar_shows_what_the_line_spends_its_bytes_on() -> None:
 
     assert [segment.part for segment in segments][::7] == ["name", "attributes"]
     assert sum(segment.width for segment in segments) == pytest.approx(len(line), abs=0.1)
-    for before, after in zip(segments, segments[1:], strict=False):
+    for before, after in itertools.pairwise(segments):
         assert before.start + before.width == pytest.approx(after.start, abs=0.02)
 
 
@@ -147,7 +148,15 @@ def test_a_tree_shows_values_with_their_types() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0 s"), (59.6, "1 min"), (-61, "1 min 1 s"), (86400, "1 d"), (90061, "1 d 1 h"), (86460, "1 d"), (3601, "1 h")],
+    [
+        (0, "0 s"),
+        (59.6, "1 min"),
+        (-61, "1 min 1 s"),
+        (86400, "1 d"),
+        (90061, "1 d 1 h"),
+        (86460, "1 d"),
+        (3601, "1 h"),
+    ],
 )
 def test_a_duration_has_at_most_two_units(seconds: float, text: str) -> None:
     """The sign is the sentence's affair."""

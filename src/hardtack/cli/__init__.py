@@ -70,14 +70,30 @@ def _demo(arguments: argparse.Namespace) -> int:
     try:
         from hardtack.cli.demo.server import serve
 
-        store = _open_store(arguments.store) if arguments.store else None
+        store = None
+        if arguments.store:
+            asyncio.run(_create_table(arguments.store))
+            store = _open_store(arguments.store)
     except (ConfigError, ImportError) as error:
         return _complain(error, USAGE)
+    except (StoreError, OSError) as error:
+        return _complain(error, FAILED)
     try:
         serve(arguments.host, arguments.port, store)
     except OSError as error:
         return _complain(_cannot_listen(arguments, error), FAILED)
     return OK
+
+
+async def _create_table(url: str) -> None:
+    """Where the store is a table that somebody has to create. An own store: an async one belongs to its event loop."""
+    store = _open_store(url)
+    try:
+        create_table = getattr(store, "create_table", None)
+        if create_table is not None:
+            await _awaited(create_table())
+    finally:
+        await _awaited(store.close())
 
 
 def _cannot_listen(arguments: argparse.Namespace, error: OSError) -> str:

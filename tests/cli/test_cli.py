@@ -1,0 +1,260 @@
+"""The commands: what they print, what they return, and how they fail."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import runpy
+import signal
+import socket
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+from tests.cli.support import demo_process
+from tests.servers import MemcachedServer, free_port
+
+from hardtack import Key, __version__
+from hardtack.cli import FAILED, OK, USAGE, main
+from hardtack.stores.sqlalchemy import SQLAlchemyStore
+from hardtack.stores.sqlite import SQLiteStore
+
+
+def test_key_prints_a_new_key(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each time another one, in the form that `Key.parse` takes."""
+    codes = [main(["key"]), main(["key"])]
+
+    keys = [Key.parse(line) for line in capsys.readouterr().out.splitlines()]
+    assert codes == [OK, OK]
+    assert keys[0] != keys[1]
+
+
+def test_python_m_hardtack_is_the_same_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For where the scripts of an environment are not on the path."""
+    monkeypatch.setattr(sys, "argv", ["hardtack", "key"])
+
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module("hardtack", run_name="__main__")
+
+    assert stop.value.code == OK
+    Key.parse(capsys.readouterr().out.strip())
+
+
+def test_importing_the_main_module_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Tools that import every module of a package must not start one."""
+    runpy.run_module("hardtack", run_name="hardtack.__main__")
+
+    assert capsys.readouterr().out == ""
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """The version of the package."""
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+
+    assert stop.value.code == OK
+    assert capsys.readouterr().out == f"hardtack {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["sail"], ["sweep"], ["demo", "--port", "x"], ["demo", "--port", "65536"]])
+def test_arguments_that_cannot_be_read(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Argparse says what is wrong, and the exit code is its own."""
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+
+    assert stop.value.code == USAGE
+    assert "usage: hardtack" in capsys.readouterr().err
+
+
+# --- sweep
+
+
+@pytest.mark.parametrize(
+    ("expired", "printed"), [(0, "0 expired sessions"), (1, "1 expired session"), (2, "2 expired sessions")]
+)
+def test_sweep_deletes_what_expired(
+    expired: int, printed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And says how much; living sessions stay."""
+    path = tmp_path / "sessions.db"
+    store = SQLiteStore(path)
+    now = int(time.time())
+    store.put("living", b"data", expires_at=now + 60, if_version=None, subject=None)
+    for index in range(expired):
+        store.put(f"expired{index}", b"data", expires_at=now - 60, if_version=None, subject=None)
+
+    code = main(["sweep", f"sqlite:///{path}"])
+
+    assert (code, capsys.readouterr().out) == (OK, f"deleted {printed}\n")
+    assert store.get("living") is not None
+    store.close()
+
+
+def test_sweep_of_an_async_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is awaited."""
+    path = tmp_path / "sessions.db"
+    store = SQLAlchemyStore.from_url(f"sqlite+pysqlite:///{path}")
+    store.create_table()
+    store.put("expired", b"data", expires_at=int(time.time()) - 60, if_version=None, subject=None)
+    store.close()
+
+    code = main(["sweep", f"sqlite+aiosqlite:///{path}"])
+
+    assert (code, capsys.readouterr().out) == (OK, "deleted 1 expired session\n")
+
+
+def test_sweep_of_a_store_that_forgets_by_itself(
+    memcached_server: MemcachedServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There is nothing to do, and that is no failure."""
+    code = main(["sweep", f"memcached://127.0.0.1:{memcached_server.port}"])
+
+    assert code == OK
+    assert "forgets expired sessions by itself" in capsys.readouterr().out
+
+
+def test_sweep_of_a_store_that_nobody_knows(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, no traceback."""
+    code = main(["sweep", "kraken://deep"])
+
+    printed = capsys.readouterr()
+    assert code == USAGE
+    assert printed.err.startswith("hardtack: ")
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+
+
+def test_sweep_of_a_store_that_cannot_be_reached(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, no traceback, and no password out of the URL."""
+    code = main(["sweep", f"postgresql+psycopg://user:hunter2@127.0.0.1:{free_port()}/shop"])
+
+    printed = capsys.readouterr()
+    assert code == FAILED
+    assert printed.err.startswith("hardtack: ")
+    assert printed.err.count("\n") == 1
+    assert "hunter2" not in printed.err
+
+
+# --- demo
+
+
+def get(address: str) -> str:
+    """A page of a running demo."""
+    with urllib.request.urlopen(address, timeout=10) as response:
+        text: str = response.read().decode()
+        return text
+
+
+def test_the_demo_says_where_it_is_and_ends_on_an_interrupt() -> None:
+    """The address works as soon as it is printed; Ctrl-C is no error."""
+    with demo_process() as (process, address):
+        page = get(address)
+        process.send_signal(signal.SIGINT)
+        code = process.wait(30)
+
+    assert address.startswith("http://127.0.0.1:")
+    assert "Provisions for the voyage" in page
+    assert code == OK
+
+
+def test_the_demo_runs_in_this_process_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """`main` returns when it is interrupted; the store that it opened is closed."""
+    port = free_port()
+    pages: list[str] = []
+
+    def visit_and_interrupt() -> None:
+        for _ in range(200):
+            with contextlib.suppress(OSError):
+                pages.append(get(f"http://127.0.0.1:{port}/"))
+                os.kill(os.getpid(), signal.SIGINT)
+                break
+            time.sleep(0.05)
+
+    visitor = threading.Thread(target=visit_and_interrupt)
+    visitor.start()
+    code = main(["demo", "--port", str(port), "--store", "memory://"])
+    visitor.join()
+
+    assert code == OK
+    assert "MemoryStore" in pages[0]
+    assert capsys.readouterr().out == f"hardtack demo: http://127.0.0.1:{port}/\n"
+
+
+def test_the_demo_on_ipv6() -> None:
+    """The address stands in brackets."""
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+
+    with demo_process("--host", "::1") as (_, address):
+        page = get(address)
+
+    assert address.startswith("http://[::1]:")
+    assert "Provisions" in page
+
+
+def test_a_port_in_use_is_said_clearly(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the port, and what to do."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        code = main(["demo", "--port", str(port)])
+
+    printed = capsys.readouterr().err
+    assert code == FAILED
+    assert printed.startswith(f"hardtack: cannot listen on 127.0.0.1 port {port}: Address already in use")
+    assert "--port 0" in printed
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "sqlite+pysqlite", "sqlite+aiosqlite"])
+def test_a_demo_on_a_database_creates_its_table(scheme: str, tmp_path: Path) -> None:
+    """Whether its driver is sync or async."""
+    with demo_process("--store", f"{scheme}:///{tmp_path / 'sessions.db'}") as (_, address):
+        form = urllib.request.Request(
+            f"{address}login", data=b"name=Ada", headers={"Sec-Fetch-Site": "same-origin"}, method="POST"
+        )
+        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        with opener.open(form, timeout=10) as response:
+            page = response.read().decode()
+
+    assert "Welcome aboard, Ada." in page
+
+
+def test_a_demo_whose_store_cannot_be_reached(capsys: pytest.CaptureFixture[str]) -> None:
+    """It does not start, and shows no password."""
+    code = main(["demo", "--store", f"postgresql+psycopg://user:hunter2@127.0.0.1:{free_port()}/shop"])
+
+    printed = capsys.readouterr().err
+    assert code == FAILED
+    assert printed.count("\n") == 1
+    assert "hunter2" not in printed
+
+
+def test_a_demo_with_a_store_that_nobody_knows(capsys: pytest.CaptureFixture[str]) -> None:
+    """It does not start."""
+    code = main(["demo", "--store", "kraken://deep"])
+
+    assert code == USAGE
+    assert capsys.readouterr().err.startswith("hardtack: ")
+
+
+@pytest.mark.parametrize("missing", ["starlette", "uvicorn", "jinja2", "python_multipart"])
+def test_a_missing_package_is_named_by_its_extra(
+    missing: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line can be copied into a terminal."""
+    monkeypatch.setitem(sys.modules, missing, None)
+    for name in [name for name in sys.modules if name.startswith("hardtack.cli.demo")]:
+        monkeypatch.delitem(sys.modules, name)
+
+    code = main(["demo"])
+
+    assert code == USAGE
+    assert "pip install 'hardtack[demo]'" in capsys.readouterr().err
