@@ -270,7 +270,7 @@ class MariaDBServer(Server):
     @property
     def async_url(self) -> str:
         """The same for an async driver."""
-        return self.url.replace("pymysql", "aiomysql")
+        return self.url.replace("pymysql", "asyncmy")
 
     def prepare(self) -> None:
         self.user = unprivileged_user("mysql")
@@ -295,7 +295,7 @@ class MariaDBServer(Server):
             f"--bind-address={self.host}",
             f"--port={self.port}",
             "--skip-name-resolve",
-            "--innodb-flush-log-at-trx-commit=0",
+            "--innodb-flush-log-at-trx-commit=2",
             "--innodb-buffer-pool-size=32M",
         ]
 

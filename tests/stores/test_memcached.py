@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -313,12 +311,3 @@ def test_the_port_may_be_left_out() -> None:
     store = MemcachedStore.from_url("memcached://localhost")
 
     assert store._client.server == ("localhost", 11211)
-
-
-@pytest.mark.parametrize("package", ["pymemcache", "aiomcache"])
-def test_memcached_says_which_extra_it_needs(package: str) -> None:
-    """Without its packages the import tells what to install."""
-    code = f"import sys; sys.modules['{package}'] = None; import hardtack.stores.memcached"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-
-    assert "pip install 'hardtack[memcached]'" in result.stderr

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -468,14 +466,3 @@ def test_conflicts_on_a_cluster_leave_no_session_with_another_subject(cluster: R
 
     assert list(store.find(subject)) == []
     store.close()
-
-
-def test_redis_says_which_extra_it_needs(tmp_path: Path) -> None:
-    """Without redis-py the import tells what to install."""
-    import subprocess
-    import sys
-
-    code = "import sys; sys.modules['redis'] = None; import hardtack.stores.redis"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=os.environ)
-
-    assert "pip install 'hardtack[redis]'" in result.stderr

@@ -1,1 +1,91 @@
+"""Stores keep sessions on the server; `from_url` makes the one that a URL names. Each store has a module of its own."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from hardtack.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hardtack.protocols import AsyncStore, Store
+
+__all__ = ["from_url"]
+
+_REDIS = ("redis", "rediss", "redis+cluster", "rediss+cluster")
+_SQL = ("postgresql", "mysql", "mariadb", "sqlite")
+
+
+def from_url(url: str, *, asynchronous: bool = False) -> Store | AsyncStore:
+    """The store that the URL names; a driver is imported only when its scheme is asked for.
+
+    - `memory://`
+    - `file:///var/lib/app/sessions`, with `?format=yaml` for YAML
+    - `sqlite:///relative/path`, `sqlite:////absolute/path`
+    - `redis://user:password@host:6379/0`, `rediss://…` (TLS), `redis+cluster://…`, `rediss+cluster://…`
+    - `memcached://host:11211`
+    - what SQLAlchemy understands: `postgresql+psycopg://…`, `mysql+pymysql://…`, `sqlite+pysqlite://…`; and with async
+      drivers, which give an async store: `postgresql+asyncpg://…`, `mysql+asyncmy://…`, `sqlite+aiosqlite://…`
+
+    `asynchronous=True` gives the async twin for Redis and memcached, and refuses a sync driver of SQLAlchemy. Memory,
+    file and SQLite have no async twin: the engine runs them in a worker thread where they can block.
+
+    Raises:
+        ConfigError: the URL names no store, or cannot be understood. The message shows no password.
+        ImportError: a package is missing; the message names the extra that installs it.
+    """
+    scheme = url.partition(":")[0].lower()
+    if scheme == "memory":
+        from hardtack.stores.memory import MemoryStore
+
+        return MemoryStore()
+    if scheme == "file":
+        return _file_store(url)
+    if scheme == "sqlite":
+        return _sqlite_store(url)
+    if scheme in _REDIS:
+        from hardtack.stores.redis import AsyncRedisStore, RedisStore
+
+        return AsyncRedisStore.from_url(url) if asynchronous else RedisStore.from_url(url)
+    if scheme == "memcached":
+        from hardtack.stores.memcached import AsyncMemcachedStore, MemcachedStore
+
+        return AsyncMemcachedStore.from_url(url) if asynchronous else MemcachedStore.from_url(url)
+    if scheme.partition("+")[0] in _SQL:
+        return _sqlalchemy_store(url, asynchronous)
+    # The scheme alone: the rest may hold a password, and something that is no URL may be one.
+    shown = scheme if "://" in url else "no scheme"
+    known = ", ".join(f"{name}://" for name in ("memory", "file", *_REDIS, "memcached", *_SQL))
+    message = f"the store's URL begins with {shown!r}; it must begin with one of {known}"
+    raise ConfigError(message)
+
+
+def _file_store(url: str) -> Store:
+    from hardtack.stores.file import FileStore
+
+    parts = urlsplit(url)
+    options: dict[str, Any] = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if parts.netloc not in ("", "localhost") or not parts.path or not options.keys() <= {"format", "layout"}:
+        raise ConfigError("the store's URL must be like file:///var/lib/app/sessions?format=json")
+    return FileStore(unquote(parts.path), **options)
+
+
+def _sqlite_store(url: str) -> Store:
+    from hardtack.stores.sqlite import SQLiteStore
+
+    parts = urlsplit(url)
+    if parts.netloc or parts.query or not parts.path[1:]:
+        raise ConfigError("the store's URL must be like sqlite:///relative/path or sqlite:////absolute/path")
+    return SQLiteStore(unquote(parts.path[1:]))
+
+
+def _sqlalchemy_store(url: str, asynchronous: bool) -> Store | AsyncStore:
+    from hardtack.stores.sqlalchemy import AsyncSQLAlchemyStore, SQLAlchemyStore, is_async
+
+    if is_async(url):
+        return AsyncSQLAlchemyStore.from_url(url)
+    if asynchronous:
+        raise ConfigError(
+            "asynchronous=True needs an async driver: postgresql+asyncpg, mysql+asyncmy, sqlite+aiosqlite"
+        )
+    return SQLAlchemyStore.from_url(url)

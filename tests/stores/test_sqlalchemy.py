@@ -1,0 +1,416 @@
+"""SQLAlchemyStore and AsyncSQLAlchemyStore: the contract on real databases, lost races, failures, and the table."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.ext.asyncio import create_async_engine
+from tests.servers import MariaDBServer, PostgreSQLServer
+
+from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.protocols import Entry, VersionConflict
+from hardtack.stores.sqlalchemy import AsyncSQLAlchemyStore, SQLAlchemyStore, is_async, sessions_table
+from hardtack.testing import AsyncStoreContract, FindsContract, RenamesContract, StoreContract, SweepsContract
+from hardtack.testing.stores import create, in_an_hour, new_key, read
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: PostgreSQLServer) -> str:
+    """A PostgreSQL database."""
+    return postgresql_server.url
+
+
+@pytest.fixture
+def mariadb_url(mariadb_server: MariaDBServer) -> str:
+    """A MariaDB database."""
+    return mariadb_server.url
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """An SQLite database."""
+    return f"sqlite+pysqlite:///{tmp_path / 'sessions.sqlite'}"
+
+
+DATABASES = ["postgresql_url", "mariadb_url", "sqlite_url"]
+
+ASYNC_DRIVERS = {"+psycopg": "+asyncpg", "+pymysql": "+asyncmy", "+pysqlite": "+aiosqlite"}
+
+
+def async_url(url: str) -> str:
+    """The URL for an async driver."""
+    for driver, twin in ASYNC_DRIVERS.items():
+        url = url.replace(driver, twin)
+    return url
+
+
+def made(url: str) -> SQLAlchemyStore:
+    """A store whose table exists, with small batches."""
+    store = SQLAlchemyStore.from_url(url)
+    store._logic._batch = 20
+    store.create_table()
+    return store
+
+
+@pytest.fixture(params=DATABASES)
+def url(request: pytest.FixtureRequest) -> str:
+    """Each database."""
+    url: str = request.getfixturevalue(request.param)
+    return url
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[SQLAlchemyStore]:
+    """A store on each database."""
+    store = made(url)
+    yield store
+    store.close()
+
+
+class _Contract(StoreContract, RenamesContract, FindsContract, SweepsContract):
+    threads = 16
+
+    @pytest.fixture
+    def store(self, url: str) -> Iterator[SQLAlchemyStore]:
+        """A store whose table exists."""
+        engine = sa.create_engine(url)
+        store = SQLAlchemyStore(engine, batch=20)
+        store.create_table()
+        yield store
+        engine.dispose()
+
+
+class _AsyncContract(AsyncStoreContract, RenamesContract, FindsContract, SweepsContract):
+    threads = 16
+
+    @pytest.fixture
+    def store(self, url: str) -> Coroutine[Any, Any, AsyncSQLAlchemyStore]:
+        """A coroutine that makes the table on the contract's event loop, and returns the store."""
+
+        async def make() -> AsyncSQLAlchemyStore:
+            store = AsyncSQLAlchemyStore.from_url(async_url(url))
+            store._logic._batch = 20
+            await store.create_table()
+            return store
+
+        return make()
+
+
+class TestPostgreSQL(_Contract):
+    """The contract, by psycopg."""
+
+    @pytest.fixture
+    def url(self, postgresql_url: str) -> str:
+        """The database."""
+        return postgresql_url
+
+
+class TestMariaDB(_Contract):
+    """The contract, by PyMySQL."""
+
+    @pytest.fixture
+    def url(self, mariadb_url: str) -> str:
+        """The database."""
+        return mariadb_url
+
+
+class TestSQLite(_Contract):
+    """The contract, by sqlite3."""
+
+    @pytest.fixture
+    def url(self, sqlite_url: str) -> str:
+        """The database."""
+        return sqlite_url
+
+
+class TestAsyncPostgreSQL(_AsyncContract):
+    """The contract, by asyncpg."""
+
+    @pytest.fixture
+    def url(self, postgresql_url: str) -> str:
+        """The database."""
+        return postgresql_url
+
+
+class TestAsyncMariaDB(_AsyncContract):
+    """The contract, by asyncmy."""
+
+    @pytest.fixture
+    def url(self, mariadb_url: str) -> str:
+        """The database."""
+        return mariadb_url
+
+
+class TestAsyncSQLite(_AsyncContract):
+    """The contract, by aiosqlite."""
+
+    @pytest.fixture
+    def url(self, sqlite_url: str) -> str:
+        """The database."""
+        return sqlite_url
+
+
+def failure(cause: Exception) -> OperationalError:
+    """SQLAlchemy's error around one of a driver."""
+    return OperationalError("UPDATE …", {"data": b"secret"}, cause)
+
+
+def test_a_read_a_save_and_a_delete_are_one_statement_each(store: SQLAlchemyStore) -> None:
+    """And a create is one, where nothing is in the way."""
+    sent: list[str] = []
+    sa.event.listen(store._engine, "before_cursor_execute", lambda *args: sent.append(args[2].split()[0]))
+    key = new_key()
+
+    version = create(store, key)
+    store.get(key)
+    version = store.put(key, b"", expires_at=in_an_hour(), if_version=version, subject="alice")
+    store.delete(key, if_version=version)
+    store.delete(key)
+
+    assert [verb for verb in sent if verb != "PRAGMA"] == ["INSERT", "SELECT", "UPDATE", "DELETE", "DELETE"]
+
+
+def test_what_ddl_returns_makes_the_table(store: SQLAlchemyStore) -> None:
+    """The statements for a migration are those of `create_table`."""
+    with store._engine.begin() as connection:
+        connection.execute(sa.text("DROP TABLE hardtack_sessions"))
+        for statement in store.ddl().split(";\n"):
+            if statement:
+                connection.execute(sa.text(statement))
+
+    store.create_table()
+    create(store, new_key())
+
+    assert store.ddl().count("CREATE") == 3
+
+
+def test_the_table_may_have_another_name_in_your_metadata(sqlite_url: str) -> None:
+    """Alembic then sees it."""
+    metadata = sa.MetaData()
+    engine = sa.create_engine(sqlite_url)
+    store = SQLAlchemyStore(engine, sessions_table(metadata, "app_sessions"))
+    metadata.create_all(engine)
+
+    create(store, "key")
+
+    assert sa.inspect(engine).get_table_names() == ["app_sessions"]
+    engine.dispose()
+
+
+def test_an_async_store_makes_its_table(sqlite_url: str) -> None:
+    """Async, as often as one likes."""
+
+    async def main() -> Entry | None:
+        store = AsyncSQLAlchemyStore.from_url(async_url(sqlite_url))
+        await store.create_table()
+        await store.create_table()
+        await store.put("key", b"data", expires_at=in_an_hour(), if_version=None, subject=None)
+        entry = await store.get("key")
+        await store.close()
+        return entry
+
+    entry = asyncio.run(main())
+
+    assert entry is not None
+    assert entry.data == b"data"
+
+
+def test_a_missing_table_is_unavailable_and_quotes_nothing(sqlite_url: str) -> None:
+    """Neither the message nor its cause shows the session, as SQLAlchemy's own error does."""
+    store = SQLAlchemyStore.from_url(sqlite_url)
+
+    with pytest.raises(StoreUnavailable, match="OperationalError") as raised:
+        create(store, "key", b"secret")
+
+    assert "secret" not in f"{raised.value}{raised.value.__cause__}"
+    store.close()
+
+
+class _PostgreSQLError(Exception):
+    sqlstate = "40P01"
+
+
+class _OldPostgreSQLError(Exception):
+    pgcode = "40001"
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [_PostgreSQLError(), _OldPostgreSQLError(), Exception(1213, "Deadlock"), Exception(1020, "Record has changed")],
+)
+def test_a_lost_race_is_a_conflict(store: SQLAlchemyStore, cause: Exception) -> None:
+    """Deadlocks and serialization failures are for the engine to try again, not for the user to see."""
+    with pytest.raises(VersionConflict, match="faster") as raised, store._translated():
+        raise failure(cause)
+
+    assert raised.value.__cause__ is cause
+
+
+def test_a_real_deadlock_is_a_conflict(postgresql_url: str) -> None:
+    """Two transactions that lock two rows crosswise: the database ends one, and that is a VersionConflict."""
+    store = made(postgresql_url)
+    other = sa.create_engine(postgresql_url)
+    both = [(key, create(store, key)) for key in (new_key(), new_key())]
+    update = sa.text("UPDATE hardtack_sessions SET version = version WHERE key = :key")
+    moving = [
+        (store._logic._update, {"data": b"", "at": key, "if_version": version, "now": 0}) for key, version in both
+    ]
+    first_row_is_locked = threading.Event()
+    sa.event.listen(store._engine, "after_cursor_execute", lambda *args: first_row_is_locked.set())
+
+    with other.begin() as connection, ThreadPoolExecutor(1) as pool:
+        connection.execute(sa.text("SET deadlock_timeout = '10s'"))  # so that it is the store that loses
+        connection.execute(update, {"key": both[1][0]})
+        losing = pool.submit(_in_store, store, moving)
+        first_row_is_locked.wait()
+        connection.execute(update, {"key": both[0][0]})
+        with pytest.raises(VersionConflict, match="faster"):
+            losing.result()
+
+    other.dispose()
+    store.close()
+
+
+def _in_store(store: SQLAlchemyStore, moving: list[Any]) -> None:
+    with store._translated():
+        store._perform(*moving)
+
+
+def test_a_sweep_goes_on_after_a_deadlock(sqlite_url: str) -> None:
+    """Somebody saved while a batch was deleted: the sweep looks again; another error ends it."""
+    store = made(sqlite_url)
+    steps = store._logic.sweep(100.0)
+    row = type("Row", (), {"key": "key"})
+
+    next(steps)
+    steps.send([row])
+    again = steps.throw(failure(_PostgreSQLError()))
+    assert again.arguments[0][0] is store._logic._select_dead
+    steps.send([row])
+    with pytest.raises(StopIteration) as stop:
+        steps.send(1)
+    assert stop.value.value == 1
+
+    steps = store._logic.sweep(100.0)
+    next(steps)
+    steps.send([row])
+    with pytest.raises(DBAPIError):
+        steps.throw(failure(Exception("disk full")))
+    store.close()
+
+
+@pytest.mark.parametrize("driver", ["postgresql+psycopg", "mysql+pymysql"])
+def test_a_broken_server_is_unavailable(broken_port: int, driver: str) -> None:
+    """Refused, hanging, nonsense, hung up: StoreUnavailable from the cause, in time, and without the password."""
+    options = "connect_timeout=1&read_timeout=1" if "mysql" in driver else "connect_timeout=2"
+    store = SQLAlchemyStore.from_url(f"{driver}://user:hunter2@127.0.0.1:{broken_port}/db?{options}")
+    started = time.monotonic()
+
+    with pytest.raises(StoreUnavailable) as raised:
+        create(store, "key")
+
+    assert raised.value.__cause__ is not None
+    assert "hunter2" not in str(raised.value)
+    assert time.monotonic() - started < 5
+    store.close()
+
+
+@pytest.mark.parametrize("driver", ["postgresql+asyncpg", "postgresql+psycopg", "mysql+asyncmy", "mysql+aiomysql"])
+def test_a_broken_server_is_unavailable_to_async_callers(broken_port: int, driver: str) -> None:
+    """The same, async, whatever the driver knows of timeouts."""
+
+    async def main() -> None:
+        url = f"{driver}://user:hunter2@127.0.0.1:{broken_port}/db"
+        store = AsyncSQLAlchemyStore.from_url(url, timeout=0.5)
+        with pytest.raises(StoreUnavailable) as raised:
+            await store.get("key")
+        assert raised.value.__cause__ is not None
+        await store.close()
+
+    started = time.monotonic()
+    asyncio.run(main())
+
+    assert time.monotonic() - started < 5
+
+
+def test_a_database_that_comes_back_is_used_again() -> None:
+    """After a restart the first call works: connections are checked before they are used."""
+    server = MariaDBServer()
+    store = made(server.url)
+    create(store, "key")
+
+    server.stop()
+    with pytest.raises(StoreUnavailable):
+        store.get("key")
+    server.start()
+
+    assert read(store, "key").data == b"data"
+    store.close()
+    server.remove()
+
+
+def test_a_locked_sqlite_database_is_unavailable(sqlite_url: str) -> None:
+    """A lock that somebody holds for too long is no conflict."""
+    store = made(f"{sqlite_url}?timeout=0.1")
+    other = sa.create_engine(sqlite_url)
+
+    with other.connect() as connection:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable):
+            create(store, "key")
+
+    other.dispose()
+    store.close()
+
+
+def test_an_engine_of_the_application_stays_open(sqlite_url: str) -> None:
+    """`close` closes what the store made, and nothing else."""
+    engine = sa.create_engine(sqlite_url)
+    with engine.connect():
+        pass
+
+    SQLAlchemyStore(engine).close()
+
+    assert engine.pool.checkedin() == 1  # type: ignore[attr-defined]
+    engine.dispose()
+
+
+def test_an_async_engine_of_the_application_stays_open(sqlite_url: str) -> None:
+    """The same, async."""
+
+    async def main() -> int:
+        engine = create_async_engine(async_url(sqlite_url))
+        async with engine.connect():
+            pass
+        await AsyncSQLAlchemyStore(engine).close()
+        open_connections: int = engine.pool.checkedin()  # type: ignore[attr-defined]
+        await engine.dispose()
+        return open_connections
+
+    assert asyncio.run(main()) == 1
+
+
+@pytest.mark.parametrize("make", [SQLAlchemyStore.from_url, AsyncSQLAlchemyStore.from_url, is_async])
+@pytest.mark.parametrize("url", ["nonsense:hunter2", "unknown://:hunter2@host/db", "oracle+nothing://:hunter2@host/db"])
+def test_a_url_that_cannot_be_read_is_a_config_error_without_its_password(make: Callable[[str], Any], url: str) -> None:
+    """The message says what a URL looks like, and which drivers there are."""
+    with pytest.raises(ConfigError, match=r"postgresql\+psycopg://user:password@host/database") as raised:
+        make(url)
+
+    assert "hunter2" not in str(raised.value)
+    assert raised.value.__cause__ is None
+
+
+def test_drivers_are_known_to_be_sync_or_async() -> None:
+    """So that a URL alone picks the store."""
+    assert is_async("postgresql+asyncpg://host/db")
+    assert not is_async("postgresql+psycopg2://host/db")
