@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -37,6 +39,7 @@ from hardtack.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.anyio
 
+ROOT = Path(__file__).parents[2]
 CLEARED = "session=; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Path=/; HttpOnly; SameSite=Lax"
 
 
@@ -667,3 +670,15 @@ async def test_a_client_that_leaves_is_no_failure(error: type[Exception], saved:
         await call(Middleware(app, sessions), scope_of(cookie, kind="websocket"))
 
     assert data_of(sessions, cookie) == {"room": saved}
+
+
+async def test_the_example_counts_and_forgets() -> None:
+    """examples/asgi runs."""
+    app = runpy.run_path(str(ROOT / "examples/asgi/app.py"))["app"]
+
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+        texts = [(await client.get(path)).text for path in ("/", "/", "/forget", "/")]
+
+    assert texts == ["Visit 1.\n", "Visit 2.\n", "Forgotten.\n", "Visit 1.\n"]
+    assert await call(app, {"type": "lifespan"}) == []

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
+import runpy
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -21,6 +23,8 @@ from hardtack import SessionManager
 from hardtack.errors import UnsupportedValue
 from hardtack.frameworks.fastapi import CurrentSession, SessionMiddleware, Sessions, SessionView
 from hardtack.stores.memory import MemoryStore
+
+ROOT = Path(__file__).parents[2]
 
 Client = Callable[[FastAPI], TestClient]
 
@@ -363,3 +367,15 @@ def test_dependencies_are_not_in_the_schema(client: Client) -> None:
     operation = client(app).get("/openapi.json").json()["paths"]["/"]["get"]
     assert "parameters" not in operation
     assert "requestBody" not in operation
+
+
+def test_the_example_keeps_a_cart(client: Client) -> None:
+    """examples/fastapi runs."""
+    browser = client(runpy.run_path(str(ROOT / "examples/fastapi/app.py"))["app"])
+
+    assert browser.get("/cart").json() == {"items": []}
+    browser.post("/cart", json={"sku": "bread"})
+    assert browser.post("/login/alice").json() == "Hello alice."
+    assert browser.get("/cart").json() == {"items": [{"sku": "bread", "quantity": 1}]}
+    browser.post("/logout")
+    assert browser.get("/cart").json() == {"items": []}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
+import runpy
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -30,6 +32,7 @@ from hardtack.foreign.starlette import StarletteCookie
 from hardtack.frameworks.starlette import Session, SessionMiddleware, load, sessions_of
 from hardtack.stores.memory import MemoryStore
 
+ROOT = Path(__file__).parents[2]
 SECRET = "a secret of thirty-two characters or more"
 
 Client = Callable[..., TestClient]
@@ -534,3 +537,14 @@ def test_a_cookie_engine_seals_under_the_key_it_was_given() -> None:
 
     assert data_of(middleware.sessions, header) == {"visits": 1}
     assert data_of(SessionManager(CookieEngine(KEY), cookie=Cookie.for_development()), header) == {}
+
+
+def test_the_example_knows_its_visitor(client: Client) -> None:
+    """examples/starlette runs."""
+    browser = client(runpy.run_path(str(ROOT / "examples/starlette/app.py"))["app"])
+
+    assert "Hello guest, this is visit 1." in browser.get("/").text
+    page = browser.post("/login", data={"name": "<alice>"}).text
+    assert "Welcome aboard." in page
+    assert "Hello &lt;alice&gt;, this is visit 2." in page
+    assert "Hello guest, this is visit 1." in browser.post("/logout").text

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import runpy
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 from wsgiref.handlers import SimpleHandler
 from wsgiref.util import FileWrapper, setup_testing_defaults
@@ -28,6 +30,7 @@ Environ = dict[str, Any]
 Start = Callable[..., Callable[[bytes], object]]
 App = Callable[[Environ, Start], Iterable[bytes]]
 
+ROOT = Path(__file__).parents[2]
 CLEARED = "session=; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Path=/; HttpOnly; SameSite=Lax"
 
 
@@ -527,3 +530,12 @@ def test_a_secure_cookie_on_plain_http_is_warned_of_once(
         Answer(app, environ={"HTTP_HOST": host, "wsgi.url_scheme": scheme})
 
     assert caplog.text.count("Secure session cookie") == warnings
+
+
+def test_the_example_counts_and_forgets() -> None:
+    """examples/wsgi runs."""
+    client = webtest.TestApp(runpy.run_path(str(ROOT / "examples/wsgi/app.py"))["app"])
+
+    texts = [client.get(path).text for path in ("/", "/", "/forget", "/")]
+
+    assert texts == ["Visit 1.\n", "Visit 2.\n", "Forgotten.\n", "Visit 1.\n"]
