@@ -39,9 +39,9 @@ _TITLES: Final = {
 # (experiment, whether sessions are in a store, whether there was a session afterwards)
 _TEXTS: Final = {
     ("flip", False, False): (
-        "The tag no longer matches, so nothing of the cookie was read: no byte of it reached a parser. The request got a new, "
-        "empty session, and the event says why. Nothing is stored until there is something to store, so the broken cookie "
-        "stays in your browser until then."
+        "The tag no longer matches, so no byte of the contents reached a parser. The request got a new, empty session, and "
+        "the event says why. Nothing is stored until there is something to store, so the broken cookie stays in your "
+        "browser until then."
     ),
     ("flip", True, False): (
         "The cookie is a random number. Another number is just an id that the store has never seen, and such an id is never "
