@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import runpy
-from collections.abc import Callable
+import socket
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import anyio
 import httpx
 import pytest
+import uvicorn
 from starlette.middleware.sessions import SessionMiddleware as StarletteSessionMiddleware
 from tests.frameworks.gateway_kit import (
     BODY,
     OK,
+    App,
     AsyncMemoryStore,
     Message,
     Receive,
@@ -30,6 +35,8 @@ from tests.frameworks.gateway_kit import (
     set_cookies,
     values,
 )
+from websockets.exceptions import ConnectionClosedOK, InvalidStatus
+from websockets.sync.client import connect
 
 from hardtack import SessionManager, StoreEngine
 from hardtack.errors import ConfigError, SessionTooLarge, StoreUnavailable
@@ -682,3 +689,60 @@ async def test_the_example_counts_and_forgets() -> None:
 
     assert texts == ["Visit 1.\n", "Visit 2.\n", "Forgotten.\n", "Visit 1.\n"]
     assert await call(app, {"type": "lifespan"}) == []
+
+
+# --- a real server
+
+
+@contextlib.contextmanager
+def served(app: App) -> Iterator[str]:
+    """An application under uvicorn; its address, without the scheme."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(app, log_level="critical", lifespan="off", ws="websockets-sansio")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield "{}:{}".format(*listener.getsockname())
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def test_under_uvicorn_requests_and_websockets_share_a_session() -> None:
+    """Over real connections; what the websocket does late is in the store when it is closed."""
+    sessions = manager(MemoryStore())
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await (accept if scope["type"] == "websocket" else count)(scope, receive, send)
+
+    with served(SessionMiddleware(app, sessions)) as address:
+        first = httpx.get(f"http://{address}/")
+        cookie = first.headers["set-cookie"].partition(";")[0]
+        websocket = connect(f"ws://{address}/", additional_headers={"Cookie": cookie})
+        with websocket, pytest.raises(ConnectionClosedOK):
+            websocket.recv()
+        second = httpx.get(f"http://{address}/", headers={"Cookie": cookie})
+
+    assert (first.text, second.text) == ("1", "2")
+    assert data_of(sessions, cookie) == {"visits": 2, "before": 1, "while": 2}
+
+
+def test_under_uvicorn_a_store_that_is_down_refuses_both() -> None:
+    """uvicorn can send the 503 to a websocket as well."""
+    store = UnreliableStore()
+    sessions = manager(store)
+    cookie = cookie_of(sessions, visits=1)
+    store.readable = False
+
+    with served(SessionMiddleware(count, sessions)) as address:
+        response = httpx.get(f"http://{address}/", headers={"Cookie": cookie})
+        with (
+            pytest.raises(InvalidStatus) as refused,
+            connect(f"ws://{address}/", additional_headers={"Cookie": cookie}),
+        ):
+            pass
+
+    assert (response.status_code, response.content) == (503, UNAVAILABLE)
+    assert (refused.value.response.status_code, refused.value.response.body) == (503, UNAVAILABLE)
