@@ -274,6 +274,16 @@ def test_copies_cannot_fill_the_memory() -> None:
     assert refused(body(hashes)) == "too_large"
 
 
+def test_references_to_a_long_array_cannot_fill_the_memory() -> None:
+    """Each number of an array is paid for each time that the array is there."""
+    numbers = b"\x28\xab" + varint(1000) + b"\x01" * 1000
+    few = b"\x28\x2b" + varint(11) + numbers + b"\x29\x08" * 10
+    many = b"\x28\x2b" + varint(1001) + numbers + b"\x29\x09" * 1000
+
+    assert sereal.read(body(few)) == {"a": [[1] * 1000] * 11}
+    assert refused(body(many)) == "too_large"
+
+
 def test_references_count_as_depth() -> None:
     """What is pointed to counts with the levels above it."""
     deep = b"\x28\x2a\x02\x61a\x28\xab\x01" + b"\x41" * 40 + b"\x01" + b"\x61b" + b"\x41" * 40

@@ -92,6 +92,7 @@ REFUSED = {
     "an object of a known class": (b"\x04\x12\x00\x03\x00\x00\x00\x00", "malformed"),
     "a boolean that is a hash": (b"\x14" + BOOLEAN + b"\x03\x00\x00\x00\x00", "object"),
     "a boolean that is two": (b"\x14" + BOOLEAN + b"\x08\x82", "object"),
+    "an object that is a number": (b"\x14\x11\x04Some\x08\x81", "object"),
     "hook": b"\x04\x13\x00",
     "a bare hook": (b"\x13\x00", "hook"),
     "code": b"\x04\x1a\x0a\x01x",
