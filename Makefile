@@ -37,10 +37,10 @@ types: $(VENV)/.dev  ## Strict types, by two checkers
 	$(BIN)/mypy
 	$(BIN)/pyright
 
-# The coverage of child processes counts as well: some tests kill, fork or serve.
+
 coverage: $(VENV)/.dev  ## All tests, and the branches of src/ that none of them took
 	rm -f .coverage .coverage.*
-	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --fail-under=100
 

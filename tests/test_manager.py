@@ -473,11 +473,12 @@ def test_browser_session_by_default() -> None:
 
 def test_persistent_cookie_has_the_age_of_the_nearer_deadline() -> None:
     """Max-Age never exceeds what the server enforces."""
-    for options, age in (
+    cases: list[tuple[dict[str, Any], int]] = [
         ({"lifetime": 500}, 500),
         ({"lifetime": 500, "idle_timeout": 90}, 90),
         ({"lifetime": "2 years"}, 400 * DAY),
-    ):
+    ]
+    for options, age in cases:
         site = Site(persistent=True, **options)
         session = site.open()
         session["a"] = 1
@@ -743,6 +744,14 @@ def test_secure_cookie_on_plain_http_is_warned_of_once(caplog: pytest.LogCapture
     assert "for_development" in caplog.text
 
 
+def test_untouched_session_under_async_code() -> None:
+    """Nothing is committed for a request that nobody touched."""
+    changes = asyncio.run(Site().sessions.acommit(Site().open()))
+
+    assert not changes
+    assert changes.set_cookies == []
+
+
 # --- taking over
 
 
@@ -796,6 +805,7 @@ def test_takeover_with_a_subject() -> None:
     session = site.sessions.open("theirs=ok1")
 
     assert session.subject == "ok1"
+    assert session.authenticated_at is not None
     assert session.authenticated_at.timestamp() == START - 100
 
 
@@ -859,6 +869,45 @@ def test_takeover_of_a_cookie_without_times_needs_an_end() -> None:
     sessions.commit(session)
     assert session.created_at is not None
     assert session.created_at.timestamp() == START
+
+
+def test_request_that_carries_a_cookie_to_take_over() -> None:
+    """An adapter may ask before it loads."""
+    sessions = Site(accept=[Theirs()]).sessions
+
+    assert sessions.carries_cookie("theirs=ok1")
+    assert not sessions.carries_cookie("other=1")
+    assert not sessions.carries_cookie("")
+    assert sessions.carries_cookie(f"{NAME}=x")
+
+
+class Companions(Theirs):
+    """A format of two cookies, as some systems sign in a second one."""
+
+    def cookie_names(self, cookies: Mapping[str, Sequence[str]]) -> list[str]:
+        return [name for name in ("theirs", "theirs.sig") if name in cookies]
+
+    def seal(self, record: Record, context: Context) -> dict[str, str]:
+        return {"theirs": record.data["user"], "theirs.sig": "s"}
+
+
+def test_format_of_two_cookies() -> None:
+    """Both are written, and both are cleared."""
+    site = Site(CookieEngine(Companions()), cookie=Cookie("theirs"))
+    site.jar.cookies = {"theirs": "ok1", "theirs.sig": "s"}
+    site.visit(user="ok2")
+    assert site.jar.cookies == {"theirs": "ok2", "theirs.sig": "s"}
+
+    session = site.open()
+    session.logout()
+    site.commit(session)
+    assert site.jar.cookies == {}
+
+    taking = Site(accept=[Companions()])
+    session = taking.sessions.open("theirs=ok1; theirs.sig=s")
+    session.get("user")
+    lines = taking.sessions.commit(session).set_cookies
+    assert [line.partition("=")[0] for line in lines] == [NAME, "theirs", "theirs.sig"]
 
 
 def test_engine_of_a_foreign_format_writes_it() -> None:

@@ -116,9 +116,12 @@ class Administration:
             raise ConfigError(message)
         return (yield Find(subject))
 
-    def _record(self, engine: StoreEngine, raw_key: bytes, context: Context) -> Flow[tuple[Record, Any] | None]:
+    def _record(self, engine: StoreEngine, key: str, context: Context) -> Flow[tuple[Record, Any] | None]:
         """The living session under a key, and its version."""
-        entry = yield Get(values.encode_bytes(raw_key))
+        raw_key = _raw_key(key)
+        if raw_key is None:
+            return None
+        entry = yield Get(key)
         record, _, _ = engine._look(raw_key, entry, context.now, self)
         if record is None or context.now >= self._deadlines(record).nearest:
             return None
@@ -128,16 +131,15 @@ class Administration:
         engine, context = self._stored(), self._context()
         found = []
         for key in (yield from self._find(engine, subject)):
-            stored = yield from self._record(engine, _raw_key(key), context)
+            stored = yield from self._record(engine, key, context)
             if stored is not None and stored[0].subject == subject:
                 found.append(_info(key, stored[0], self._deadlines(stored[0])))
         return sorted(found, key=lambda info: (info.authenticated_at or info.created_at, info.id), reverse=True)
 
     def _end_flow(self, id: str) -> Flow[bool]:
         engine, context = self._stored(), self._context()
-        try:
-            raw_key = _raw_key(id)
-        except ValueError:
+        raw_key = _raw_key(id)
+        if raw_key is None:
             return False
         ended = yield from engine.end(raw_key, None, context, self)
         if ended:
@@ -150,7 +152,7 @@ class Administration:
         for key in (yield from self._find(engine, subject)):
             if key == keep:
                 continue
-            stored = yield from self._record(engine, _raw_key(key), context)
+            stored = yield from self._record(engine, key, context)
             # The index of a store may be behind: a key that now belongs to somebody else is not ended.
             if stored is not None and stored[0].subject == subject:
                 count += yield from self._end_flow(key)
@@ -163,14 +165,11 @@ class Administration:
             if state.record is None:  # nothing is stored yet, so nobody else can change it
                 fill(session, _changed(function, dict(session)))
                 return dict(session)
-            raw_key = state.record.id
+            session_key = values.encode_bytes(state.record.id)
         else:
-            try:
-                raw_key = _raw_key(session)
-            except ValueError:
-                raise SessionConflict("there is no session with this id") from None
+            session_key = session
         for _ in range(MAX_ATTEMPTS):
-            stored = yield from self._record(engine, raw_key, context)
+            stored = yield from self._record(engine, session_key, context)
             if stored is None:
                 raise SessionConflict("the session was ended, or has expired")
             record, version = stored
@@ -207,11 +206,13 @@ def _refresh(session: Session, record: Record, version: Any) -> None:
         state.held.version = version
 
 
-def _raw_key(id: str) -> bytes:
-    raw = values.decode_bytes(id)
-    if len(raw) != 32:
-        raise ValueError
-    return raw
+def _raw_key(id: str) -> bytes | None:
+    """The bytes of a session's id; None for what cannot be one."""
+    try:
+        raw = values.decode_bytes(id)
+    except ValueError:
+        return None
+    return raw if len(raw) == 32 else None
 
 
 def _info(key: str, record: Record, limits: Deadlines) -> SessionInfo:

@@ -1,0 +1,993 @@
+"""StoreEngine on a store in memory: ids, conflicts, ends, failures; sync and async by the same flows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.kit import KEY, OTHER_KEY, START, Site
+
+from hardtack import CookieEngine, Keyring, Session, SessionManager, StoreEngine, values
+from hardtack.errors import ConfigError, SessionConflict, SessionNotLoaded, StoreUnavailable
+from hardtack.events import Conflict, Created, Destroyed, Expired, IdChanged, LateWrite, Rejected, Renewed, StoreFailed
+from hardtack.protocols import Entry, VersionConflict
+from hardtack.stores.memory import MemoryStore
+
+NAME = "__Host-session"
+
+
+class Plain:
+    """A third party's store: the three methods, and nothing else. Counts its calls; fails when told to."""
+
+    blocking = False
+
+    def __init__(self) -> None:
+        self.entries: dict[str, tuple[bytes, int, str | None, int]] = {}
+        self.calls: list[str] = []
+        self.count = 0
+        self.broken: set[str] = set()
+        self.fail_at = 0
+        self.before: dict[str, Callable[[], None]] = {}
+
+    def _call(self, name: str) -> None:
+        self.calls.append(name)
+        if len(self.calls) == self.fail_at:
+            raise StoreUnavailable("crash")
+        before = self.before.pop(name, None)
+        if before is not None:
+            before()
+        if name in self.broken:
+            raise StoreUnavailable("down")
+
+    def get(self, key: str) -> Entry | None:
+        self._call("get")
+        entry = self.entries.get(key)
+        return None if entry is None else Entry(entry[0], entry[1])
+
+    def put(self, key: str, data: bytes, *, expires_at: int, if_version: Any, subject: str | None) -> int:
+        self._call("put")
+        entry = self.entries.get(key)
+        if (None if entry is None else entry[1]) != if_version:
+            raise VersionConflict
+        self.count += 1
+        self.entries[key] = (data, self.count, subject, expires_at)
+        return self.count
+
+    def delete(self, key: str, *, if_version: Any = None) -> bool:
+        self._call("delete")
+        return self.entries.pop(key, None) is not None
+
+    def close(self) -> None:
+        self._call("close")
+
+
+class Renaming(Plain):
+    """The same, with a rename that knows nothing of tombstones, and find."""
+
+    def rename(self, old: str, new: str, data: bytes, *, expires_at: int, if_version: Any, subject: str | None) -> int:
+        self._call("rename")
+        entry = self.entries.get(old)
+        if entry is None or entry[1] != if_version:
+            raise VersionConflict
+        del self.entries[old]
+        self.count += 1
+        self.entries[new] = (data, self.count, subject, expires_at)
+        return self.count
+
+    def find(self, subject: str) -> list[str]:
+        return [key for key, entry in self.entries.items() if entry[2] == subject]
+
+
+class Unable(Plain):
+    """A store whose rename cannot do this pair of keys in one step."""
+
+    def rename(self, *args: Any, **options: Any) -> int:
+        self._call("rename")
+        raise NotImplementedError
+
+
+class Async:
+    """Any of the above with coroutines."""
+
+    def __init__(self, store: Plain) -> None:
+        self.store = store
+
+    async def get(self, key: str) -> Entry | None:
+        return self.store.get(key)
+
+    async def put(self, key: str, data: bytes, **options: Any) -> int:
+        return self.store.put(key, data, **options)
+
+    async def delete(self, key: str, **options: Any) -> bool:
+        return self.store.delete(key, **options)
+
+    async def close(self) -> None:
+        self.store.close()
+
+
+STORES: dict[str, Callable[[], Any]] = {
+    "plain": Plain,
+    "renaming": Renaming,
+    "unable": Unable,
+    "memory": MemoryStore,
+}
+
+
+@pytest.fixture(params=list(STORES))
+def site(request: pytest.FixtureRequest) -> Site:
+    return Site(StoreEngine(STORES[request.param]()))
+
+
+def plain_site(**options: Any) -> tuple[Site, Plain]:
+    store = Plain()
+    return Site(StoreEngine(store, **options)), store
+
+
+def reasons(site: Site) -> list[str]:
+    return [event.reason for event in site.told(Rejected)]
+
+
+# --- ids
+
+
+def test_store_knows_only_the_hash(site: Site) -> None:
+    """The cookie's 32 bytes are not in the store: a stolen database opens no session."""
+    session = site.visit(a=1)
+    secret = site.jar.cookies[NAME]
+
+    assert len(values.decode_bytes(secret)) == 32
+    assert session.id != secret
+    assert len(session.id) == 43
+    assert dict(site.open()) == {"a": 1}
+    assert dict(site.sessions.open(f"{NAME}={session.id}")) == {}
+
+
+def test_invented_id_is_never_adopted(site: Site) -> None:
+    """An id that nobody gave out is a new session with a new id."""
+    invented = values.encode_bytes(bytes(32))
+    session = site.sessions.open(f"{NAME}={invented}")
+    session["a"] = 1
+    site.commit(session)
+
+    assert site.jar.cookies[NAME] != invented
+    assert reasons(site) == ["unknown_id"]
+    assert dict(site.sessions.open(f"{NAME}={invented}")) == {}
+
+
+@pytest.mark.parametrize("value", ["", "x", "A" * 42, "A" * 44, "A" * 42 + "B", "é" * 43, "=" * 43, "../../etc/passwd"])
+def test_malformed_id_never_reaches_the_store(value: str) -> None:
+    """Length, alphabet and spelling are checked before any look-up."""
+    site, store = plain_site()
+
+    assert dict(site.sessions.open(f"{NAME}={value}")) == {}
+    assert store.calls == []
+    assert reasons(site) == ["malformed"]
+
+
+def test_purpose_separates_applications_with_one_store() -> None:
+    """The cookie of one application is unknown to another that shares the store."""
+    store = Plain()
+    shop, forum = Site(StoreEngine(store), purpose="shop"), Site(StoreEngine(store), purpose="forum")
+    shop.visit(a=1)
+
+    assert dict(forum.sessions.open(shop.jar.header)) == {}
+
+
+def test_two_sessions_cancel_each_other(site: Site) -> None:
+    """Two good cookies of different sessions: none is used, and the name is cleared; junk beside one does not matter."""
+    site.visit(a=1)
+    first = site.jar.header
+    site.jar.cookies.clear()
+    site.visit(b=2)
+
+    session = site.sessions.open(f"{first}; {site.jar.header}")
+    assert dict(session) == {}
+    assert "Max-Age=0" in site.sessions.commit(session).set_cookies[0]
+    assert dict(site.sessions.open(f"{first}; {NAME}=junk; {first}")) == {"a": 1}
+
+
+# --- how often the store is asked
+
+
+def test_calls_of_the_store() -> None:
+    """None without a cookie or a touch, one to open, none to close when nothing changed, one to save."""
+    site, store = plain_site()
+    site.sessions.commit(site.open())
+    site.open().get("a")
+    assert store.calls == []
+
+    site.visit(a=1)
+    assert store.calls == ["put"]
+    store.calls.clear()
+    site.sessions.commit(site.open())
+    assert store.calls == []
+
+    session = site.visit()
+    site.sessions.finish(session)
+    assert store.calls == ["get"]
+    store.calls.clear()
+    site.visit(a=2)
+    assert store.calls == ["get", "put"]
+    store.calls.clear()
+    site.sessions.close()
+    assert store.calls == ["close"]
+
+
+def test_data_change_sets_no_cookie(site: Site) -> None:
+    """The cookie holds the id only: it is set when the id is new."""
+    site.visit(a=1)
+    session = site.open()
+    session["a"] = 2
+
+    assert site.commit(session).set_cookies == []
+    assert dict(site.open()) == {"a": 2}
+
+
+def test_renewal_of_a_persistent_cookie_is_sent() -> None:
+    """Where the browser counts down, a renewal tells it the new age."""
+    site = Site(StoreEngine(Plain()), idle_timeout=1000, persistent=True)
+    site.visit(a=1)
+    site.clock.now += 100
+    session = site.open()
+    session.get("a")
+
+    assert "Max-Age=1000" in site.commit(session).set_cookies[0]
+    assert site.told(Renewed) == [Renewed(session.id, "idle_timeout")]
+
+
+def test_the_store_may_forget_at_the_nearer_deadline() -> None:
+    """expires_at follows the deadlines, which the engine enforces from the record itself."""
+    store = Plain()
+    site = Site(StoreEngine(store), idle_timeout=100, lifetime=150)
+    site.visit(a=1)
+    assert [entry[3] for entry in store.entries.values()] == [START + 100]
+    site.clock.now += 90
+    site.visit()
+    assert [entry[3] for entry in store.entries.values()] == [START + 150]
+
+    site.clock.now = START + 150
+    assert dict(site.open()) == {}
+    assert [event.deadline for event in site.told(Expired)] == ["absolute"]
+
+
+# --- parallel requests
+
+
+def test_parallel_changes_are_merged(site: Site) -> None:
+    """Two requests that loaded the same state: both changes are there at the end."""
+    site.visit(cart=["bread"], prefs={"theme": "dark"}, n=0)
+    one, two = site.open(), site.open()
+    one["cart"].append("milk")
+    one["prefs"]["size"] = 1
+    two["cart"].append("eggs")
+    two["n"] = 1
+    two["prefs"]["lang"] = "de"
+
+    site.commit(one)
+    site.commit(two)
+
+    assert dict(site.open()) == {
+        "cart": ["bread", "milk", "eggs"],
+        "prefs": {"theme": "dark", "size": 1, "lang": "de"},
+        "n": 1,
+    }
+    assert dict(two) == dict(site.open())
+    assert site.told(Conflict) == [Conflict(one.id, "merged")]
+
+
+def test_same_leaf_the_later_write_wins_and_is_told(site: Site) -> None:
+    """Only where both changed the same value is one lost, and an event names it."""
+    site.visit(a={"b": 1})
+    one, two = site.open(), site.open()
+    one["a"]["b"] = 2
+    two["a"]["b"] = 3
+    site.commit(one)
+    site.commit(two)
+
+    assert dict(site.open()) == {"a": {"b": 3}}
+    assert site.told(Conflict) == [Conflict(one.id, "overwritten", ("a.b",))]
+
+
+def test_on_conflict_raise() -> None:
+    """The application is told, before anything is sent."""
+    site, _ = plain_site(on_conflict="raise")
+    site.visit(a=1)
+    one, two = site.open(), site.open()
+    one["b"] = 1
+    two["c"] = 1
+    site.commit(one)
+
+    with pytest.raises(SessionConflict):
+        site.commit(two)
+    assert dict(site.open()) == {"a": 1, "b": 1}
+
+
+def test_on_conflict_last_write_wins() -> None:
+    """The later state replaces the earlier, and an event says so."""
+    site, _ = plain_site(on_conflict="last_write_wins")
+    site.visit(a=1)
+    one, two = site.open(), site.open()
+    one["b"] = 1
+    two["c"] = 1
+    site.commit(one)
+    site.commit(two)
+
+    assert dict(site.open()) == {"a": 1, "c": 1}
+    assert [event.outcome for event in site.told(Conflict)] == ["overwritten"]
+
+
+def test_finish_after_a_merge_takes_nothing_back(site: Site) -> None:
+    """What a merge brought in is not seen as a late change that removes it."""
+    site.visit(a=1)
+    one, two = site.open(), site.open()
+    one["b"] = 1
+    two["c"] = 1
+    site.commit(one)
+    site.commit(two)
+    site.sessions.finish(one)
+    site.sessions.finish(two)
+
+    assert dict(site.open()) == {"a": 1, "b": 1, "c": 1}
+
+
+# --- what was ended stays dead
+
+
+def end_by_logout(site: Site) -> None:
+    session = site.open()
+    session.logout()
+    site.commit(session)
+
+
+def end_by_login(site: Site) -> None:
+    session = site.open()
+    session.login("alice")
+    site.commit(session)
+
+
+def end_by_regenerate(site: Site) -> None:
+    session = site.open()
+    session.regenerate()
+    site.commit(session)
+
+
+def end_by_administration(site: Site) -> None:
+    assert site.sessions.end(site.open().id)
+
+
+ENDS = [end_by_logout, end_by_login, end_by_regenerate, end_by_administration]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_slow_request_revives_nothing(site: Site, end: Callable[[Site], None]) -> None:
+    """A request that loaded before the end and commits after it saves nothing and sets no cookie."""
+    site.visit(a=1)
+    slow, renaming, leaving = site.open(), site.open(), site.open()
+    slow["late"] = 1
+    renaming.regenerate()
+    leaving.logout()
+    old = site.jar.header
+    end(site)
+    jar = dict(site.jar.cookies)
+
+    for late in (slow, renaming):
+        assert site.commit(late).set_cookies == []
+    assert dict(site.sessions.open(old)) == {}
+    assert site.jar.cookies == jar
+    assert [event.outcome for event in site.told(Conflict)] == ["dropped", "dropped"]
+    site.sessions.finish(slow)
+    assert dict(site.sessions.open(old)) == {}
+    if end in (end_by_login, end_by_regenerate):
+        assert dict(site.open()) == {"a": 1}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_late_request_with_the_old_id_is_never_saved(site: Site, end: Callable[[Site], None]) -> None:
+    """For a minute the old id gets an empty session that is never saved and sets no cookie, not even by a login."""
+    site.visit(a=1)
+    old = site.jar.header
+    end(site)
+    late = site.sessions.open(old)
+    assert dict(late) == {}
+    late["b"] = 2
+    late.login("mallory")
+
+    assert site.sessions.commit(late).set_cookies == []
+    assert "ended" in reasons(site)
+    assert dict(site.sessions.open(old)) == {}
+
+
+def test_after_the_minute_an_old_id_is_unknown() -> None:
+    """A tombstone answers for a minute, even in a store that forgets nothing by itself."""
+    site, _ = plain_site()
+    site.visit(a=1)
+    old = site.jar.header
+    end_by_logout(site)
+    site.clock.now += 59
+    dict(site.sessions.open(old))
+    site.clock.now += 1
+    session = site.sessions.open(old)
+    session["b"] = 2
+
+    assert len(site.sessions.commit(session).set_cookies) == 1
+    assert reasons(site) == ["ended", "unknown_id"]
+
+
+def test_login_moves_the_session(site: Site) -> None:
+    """New id, same data, both deadlines; the old id is dead, and the subject was never written under it."""
+    before = site.visit(cart=["bread"])
+    session = site.open()
+    session.login("alice")
+    changes = site.commit(session)
+
+    assert len(changes.set_cookies) == 1
+    after = site.open()
+    assert dict(after) == {"cart": ["bread"]}
+    assert (after.id, after.subject) == (session.id, "alice")
+    assert site.told(IdChanged) == [IdChanged(before.id, after.id, old_still_valid=False)]
+    store = site.sessions.engine.store
+    if isinstance(store, Plain):
+        assert store.entries[before.id][2] is None
+        assert ("rename" in store.calls) == hasattr(store, "rename")
+
+
+def test_id_change_merges_what_another_request_saved(site: Site) -> None:
+    """A login does not lose what a parallel request has put into the cart."""
+    site.visit(cart=["bread"])
+    login, other = site.open(), site.open()
+    login.login("alice")
+    other["cart"].append("milk")
+    site.commit(other)
+    site.commit(login)
+
+    assert dict(site.open()) == {"cart": ["bread", "milk"]}
+
+
+@pytest.mark.parametrize("make", [Plain, Renaming, Unable])
+def test_crash_in_the_middle_of_an_id_change(make: Callable[[], Plain]) -> None:
+    """Wherever the store fails, no data is lost, and the old id is no way in that was not there before."""
+    for failing in range(1, 5):
+        store = make()
+        site = Site(StoreEngine(store))
+        site.visit(a=1)
+        old = site.jar.header
+        session = site.open()
+        session.login("alice")
+        store.fail_at = len(store.calls) + failing
+        try:
+            site.commit(session)
+            crashed = False
+        except StoreUnavailable:
+            crashed = True
+        store.fail_at = 0
+
+        if not crashed:
+            assert dict(site.open()) == {"a": 1}
+            continue
+        survivor = site.sessions.open(old)
+        assert survivor.subject is None
+        assert dict(survivor) in ({"a": 1}, {})
+        assert b"\xa1a\x01" in b"".join(entry[0] for entry in store.entries.values())
+
+
+def test_on_conflict_raise_during_an_id_change() -> None:
+    """The copy under the new key is taken back when the change is refused."""
+    site, store = plain_site(on_conflict="raise")
+    site.visit(a=1)
+    session, other = site.open(), site.open()
+    session.regenerate()
+    other["b"] = 1
+    site.commit(other)
+
+    with pytest.raises(SessionConflict):
+        site.commit(session)
+    assert len(store.entries) == 1
+    assert dict(site.open()) == {"a": 1, "b": 1}
+
+
+def test_logout_wins_over_a_parallel_save(site: Site) -> None:
+    """A save in between does not keep the session alive."""
+    site.visit(a=1)
+    old = site.jar.header
+    leaving, saving = site.open(), site.open()
+    leaving.logout()
+    saving["b"] = 1
+    site.commit(saving)
+    site.commit(leaving)
+
+    assert dict(site.sessions.open(old)) == {}
+
+
+def test_logout_twice_is_one(site: Site) -> None:
+    """The second of two logouts finds nothing, and clears the cookie as well."""
+    site.visit(a=1)
+    one, two = site.open(), site.open()
+    one.logout()
+    two.logout()
+
+    assert len(site.sessions.commit(one).set_cookies) == len(site.sessions.commit(two).set_cookies) == 1
+
+
+# --- after the headers
+
+
+def test_late_change_is_saved(site: Site) -> None:
+    """A change after the headers left needs no cookie on a store, and is saved by finish, merged like any other."""
+    site.visit(a=1)
+    session = site.visit()
+    site.visit(other=1)
+    session["late"] = 1
+    site.sessions.finish(session)
+
+    assert dict(site.open()) == {"a": 1, "other": 1, "late": 1}
+
+
+def test_late_logout_ends_the_session(site: Site) -> None:
+    """A late logout deletes the record, though the cookie can no longer be cleared."""
+    site.visit(a=1)
+    session = site.visit()
+    session.logout()
+    session["b"] = 1
+    site.sessions.finish(session)
+
+    assert dict(site.open()) == {}
+    assert len(site.told(LateWrite)) == 1
+
+
+@pytest.mark.parametrize("late", ["new", "regenerate", "login"])
+def test_late_change_that_needs_a_cookie_is_an_event(site: Site, late: str) -> None:
+    """A new session or id cannot reach the browser any more."""
+    if late != "new":
+        site.visit(a=1)
+    session = site.visit()
+    {
+        "new": lambda: session.update(b=1),
+        "regenerate": session.regenerate,
+        "login": lambda: session.login("alice"),
+    }[late]()
+    site.sessions.finish(session)
+
+    assert len(site.told(LateWrite)) == 1
+    assert dict(site.open()) == ({} if late == "new" else {"a": 1})
+
+
+def test_late_change_with_the_store_down_is_an_event() -> None:
+    """finish raises nothing."""
+    site, store = plain_site()
+    site.visit(a=1)
+    session = site.visit()
+    session["late"] = 1
+    store.broken = {"put"}
+    site.sessions.finish(session)
+
+    assert len(site.told(LateWrite)) == 1
+    assert [event.operation for event in site.told(StoreFailed)] == ["save", "finish"]
+
+
+# --- administration
+
+
+def test_list_and_end() -> None:
+    """A user's sessions, newest login first, with their times; ending one, and all others."""
+    site = Site(StoreEngine(Renaming()))
+    ids = []
+    for number in range(3):
+        site.clock.now = START + number
+        site.jar.cookies.clear()
+        session = site.open()
+        session.login("alice")
+        site.commit(session)
+        ids.append(session.id)
+    current = site.jar.header
+
+    infos = site.sessions.list("alice")
+    assert [info.id for info in infos] == ids[::-1]
+    assert infos[0].authenticated_at is not None
+    assert infos[0].authenticated_at.timestamp() == START + 2
+    assert site.sessions.list("bob") == []
+
+    assert site.sessions.end(ids[0])
+    assert not site.sessions.end(ids[0])
+    assert not site.sessions.end("junk")
+    assert not site.sessions.end(values.encode_bytes(bytes(32)))
+    assert site.sessions.end_all("alice", keep=ids[2]) == 1
+    assert [info.id for info in site.sessions.list("alice")] == [ids[2]]
+    assert site.sessions.open(current).subject == "alice"
+    assert [event.id for event in site.told(Destroyed)] == ids[:2]
+    assert site.sessions.end_all("alice") == 1
+
+
+def test_list_trusts_the_record_and_not_the_index() -> None:
+    """Keys that the store's index has by mistake, expired ones and such that are none are left out."""
+    store = Renaming()
+    site = Site(StoreEngine(store), lifetime=100)
+    session = site.open()
+    session.login("alice")
+    site.commit(session)
+    entry = store.entries[session.id]
+    store.entries[values.encode_bytes(bytes(32))] = (b"junk", 77, "alice", START)
+    store.entries["not a key"] = (entry[0], 78, "alice", START)
+    store.find = lambda subject: list(store.entries)  # type: ignore[method-assign]
+
+    assert [info.id for info in site.sessions.list("alice")] == [session.id]
+    assert site.sessions.list("bob") == []
+    assert site.sessions.end_all("bob") == 0
+    site.clock.now += 100
+    assert site.sessions.list("alice") == []
+
+
+def test_store_that_cannot_find_says_so() -> None:
+    """Listing on a store without find() is a ConfigError that names the store."""
+    site, _ = plain_site()
+
+    with pytest.raises(ConfigError, match="Plain cannot find"):
+        site.sessions.list("alice")
+
+
+def test_update_is_retried_until_nothing_is_lost() -> None:
+    """A read-modify-write that another request interrupts starts again from what is there then."""
+    site, store = plain_site()
+    session = site.visit(n=0)
+
+    def increment(data: dict[str, Any]) -> None:
+        data["n"] += 1
+
+    store.before["put"] = lambda: (site.sessions.update(session.id, increment), None)[1]
+
+    assert site.sessions.update(session.id, increment) == {"n": 2}
+    assert dict(site.open()) == {"n": 2}
+
+
+def test_update_of_this_requests_session_shows_the_result() -> None:
+    """The session then has what was saved, beside what it has changed and not saved yet."""
+    site, _ = plain_site()
+    site.visit(n=0, a=1)
+    session = site.open()
+    session["mine"] = 1
+    site.visit(theirs=1)
+
+    site.sessions.update(session, lambda data: {**data, "n": data["n"] + 1})
+
+    assert dict(session) == {"n": 1, "a": 1, "theirs": 1, "mine": 1}
+    site.commit(session)
+    assert dict(site.open()) == {"n": 1, "a": 1, "theirs": 1, "mine": 1}
+    assert site.told(Conflict) == []
+
+
+def test_update_of_a_new_session_is_local() -> None:
+    """Nobody else can change what is not stored yet."""
+    site, store = plain_site()
+    session = site.open()
+
+    assert site.sessions.update(session, lambda data: data.update(n=1)) == {"n": 1}
+    assert store.calls == []
+    site.commit(session)
+    assert dict(site.open()) == {"n": 1}
+
+
+def test_update_of_what_was_ended() -> None:
+    """There is nothing to update, and the caller must know."""
+    site, _ = plain_site()
+    session = site.visit(n=1)
+    end_by_logout(site)
+
+    for target in (session.id, values.encode_bytes(bytes(32)), "junk"):
+        with pytest.raises(SessionConflict):
+            site.sessions.update(target, len)
+
+
+# --- failures
+
+
+@pytest.mark.parametrize("broken", ["get", "put"])
+def test_store_that_is_down_is_told(broken: str) -> None:
+    """What cannot be loaded or saved is StoreUnavailable, for the adapter's 503."""
+    site, store = plain_site()
+    site.visit(a=1)
+    store.broken = {broken}
+
+    with pytest.raises(StoreUnavailable):
+        site.visit(b=1)
+    assert len(site.told(StoreFailed)) == 1
+
+
+def test_logout_with_the_store_down_still_clears_the_cookie() -> None:
+    """The error carries the line for the 503."""
+    site, store = plain_site()
+    site.visit(a=1)
+    session = site.open()
+    session.logout()
+    store.broken = {"put"}
+
+    with pytest.raises(StoreUnavailable) as caught:
+        site.commit(session)
+
+    assert "Max-Age=0" in caught.value.set_cookies[0]
+
+
+def test_anonymous_on_store_error() -> None:
+    """The request goes on with an empty, degraded session; the response is stored nowhere and clears nothing."""
+    site, store = plain_site(on_store_error="anonymous")
+    site.visit(a=1)
+    store.broken = {"get"}
+    session = site.open()
+
+    assert dict(session) == {}
+    assert session.degraded
+    assert list(site.commit(session)) == [("Vary", "Cookie"), ("Cache-Control", "private, no-store")]
+    site.sessions.finish(session)
+
+
+def test_degraded_session_refuses_to_be_changed() -> None:
+    """A write, a login, a new id or an end that would get lost raises all the same."""
+    site, store = plain_site(on_store_error="anonymous")
+    site.visit(a=1)
+    store.broken = {"get"}
+    for change in (
+        lambda session: session.login("alice"),
+        lambda session: session.regenerate(),
+        lambda session: session.destroy(),
+        lambda session: (session.update(b=1), site.commit(session)),
+        lambda session: (session.mark_modified(), site.commit(session)),
+    ):
+        with pytest.raises(StoreUnavailable):
+            change(site.open())
+
+
+@pytest.mark.parametrize("junk", [b"", b"junk", b"\x97" + b"\xc0" * 7])
+def test_record_that_cannot_be_decoded_is_a_new_session(junk: bytes) -> None:
+    """An event and a new session, never an error on each request of that browser."""
+    site, store = plain_site()
+    session = site.visit(a=1)
+    store.entries[session.id] = (junk, 9, None, START)
+
+    fresh = site.open()
+    assert dict(fresh) == {}
+    fresh["b"] = 2
+    site.commit(fresh)
+    assert dict(site.open()) == {"b": 2}
+    assert [event.error for event in site.told(StoreFailed)] == ["malformed"]
+
+
+def test_drawn_id_that_exists_already_is_not_used() -> None:
+    """A create that finds something is a store that answered twice, not a session to share."""
+    site, store = plain_site()
+    session = site.open()
+    session["a"] = 1
+    store.entries[session.id] = (b"", 1, None, START)
+
+    with pytest.raises(StoreUnavailable):
+        site.commit(session)
+
+
+@pytest.mark.parametrize("change", ["save", "regenerate", "move", "end", "update"])
+def test_store_that_never_agrees_is_not_tried_for_ever(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare-and-set that fails again and again is a broken store, and SessionConflict."""
+    from hardtack import _administration
+    from hardtack.engines import store as engine
+
+    monkeypatch.setattr(engine, "MAX_ATTEMPTS", 5)
+    monkeypatch.setattr(_administration, "MAX_ATTEMPTS", 5)
+    store = Renaming() if change == "regenerate" else Plain()
+    site = Site(StoreEngine(store))
+    saved = site.visit(a=1)
+    session = site.open()
+    session["b"] = 1
+
+    def refuse(key: str, *args: Any, **options: Any) -> int:
+        if options["if_version"] is None:
+            return 1
+        raise VersionConflict
+
+    monkeypatch.setattr(store, "put", refuse)
+    if isinstance(store, Renaming):
+        monkeypatch.setattr(store, "rename", refuse)
+    if change in ("regenerate", "move"):
+        session.regenerate()
+        created: list[str] = []
+
+        def create(key: str, *args: Any, **options: Any) -> int:
+            if key == saved.id:
+                raise VersionConflict
+            created.append(key)
+            return 1
+
+        monkeypatch.setattr(store, "put", create)
+
+    attempts: dict[str, Callable[[], object]] = {
+        "end": lambda: site.sessions.end(saved.id),
+        "update": lambda: site.sessions.update(saved.id, lambda data: data.update(c=1)),
+    }
+
+    with pytest.raises(SessionConflict, match="again and again"):
+        attempts.get(change, lambda: site.commit(session))()
+
+
+# --- seal
+
+
+def test_sealed_records_are_encrypted_and_bound_to_their_key() -> None:
+    """Whoever reads the store sees nothing, whoever writes it can put nothing in the place of another."""
+    site, store = plain_site(seal=KEY)
+    session = site.visit(password="hunter2")
+    mine = store.entries[session.id]
+    site_two = Site(StoreEngine(store, seal=KEY))
+    other = site_two.visit(a=1)
+
+    assert b"hunter2" not in mine[0]
+    assert dict(site.open()) == {"password": "hunter2"}
+    store.entries[other.id] = mine
+    assert dict(site_two.open()) == {}
+    assert [event.error for event in site_two.told(StoreFailed)] == ["tampered"]
+    end_by_logout(site)
+    assert reasons(site) == []
+
+
+def test_seal_rotates_its_keys() -> None:
+    """A record under an accepted key opens and is sealed anew; under a dropped key it is a new session."""
+    store = Plain()
+    first = Site(StoreEngine(store, seal=KEY))
+    session = first.visit(a=1)
+    rotated = Site(StoreEngine(store, seal=Keyring(OTHER_KEY, [KEY])))
+    rotated.jar = first.jar
+    assert dict(rotated.visit()) == {"a": 1}
+    assert rotated.told(Renewed) == [Renewed(session.id, "key")]
+
+    assert dict(Site(StoreEngine(store, seal=OTHER_KEY)).sessions.open(first.jar.header)) == {"a": 1}
+    dropped = Site(StoreEngine(store, seal=KEY))
+    assert dict(dropped.sessions.open(first.jar.header)) == {}
+    assert [event.error for event in dropped.told(StoreFailed)] == ["unknown_key"]
+
+
+def test_seal_refuses_records_in_the_clear() -> None:
+    """Otherwise whoever can write the store could still put in what he likes."""
+    store = Plain()
+    clear = Site(StoreEngine(store))
+    clear.visit(a=1)
+
+    assert dict(Site(StoreEngine(store, seal=KEY)).sessions.open(clear.jar.header)) == {}
+
+
+# --- async
+
+
+def test_async_store_by_the_same_flows() -> None:
+    """Load, save, conflict, login, late change, update and end, awaited."""
+    store = Plain()
+    site = Site(StoreEngine(Async(store)))
+    sessions = site.sessions
+
+    async def scenario() -> None:
+        session = await sessions.aopen()
+        session["n"] = 1
+        site.jar.take(await sessions.acommit(session))
+        one, two = await sessions.aopen(site.jar.header), await sessions.aopen(site.jar.header)
+        assert not one.accessed
+        one["a"] = 1
+        two["b"] = 2
+        await sessions.acommit(one)
+        await sessions.acommit(two)
+        three = await sessions.aopen(site.jar.header)
+        assert dict(three) == {"n": 1, "a": 1, "b": 2}
+        await sessions.aupdate(three, lambda data: data.update(n=data["n"] + 1))
+        assert three["n"] == 2
+        three.login("alice")
+        site.jar.take(await sessions.acommit(three))
+        three["late"] = 1
+        await sessions.afinish(three)
+        four = await sessions.aopen(site.jar.header)
+        assert dict(four) == {"n": 2, "a": 1, "b": 2, "late": 1}
+        assert await sessions.aend(four.id)
+        assert dict(await sessions.aopen(site.jar.header)) == {}
+        with pytest.raises(ConfigError, match="find"):
+            await sessions.alist("alice")
+        with pytest.raises(ConfigError, match="find"):
+            await sessions.aend_all("alice")
+        await sessions.aclose()
+
+    asyncio.run(scenario())
+    assert len(site.told(Created)) == 1
+
+
+def test_async_untouched_session_without_a_cookie_asks_nothing() -> None:
+    """Under async code the store is asked before the handler runs, and only for a request with a cookie."""
+    store = Plain()
+    sessions = SessionManager(StoreEngine(Async(store)))
+
+    async def scenario() -> None:
+        session = await sessions.aopen("other=1")
+        assert session.get("a") is None
+        await sessions.acommit(session)
+        await sessions.aopen(f"{NAME}=junk")
+
+    asyncio.run(scenario())
+    assert store.calls == []
+
+
+def test_async_store_under_sync_code() -> None:
+    """Touching what only async code can load says what to do; so does committing it."""
+    store = Plain()
+    site = Site(StoreEngine(store))
+    site.visit(a=1)
+    sessions = SessionManager(StoreEngine(Async(store)), clock=site.clock)
+
+    session = sessions.open(site.jar.header)
+    with pytest.raises(SessionNotLoaded, match="aopen"):
+        session.get("a")
+    assert sessions.commit(session).set_cookies == []
+
+    async def load() -> None:
+        await session.load()
+
+    asyncio.run(load())
+    assert dict(session) == {"a": 1}
+    session["b"] = 1
+    with pytest.raises(ConfigError, match="acommit"):
+        sessions.commit(session)
+
+
+def test_blocking_store_runs_in_a_worker_thread() -> None:
+    """Under async code a store that waits for a disk does not hold the event loop up."""
+    import threading
+
+    threads: set[int] = set()
+
+    class Blocking(Plain):
+        blocking = True
+
+        def _call(self, name: str) -> None:
+            threads.add(threading.get_ident())
+            super()._call(name)
+
+    site = Site(StoreEngine(Blocking()))
+    site.visit(a=1)
+    threads.clear()
+
+    async def scenario() -> Session:
+        return await site.sessions.aopen(site.jar.header)
+
+    assert dict(asyncio.run(scenario())) == {"a": 1}
+    assert threads
+    assert threading.get_ident() not in threads
+
+
+def test_async_open_with_the_store_down() -> None:
+    """The adapter gets the error before the handler runs, or a degraded session."""
+    store = Plain()
+    Site(StoreEngine(store)).visit(a=1)
+    header = f"{NAME}={values.encode_bytes(bytes(32))}"
+    store.broken = {"get"}
+
+    with pytest.raises(StoreUnavailable):
+        asyncio.run(SessionManager(StoreEngine(Async(store))).aopen(header))
+    degraded = asyncio.run(SessionManager(StoreEngine(Async(store), on_store_error="anonymous")).aopen(header))
+    assert degraded.degraded
+    assert dict(degraded) == {}
+
+
+# --- settings
+
+
+@pytest.mark.parametrize(
+    ("store", "settings", "named"),
+    [
+        (None, {}, "no method get"),
+        ({}, {}, "no method put"),
+        (type("Half", (), {"get": print, "put": print, "delete": print, "close": print})(), {}, "blocking"),
+        (Plain(), {"on_conflict": "ignore"}, "on_conflict"),
+        (Plain(), {"on_store_error": "ignore"}, "on_store_error"),
+        (Plain(), {"seal": "secret"}, "Key"),
+    ],
+)
+def test_wrong_settings(store: Any, settings: dict[str, Any], named: str) -> None:
+    """A store that lacks something, and a wrong setting, are told at construction."""
+    with pytest.raises(ConfigError, match=named):
+        StoreEngine(store, **settings)
+
+
+def test_engines_say_where_the_state_is() -> None:
+    """A cookie engine has no store."""
+    assert CookieEngine(KEY).store is None
+    assert StoreEngine(Plain()).store is not None
