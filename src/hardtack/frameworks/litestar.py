@@ -249,7 +249,7 @@ async def _refuse(failure: Exception, scope: Scope, receive: Receive, send: Send
 
     The session that could not be saved is known only when the response begins, and Litestar takes the response for begun.
     """
-    changes = Changes(getattr(failure, "set_cookies", ()), accessed=True, no_store=True)
+    changes = Changes(list(getattr(failure, "set_cookies", ())), accessed=True, no_store=True)
     ScopeState.from_scope(scope).response_started = False
 
     async def fail(scope: Scope, receive: Receive, send: Send) -> NoReturn:

@@ -1,0 +1,305 @@
+"""aiohttp: a middleware that opens sessions, a signal that commits them on streams and websockets too, and the names of
+aiohttp-session, so that an application moves by changing one import.
+
+    setup(app, sessions)
+    session = await get_session(request)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from hardtack.cookies import NO_CHANGES, Changes
+from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.events import LateWrite
+from hardtack.manager import SessionManager
+
+try:
+    from aiohttp import web
+    from multidict import CIMultiDict
+except ImportError as error:
+    raise ImportError("hardtack.frameworks.aiohttp needs aiohttp: pip install 'hardtack[aiohttp]'") from error
+
+from hardtack.frameworks._aiohttp_session import (
+    SESSION_KEY,
+    STORAGE_KEY,
+    AbstractStorage,
+    EncryptedCookieStorage,
+    ManagedStorage,
+    Session,
+    SessionData,
+    SetupError,
+    SimpleCookieStorage,
+    cookie_header,
+    request_key,
+)
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler, Middleware
+
+__all__ = [
+    "setup",
+    "session_middleware",
+    "get_session",
+    "new_session",
+    "Session",
+    "SessionData",
+    "AbstractStorage",
+    "EncryptedCookieStorage",
+    "SimpleCookieStorage",
+    "SetupError",
+    "KEY",
+    "SESSION_KEY",
+    "STORAGE_KEY",
+]
+
+KEY: Final = SESSION_KEY
+"""Where a request keeps its session: `request[KEY]`."""
+
+RETRY_AFTER: Final = "5"  # seconds
+
+_SWITCHING_PROTOCOLS: Final = 101
+
+_MERGED: Final = ("Vary", "Cache-Control")
+
+
+def setup(app: web.Application, sessions: SessionManager | AbstractStorage) -> None:
+    """Give every request of the application a session: `request[KEY]`, or `await get_session(request)`.
+
+    The middleware becomes the outermost, so that others see the session, and what they do to it is saved. The application
+    closes the manager: `app.on_cleanup.append(lambda app: sessions.aclose())`. Raises `SetupError`.
+    """
+    manager = _manager_of(sessions)
+    if manager is None:
+        app.middlewares.insert(0, session_middleware(sessions))
+        return
+    app.middlewares.insert(0, _managed(manager, hooked=True))
+    app.on_response_prepare.append(_on_response_prepare)
+
+
+def session_middleware(storage: SessionManager | AbstractStorage) -> Middleware:
+    """The middleware alone, for `web.Application(middlewares=[…])`: without the signal it cannot save what is done before
+    a stream or a websocket; `setup` can. Raises `SetupError`.
+    """
+    manager = _manager_of(storage)
+    if manager is not None:
+        return _managed(manager, hooked=False)
+    assert isinstance(storage, AbstractStorage)
+    return _unmanaged(storage)
+
+
+async def get_session(request: web.Request) -> Session:
+    """The session of a request. Raises `SetupError` where the middleware is missing."""
+    session: Session | None = request.get(SESSION_KEY)
+    if session is None:
+        session = _checked(await _storage(request).load_session(request), "load_session")
+        request[SESSION_KEY] = session
+    return session
+
+
+async def new_session(request: web.Request) -> Session:
+    """A new session in the place of the request's, which is ended. Raises `SetupError` where the middleware is missing."""
+    exchange: _Exchange | None = request.get(_EXCHANGE)
+    if exchange is not None:
+        exchange.session.destroy()
+        return exchange.session
+    session = request[SESSION_KEY] = _checked(await _storage(request).new_session(), "new_session")
+    return session
+
+
+def _storage(request: web.Request) -> AbstractStorage:
+    storage: AbstractStorage | None = request.get(STORAGE_KEY)
+    if storage is None:
+        raise SetupError("no session on this request: call setup(app, sessions) when the application is made")
+    return storage
+
+
+def _checked(session: object, method: str) -> Session:
+    if not isinstance(session, Session):
+        message = f"{method}() of a storage must return a Session of hardtack.frameworks.aiohttp, not {type(session).__name__}"
+        raise SetupError(message)
+    return session
+
+
+def _manager_of(sessions: object) -> SessionManager | None:
+    if isinstance(sessions, SessionManager):
+        return sessions
+    if isinstance(sessions, ManagedStorage):
+        return sessions.sessions
+    if not isinstance(sessions, AbstractStorage):
+        message = f"setup() takes a SessionManager or a storage, not {type(sessions).__name__}"
+        raise SetupError(message)
+    return None
+
+
+# --- sessions of a manager
+
+
+class _Exchange:
+    """One request and its response."""
+
+    __slots__ = ("applied", "changes", "escaped", "hooked", "session", "sessions")
+
+    def __init__(self, sessions: SessionManager, session: Session, *, hooked: bool) -> None:
+        self.sessions = sessions
+        self.session = session
+        self.hooked = hooked
+        self.changes: Changes | None = None  # None: not committed
+        self.applied = False
+        self.escaped = False  # an exception left the handler: nothing is saved
+
+    async def end(self, request: web.Request, response: object) -> None:
+        """Commit to a response that has not begun; it gets its headers when it does. Raises `HTTPServiceUnavailable`."""
+        if not isinstance(response, web.StreamResponse):
+            self.escaped = True  # aiohttp answers 500
+        elif self.applied:
+            await self.sessions.afinish(self.session)
+        elif response.prepared:
+            if self.session.modified:
+                self.sessions.emit(LateWrite, self.session.id)
+        else:
+            try:
+                await self.commit(request)
+            except StoreUnavailable as error:
+                raise self.unavailable(error) from error
+            if not self.hooked:
+                self.apply(response)
+
+    async def commit(self, request: web.BaseRequest) -> None:
+        try:
+            self.changes = await self.sessions.acommit(self.session)
+        except BaseException:
+            self.escaped = True
+            raise
+        if self.changes.set_cookies:
+            self.sessions.warn_plain_http(request.scheme, request.host)
+
+    def apply(self, response: web.StreamResponse) -> None:
+        self.applied = True
+        _apply(self.changes or NO_CHANGES, response)
+
+    def unavailable(self, error: StoreUnavailable) -> web.HTTPServiceUnavailable:
+        """The response of a store that is down; a logout still clears the cookie."""
+        self.escaped = False
+        self.changes = Changes(list(error.set_cookies), accessed=True, no_store=True)
+        response = _unavailable()
+        if not self.hooked:
+            self.apply(response)
+        return response
+
+
+_EXCHANGE: Final[web.RequestKey[_Exchange]] = request_key("hardtack", _Exchange)
+
+
+def _managed(sessions: SessionManager, *, hooked: bool) -> Middleware:
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        outer = request.get(_EXCHANGE)
+        if outer is not None:
+            if outer.sessions is sessions:
+                return await handler(request)
+            raise ConfigError(
+                "the application and its sub-application have two session managers, and each would set a cookie: "
+                "call setup() with one manager"
+            )
+        try:
+            session = await sessions.aopen(cookie_header(request), Session)
+        except StoreUnavailable as error:
+            response = _unavailable()
+            _apply(Changes(accessed=True, no_store=True), response)
+            raise response from error
+        assert isinstance(session, Session)
+        request[SESSION_KEY] = session
+        exchange = request[_EXCHANGE] = _Exchange(sessions, session, hooked=hooked)
+        return await _handle(exchange, request, handler)
+
+    return middleware
+
+
+async def _handle(exchange: _Exchange, request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        response = await handler(request)
+    except web.HTTPException as raised:  # a response
+        await exchange.end(request, raised)
+        raise
+    except StoreUnavailable as error:
+        raise exchange.unavailable(error) from error
+    except BaseException:
+        exchange.escaped = True
+        raise
+    await exchange.end(request, response)
+    return response
+
+
+async def _on_response_prepare(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Just before the headers leave: commit where the handler itself begins the response, and add the headers."""
+    exchange = request.get(_EXCHANGE)
+    if exchange is None or exchange.escaped or exchange.applied:
+        return
+    if exchange.changes is None:
+        try:
+            await exchange.commit(request)
+        except BaseException:
+            _rewind(request.writer)
+            raise
+    exchange.apply(response)
+
+
+def _rewind(writer: Any) -> None:
+    """Let another response go out in the place of one that could not begin: aiohttp has set the writer up for that one."""
+    writer.chunked = False
+    writer.length = None
+    writer._compress = None
+
+
+def _unavailable() -> web.HTTPServiceUnavailable:
+    return web.HTTPServiceUnavailable(
+        headers={"Retry-After": RETRY_AFTER}, text="The session store cannot be reached. Try again soon.\n"
+    )
+
+
+def _apply(changes: Changes, response: web.StreamResponse) -> None:
+    if not changes:
+        return
+    headers: CIMultiDict[str] = response.headers
+    if response.status == _SWITCHING_PROTOCOLS:
+        headers.extend([("Set-Cookie", line) for line in changes.set_cookies])
+        return
+    pairs = [(name, value) for name in _MERGED for value in headers.getall(name, [])]
+    changes.apply(pairs)
+    for name in _MERGED:
+        headers.popall(name, None)
+    headers.extend(pairs)
+
+
+# --- sessions of a storage of one's own
+
+
+def _unmanaged(storage: AbstractStorage) -> Middleware:
+    """What aiohttp-session's own middleware does."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request[STORAGE_KEY] = storage
+        try:
+            response = await handler(request)
+        except web.HTTPException as raised:
+            await _save(storage, request, raised)
+            raise
+        await _save(storage, request, response)
+        return response
+
+    return middleware
+
+
+async def _save(storage: AbstractStorage, request: web.Request, response: Any) -> None:
+    if not isinstance(response, web.StreamResponse):
+        message = f"a handler must return a response, not {type(response).__name__}"
+        raise SetupError(message)
+    if not isinstance(response, web.Response):
+        return  # a stream or a websocket: its headers have left
+    if response.prepared:
+        raise SetupError("the session cannot be saved: the handler has prepared its response")
+    session = request.get(SESSION_KEY)
+    if session is not None and session._changed:
+        await storage.save_session(request, response, session)
