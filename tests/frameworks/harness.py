@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 
+BIG = 5700  # characters: more than one cookie holds, and less than the 8 KB of headers that servers take
+
 TIMEOUT = 10.0  # seconds until a request that hangs fails its test
 
 
@@ -51,9 +53,12 @@ class Script:
         self.entered = threading.Semaphore(0)
         self.gate = threading.Event()
 
-    def act(self, path: str, session: Any) -> Reply:
-        """What one request does."""
+    def act(self, path: str, get_session: Callable[[], Any]) -> Reply:
+        """What one request does. A request that leaves the session alone does not ask for it."""
         action, _, key = path.strip("/").partition("-")
+        if action == "untouched":
+            return Reply()
+        session = get_session()
         if action == "slow":
             session.get(key)
             self._wait()
@@ -61,22 +66,23 @@ class Script:
         reply: Reply = getattr(self, action)(session, key)
         return reply
 
-    async def aact(self, path: str, session: Any) -> Reply:
+    async def aact(self, path: str, get_session: Callable[[], Any]) -> Reply:
         """`act` for handlers that are coroutines: waiting must not block the others."""
         action, _, key = path.strip("/").partition("-")
+        if action == "untouched":
+            return Reply()
+        session = get_session()
+        if asyncio.iscoroutine(session):
+            session = await session
         if action == "slow":
             session.get(key)
             await asyncio.to_thread(self._wait)
             path = f"write-{key}"
-        return self.act(path, session)
+        return self.act(path, lambda: session)
 
     def _wait(self) -> None:
         self.entered.release()
         assert self.gate.wait(TIMEOUT)
-
-    @staticmethod
-    def untouched(session: Any, key: str) -> Reply:
-        return Reply()
 
     @staticmethod
     def read(session: Any, key: str) -> Reply:
@@ -99,7 +105,7 @@ class Script:
 
     @staticmethod
     def big(session: Any, key: str) -> Reply:
-        session["big"] = "".join(f"{number:06d}" for number in range(1000))
+        session["big"] = "".join(f"{number:06d}" for number in range(BIG // 6))
         return Reply()
 
     @staticmethod

@@ -1,0 +1,406 @@
+"""One behaviour in all frameworks: the same requests to the same handlers, through each framework and over each engine.
+
+What a framework does differently from all others, for a reason of its own, is in its own test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from tests.frameworks.harness import ALL_METHODS, BIG, Browser, Loop, Script, Site, WatchedStore, in_background
+from tests.frameworks.sites import SITES
+
+from hardtack import Cookie, CookieEngine, Key, SessionManager, SignedToken, StoreEngine, events
+
+KEY = Key(bytes(range(32)))
+MAX_SET_COOKIE = 4096  # bytes of a line that browsers keep
+
+ENGINES: dict[str, Callable[[WatchedStore], Any]] = {
+    "encrypted": lambda store: CookieEngine(KEY),
+    "signed": lambda store: CookieEngine(SignedToken(KEY)),
+    "chunked": lambda store: CookieEngine(KEY, overflow="chunk"),
+    "store": StoreEngine,
+}
+
+
+class World:
+    """One framework's application, its manager, its store and a browser."""
+
+    def __init__(self, framework: str, engine: Any, store: WatchedStore, loop: Loop) -> None:
+        self.framework = framework
+        self.store = store
+        self.events: list[events.Event] = []
+        self.sessions = SessionManager(engine, on_event=self.events.append)
+        self.script = Script()
+        self.site: Site = SITES[framework](self.sessions, self.script, loop)
+        self.browser = Browser(self.site)
+
+    def told(self, kind: type[events.Event]) -> list[Any]:
+        return [event for event in self.events if type(event) is kind]
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[Loop]:
+    loop = Loop()
+    yield loop
+    loop.close()
+
+
+@pytest.fixture(params=SITES)
+def framework(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def make(framework: str, loop: Loop) -> Iterator[Callable[[str], World]]:
+    """Builds the world of an engine, by its name."""
+    worlds: list[World] = []
+
+    def make(engine: str) -> World:
+        store = WatchedStore()
+        world = World(framework, ENGINES[engine](store), store, loop)
+        worlds.append(world)
+        return world
+
+    yield make
+    for world in worlds:
+        world.script.gate.set()
+        world.site.close()
+
+
+@pytest.fixture(params=ENGINES)
+def world(request: pytest.FixtureRequest, make: Callable[[str], World]) -> World:
+    """Every framework over every engine."""
+    return make(request.param)
+
+
+@pytest.fixture
+def stored(make: Callable[[str], World]) -> World:
+    """Every framework over a store."""
+    return make("store")
+
+
+# --- creation
+
+
+def test_an_untouched_session_sets_nothing_and_writes_nothing(world: World) -> None:
+    """Not for a new visitor, and not for one who has a session; the response does not depend on the cookie."""
+    first = world.browser.get("/untouched")
+    world.browser.get("/write-n")
+    writes = world.store.writes
+    second = world.browser.get("/untouched")
+
+    for answer in (first, second):
+        assert answer.status == 200
+        assert answer.set_cookies == []
+        assert answer.tokens("vary") == set()
+        assert answer.tokens("cache-control") == set()
+    assert world.store.writes == writes
+
+
+def test_reading_creates_nothing(world: World) -> None:
+    """But the response depends on the cookie, and says so."""
+    answer = world.browser.get("/read-n")
+
+    assert answer.text == "0"
+    assert answer.set_cookies == []
+    assert world.store.writes == 0
+    assert "cookie" in answer.tokens("vary")
+    assert answer.tokens("cache-control") == {"private"}
+
+
+def test_what_is_written_is_read_on_the_next_request(world: World) -> None:
+    """And reading it sets no cookie again."""
+    world.browser.get("/write-n")
+    world.browser.get("/write-n")
+
+    answer = world.browser.get("/read-n")
+
+    assert answer.text == "2"
+    assert answer.set_cookies == []
+
+
+def test_a_nested_change_is_kept(world: World) -> None:
+    """Nothing needs to be marked."""
+    world.browser.get("/basket")
+    world.browser.get("/nested-bread")
+
+    assert world.browser.state()["data"] == {"basket": {"items": ["bread"]}}
+
+
+def test_an_id_that_the_client_made_up_is_never_adopted(stored: World) -> None:
+    """The session that begins then has another one."""
+    invented = "A" * 43
+    stored.browser.cookies["__Host-session"] = invented
+
+    stored.browser.get("/write-n")
+
+    assert stored.browser.cookies["__Host-session"] != invented
+    assert stored.told(events.Rejected)
+
+
+# --- the cookie
+
+
+def test_the_cookie_has_the_safe_attributes(world: World) -> None:
+    """Nobody has to ask for them."""
+    answer = world.browser.get("/write-n")
+
+    [line] = answer.set_cookies
+    name, *attributes = line.split("; ")
+    assert name.startswith("__Host-session")
+    assert set(attributes) == {"Path=/", "Secure", "HttpOnly", "SameSite=Lax"}
+
+
+def test_the_cookie_has_the_attributes_that_were_asked_for(framework: str, loop: Loop) -> None:
+    """The manager decides, not the framework's own settings."""
+    cookie = Cookie(name="sid", path="/", secure=False, httponly=False, samesite="Strict")
+    sessions = SessionManager(CookieEngine(KEY), cookie=cookie, persistent=True)
+    site = SITES[framework](sessions, Script(), loop)
+
+    [line] = site.request("/write-n").set_cookies
+    site.close()
+
+    attributes = [part.partition("=")[0] for part in line.split("; ")]
+    assert attributes == ["sid", "Expires", "Max-Age", "Path", "SameSite"]
+
+
+def test_a_response_with_a_cookie_is_not_cached(world: World) -> None:
+    """A shared cache would hand one user's session to the next; what the application said otherwise is told of."""
+    answer = world.browser.get("/public")
+
+    assert answer.set_cookies
+    assert answer.tokens("cache-control") == {"private", "no-store"}
+    assert answer.tokens("vary") == {"accept", "cookie"}
+    assert world.told(events.CacheControlReplaced)
+
+
+@pytest.mark.parametrize("engine", ["encrypted", "signed"])
+def test_a_session_that_outgrows_its_cookie_is_an_error(make: Callable[[str], World], engine: str) -> None:
+    """Browsers would drop the cookie without a word: nothing is set, and the session that there was stays."""
+    world = make(engine)
+    world.browser.get("/write-n")
+
+    answer = world.browser.get("/big")
+
+    assert answer.status == 500
+    assert answer.set_cookies == []
+    assert world.browser.get("/read-n").text == "1"
+
+
+def test_a_large_session_is_kept_in_several_cookies(make: Callable[[str], World]) -> None:
+    """Each of a size that browsers keep."""
+    world = make("chunked")
+
+    answer = world.browser.get("/big")
+
+    assert answer.status == 200
+    assert len(answer.set_cookies) > 1
+    assert max(map(len, answer.set_cookies)) <= MAX_SET_COOKIE
+    assert len(world.browser.state()["data"]["big"]) == BIG
+
+
+def test_a_large_session_is_kept_in_a_store(stored: World) -> None:
+    """The cookie has the same size as ever."""
+    stored.browser.get("/big")
+
+    assert len(stored.browser.state()["data"]["big"]) == BIG
+
+
+JUNK: dict[str, bytes] = {
+    "empty": b"__Host-session=",
+    "nothing": b"",
+    "text": b"__Host-session=hello",
+    "binary": b"__Host-session=" + bytes(range(0x80, 0x100)),
+    "quotes": b'__Host-session="a\\"b"; other="',
+    "no-name": b"=x; ; ;=; __Host-session",
+    "huge": b"__Host-session=" + b"A" * 6000,
+    "right-length": b"__Host-session=" + b"_" * 43,
+    "percent": b"__Host-session=%00%0d%0aSet-Cookie:%20a=b",
+    "flask": b"__Host-session=eyJhIjoxfQ.ZVPIAA.7iZo8l2mcvOQ0w8VfH3Nc7Qd3mM",
+    "django": b"__Host-session=.eJxVjDsOwjAQBe_iGlle_1lKes5g7Xo3JIASKU4qxN1JpBTQvpl5b1Ro2:1r4b3a:0xq8v0",
+    "jwt": b"__Host-session=eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbm4ifQ.",
+    "fernet": b"__Host-session=gAAAAABlU8gAq83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeA==",
+    "dancer": b"__Host-session=U2FsdGVkX1-53F2w4T0xK4C8cT0j3Kp0",
+    "signed": b"__Host-session=ht1.AAAAAAA.e30.AAAA",
+    "chunks": b"__Host-session.0=3AAAAAAabc; __Host-session.2=9zzzzzzabc",
+    "many": b"; ".join([b"__Host-session=x"] * 50),
+}
+
+
+@pytest.mark.parametrize("cookie", JUNK.values(), ids=JUNK)
+def test_no_cookie_of_another_shape_is_an_error(world: World, cookie: bytes) -> None:
+    """The request gets a new, empty session, in which it can write."""
+    read = world.site.request("/read-n", cookie)
+    written = world.site.request("/write-n", cookie)
+
+    assert (read.status, read.text) == (200, "0")
+    assert written.status == 200
+    assert written.set_cookies
+
+
+def test_the_cookie_is_found_among_those_of_others(world: World) -> None:
+    """Whatever they look like: Python's own parser gives up at several of these."""
+    world.browser.get("/write-n")
+    cookie = f'a[b]=1; {{"json": [1, 2]}}; c="x; y; {world.browser.header}; d=ü; e'
+
+    answer = world.site.request("/read-n", cookie)
+
+    assert answer.text == "1"
+
+
+def test_two_sessions_in_one_request_cancel_each_other(world: World) -> None:
+    """A sibling subdomain that plants a cookie of the name must not be able to choose the session."""
+    other = Browser(world.site)
+    for browser in (world.browser, other):
+        browser.get("/write-n")
+
+    answer = world.site.request("/read-n", f"{world.browser.header}; {other.header}")
+    world.browser.take(answer)
+
+    assert answer.text == "0"
+    assert world.browser.cookies == {}
+
+
+# --- which responses save
+
+
+def test_an_exception_saves_nothing(world: World) -> None:
+    """It is a 500 that sets no cookie."""
+    world.browser.get("/write-n")
+
+    answer = world.browser.get("/fail")
+
+    assert answer.status == 500
+    assert answer.set_cookies == []
+    assert world.browser.state()["data"] == {"n": 1}
+
+
+def test_an_error_that_the_application_answered_saves(world: World) -> None:
+    """Its status does not matter."""
+    answer = world.browser.get("/teapot")
+
+    assert answer.status == 418
+    assert world.browser.state()["data"] == {"teapot": 1}
+
+
+# --- login and logout
+
+
+def test_login_changes_the_id_and_keeps_the_data(world: World) -> None:
+    """Against session fixation: who knew the id from before knows nothing."""
+    world.browser.get("/write-n")
+    before = world.browser.state()
+
+    answer = world.browser.get("/login")
+    after = world.browser.state()
+
+    assert answer.set_cookies
+    assert after["id"] != before["id"]
+    assert (after["subject"], after["data"]) == ("ann", {"n": 1})
+
+
+def test_the_id_from_before_a_login_is_dead(stored: World) -> None:
+    """A cookie that an attacker planted opens nothing afterwards."""
+    stored.browser.get("/write-n")
+    old = stored.browser.header
+
+    stored.browser.get("/login")
+
+    assert stored.site.request("/read-n", old).text == "0"
+
+
+def test_logout_clears_the_cookie_and_the_data(world: World) -> None:
+    """The next request begins with nothing."""
+    world.browser.get("/write-n")
+    world.browser.get("/login")
+
+    world.browser.get("/logout")
+
+    assert world.browser.cookies == {}
+    assert world.browser.get("/read-n").text == "0"
+
+
+def test_a_logout_ends_every_copy_of_the_cookie(stored: World) -> None:
+    """On a store, where nobody can bring it back."""
+    stored.browser.get("/write-n")
+    copy = stored.browser.header
+
+    stored.browser.get("/logout")
+
+    assert stored.site.request("/read-n", copy).text == "0"
+
+
+# --- requests at the same time
+
+
+def test_parallel_requests_lose_nothing(stored: World) -> None:
+    """Both have loaded the session before either saves."""
+    stored.browser.get("/write-n")
+    cookie = stored.browser.header
+    one = in_background(lambda: stored.site.request("/slow-a", cookie))
+    two = in_background(lambda: stored.site.request("/slow-b", cookie))
+    assert stored.script.entered.acquire(timeout=5)
+    assert stored.script.entered.acquire(timeout=5)
+
+    stored.script.gate.set()
+    statuses = [one().status, two().status]
+
+    assert statuses == [200, 200]
+    assert stored.browser.state()["data"] == {"n": 1, "a": 1, "b": 1}
+
+
+def test_a_write_after_a_logout_revives_nothing(stored: World) -> None:
+    """A slow request that began before the logout neither brings the session back nor sets a cookie."""
+    stored.browser.get("/login")
+    stored.browser.get("/write-n")
+    copy = stored.browser.header
+    slow = in_background(lambda: stored.site.request("/slow-a", copy))
+    assert stored.script.entered.acquire(timeout=5)
+
+    stored.browser.get("/logout")
+    stored.script.gate.set()
+    answer = slow()
+
+    assert answer.set_cookies == []
+    assert stored.site.request("/read-n", copy).text == "0"
+    assert stored.browser.state()["data"] == {}
+
+
+# --- a store that is down
+
+
+def test_a_store_that_cannot_be_read_is_a_503(stored: World) -> None:
+    """And no reason to end the session."""
+    stored.browser.get("/write-n")
+    stored.store.down = ALL_METHODS
+
+    answer = stored.browser.get("/read-n")
+    stored.store.down = frozenset()
+
+    assert answer.status == 503
+    assert answer.set_cookies == []
+    assert stored.browser.get("/read-n").text == "1"
+
+
+def test_a_store_that_cannot_be_written_is_a_503(stored: World) -> None:
+    """The client does not see a cookie of something that was not kept."""
+    stored.store.down = ALL_METHODS - {"get"}
+
+    answer = stored.browser.get("/write-n")
+
+    assert answer.status == 503
+    assert answer.set_cookies == []
+
+
+def test_a_logout_that_the_store_did_not_hear_of_clears_the_cookie(stored: World) -> None:
+    """With a 503, because copies of the cookie are still good."""
+    stored.browser.get("/write-n")
+    stored.store.down = ALL_METHODS - {"get"}
+
+    answer = stored.browser.get("/logout")
+
+    assert answer.status == 503
+    assert stored.browser.cookies == {}
