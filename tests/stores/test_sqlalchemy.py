@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import create_async_engine
 from tests.servers import MariaDBServer, PostgreSQLServer
@@ -167,7 +168,7 @@ def failure(cause: Exception) -> OperationalError:
 def test_a_read_a_save_and_a_delete_are_one_statement_each(store: SQLAlchemyStore) -> None:
     """And a create is one, where nothing is in the way."""
     sent: list[str] = []
-    sa.event.listen(store._engine, "before_cursor_execute", lambda *args: sent.append(args[2].split()[0]))
+    event.listen(store._engine, "before_cursor_execute", lambda *args: sent.append(args[2].split()[0]))
     key = new_key()
 
     version = create(store, key)
@@ -265,7 +266,7 @@ def test_a_real_deadlock_is_a_conflict(postgresql_url: str) -> None:
         (store._logic._update, {"data": b"", "at": key, "if_version": version, "now": 0}) for key, version in both
     ]
     first_row_is_locked = threading.Event()
-    sa.event.listen(store._engine, "after_cursor_execute", lambda *args: first_row_is_locked.set())
+    event.listen(store._engine, "after_cursor_execute", lambda *args: first_row_is_locked.set())
 
     with other.begin() as connection, ThreadPoolExecutor(1) as pool:
         connection.execute(sa.text("SET deadlock_timeout = '10s'"))  # so that it is the store that loses

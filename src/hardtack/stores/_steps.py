@@ -72,8 +72,9 @@ class SteppedStore(ABC):
     def _perform(self, *arguments: Any) -> Any:
         """Send one request by the driver and return its answer."""
 
+    @staticmethod
     @abstractmethod
-    def _translated(self) -> AbstractContextManager[None]:
+    def _translated() -> AbstractContextManager[None]:
         """Turns the driver's errors into `StoreUnavailable` and `VersionConflict`."""
 
     @abstractmethod
@@ -102,7 +103,7 @@ class SteppedStore(ABC):
 class SteppedRenamingStore(SteppedStore):
     """`SteppedStore` with the methods of `Renames` and `Finds`."""
 
-    _logic: RenamingLogic
+    _logic: RenamingLogic  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def rename(
         self,
@@ -135,8 +136,9 @@ class AsyncSteppedStore(ABC):
     async def _perform(self, *arguments: Any) -> Any:
         """Send one request by the driver and return its answer."""
 
+    @staticmethod
     @abstractmethod
-    def _translated(self) -> AbstractContextManager[None]:
+    def _translated() -> AbstractContextManager[None]:
         """Turns the driver's errors into `StoreUnavailable` and `VersionConflict`."""
 
     @abstractmethod
@@ -166,7 +168,7 @@ class AsyncSteppedStore(ABC):
 class AsyncSteppedRenamingStore(AsyncSteppedStore):
     """`AsyncSteppedStore` with the methods of `Renames` and `Finds`."""
 
-    _logic: RenamingLogic
+    _logic: RenamingLogic  # pyright: ignore[reportIncompatibleVariableOverride]
 
     async def rename(
         self,

@@ -142,10 +142,11 @@ class MemcachedStore(SteppedStore):
         if self._owned:
             self._client.close()
 
-    def _perform(self, command: str, key: bytes, *arguments: Any) -> Any:
+    def _perform(self, *request: Any) -> Any:
+        command, *arguments = request
         # The answer is what decides: a client that is told not to wait for it says yes to everything.
         options = {} if command == "gets" else {"noreply": False}
-        return getattr(self._client, command)(key, *arguments, **options)
+        return getattr(self._client, command)(*arguments, **options)
 
     @staticmethod
     @contextmanager
@@ -186,9 +187,10 @@ class AsyncMemcachedStore(AsyncSteppedStore):
         if self._owned:
             await self._client.close()
 
-    async def _perform(self, command: str, key: bytes, *arguments: Any) -> Any:
+    async def _perform(self, *request: Any) -> Any:
+        command, *arguments = request
         async with asyncio.timeout(self._timeout):
-            return await getattr(self._client, command)(key, *arguments)
+            return await getattr(self._client, command)(*arguments)
 
     @staticmethod
     @contextmanager

@@ -107,17 +107,17 @@ class StoreContract:
         """The store as the tests call it."""
         return store
 
-    def test_the_store_has_the_methods_of_its_protocol(self, store: Any) -> None:
+    def test_the_store_has_the_methods_of_its_protocol(self, tested_store: Any) -> None:
         """`get`, `put`, `delete` and `close`, and `blocking` says whether a call may wait."""
-        assert isinstance(store, Store)
-        assert isinstance(store.blocking, bool)
+        assert isinstance(tested_store, Store)
+        assert isinstance(tested_store.blocking, bool)
 
-    def test_every_capability_of_the_store_is_tested(self, store: Any) -> None:
+    def test_every_capability_of_the_store_is_tested(self, tested_store: Any) -> None:
         """A store that renames, finds or sweeps inherits that contract, and no other store does."""
         contracts = {"rename": RenamesContract, "find": FindsContract, "sweep": SweepsContract}
 
         for name, contract in contracts.items():
-            assert hasattr(store, name) == isinstance(self, contract), f"{name} goes with {contract.__name__}"
+            assert hasattr(tested_store, name) == isinstance(self, contract), f"{name} goes with {contract.__name__}"
 
     def test_an_unknown_key_has_no_entry(self, tested_store: Any) -> None:
         """`get` of a key that was never put is None."""
