@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import pwd
 import shutil
@@ -64,6 +65,7 @@ class Server(ABC):
         self.port = free_port()
         self.user: str | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        atexit.register(self.remove)  # also where a test fails before it stops its server
         self.prepare()
         self.start()
 
