@@ -199,7 +199,7 @@ def _refresh(session: Session, record: Record, version: Any) -> None:
     mine = dict.copy(session)
     merged, _ = merge(base, record.data, mine)
     fill(session, values.unpack(values.pack(merged)))
-    state.views.clear()
+    state.views = None
     state.record = record
     state.base = record.packed
     if state.held is not None:

@@ -31,7 +31,7 @@ from hardtack.flow import Flow, arun, run
 from hardtack.lifetime import SKEW, Deadlines, Duration, deadlines, seconds
 from hardtack.protocols import Context, Engine, Held, Saving, TokenFormat
 from hardtack.record import Record
-from hardtack.session import Guard, Session, State, fill, not_loaded, unloaded
+from hardtack.session import Guard, Session, State, fill, not_loaded, nothing, unloaded
 from hardtack.tokens.keys import Key, Keyring
 
 RENEWALS_PER_IDLE_TIMEOUT: Final = 10
@@ -80,6 +80,8 @@ class SessionManager(_administration.Administration):
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.engine = _engine(engine)
+        # A cookie engine waits for nothing: it is asked without a flow.
+        self._load_now: Callable[[str, Context, SessionManager], Held] | None = getattr(self.engine, "load_now", None)
         self.cookie = Cookie() if cookie is None else cookie
         if not isinstance(self.cookie, Cookie):
             message = f"cookie={type(cookie).__name__} must be a Cookie(name=…)"
@@ -122,26 +124,26 @@ class SessionManager(_administration.Administration):
         Raises `SessionTooLarge`, `UnsupportedValue`, `SessionConflict` and `StoreUnavailable`: then nothing was sent yet, and
         the response should be an error.
         """
-        if not session._state.accessed:
-            session._state.committed = True
-            return Changes()
-        return run(self._commit(session), self._sync_store())
+        changes = self._quick(session)
+        if isinstance(changes, _Decision):
+            return run(self._commit(session, changes), self._sync_store())
+        return changes
 
     async def acommit(self, session: Session) -> Changes:
         """`commit` under async code."""
-        if not session._state.accessed:
-            session._state.committed = True
-            return Changes()
-        return await arun(self._commit(session), self.engine.store)
+        changes = self._quick(session)
+        if isinstance(changes, _Decision):
+            return await arun(self._commit(session, changes), self.engine.store)
+        return changes
 
     def finish(self, session: Session) -> None:
         """After the body: a late change is saved where that needs no cookie, and an event otherwise."""
-        if session._state.accessed:
+        if self._is_late(session):
             run(self._finish(session), self._sync_store())
 
     async def afinish(self, session: Session) -> None:
         """`finish` under async code."""
-        if session._state.accessed:
+        if self._is_late(session):
             await arun(self._finish(session), self.engine.store)
 
     # --- closing
@@ -187,21 +189,21 @@ class SessionManager(_administration.Administration):
         if max(record.created, record.seen, record.authenticated or 0) > now + SKEW:
             self.emit(Rejected, "future", context.cookie_name)
             return False
-        limits = self._deadlines(record)
-        if now >= limits.absolute:
-            self.emit(Expired, values.encode_bytes(record.id), "absolute")
+        absolute, idle = deadlines(record, self.lifetime, self.idle_timeout)
+        if now >= absolute:
+            self.emit(Expired, record.id, "absolute")
             return False
-        if limits.idle is not None and now >= limits.idle:
-            self.emit(Expired, values.encode_bytes(record.id), "idle")
+        if idle is not None and now >= idle:
+            self.emit(Expired, record.id, "idle")
             return False
         return True
 
     def emit(self, event: type[Event], *details: Any) -> None:
-        """Tell who listens; the event is built only if someone does."""
+        """Tell who listens; the event is built only if someone does. Ids may be given as bytes."""
         logged = events.logger.isEnabledFor(event.level)
         if not logged and self.on_event is None:
             return
-        value = event(*details)
+        value = event(*(values.encode_bytes(detail) if type(detail) is bytes else detail for detail in details))
         if logged:
             events.logger.log(event.level, "%s", value)
         if self.on_event is not None:
@@ -249,24 +251,21 @@ class SessionManager(_administration.Administration):
     def _load(self, session: Session) -> None:
         """Load from sync code: what a guard calls when the session is touched."""
         state = session._state
-        if state.loaded:
-            fill(session, state.meta.data)
-            if not state.degraded:
-                self._announce(state)
-            return
-        store = self.engine.store
-        if store is not None and not hasattr(store, "blocking") and self.carries_cookie(state.header):
-            not_loaded()
-        run(self._load_flow(session), store)  # type: ignore[arg-type]
+        if not state.loaded:
+            if self._load_now is not None:
+                context = Context(self.cookie.name, self.purpose, int(self.clock()))
+                self._loaded(state, self._load_now(state.header, context, self), context)
+            else:
+                store = self.engine.store
+                if not hasattr(store, "blocking") and self.carries_cookie(state.header):
+                    not_loaded()
+                run(self._load_flow(session), store)  # type: ignore[arg-type]
         fill(session, state.meta.data)
-        self._announce(state)
+        if state.record is not None:
+            self.emit(Opened, state.record.id, state.record.subject)
 
     async def _aload(self, session: Session) -> None:
         await arun(self._load_flow(session), self.engine.store)
-
-    def _announce(self, state: State) -> None:
-        if state.record is not None:
-            self.emit(Opened, values.encode_bytes(state.record.id), state.record.subject)
 
     def _load_flow(self, session: Session) -> Flow[None]:
         state = session._state
@@ -277,26 +276,22 @@ class SessionManager(_administration.Administration):
             self.emit(StoreFailed, "load", type(error).__name__)
             if getattr(self.engine, "on_store_error", "raise") != "anonymous":
                 raise
-            held = Held()
+            held = Held(ended=True)
             state.degraded = True
+        self._loaded(state, held, context)
+
+    def _loaded(self, state: State, held: Held, context: Context) -> None:
+        """What the engine found becomes what the session knows."""
         state.held = held
         state.loaded = True
         record = held.record
         if record is not None:
-            state.record = record
-            state.base = record.loaded()
-            state.meta = Record(
-                record.id,
-                record.created,
-                record.authenticated,
-                record.seen,
-                record.subject,
-                dict(record.options),
-                record.data,
-            )
-            if state.base is None:
-                state.base = values.pack(record.data)
-        elif self.accept and not state.degraded and not held.names and not held.ended and not held.clear:
+            state.record = state.meta = record
+            base = record.loaded()
+            state.base = values.pack(record.data) if base is None else base
+            return
+        state.meta = nothing()
+        if self.accept and not (held.names or held.ended or held.clear):
             self._take_over(state, context)
 
     # --- taking over from other systems (DESIGN: foreign cookies)
@@ -333,7 +328,7 @@ class SessionManager(_administration.Administration):
         state.meta = Record(b"", created, authenticated, now, subject, options, record.data)
         state.clearing = tuple(_foreign_cookie(token).clear_cookie(name) for name in names)
         state.meta.id = self._new_id(state)
-        self.emit(TakenOver, values.encode_bytes(state.meta.id), getattr(token, "format_name", type(token).__name__))
+        self.emit(TakenOver, state.meta.id, getattr(token, "format_name", type(token).__name__))
 
     def _clear_foreign(self, state: State) -> None:
         """A session that ends must not come back from another system's cookie."""
@@ -347,16 +342,61 @@ class SessionManager(_administration.Administration):
 
     # --- saving
 
-    def _commit(self, session: Session) -> Flow[Changes]:
+    def _decide(self, session: Session, *, headers_sent: bool = False) -> list[str] | _Decision:
+        """What is to be saved, or, where nothing is, the Set-Cookie lines all the same."""
         state = session._state
+        if state.views is not None:
+            session._fold_views()
+        held = state.held or Held()
+        data = dict.copy(session)
+        packed = values.pack(data)
+        meta = state.meta
+        empty = not data and meta.subject is None
+        if held.ended:
+            if not empty:
+                self.emit(Conflict, meta.id, "dropped")
+            return []
+        now = int(self.clock())
+        old = state.destroyed or state.record
+        destroyed = state.destroyed is not None
+        new: Record | None = None
+        renewal = ""
+        if state.record is None:
+            if not empty:
+                new = self._next(state, data, packed, now, moves=True)
+            elif not destroyed:
+                return self._clear_lines(state, held)
+        elif empty:
+            destroyed = True
+        else:
+            wanted = packed != state.base or state.rotated or state.touched_meta or state.forced
+            due = self.idle_timeout is not None and self._renewal_due(meta.seen, now)
+            if not (wanted or due or not held.current):
+                return list(state.clearing)
+            if not wanted:
+                renewal = "idle_timeout" if due else "key"
+            new = self._next(state, data, packed, now, moves=due or self.idle_timeout is None)
+        if headers_sent and new is not None and state.record is None:
+            self.emit(LateWrite, new.id)
+            new = None
+        return _Decision(old, new, destroyed, renewal, now, headers_sent)
+
+    def _quick(self, session: Session) -> Changes | _Decision:
+        """The changes where nothing is to be saved; otherwise what is."""
+        state = session._state
+        if not state.accessed:
+            state.committed = True
+            return Changes()
         if isinstance(session, Guard):  # the session was handed out and not looked at
             state.committed = True
             return Changes(accessed=True, on_replaced=self._replaced)
         if state.degraded:
             return self._commit_degraded(session)
-        lines = yield from self._save(session, headers_sent=False)
+        decision = self._decide(session)
+        if isinstance(decision, _Decision):
+            return decision
         state.committed = True
-        return Changes(lines, accessed=True, on_replaced=self._replaced)
+        return Changes(decision, accessed=True, on_replaced=self._replaced)
 
     def _commit_degraded(self, session: Session) -> Changes:
         session._fold_views()
@@ -368,77 +408,44 @@ class SessionManager(_administration.Administration):
     def _replaced(self, before: str, after: str) -> None:
         self.emit(CacheControlReplaced, before, after)
 
-    def _finish(self, session: Session) -> Flow[None]:
-        state = session._state
-        if isinstance(session, Guard) or state.degraded or not state.committed or not self._differs(session):
-            return
-        # The headers are gone: what needs no cookie can still be saved in a store.
-        needs_cookie = state.record is None or state.rotated or state.touched_meta
-        if self.engine.store is None or (needs_cookie and state.destroyed is None):
-            self.emit(LateWrite, values.encode_bytes(state.meta.id))
-            return
-        try:
-            yield from self._save(session, headers_sent=True)
-        except (StoreUnavailable, SessionConflict, UnsupportedValue) as error:
-            self.emit(StoreFailed, "finish", type(error).__name__)
-            self.emit(LateWrite, values.encode_bytes(state.meta.id))
+    def _commit(self, session: Session, decision: _Decision) -> Flow[Changes]:
+        lines = yield from self._store(session, decision)
+        session._state.committed = True
+        return Changes(lines, accessed=True, on_replaced=self._replaced)
 
-    def _differs(self, session: Session) -> bool:
+    def _is_late(self, session: Session) -> bool:
         """Whether anything was changed since the commit. What cannot be encoded was."""
+        state = session._state
+        if not state.committed or not state.accessed or state.degraded or isinstance(session, Guard):
+            return False
         try:
             return session.modified
         except UnsupportedValue:
             return True
 
-    def _save(self, session: Session, *, headers_sent: bool) -> Flow[list[str]]:
-        """Save what is to be saved; the Set-Cookie lines."""
+    def _finish(self, session: Session) -> Flow[None]:
         state = session._state
-        if state.views:
-            session._fold_views()
-        held = state.held or Held()
-        data = dict.copy(session)
-        packed = values.pack(data)
-        meta = state.meta
-        empty = not data and meta.subject is None
-        if held.ended:
-            if not empty or state.touched_meta:
-                self.emit(Conflict, values.encode_bytes(meta.id), "dropped")
-            return []
-        now = self._now()
-        old = state.destroyed or state.record
-        destroyed = state.destroyed is not None
-        new: Record | None = None
-        renewal = ""
-        if state.record is None:
-            if empty:
-                if not destroyed:
-                    return self._clear_lines(state, held)
-            else:
-                new = self._next(state, data, packed, now, moves=True)
-        elif empty:
-            destroyed = True
-        else:
-            changed = packed != state.base
-            due = self._renewal_due(meta, now)
-            if not (changed or due or state.rotated or state.touched_meta or state.forced or not held.current):
-                return list(state.clearing)
-            if not (changed or state.rotated or state.touched_meta or state.forced):
-                renewal = "idle_timeout" if due else "key"
-            new = self._next(state, data, packed, now, moves=due or self.idle_timeout is None)
-        if headers_sent and new is not None and state.record is None:
-            self.emit(LateWrite, values.encode_bytes(new.id))
-            new = None
-        return (yield from self._store(session, _Decision(old, new, destroyed, renewal, now, headers_sent)))
+        # The headers are gone: what needs no cookie can still be saved in a store.
+        needs_cookie = state.record is None or state.rotated or state.touched_meta
+        if self.engine.store is None or (needs_cookie and state.destroyed is None):
+            self.emit(LateWrite, state.meta.id)
+            return
+        try:
+            decision = self._decide(session, headers_sent=True)
+            if isinstance(decision, _Decision):
+                yield from self._store(session, decision)
+        except (StoreUnavailable, SessionConflict, UnsupportedValue) as error:
+            self.emit(StoreFailed, "finish", type(error).__name__)
+            self.emit(LateWrite, state.meta.id)
 
     def _clear_lines(self, state: State, held: Held) -> list[str]:
         lines = [self.cookie.clear_cookie(name) for name in held.names] if held.clear else []
         held.clear = False
         return [*lines, *state.clearing]
 
-    def _renewal_due(self, record: Record, now: int) -> bool:
+    def _renewal_due(self, seen: int, now: int) -> bool:
         # At least a second apart, so that a short timeout does not write on every request.
-        idle = self.idle_timeout
-        return idle is not None and (now - record.seen) * RENEWALS_PER_IDLE_TIMEOUT >= idle and now > record.seen
+        return (now - seen) * RENEWALS_PER_IDLE_TIMEOUT >= (self.idle_timeout or 0) and now > seen
 
     def _next(self, state: State, data: dict[str, Any], packed: bytes, now: int, *, moves: bool) -> Record:
         """The record to be stored."""
@@ -479,7 +486,7 @@ class SessionManager(_administration.Administration):
                 error.set_cookies = [self.cookie.clear_cookie(name) for name in saving.held.names]
             raise
         if outcome is None:
-            self.emit(Conflict, values.encode_bytes(old.id if old is not None else b""), "dropped")
+            self.emit(Conflict, old.id if old is not None else b"", "dropped")
             state.held = Held(ended=True)
             return []
         held, lines = outcome
@@ -496,15 +503,15 @@ class SessionManager(_administration.Administration):
     def _tell(self, old: Record | None, new: Record | None, *, rotated: bool, decision: _Decision) -> None:
         valid = self.engine.old_still_valid
         if decision.destroyed and old is not None:
-            self.emit(Destroyed, values.encode_bytes(old.id), valid)
+            self.emit(Destroyed, old.id, valid)
         if new is None:
             return
         if rotated and old is not None:
-            self.emit(IdChanged, values.encode_bytes(old.id), values.encode_bytes(new.id), valid)
+            self.emit(IdChanged, old.id, new.id, valid)
         elif old is None or decision.destroyed:
-            self.emit(Created, values.encode_bytes(new.id))
+            self.emit(Created, new.id)
         elif decision.renewal:
-            self.emit(Renewed, values.encode_bytes(new.id), decision.renewal)
+            self.emit(Renewed, new.id, decision.renewal)
 
     def _settle(self, session: Session, held: Held, new: Record | None) -> None:
         """What was saved is what later changes are compared with."""
@@ -515,13 +522,13 @@ class SessionManager(_administration.Administration):
         state.clearing = ()
         state.record = new
         if new is None:
-            state.meta = Record(b"", 0, None, 0)
+            state.meta = nothing()
             state.base = None
             return
         if held.record is not None and held.record is not new:  # merged with what another request had saved
             new = state.record = held.record
             fill(session, new.data)
-        state.meta = Record(new.id, new.created, new.authenticated, new.seen, new.subject, dict(new.options), new.data)
+        state.meta = new
         state.base = new.packed
 
 

@@ -6,10 +6,10 @@ a plain `Session`, which overrides no method of dict: from then on it costs what
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
 from hardtack import values
@@ -37,26 +37,37 @@ class Flash(NamedTuple):
         return str(self.message)
 
 
-@dataclass(slots=True)
 class State:
-    """What a session knows of itself beside its data. Private to hardtack; engines and the manager work on it."""
+    """What a session knows of itself beside its data. Private to hardtack; engines and the manager work on it.
 
-    manager: SessionManager | None = None
-    header: str = ""
+    The defaults stand on the class: most requests change a few of them only.
+    """
+
     held: Held | None = None  # what the engine found and must remember until it saves
     record: Record | None = None  # what is stored now; None: nothing is
     base: bytes | None = None  # the encoding of the stored data
-    meta: Record = field(default_factory=lambda: Record(b"", 0, None, 0))  # the fields to be stored next; data unused
-    loaded: bool = False
-    accessed: bool = False
-    forced: bool = False
-    touched_meta: bool = False  # a login changed the fields
-    rotated: bool = False  # the stored id is to be replaced
+    loaded = False
+    accessed = False
+    forced = False
+    touched_meta = False  # a login changed the fields
+    rotated = False  # the stored id is to be replaced
     destroyed: Record | None = None  # the stored record to be ended
-    degraded: bool = False
-    committed: bool = False
+    degraded = False
+    committed = False
     clearing: tuple[str, ...] = ()  # Set-Cookie lines that clear another system's cookies
-    views: dict[type, View] = field(default_factory=dict)
+    views: dict[type, View] | None = None
+
+    # The fields to be stored next; its data is unused. The record itself, until one of them changes.
+    meta: Record
+
+    def __init__(self, manager: SessionManager | None = None, header: str = "") -> None:
+        self.manager = manager
+        self.header = header
+
+
+def nothing() -> Record:
+    """The fields of a session of which nothing is stored."""
+    return Record(b"", 0, None, 0)
 
 
 class _NotLoaded:
@@ -81,7 +92,9 @@ class Session(dict[str, Any]):
 
     def __init__(self, mapping: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
         dict.__init__(self, mapping)
-        self._state = State(loaded=True)
+        self._state = State()
+        self._state.meta = nothing()
+        self._state.loaded = True
 
     def _open(self) -> State:
         """The state, loaded."""
@@ -174,7 +187,7 @@ class Session(dict[str, Any]):
         state = self._open()
         self._refuse_degraded()
         state.rotated = state.rotated or state.record is not None
-        state.meta.id = b""
+        state.meta = dataclasses.replace(state.meta, id=b"")
 
     def login(
         self, subject: str, lifetime: str | int | dt.timedelta | None = None, persistent: bool | None = None
@@ -195,12 +208,11 @@ class Session(dict[str, Any]):
             options["lifetime"] = seconds(lifetime, "login(lifetime)")
         if persistent is not None:
             options["persistent"] = bool(persistent)
-        state = self._open()
-        self._refuse_degraded()
+        self.regenerate()
+        state = self._state
         meta = state.meta
         if meta.subject is not None and meta.subject != subject:
             self._drop_data()
-        self.regenerate()
         now = state.manager._now() if state.manager is not None else int(dt.datetime.now(dt.UTC).timestamp())
         meta.subject = subject
         meta.authenticated = now
@@ -220,7 +232,7 @@ class Session(dict[str, Any]):
         state.base = None
         state.rotated = False
         state.touched_meta = False
-        state.meta = Record(b"", 0, None, 0)
+        state.meta = nothing()
         if state.manager is not None:
             state.manager._clear_foreign(state)
 
@@ -229,7 +241,7 @@ class Session(dict[str, Any]):
         self.destroy()
 
     def _drop_data(self) -> None:
-        self._state.views.clear()
+        self._state.views = None
         dict.clear(self)
 
     def _refuse_degraded(self) -> None:
@@ -268,13 +280,15 @@ class Session(dict[str, Any]):
         Keys that the type does not have are left alone. Raises what the type raises where the data does not fit it.
         """
         state = self._open()
+        if state.views is None:
+            state.views = {}
         if kind not in state.views:
             state.views[kind] = View(kind, dict(self))
         found: T = state.views[kind].object
         return found
 
     def _fold_views(self) -> None:
-        for view in self._state.views.values():
+        for view in (self._state.views or {}).values():
             dict.update(self, view.changes())
 
     # --- loading

@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 
 import ormsgpack
 from ormsgpack import Ext, packb, unpackb
+from pybase64 import b64encode_as_string
 
 from hardtack.errors import UnsupportedValue
 
@@ -106,7 +107,7 @@ def unpack(packed: bytes) -> Any:
 
 def encode_bytes(raw: bytes) -> str:
     """Base64url without padding."""
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
+    return b64encode_as_string(raw, b"-_").rstrip("=")
 
 
 def decode_bytes(text: str) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 from hardtack import values
@@ -60,6 +60,7 @@ class CookieEngine:
             raise ConfigError(
                 "overflow='chunk' is for hardtack's own tokens; the other system would not find the chunks"
             )
+        self._is_current: Callable[[CookieMap, Context], bool] = getattr(token, "is_current", lambda *_: True)
         self.revocations = revocations
         self.old_still_valid = revocations is None
 
@@ -91,12 +92,25 @@ class CookieEngine:
         return [f"{name}.{index}" for index in range(self.chunks)]
 
     def load(self, header: str, context: Context, policy: Policy) -> Flow[Held]:
-        """The session of a request; junk beside a good cookie does not matter, two good sessions cancel each other."""
+        """The session of a request, as a flow that asks no store."""
         yield from ()
+        return self.load_now(header, context, policy)
+
+    def load_now(self, header: str, context: Context, policy: Policy) -> Held:
+        """The session of a request; junk beside a good cookie does not matter, two good sessions cancel each other."""
         name = context.cookie_name
         held = Held()
         if name not in header:
             return held
+        if self.native and not self.chunks:
+            values_ = find_values(header, name)
+            if len(values_) == 1:  # nearly every request: one value, and nothing to choose from
+                held.names = (name,)
+                cookies: CookieMap = {name: values_}
+                held.record = self._open(cookies, context, policy)
+                if held.record is not None:
+                    held.current = self._is_current(cookies, context)
+                return held
         found: list[tuple[Record, CookieMap]] = []
         for cookies in self._candidates(header, name, held, policy):
             record = self._open(cookies, context, policy)
@@ -109,11 +123,8 @@ class CookieEngine:
             policy.emit(Rejected, "ambiguous", name)
             held.clear = True
             return held
-        record, cookies = max(found, key=lambda pair: pair[0].seen)
-        held.record = record
-        if self.native:
-            is_current: Any = getattr(self.token, "is_current", None)
-            held.current = is_current is None or is_current(cookies, context)
+        held.record, cookies = max(found, key=lambda pair: pair[0].seen)
+        held.current = self._is_current(cookies, context)
         return held
 
     def _candidates(self, header: str, name: str, held: Held, policy: Policy) -> Iterator[CookieMap]:
@@ -176,8 +187,12 @@ class CookieEngine:
         return secrets.token_bytes(16)
 
     def save(self, saving: Saving, context: Context, policy: Policy) -> Flow[tuple[Held, list[str]] | None]:
-        """The Set-Cookie lines. Raises `SessionTooLarge` and `UnsupportedValue`."""
+        """The Set-Cookie lines, as a flow that asks no store."""
         yield from ()
+        return self.save_now(saving, context, policy)
+
+    def save_now(self, saving: Saving, context: Context, policy: Policy) -> tuple[Held, list[str]] | None:
+        """The Set-Cookie lines. Raises `SessionTooLarge` and `UnsupportedValue`."""
         held, old = saving.held, saving.old
         if self.revocations is not None and old is not None and not saving.headers_sent:
             if self.revocations.is_revoked(old):

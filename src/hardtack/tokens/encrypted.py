@@ -34,8 +34,14 @@ class EncryptedToken:
     native: Final = True
 
     def __init__(self, keys: Keyring | Key) -> None:
-        self.keys = as_keyring(keys)
-        self._by_id = {key.id: key for key in self.keys}
+        self._keys = as_keyring(keys)
+        self._by_id = {key.id: key for key in self._keys}
+        self._header = VERSION + self._keys.current.id
+
+    @property
+    def keys(self) -> Keyring:
+        """The key that issues, and those that are accepted."""
+        return self._keys
 
     def open(self, cookies: Mapping[str, Sequence[str]], context: Context) -> Record:
         """The record in the cookie. Raises `InvalidToken`: `malformed`, `too_large`, `unknown_key` or `tampered`."""
@@ -53,15 +59,14 @@ class EncryptedToken:
 
     def seal(self, record: Record, context: Context) -> dict[str, str]:
         """One cookie, `{cookie_name: token}`. Raises `UnsupportedValue`."""
-        key = self.keys.current
         name, purpose, _ = context
-        header = VERSION + key.id
-        sealed = key.encrypting.seal(pack(record), header + binding(purpose, name), header)
+        header = self._header
+        sealed = self._keys.current.encrypting.seal(pack(record), header + binding(purpose, name), header)
         return {name: b64encode_as_string(sealed, b"-_").rstrip("=")}
 
     def is_current(self, cookies: Mapping[str, Sequence[str]], context: Context) -> bool:
         """Whether the (good) token in the cookie was sealed under the key that issues now."""
-        return b64decode(last_value(cookies, context.cookie_name)[:8], altchars=b"-_") == VERSION + self.keys.current.id
+        return b64decode(last_value(cookies, context.cookie_name)[:8], b"-_") == self._header
 
 
 def last_value(cookies: Mapping[str, Sequence[str]], name: str) -> str:
