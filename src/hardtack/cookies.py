@@ -154,17 +154,29 @@ def find_values(header: str, name: str) -> list[str]:
     searched = 0
     start = header.find(name)
     while start >= 0:
-        # "a-session" is not "session": between the last ";" (or the beginning) and the name stand blanks only.
-        after = header.rfind(";", searched, start) + 1
-        end = _EQUALS.match(header, start + size)
-        if end and (after or not searched) and not header[after:start].strip(" \t"):
-            stop = header.find(";", end.end())
-            found.append(header[end.end() : stop if stop >= 0 else None].strip(" \t"))
+        end = start + size
+        if header[end : end + 1] == "=" and (start == 0 or header[start - 2 : start] == "; "):
+            after = end + 1  # as every browser writes it
+        else:
+            after = _after_equals(header, start, end, searched)
+        if after:
+            stop = header.find(";", after)
+            found.append(header[after : stop if stop >= 0 else None].strip(" \t"))
             if len(found) == MAX_VALUES:
                 break
-        searched = start + size
+        searched = end
         start = header.find(name, searched)
     return found
+
+
+def _after_equals(header: str, start: int, end: int, searched: int) -> int:
+    """Where the value begins, if a cookie's name stands here; 0 where not: "a-session" is not "session"."""
+    equals = _EQUALS.match(header, end)
+    before = header.rfind(";", searched, start) + 1
+    # Between the last ";" (or the beginning) and the name stand blanks only.
+    if equals is None or not (before or not searched) or header[before:start].strip(" \t"):
+        return 0
+    return equals.end()
 
 
 def parse(header: str) -> dict[str, list[str]]:

@@ -82,6 +82,7 @@ class SessionManager(_administration.Administration):
         self.engine = _engine(engine)
         # A cookie engine waits for nothing: it is asked without a flow.
         self._load_now: Callable[[str, Context, SessionManager], Held] | None = getattr(self.engine, "load_now", None)
+        self._save_now: Any = getattr(self.engine, "save_now", None)
         self.cookie = Cookie() if cookie is None else cookie
         if not isinstance(self.cookie, Cookie):
             message = f"cookie={type(cookie).__name__} must be a Cookie(name=…)"
@@ -125,16 +126,20 @@ class SessionManager(_administration.Administration):
         the response should be an error.
         """
         changes = self._quick(session)
-        if isinstance(changes, _Decision):
-            return run(self._commit(session, changes), self._sync_store())
-        return changes
+        if isinstance(changes, Changes):
+            return changes
+        if self._load_now is not None:
+            return self._store_now(session, changes)
+        return run(self._commit(session, changes), self._sync_store())
 
     async def acommit(self, session: Session) -> Changes:
         """`commit` under async code."""
         changes = self._quick(session)
-        if isinstance(changes, _Decision):
-            return await arun(self._commit(session, changes), self.engine.store)
-        return changes
+        if isinstance(changes, Changes):
+            return changes
+        if self._load_now is not None:
+            return self._store_now(session, changes)
+        return await arun(self._commit(session, changes), self.engine.store)
 
     def finish(self, session: Session) -> None:
         """After the body: a late change is saved where that needs no cookie, and an event otherwise."""
@@ -462,21 +467,7 @@ class SessionManager(_administration.Administration):
         )
 
     def _store(self, session: Session, decision: _Decision) -> Flow[list[str]]:
-        state = session._state
-        old, new = decision.old, decision.new
-        rotated = state.rotated and old is not None and new is not None
-        limit = self._deadlines(new if new is not None else old or state.meta).nearest
-        saving = Saving(
-            held=state.held or Held(),
-            old=old,
-            new=new,
-            rotated=rotated,
-            destroyed=decision.destroyed,
-            base=state.base,
-            expires_at=limit,
-            max_age=self._max_age(new, limit, decision.now),
-            headers_sent=decision.headers_sent,
-        )
+        saving = self._saving(session._state, decision)
         context = Context(self.cookie.name, self.purpose, decision.now)
         try:
             outcome = yield from self.engine.save(saving, context, self)
@@ -485,6 +476,38 @@ class SessionManager(_administration.Administration):
             if decision.destroyed:  # a logout that the store did not hear of still clears the cookie
                 error.set_cookies = [self.cookie.clear_cookie(name) for name in saving.held.names]
             raise
+        return self._stored_as(session, decision, saving.rotated, outcome)
+
+    def _store_now(self, session: Session, decision: _Decision) -> Changes:
+        """Save with an engine that waits for nothing."""
+        state = session._state
+        saving = self._saving(state, decision)
+        outcome = self._save_now(saving, Context(self.cookie.name, self.purpose, decision.now), self)
+        lines = self._stored_as(session, decision, saving.rotated, outcome)
+        state.committed = True
+        return Changes(lines, accessed=True, on_replaced=self._replaced)
+
+    def _saving(self, state: State, decision: _Decision) -> Saving:
+        old, new = decision.old, decision.new
+        limit = self._deadlines(new or old or state.meta).nearest
+        return Saving(
+            held=state.held or Held(),
+            old=old,
+            new=new,
+            rotated=state.rotated and old is not None and new is not None,
+            destroyed=decision.destroyed,
+            base=state.base,
+            expires_at=limit,
+            max_age=self._max_age(new, limit, decision.now),
+            headers_sent=decision.headers_sent,
+        )
+
+    def _stored_as(
+        self, session: Session, decision: _Decision, rotated: bool, outcome: tuple[Held, list[str]] | None
+    ) -> list[str]:
+        """Tell what was saved, and compare later changes with it; the Set-Cookie lines."""
+        state = session._state
+        old, new = decision.old, decision.new
         if outcome is None:
             self.emit(Conflict, old.id if old is not None else b"", "dropped")
             state.held = Held(ended=True)
