@@ -253,3 +253,14 @@ def test_decode_bytes_takes_one_spelling() -> None:
     for text in ("_-9", "_-8=", "/+8", "_", "_-8\n", "é"):
         with pytest.raises(ValueError):
             values.decode_bytes(text)
+
+
+def test_bytearray_is_not_taken_for_the_bytes_that_were_stored() -> None:
+    """A bytearray with the content of the stored bytes is written alike, so it changes nothing; another one is refused."""
+    packed = values.pack({"a": b"x"})
+
+    assert values.is_packed_as({"a": bytearray(b"x")}, packed)
+    assert not values.is_packed_as({"a": b"y"}, packed)
+    assert values.is_packed_as({"a": {1: 2}}, values.pack({"a": {1: 2}}))
+    with pytest.raises(UnsupportedValue):
+        values.is_packed_as({"a": object()}, packed)

@@ -354,7 +354,8 @@ class SessionManager(_administration.Administration):
             session._fold_views()
         held = state.held or Held()
         data = dict.copy(session)
-        packed = values.pack(data)
+        changed = state.base is None or not values.is_packed_as(data, state.base)
+        packed = values.pack(data) if changed or state.base is None else state.base
         meta = state.meta
         empty = not data and meta.subject is None
         if held.ended:
@@ -374,7 +375,7 @@ class SessionManager(_administration.Administration):
         elif empty:
             destroyed = True
         else:
-            wanted = packed != state.base or state.rotated or state.touched_meta or state.forced
+            wanted = changed or state.rotated or state.touched_meta or state.forced
             due = self.idle_timeout is not None and self._renewal_due(meta.seen, now)
             if not (wanted or due or not held.current):
                 return list(state.clearing)

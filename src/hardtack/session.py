@@ -139,7 +139,7 @@ class Session(dict[str, Any]):
             return True
         if state.base is None:
             return bool(dict.__len__(self)) or state.meta.subject is not None
-        return values.pack(dict.copy(self)) != state.base
+        return not values.is_packed_as(dict.copy(self), state.base)
 
     @modified.setter
     def modified(self, value: bool) -> None:

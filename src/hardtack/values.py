@@ -52,6 +52,14 @@ def pack(data: dict[str, Any]) -> bytes:
     return pack_last([data], 1)[1:]
 
 
+def is_packed_as(data: dict[str, Any], packed: bytes) -> bool:
+    """Whether this is what `pack` wrote for the data: nothing that it would refuse can be, so nothing needs checking."""
+    try:
+        return packb(data, _default, _OPTIONS) == packed
+    except TypeError:  # int keys, or something that cannot be kept
+        return pack(data) == packed
+
+
 def pack_last(fields: list[Any], start: int) -> bytes:
     """The MessagePack array of fields that are trusted, and data that is checked: the last, not before byte `start`."""
     try:

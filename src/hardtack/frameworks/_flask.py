@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 from copy import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self
 from urllib.parse import quote
 
@@ -205,7 +206,7 @@ class ConfiguredManager(SessionManager):
     That is the idle timeout, except that reading alone renews nothing, and that every new cookie does.
     """
 
-    def _renewal_due(self, record: Record, now: int) -> bool:
+    def _renewal_due(self, seen: int, now: int) -> bool:
         return False
 
     def _next(self, state: State, data: dict[str, Any], packed: bytes, now: int, *, moves: bool) -> Record:
@@ -361,7 +362,7 @@ class Interface:
 
     def _settle_times(self, app: Any, session: FlaskSession) -> None:
         state = session._state
-        options = state.meta.options
+        options = dict(state.meta.options)
         permanent = dict.get(session, PERMANENT)
         if self._own_expiry and len(session):
             expires = self.get_expiration_time(app, session)  # type: ignore[attr-defined]
@@ -371,6 +372,8 @@ class Interface:
                 options["expires"] = int(expires.timestamp())
         elif permanent is not None or self.sessions is None:
             options["persistent"] = bool(permanent)
+        if options != state.meta.options:
+            state.meta = replace(state.meta, options=options)
         if len(session) and (session._was_modified or self._own_decision or (permanent and self._refreshes(app))):
             state.forced = True
 

@@ -20,6 +20,7 @@ try:
 except ImportError as error:
     raise ImportError("hardtack.frameworks.aiohttp needs aiohttp: pip install 'hardtack[aiohttp]'") from error
 
+from hardtack.frameworks import _headers
 from hardtack.frameworks._aiohttp_session import (
     SESSION_KEY,
     STORAGE_KEY,
@@ -59,8 +60,6 @@ KEY: Final = SESSION_KEY
 RETRY_AFTER: Final = "5"  # seconds
 
 _SWITCHING_PROTOCOLS: Final = 101
-
-_MERGED: Final = ("Vary", "Cache-Control")
 
 
 def setup(app: web.Application, sessions: SessionManager | AbstractStorage) -> None:
@@ -259,17 +258,11 @@ def _unavailable() -> web.HTTPServiceUnavailable:
 
 
 def _apply(changes: Changes, response: web.StreamResponse) -> None:
-    if not changes:
-        return
     headers: CIMultiDict[str] = response.headers
     if response.status == _SWITCHING_PROTOCOLS:
         headers.extend([("Set-Cookie", line) for line in changes.set_cookies])
         return
-    pairs = [(name, value) for name in _MERGED for value in headers.getall(name, [])]
-    changes.apply(pairs)
-    for name in _MERGED:
-        headers.popall(name, None)
-    headers.extend(pairs)
+    _headers.apply(changes, headers)
 
 
 # --- sessions of a storage of one's own

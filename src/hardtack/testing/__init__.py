@@ -1,5 +1,9 @@
-"""Contract tests that anyone's store can inherit; needs pytest: `pip install 'hardtack[testing]'`."""
+"""For tests: contracts that anyone's store or engine can inherit, and a test client with a session from the start.
 
+Needs pytest: `pip install 'hardtack[testing]'`.
+"""
+
+from hardtack.testing.clients import acookie_header, cookie_header
 from hardtack.testing.stores import (
     AsyncStoreContract,
     FindsContract,
@@ -8,4 +12,12 @@ from hardtack.testing.stores import (
     SweepsContract,
 )
 
-__all__ = ["StoreContract", "AsyncStoreContract", "RenamesContract", "FindsContract", "SweepsContract"]
+__all__ = [
+    "StoreContract",
+    "AsyncStoreContract",
+    "RenamesContract",
+    "FindsContract",
+    "SweepsContract",
+    "cookie_header",
+    "acookie_header",
+]
