@@ -1,0 +1,47 @@
+"""One of the processes that work on one session at once: adds keys of its own, or counts.
+
+    python -m tests.guarantees.worker URL COOKIE_HEADER add|count NAME TIMES
+
+It waits for a line on stdin, so that all begin together, and each of its steps is a request of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from hardtack import SessionManager, StoreEngine
+from hardtack.stores import from_url
+
+
+def add_keys(sessions: SessionManager, header: str, name: str, times: int) -> None:
+    """Each request loads the session, adds one key and commits."""
+    for number in range(times):
+        session = sessions.open(header)
+        session[f"{name}{number}"] = f"{name}:{number}"
+        sessions.commit(session)
+        sessions.finish(session)
+
+
+def count(sessions: SessionManager, header: str, times: int) -> None:
+    """Each request adds one to a counter."""
+    for _ in range(times):
+        session = sessions.open(header)
+        sessions.update(session, lambda data: data.update(n=data["n"] + 1))
+        sessions.commit(session)
+        sessions.finish(session)
+
+
+def main(url: str, header: str, task: str, name: str, times: str) -> None:
+    """Run the task."""
+    with SessionManager(StoreEngine(from_url(url))) as sessions:
+        sessions.open(header).get("n")  # connect first
+        print("ready", flush=True)
+        sys.stdin.readline()
+        if task == "add":
+            add_keys(sessions, header, name, int(times))
+        else:
+            count(sessions, header, int(times))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
