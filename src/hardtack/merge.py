@@ -11,6 +11,10 @@ from typing import Any
 from hardtack import values
 
 _MISSING: Any = object()
+_BOTH: Any = object()
+
+_SCALARS = frozenset({str, bytes, int, bool})
+"""What `==` compares exactly, within one type; not float, where 0.0 == -0.0 and nan != nan."""
 
 
 def merge(base: dict[str, Any], theirs: dict[str, Any], mine: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -22,23 +26,26 @@ def merge(base: dict[str, Any], theirs: dict[str, Any], mine: dict[str, Any]) ->
 def _merge_dicts(base: Any, theirs: Any, mine: Any, path: str, conflicts: list[str]) -> dict[Any, Any]:
     merged = {}
     for key in {**theirs, **mine}:  # their order first, then what is new in mine
-        value = _merge_values(
-            base.get(key, _MISSING),
-            theirs.get(key, _MISSING),
-            mine.get(key, _MISSING),
-            f"{path}.{key}" if path else str(key),
-            conflicts,
-        )
+        values_of_key = base.get(key, _MISSING), theirs.get(key, _MISSING), mine.get(key, _MISSING)
+        value = _unchanged(*values_of_key)
+        if value is _BOTH:
+            value = _merge_values(*values_of_key, f"{path}.{key}" if path else str(key), conflicts)
         if value is not _MISSING:
             merged[key] = value
     return merged
 
 
-def _merge_values(base: Any, theirs: Any, mine: Any, path: str, conflicts: list[str]) -> Any:
+def _unchanged(base: Any, theirs: Any, mine: Any) -> Any:
+    """The value where at most one side has changed it, or both alike."""
     if _same(mine, base):
         return theirs
     if _same(theirs, base) or _same(theirs, mine):
         return mine
+    return _BOTH
+
+
+def _merge_values(base: Any, theirs: Any, mine: Any, path: str, conflicts: list[str]) -> Any:
+    """The value where both sides have changed it, each in its own way."""
     if type(theirs) is dict and type(mine) is dict:
         return _merge_dicts(base if type(base) is dict else {}, theirs, mine, path, conflicts)
     if type(theirs) is list and type(mine) is list and (base is _MISSING or type(base) is list):
@@ -54,6 +61,9 @@ def _same(one: Any, other: Any) -> bool:
     """Equal, type by type: 1, 1.0 and True are different values, and so are a tuple and a list."""
     if one is other:
         return True
-    if one is _MISSING or other is _MISSING:
+    kind = type(one)
+    if kind is not type(other):
         return False
-    return type(one) is type(other) and values.pack({"": one}) == values.pack({"": other})
+    if kind in _SCALARS:  # a merge looks at every key: their encodings would be most of its time
+        return bool(one == other)
+    return values.pack({"": one}) == values.pack({"": other})
