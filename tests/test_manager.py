@@ -910,6 +910,15 @@ def test_format_of_two_cookies() -> None:
     assert [line.partition("=")[0] for line in lines] == [NAME, "theirs", "theirs.sig"]
 
 
+def test_engine_of_a_foreign_format_has_its_cookie() -> None:
+    """Without cookie= it is the format's own name and place; another name would never be found, and is refused."""
+    sessions = SessionManager(CookieEngine(Theirs()))
+    assert sessions.cookie == Cookie("theirs", "/app", "example.org")
+
+    with pytest.raises(ConfigError, match="'theirs'"):
+        SessionManager(CookieEngine(Theirs()), cookie=Cookie("other"))
+
+
 def test_engine_of_a_foreign_format_writes_it() -> None:
     """Two stacks side by side: the other system's cookie is read and written as it is."""
     site = Site(CookieEngine(Theirs()), cookie=Cookie("theirs"))

@@ -83,7 +83,8 @@ class SessionManager(_administration.Administration):
         # A cookie engine waits for nothing: it is asked without a flow.
         self._load_now: Callable[[str, Context, SessionManager], Held] | None = getattr(self.engine, "load_now", None)
         self._save_now: Any = getattr(self.engine, "save_now", None)
-        self.cookie = Cookie() if cookie is None else cookie
+        default_cookie: Callable[[], Cookie] = getattr(self.engine, "default_cookie", Cookie)
+        self.cookie = default_cookie() if cookie is None else cookie
         if not isinstance(self.cookie, Cookie):
             message = f"cookie={type(cookie).__name__} must be a Cookie(name=…)"
             raise ConfigError(message)

@@ -66,12 +66,26 @@ class CookieEngine:
 
     def bind(self, policy: Policy) -> None:
         """Check the settings against the manager's. Raises `ConfigError`."""
+        written = getattr(self.token, "cookie_name", policy.cookie.name)
+        if written != policy.cookie.name:
+            message = (
+                f"cookie name={policy.cookie.name!r}, but {type(self.token).__name__} reads and writes {written!r}; give both the "
+                f"same name, or leave cookie= out"
+            )
+            raise ConfigError(message)
         if not self.native and getattr(policy, "idle_timeout", None) is not None:
             message = (
                 f"idle_timeout cannot be enforced with {type(self.token).__name__}: that format does not carry the time of "
                 "the last renewal; the deadline that holds is the one that the format itself carries"
             )
             raise ConfigError(message)
+
+    def default_cookie(self) -> Cookie:
+        """The cookie of a manager that was given none: a foreign format's own name and place, with safe attributes."""
+        if self.native or not hasattr(self.token, "cookie_name"):
+            return Cookie()
+        token: Any = self.token
+        return Cookie(token.cookie_name, getattr(token, "path", "/"), getattr(token, "domain", None))
 
     def carries(self, header: str, cookie: Cookie) -> bool:
         """Whether the request carries a cookie of the engine, valid or not."""
