@@ -1,0 +1,1 @@
+"""What hardtack costs, against the floor and its peers: `make bench` writes results.md and results.svg beside this file."""
