@@ -1,0 +1,132 @@
+"""A SessionManager from Django's settings: made once, and anew when a test overrides a setting."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from django.conf import settings  # type: ignore[import-untyped]
+from django.core.signals import setting_changed  # type: ignore[import-untyped]
+from django.utils.module_loading import import_string  # type: ignore[import-untyped]
+
+from hardtack.cookies import Cookie
+from hardtack.engines.cookie import CookieEngine
+from hardtack.engines.store import StoreEngine
+from hardtack.errors import ConfigError
+from hardtack.lifetime import seconds
+from hardtack.manager import SessionManager
+from hardtack.protocols import Engine
+from hardtack.tokens.encrypted import EncryptedToken
+from hardtack.tokens.keys import Key, Keyring
+from hardtack.tokens.signed import SignedToken
+
+_managers: Final[dict[Any, SessionManager]] = {}
+_stores: Final[dict[str, Any]] = {}
+
+
+_LONGEST: Final = 10 * 365 * 86400
+"""Seconds: what `set_expiry` can reach where HARDTACK_LIFETIME does not limit it."""
+
+
+class DjangoManager(SessionManager):
+    """A manager of Django's settings.
+
+    SESSION_COOKIE_AGE is then the lifetime of a session that has no expiry of its own: `set_expiry` may shorten it and, as
+    in Django, lengthen it. HARDTACK_LIFETIME limits both.
+    """
+
+    default_age: int | None = None
+
+
+def manager_for(kind: type, engine: str, cookie_age: int, *, chunks: bool) -> SessionManager:
+    """The manager of a SessionStore class: HARDTACK_SESSIONS, or one of the settings. Raises `ConfigError`.
+
+    `engine` is "encrypted", "signed" or "store"; `chunks`: whether the session may take several cookies.
+    """
+    manager = _managers.get((kind, chunks))
+    if manager is None:
+        given = getattr(settings, "HARDTACK_SESSIONS", None)
+        manager = _made(engine, cookie_age, chunks=chunks) if given is None else _given(given)
+        _managers[kind, chunks] = manager
+    return manager
+
+
+def _forget(**changed: Any) -> None:
+    _managers.clear()
+
+
+setting_changed.connect(_forget)
+
+
+def _given(given: Any) -> SessionManager:
+    manager = import_string(given) if isinstance(given, str) else given
+    if not isinstance(manager, SessionManager):
+        message = f"HARDTACK_SESSIONS must be a SessionManager or the dotted path of one, not {type(manager).__name__}"
+        raise ConfigError(message)
+    return manager
+
+
+def _made(engine: str, cookie_age: int, *, chunks: bool) -> SessionManager:
+    lifetime = getattr(settings, "HARDTACK_LIFETIME", None)
+    manager = DjangoManager(
+        _engine(engine, chunks=chunks),
+        cookie=_cookie(),
+        lifetime=_LONGEST if lifetime is None else seconds(lifetime, "HARDTACK_LIFETIME"),
+        idle_timeout=getattr(settings, "HARDTACK_IDLE_TIMEOUT", None),
+    )
+    if lifetime is None:
+        manager.default_age = cookie_age
+    return manager
+
+
+def _engine(engine: str, *, chunks: bool) -> Engine:
+    if engine == "store":
+        return StoreEngine(_store())
+    ring = _keyring()
+    overflow: Any = getattr(settings, "HARDTACK_OVERFLOW", "raise") if chunks else "raise"
+    return CookieEngine(SignedToken(ring) if engine == "signed" else EncryptedToken(ring), overflow=overflow)
+
+
+def _keyring() -> Keyring:
+    fallbacks = settings.SECRET_KEY_FALLBACKS
+    if isinstance(fallbacks, str | bytes):
+        raise ConfigError(
+            "SECRET_KEY_FALLBACKS must be a list of keys; of a single str each character would be a key that anyone can guess"
+        )
+    accept = [Key.from_framework_secret(each, "django") for each in fallbacks]
+    return Keyring(Key.from_framework_secret(settings.SECRET_KEY, "django"), accept)
+
+
+def _cookie() -> Cookie:
+    return Cookie(
+        name=settings.SESSION_COOKIE_NAME,
+        path=settings.SESSION_COOKIE_PATH,
+        domain=settings.SESSION_COOKIE_DOMAIN or None,
+        secure=bool(settings.SESSION_COOKIE_SECURE),
+        httponly=bool(settings.SESSION_COOKIE_HTTPONLY),
+        samesite=settings.SESSION_COOKIE_SAMESITE or None,
+        partitioned=bool(getattr(settings, "HARDTACK_COOKIE_PARTITIONED", False)),
+    )
+
+
+def _store() -> Any:
+    """The store of HARDTACK_STORE: an object, the dotted path of one or of what makes one, or a URL."""
+    given = getattr(settings, "HARDTACK_STORE", None)
+    if given is None:
+        raise ConfigError(
+            "HARDTACK_STORE is not set: write the URL of a store, such as 'redis://localhost', the dotted path of a store, or "
+            "a store; or use SESSION_ENGINE = 'hardtack.frameworks.django.encrypted_cookie', which needs none"
+        )
+    if not isinstance(given, str):
+        return given
+    if given not in _stores:
+        _stores[given] = _from_text(given)
+    return _stores[given]
+
+
+def _from_text(text: str) -> Any:
+    if ":" in text:
+        from hardtack.stores import from_url
+
+        return from_url(text)
+    found = import_string(text)
+    return found() if isinstance(found, type) or not hasattr(found, "put") else found
