@@ -1,0 +1,209 @@
+"""Sanic: a middleware that opens a session for each request, and commits it when the response begins.
+
+setup(app, sessions)
+request.ctx.session["cart"] = ["bread"]
+"""
+
+from __future__ import annotations
+
+from inspect import isawaitable
+from typing import Any, Final
+
+from hardtack.cookies import Changes
+from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.events import LateWrite
+from hardtack.frameworks import _headers
+from hardtack.manager import SessionManager
+from hardtack.session import Session
+
+try:
+    from sanic import Request, Sanic
+    from sanic.exceptions import SanicException, ServiceUnavailable
+    from sanic.http.constants import Stage
+    from sanic.response import BaseHTTPResponse, HTTPResponse, ResponseStream
+except ImportError as error:
+    raise ImportError("hardtack.frameworks.sanic needs Sanic: pip install 'hardtack[sanic]'") from error
+
+__all__ = ["setup", "get_session"]
+
+RETRY_AFTER: Final = "5"  # seconds
+
+_FIRST_AND_LAST: Final = 1000
+"""The priority of our middleware: the first of a request and the last of a response, so that others see the session."""
+
+AnyRequest = Request[Any, Any]
+AnySanic = Sanic[Any, Any]
+Response = BaseHTTPResponse | ResponseStream
+
+
+def setup(app: AnySanic, sessions: SessionManager) -> None:
+    """Give every request of the application a session: `request.ctx.session`.
+
+    The application closes the manager, in a listener for `after_server_stop`. Raises `ConfigError`.
+    """
+    if not isinstance(sessions, SessionManager):
+        message = f"setup(app, sessions) takes a SessionManager, not {type(sessions).__name__}"
+        raise ConfigError(message)
+    if hasattr(app.ctx, "hardtack"):
+        raise ConfigError("setup() was called for this application already, and each session would set a cookie")
+    app.ctx.hardtack = sessions
+    adapter = _Adapter(sessions)
+    app.register_middleware(adapter.open, "request", priority=_FIRST_AND_LAST)
+    app.register_middleware(adapter.commit, "response", priority=_FIRST_AND_LAST)
+    app.error_handler.add(StoreUnavailable, _refuse)
+    app.add_signal(_on_exception, "http.lifecycle.exception")
+    app.add_signal(adapter.on_response, "http.lifecycle.response")
+    app.add_signal(_on_websocket, "websocket.handler.before")
+    app.add_signal(adapter.after_websocket, "websocket.handler.after")
+
+
+def get_session(request: AnyRequest) -> Session:
+    """The session of a request, typed. Raises `ConfigError` where `setup` was not called."""
+    exchange = _exchange(request)
+    if exchange is None:
+        raise ConfigError("no session on this request: call setup(app, sessions) when the application is made")
+    return exchange.session
+
+
+class _Exchange:
+    """One request and its response."""
+
+    __slots__ = ("changes", "decided", "failure", "response", "session")
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.decided = False  # committed, or not to be committed
+        self.failure: BaseException | None = None  # what the handler raised
+        self.changes: Changes | None = None
+        self.response: Response | None = None  # the one that has the headers
+
+    def apply(self, changes: Changes, response: Response) -> None:
+        self.changes = changes
+        self.response = response
+        _headers.apply(changes, response.headers)
+
+
+def _exchange(request: AnyRequest) -> _Exchange | None:
+    exchange: _Exchange | None = getattr(request.ctx, "hardtack", None)
+    return exchange
+
+
+class _Adapter:
+    """The hooks of one application."""
+
+    def __init__(self, sessions: SessionManager) -> None:
+        self.sessions = sessions
+
+    async def open(self, request: AnyRequest) -> None:
+        session = await self.sessions.aopen(_cookie_header(request))
+        request.ctx.session = session
+        request.ctx.hardtack = _Exchange(session)
+
+    async def commit(self, request: AnyRequest, response: Response) -> HTTPResponse | None:
+        """The last middleware of the response, a stream's included: Sanic asks it before the headers leave."""
+        exchange = _exchange(request)
+        if exchange is None or exchange.decided:
+            return None
+        try:
+            await self._commit(request, exchange, response)
+        except Exception as failure:
+            # Sanic logs what a response middleware raises, and sends the response all the same.
+            refusal = await _refuse(request, failure)
+            exchange.response = refusal
+            return refusal
+        return None
+
+    async def on_response(self, request: AnyRequest, response: Response) -> None:
+        """The response is about to leave, or has left where it is a stream."""
+        exchange = _exchange(request)
+        if exchange is None:
+            return
+        stream: Any = request.stream
+        if stream.stage is not Stage.HANDLER:
+            await self._finish(exchange)
+        elif not exchange.decided:
+            # Another middleware answered, and Sanic asked no further ones.
+            await self._commit(request, exchange, response)
+        elif exchange.changes is not None and exchange.response is not response:
+            exchange.apply(exchange.changes, response)
+
+    async def after_websocket(self, request: AnyRequest, websocket: object) -> None:
+        exchange = _exchange(request)
+        if exchange is not None:
+            await self.sessions.afinish(exchange.session)
+
+    async def _commit(self, request: AnyRequest, exchange: _Exchange, response: Response) -> None:
+        exchange.decided = True
+        if _escaped(request, exchange.failure):
+            return
+        changes = await self.sessions.acommit(exchange.session)
+        if changes.set_cookies:
+            self.sessions.warn_plain_http(request.scheme, request.host)
+        exchange.apply(changes, response)
+
+    async def _finish(self, exchange: _Exchange) -> None:
+        if exchange.changes is not None:
+            await self.sessions.afinish(exchange.session)
+        elif not exchange.decided and exchange.session.modified:
+            self.sessions.emit(LateWrite, exchange.session.id)
+
+
+async def _on_exception(request: AnyRequest, exception: BaseException) -> None:
+    exchange = _exchange(request)
+    if exchange is not None and exchange.failure is None:
+        exchange.failure = exception
+
+
+async def _on_websocket(request: AnyRequest, websocket: object) -> None:
+    """The handshake has left, and could not carry a cookie."""
+    exchange = _exchange(request)
+    if exchange is not None:
+        exchange.decided = True
+        exchange.session._state.committed = True
+
+
+def _escaped(request: AnyRequest, failure: BaseException | None) -> bool:
+    """Whether the response is Sanic's own, or a page for any error, after an exception that nobody handles."""
+    if failure is None:
+        return False
+    if isinstance(failure, SanicException):
+        return failure.__traceback__ is None  # nobody raised it: the server gave up waiting for the handler
+    if isinstance(failure, StoreUnavailable):
+        return True
+    errors = request.app.error_handler
+    handler = errors.lookup(failure, request.name)
+    return handler is None or handler is errors.lookup(Exception(), request.name)
+
+
+class _Refusal(HTTPResponse):
+    """A response in the place of one whose session could not be saved: what the handler sends on is not sent."""
+
+    __slots__ = ()
+
+    async def send(self, data: Any = None, end_stream: bool | None = None) -> None:
+        stream: Any = self.stream
+        if stream.stage is Stage.HANDLER:
+            await super().send(end_stream=True)
+
+
+async def _refuse(request: AnyRequest, failure: Exception) -> HTTPResponse:
+    """The application's page for an error, or Sanic's: 503 for a store that is down, 500 for anything else."""
+    shown = failure
+    if isinstance(failure, StoreUnavailable):
+        message = "The session store cannot be reached. Try again soon."
+        shown = ServiceUnavailable(message, headers={"Retry-After": RETRY_AFTER})
+    errors = request.app.error_handler
+    page = errors.response(request, shown)
+    if isawaitable(page):
+        page = await page
+    if not isinstance(page, HTTPResponse):
+        page = errors.default(request, shown)
+    refusal = _Refusal(page.body, page.status, page.headers, page.content_type)
+    lines: list[str] = list(getattr(failure, "set_cookies", ()))
+    _headers.apply(Changes(lines, accessed=True, no_store=True), refusal.headers)
+    return refusal
+
+
+def _cookie_header(request: AnyRequest) -> bytes:
+    # The raw bytes: Sanic has decoded them as UTF-8.
+    return "; ".join(request.headers.getall("cookie", [])).encode(errors="surrogateescape")
