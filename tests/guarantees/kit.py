@@ -95,10 +95,16 @@ def opened_store(url: str, portal: BlockingPortal | None = None, *, asynchronous
 
 
 class Browser:
-    """Cookies as the standard library's jar keeps and sends them, over https."""
+    """Cookies as the standard library's jar keeps and sends them, over https.
 
-    def __init__(self) -> None:
+    Args:
+        header: the Cookie header of a browser whose only cookie this one has too.
+    """
+
+    def __init__(self, header: str = "") -> None:
         self._cookies = httpx.Cookies()
+        if header:
+            self.take(Changes([f"{header}; Path=/; Secure; HttpOnly; SameSite=Lax"]))
 
     def take(self, changes: Changes) -> Changes:
         """Receive a response."""
