@@ -39,9 +39,7 @@ _SETTINGS: dict[str, Any] = {
     "DATABASES": {
         "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": str(Path(_folder.name) / "django.sqlite3")}
     },
-    "INSTALLED_APPS": [
-        f"django.contrib.{name}" for name in ("contenttypes", "auth", "messages", "sessions")
-    ],
+    "INSTALLED_APPS": [f"django.contrib.{name}" for name in ("contenttypes", "auth", "messages", "sessions")],
     "MIDDLEWARE": [
         "hardtack.frameworks.django.SessionMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -100,7 +98,7 @@ def logout(request: Any) -> Any:
 
 
 def whoami(request: Any) -> Any:
-    return HttpResponse(str(request.user))
+    return HttpResponse(str(request.user).encode())
 
 
 def message(request: Any) -> Any:
@@ -177,7 +175,7 @@ async def async_assign(request: Any, key: str, value: int) -> Any:
 
 async def async_sync(request: Any) -> Any:
     await asyncio.sleep(0)
-    return HttpResponse(str(request.session.get("a")))
+    return HttpResponse(str(request.session.get("a")).encode())
 
 
 urlpatterns = [

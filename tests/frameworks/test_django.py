@@ -73,6 +73,16 @@ class AsyncStore:
         self.inner.close()
 
 
+def browser() -> Any:
+    """A client of the site."""
+    return Client()
+
+
+def async_browser() -> Any:
+    """A client of the site under ASGI."""
+    return AsyncClient()
+
+
 def engine(name: str) -> ModuleType:
     return importlib.import_module(f"{PACKAGE}.{name}")
 
@@ -85,19 +95,19 @@ def using(name: str, **more: Any) -> Any:
 @pytest.fixture(
     params=[(name, ours) for name in ENGINES for ours in (True, False)], ids=lambda each: "-".join(map(str, each))
 )
-def client(request: pytest.FixtureRequest) -> Iterator[Client]:
+def client(request: pytest.FixtureRequest) -> Iterator[Any]:
     """A client of the site, with each engine, under hardtack's middleware and under Django's."""
     name, ours = request.param
     more = {} if ours else {"MIDDLEWARE": DJANGOS}
     with using(name, **more):
-        yield Client()
+        yield browser()
 
 
 @pytest.fixture(params=ENGINES)
-def under_ours(request: pytest.FixtureRequest) -> Iterator[Client]:
+def under_ours(request: pytest.FixtureRequest) -> Iterator[Any]:
     """A client of the site, with each engine, under hardtack's middleware."""
     with using(request.param):
-        yield Client()
+        yield browser()
 
 
 @pytest.fixture(params=ENGINES)
@@ -110,14 +120,14 @@ def new_session(request: pytest.FixtureRequest) -> Iterator[Any]:
 # --- on a site
 
 
-def test_data_comes_back(client: Client) -> None:
+def test_data_comes_back(client: Any) -> None:
     """What a request puts into the session, the next one finds."""
     client.get("/set/a/1")
 
     assert client.get("/dump").json() == {"a": 1}
 
 
-def test_an_untouched_session_changes_no_header(client: Client) -> None:
+def test_an_untouched_session_changes_no_header(client: Any) -> None:
     """A view that does not look at its session gets neither a cookie nor Vary nor Cache-Control."""
     client.get("/set/a/1")
 
@@ -128,7 +138,7 @@ def test_an_untouched_session_changes_no_header(client: Client) -> None:
     assert "Cache-Control" not in answer.headers
 
 
-def test_reading_sets_vary_and_no_cookie(client: Client) -> None:
+def test_reading_sets_vary_and_no_cookie(client: Any) -> None:
     """A response that depends on the session says so to caches."""
     client.get("/set/a/1")
 
@@ -138,12 +148,12 @@ def test_reading_sets_vary_and_no_cookie(client: Client) -> None:
     assert not answer.cookies
 
 
-def test_reading_an_empty_session_creates_nothing(client: Client) -> None:
+def test_reading_an_empty_session_creates_nothing(client: Any) -> None:
     """Without a cookie, looking makes none."""
     assert not client.get("/dump").cookies
 
 
-def test_a_nested_change_is_kept(client: Client) -> None:
+def test_a_nested_change_is_kept(client: Any) -> None:
     """Appending to a list in the session needs no `session.modified = True`."""
     client.get("/basket")
 
@@ -152,7 +162,7 @@ def test_a_nested_change_is_kept(client: Client) -> None:
     assert client.get("/dump").json() == {"basket": ["bread"]}
 
 
-def test_login_changes_the_key_and_keeps_the_data(client: Client) -> None:
+def test_login_changes_the_key_and_keeps_the_data(client: Any) -> None:
     """`auth.login` cycles the key."""
     client.get("/set/a/1")
     before = client.cookies["sessionid"].value
@@ -164,7 +174,7 @@ def test_login_changes_the_key_and_keeps_the_data(client: Client) -> None:
     assert client.get("/dump").json() == {"a": 1}
 
 
-def test_another_user_does_not_get_the_data(client: Client) -> None:
+def test_another_user_does_not_get_the_data(client: Any) -> None:
     """`auth.login` of another user flushes."""
     client.get("/login/ann")
     client.get("/set/a/1")
@@ -175,7 +185,7 @@ def test_another_user_does_not_get_the_data(client: Client) -> None:
     assert client.get("/dump").json() == {}
 
 
-def test_logout_clears_the_cookie(client: Client) -> None:
+def test_logout_clears_the_cookie(client: Any) -> None:
     """After a logout the browser has no session cookie."""
     client.get("/login/ann")
 
@@ -185,7 +195,7 @@ def test_logout_clears_the_cookie(client: Client) -> None:
     assert client.get("/whoami").content == b"AnonymousUser"
 
 
-def test_messages_are_shown_once(client: Client) -> None:
+def test_messages_are_shown_once(client: Any) -> None:
     """django.contrib.messages keeps them in the session."""
     client.get("/message")
 
@@ -193,7 +203,7 @@ def test_messages_are_shown_once(client: Client) -> None:
     assert client.get("/messages").json() == []
 
 
-def test_a_stream_carries_the_session(client: Client) -> None:
+def test_a_stream_carries_the_session(client: Any) -> None:
     """The session is saved before the body; the body reads it."""
     answer = client.get("/stream")
 
@@ -201,7 +211,7 @@ def test_a_stream_carries_the_session(client: Client) -> None:
     assert client.get("/dump").json() == {"streamed": 1}
 
 
-def test_a_view_that_raises_saves_nothing(client: Client) -> None:
+def test_a_view_that_raises_saves_nothing(client: Any) -> None:
     """Django's rule: nothing is saved with a 5xx."""
     client.raise_request_exception = False
     client.get("/set/a/1")
@@ -211,7 +221,7 @@ def test_a_view_that_raises_saves_nothing(client: Client) -> None:
     assert client.get("/dump").json() == {"a": 1}
 
 
-def test_an_error_of_the_client_is_saved(client: Client) -> None:
+def test_an_error_of_the_client_is_saved(client: Any) -> None:
     """A 4xx that the view answers is a response like any other."""
     client.get("/error/404")
 
@@ -219,7 +229,7 @@ def test_an_error_of_the_client_is_saved(client: Client) -> None:
 
 
 @pytest.mark.parametrize("junk", ["forged", "x" * 5000, "1", "A" * 43, "ht1.a.b.c", "..", "\x7f"])
-def test_a_forged_cookie_is_an_empty_session(client: Client, junk: str) -> None:
+def test_a_forged_cookie_is_an_empty_session(client: Any, junk: str) -> None:
     """Junk in the cookie is never a 500, and the cookie is cleared."""
     answer = client.get("/dump", headers={"cookie": f"sessionid={junk}"})
 
@@ -228,7 +238,7 @@ def test_a_forged_cookie_is_an_empty_session(client: Client, junk: str) -> None:
     assert answer.cookies["sessionid"].value == ""
 
 
-def test_the_client_can_prepare_a_session(client: Client) -> None:
+def test_the_client_can_prepare_a_session(client: Any) -> None:
     """`client.session`, as Django documents it."""
     session = client.session
     session["a"] = 1
@@ -238,7 +248,7 @@ def test_the_client_can_prepare_a_session(client: Client) -> None:
     assert client.get("/dump").json() == {"a": 1}
 
 
-def test_force_login_and_logout_of_the_client(client: Client) -> None:
+def test_force_login_and_logout_of_the_client(client: Any) -> None:
     """The test client's own way in and out."""
     client.force_login(django_site.user("ann"))
     assert client.get("/whoami").content == b"ann"
@@ -247,7 +257,7 @@ def test_force_login_and_logout_of_the_client(client: Client) -> None:
     assert client.get("/whoami").content == b"AnonymousUser"
 
 
-def test_set_expiry_is_sent_and_enforced(client: Client) -> None:
+def test_set_expiry_is_sent_and_enforced(client: Any) -> None:
     """Seconds of inactivity, also beyond SESSION_COOKIE_AGE, as in Django."""
     answer = client.get(f"/expiry/{40 * 86400}")
     assert int(answer.cookies["sessionid"]["max-age"]) == 40 * 86400
@@ -259,14 +269,14 @@ def test_set_expiry_is_sent_and_enforced(client: Client) -> None:
     assert "a" not in client.get("/dump").json()
 
 
-def test_an_expiry_of_zero_ends_with_the_browser(client: Client) -> None:
+def test_an_expiry_of_zero_ends_with_the_browser(client: Any) -> None:
     """No Max-Age is sent."""
     answer = client.get("/expiry/0")
 
     assert answer.cookies["sessionid"]["max-age"] == ""
 
 
-def test_the_lifetime_is_absolute(client: Client) -> None:
+def test_the_lifetime_is_absolute(client: Any) -> None:
     """SESSION_COOKIE_AGE runs from the beginning, whatever is saved in between."""
     client.get("/set/a/1")
     _turn(10 * 86400)
@@ -276,7 +286,7 @@ def test_the_lifetime_is_absolute(client: Client) -> None:
     assert client.get("/dump").json() == {}
 
 
-def test_an_idle_timeout_is_renewed_by_reading(client: Client) -> None:
+def test_an_idle_timeout_is_renewed_by_reading(client: Any) -> None:
     """HARDTACK_IDLE_TIMEOUT: a session that is used stays, one that is not ends."""
     with override_settings(HARDTACK_IDLE_TIMEOUT="100 seconds"):
         client.get("/set/a/1")
@@ -288,7 +298,7 @@ def test_an_idle_timeout_is_renewed_by_reading(client: Client) -> None:
         assert client.get("/dump").json() == {}
 
 
-def test_a_lifetime_of_ones_own_limits_set_expiry(client: Client) -> None:
+def test_a_lifetime_of_ones_own_limits_set_expiry(client: Any) -> None:
     """HARDTACK_LIFETIME is the longest that a session lives."""
     with override_settings(HARDTACK_LIFETIME="1 hour"):
         answer = client.get("/expiry/86400")
@@ -298,7 +308,7 @@ def test_a_lifetime_of_ones_own_limits_set_expiry(client: Client) -> None:
         assert int(answer.cookies["sessionid"]["max-age"]) <= 86400
 
 
-def test_saving_every_request(client: Client) -> None:
+def test_saving_every_request(client: Any) -> None:
     """SESSION_SAVE_EVERY_REQUEST sets the cookie anew, and makes nothing out of a stale one."""
     with override_settings(SESSION_SAVE_EVERY_REQUEST=True):
         client.get("/set/a/1")
@@ -318,7 +328,7 @@ def _turn(seconds: int) -> None:
 # --- under hardtack's middleware
 
 
-def test_saving_every_request_does_not_revive_a_stale_cookie(under_ours: Client) -> None:
+def test_saving_every_request_does_not_revive_a_stale_cookie(under_ours: Any) -> None:
     """Django's own middleware would store an empty session for it."""
     with override_settings(SESSION_SAVE_EVERY_REQUEST=True):
         answer = under_ours.get("/nothing", headers={"cookie": f"sessionid={'A' * 43}"})
@@ -326,7 +336,7 @@ def test_saving_every_request_does_not_revive_a_stale_cookie(under_ours: Client)
         assert answer.cookies["sessionid"].value == ""
 
 
-def test_caches_keep_no_response_with_a_cookie(under_ours: Client) -> None:
+def test_caches_keep_no_response_with_a_cookie(under_ours: Any) -> None:
     """Vary is merged, and a public Cache-Control replaced."""
     answer = under_ours.get("/public")
 
@@ -334,14 +344,14 @@ def test_caches_keep_no_response_with_a_cookie(under_ours: Client) -> None:
     assert answer.headers["Cache-Control"] == "private, no-store"
 
 
-def test_a_response_that_used_the_session_is_private(under_ours: Client) -> None:
+def test_a_response_that_used_the_session_is_private(under_ours: Any) -> None:
     """Also where it sets no cookie."""
     under_ours.get("/set/a/1")
 
     assert under_ours.get("/dump").headers["Cache-Control"] == "private"
 
 
-def test_a_request_whose_session_was_removed(under_ours: Client) -> None:
+def test_a_request_whose_session_was_removed(under_ours: Any) -> None:
     """As under Django's middleware, nothing happens."""
     assert under_ours.get("/without", headers={"cookie": "sessionid=junk"}).status_code == 200
 
@@ -349,7 +359,7 @@ def test_a_request_whose_session_was_removed(under_ours: Client) -> None:
 def test_a_host_cookie() -> None:
     """A `__Host-` name with the attributes that browsers ask for; cleared with the same."""
     with using("encrypted_cookie", SESSION_COOKIE_NAME="__Host-sessionid", SESSION_COOKIE_SECURE=True):
-        client = Client()
+        client = browser()
         answer = client.get("/set/a/1", secure=True)
 
         assert answer.cookies["__Host-sessionid"]["secure"]
@@ -360,13 +370,13 @@ def test_a_host_cookie() -> None:
 def test_a_host_cookie_without_secure_is_refused() -> None:
     """Browsers would drop it without a word."""
     with using("encrypted_cookie", SESSION_COOKIE_NAME="__Host-sessionid"), pytest.raises(ConfigError, match="secure"):
-        Client().get("/set/a/1")
+        browser().get("/set/a/1")
 
 
 def test_a_partitioned_cookie() -> None:
     """CHIPS, which Django 5 cannot write: set, and cleared, with the attribute."""
     with using("encrypted_cookie", SESSION_COOKIE_SECURE=True, HARDTACK_COOKIE_PARTITIONED=True):
-        client = Client()
+        client = browser()
         assert client.get("/set/a/1", secure=True).cookies["sessionid"].OutputString().endswith("; Partitioned")
         assert client.get("/flush", secure=True).cookies["sessionid"].OutputString().endswith("; Partitioned")
 
@@ -384,7 +394,7 @@ def test_a_cookie_of_ours_survives_pickle() -> None:
 def test_chunks() -> None:
     """HARDTACK_OVERFLOW: a session of several cookies, that shrinks to one, and ends."""
     with using("encrypted_cookie", HARDTACK_OVERFLOW="chunk"):
-        client = Client()
+        client = browser()
 
         many = client.get("/big/5000")
         assert {name for name, morsel in many.cookies.items() if morsel.value} == {"sessionid.0", "sessionid.1"}
@@ -396,7 +406,7 @@ def test_chunks() -> None:
         assert set(client.get("/flush").cookies) >= {"sessionid.0", "sessionid.1"}
 
 
-def test_a_session_that_is_too_large(under_ours: Client) -> None:
+def test_a_session_that_is_too_large(under_ours: Any) -> None:
     """Raised while there is still time to answer 500; a store takes it."""
     if isinstance(current_manager().engine, StoreEngine):
         under_ours.get("/big/5000")
@@ -413,7 +423,7 @@ def test_several_cookies_need_our_middleware() -> None:
     settings = using("encrypted_cookie", HARDTACK_SESSIONS=manager, MIDDLEWARE=DJANGOS)
 
     with settings, pytest.raises(SessionTooLarge, match="SessionMiddleware"):
-        Client().get("/big/5000")
+        browser().get("/big/5000")
 
 
 def test_another_engine_under_our_middleware_is_refused() -> None:
@@ -458,13 +468,17 @@ def test_a_session_that_was_ended_is_not_revived() -> None:
         late.clear()
         with pytest.raises(UpdateError):
             late.save()
-        assert dict(session.items()) == {"a": 1}
+        loaded = store(session.session_key)
+        loaded["a"] = 2
+        store(session.session_key).delete()
+        with pytest.raises(UpdateError):
+            loaded.save()
 
 
 def test_a_request_whose_session_was_ended_is_a_400() -> None:
     """As under Django's own middleware: SessionInterrupted."""
     with using("store"):
-        client = Client()
+        client = browser()
         client.get("/set/a/1")
         old = client.cookies["sessionid"].value
         client.get("/login/ann")
@@ -490,7 +504,7 @@ def test_a_store_that_is_down_is_a_503() -> None:
     """When the session is read and when it is saved; a view that needs no session answers."""
     store = WatchedStore()
     with using("store", HARDTACK_STORE=store):
-        client = Client()
+        client = browser()
         client.get("/set/a/1")
         store.down = frozenset({"get"})
         assert client.get("/dump").status_code == 503
@@ -507,7 +521,7 @@ def test_a_logout_without_the_store_still_clears_the_cookie() -> None:
     """The browser forgets the session even if the store did not hear of it."""
     store = WatchedStore()
     with using("store", HARDTACK_STORE=store):
-        client = Client()
+        client = browser()
         client.get("/login/ann")
         store.down = frozenset({"put", "delete"})
 
@@ -520,7 +534,7 @@ def test_a_logout_without_the_store_still_clears_the_cookie() -> None:
 def test_sessions_of_a_user_can_be_listed_and_ended() -> None:
     """The user of django.contrib.auth is the record's subject."""
     with using("store"):
-        client, other = Client(), Client()
+        client, other = browser(), browser()
         client.get("/login/ann")
         other.get("/login/ann")
         ann = str(django_site.user("ann").pk)
@@ -578,7 +592,7 @@ def test_a_store_by_its_url(tmp_path: Path) -> None:
     """As `hardtack.stores.from_url` reads it."""
     pytest.importorskip("hardtack.stores.sqlite")
     with using("store", HARDTACK_STORE=f"sqlite:///{tmp_path / 'sessions.db'}"):
-        client = Client()
+        client = browser()
         client.get("/set/a/1")
         assert client.get("/dump").json() == {"a": 1}
         current_manager().close()
@@ -587,7 +601,7 @@ def test_a_store_by_its_url(tmp_path: Path) -> None:
 def test_a_store_is_asked_for() -> None:
     """The message says what to write."""
     with using("store", HARDTACK_STORE=None), pytest.raises(ConfigError, match="HARDTACK_STORE is not set"):
-        Client().get("/nothing")
+        browser().get("/nothing")
 
 
 def test_sync_code_cannot_reach_an_async_store() -> None:
@@ -602,7 +616,7 @@ def test_sync_code_cannot_reach_an_async_store() -> None:
 def test_a_fallback_key_opens_and_the_session_is_sealed_anew() -> None:
     """SECRET_KEY_FALLBACKS: reading a session under an old key brings a cookie under the new one."""
     with using("encrypted_cookie"):
-        client = Client()
+        client = browser()
         client.get("/set/a/1")
         with override_settings(
             SECRET_KEY="the next secret of 32 characters or more", SECRET_KEY_FALLBACKS=[django_site.SECRET]
@@ -615,7 +629,7 @@ def test_a_fallback_key_opens_and_the_session_is_sealed_anew() -> None:
 def test_fallbacks_that_are_one_str_are_refused() -> None:
     """Each character of it would be a key."""
     with using("encrypted_cookie", SECRET_KEY_FALLBACKS="secret"), pytest.raises(ConfigError, match="must be a list"):
-        Client().get("/nothing")
+        browser().get("/nothing")
 
 
 manager = SessionManager(Key.generate(), cookie=Cookie.for_development(name="sessionid"), lifetime="1 hour")
@@ -625,7 +639,7 @@ def test_a_manager_by_its_dotted_path() -> None:
     """HARDTACK_SESSIONS: the application's own manager, for everything."""
     with using("encrypted_cookie", HARDTACK_SESSIONS=f"{__name__}.manager"):
         assert current_manager() is manager
-        client = Client()
+        client = browser()
         assert int(client.get("/set/a/1").cookies["sessionid"]["max-age"]) == 3600
         assert client.get("/dump").json() == {"a": 1}
         client.get("/login/ann")
@@ -638,7 +652,7 @@ def test_what_is_not_a_manager_is_refused() -> None:
         using("encrypted_cookie", HARDTACK_SESSIONS=Key.generate()),
         pytest.raises(ConfigError, match="HARDTACK_SESSIONS"),
     ):
-        Client().get("/nothing")
+        browser().get("/nothing")
 
 
 def test_sessions_of_django_are_taken_over() -> None:
@@ -652,7 +666,7 @@ def test_sessions_of_django_are_taken_over() -> None:
     old["a"] = 1
     old.save()
     with using("encrypted_cookie", HARDTACK_SESSIONS=taking, SESSION_COOKIE_NAME="session"):
-        client = Client()
+        client = browser()
         client.cookies["sessionid"] = old.session_key
 
         answer = client.get("/dump")
@@ -662,7 +676,7 @@ def test_sessions_of_django_are_taken_over() -> None:
         assert answer.cookies["sessionid"].value == ""
         gone = client.get("/flush", headers={"cookie": f"sessionid={old.session_key}"})
         assert gone.cookies["sessionid"].value == ""
-        assert Client().get("/dump", headers={"cookie": f"session={answer.cookies['session'].value}"}).json() == {
+        assert browser().get("/dump", headers={"cookie": f"session={answer.cookies['session'].value}"}).json() == {
             "a": 1
         }
 
@@ -758,6 +772,17 @@ def test_deleting_by_key(new_session: Any) -> None:
     assert new_session(session.session_key)["a"] == 1
 
 
+def test_existing(new_session: Any) -> None:
+    """A stored session exists; of cookies only the one at hand is known."""
+    session = new_session()
+    assert not session.exists(None)
+    session.save()
+
+    assert session.exists(session.session_key)
+    assert asyncio.run(session.aexists(session.session_key))
+    assert not session.exists("A" * 43)
+
+
 def test_a_key_taken_away_begins_another_session(new_session: Any) -> None:
     """The data goes on under a new key."""
     session = new_session()
@@ -808,7 +833,7 @@ def test_an_async_site(name: str, store: Any) -> None:
     """The same under ASGI: the session is loaded before the view, and saved without a thread."""
 
     async def visit() -> None:
-        client = AsyncClient()
+        client = async_browser()
         await client.get("/async/set/a/1")
         assert (await client.get("/async/sync")).content == b"1"
         assert (await client.get("/nothing")).headers.get("Vary") is None
@@ -816,9 +841,26 @@ def test_an_async_site(name: str, store: Any) -> None:
         assert [part async for part in answer.streaming_content] == [b"1"]
         assert (await client.get("/dump")).json() == {"a": 1, "streamed": 1}
         assert (await client.get("/without")).status_code == 200
+        assert (await client.get("/error/503")).status_code == 503
+        session = engine(name).SessionStore(client.cookies["sessionid"].value)
+        assert await session.aget("a") == 1
+        await session.aset("big", "x" * 10)
+        await session.asave()
 
     with using(name, HARDTACK_STORE=store()):
         asyncio.run(visit())
+
+
+def test_an_async_session_that_is_too_large() -> None:
+    """As under sync code."""
+
+    async def fill() -> None:
+        session = engine("encrypted_cookie").SessionStore()
+        await session.aset("big", "x" * 5000)
+        await session.asave()
+
+    with using("encrypted_cookie"), pytest.raises(SessionTooLarge):
+        asyncio.run(fill())
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -845,7 +887,7 @@ def test_an_async_store_that_is_down_is_a_503() -> None:
     store = AsyncStore()
 
     async def visit() -> None:
-        client = AsyncClient()
+        client = async_browser()
         await client.get("/async/set/a/1")
         store.inner.down = frozenset({"get"})
         assert (await client.get("/async/sync")).status_code == 503
@@ -861,13 +903,13 @@ def test_an_async_request_whose_session_was_ended_is_a_400() -> None:
     """SessionInterrupted, as under WSGI; a stale cookie creates nothing."""
 
     async def visit() -> None:
-        client = AsyncClient()
+        client = async_browser()
         await client.get("/async/set/a/1")
         session = engine("store").SessionStore(client.cookies["sessionid"].value)
         await session.acycle_key()
         assert (await client.get("/async/set/b/1")).status_code == 400
         with override_settings(SESSION_SAVE_EVERY_REQUEST=True):
-            stale = await AsyncClient().get("/nothing", headers={"cookie": f"sessionid={'A' * 43}"})
+            stale = await async_browser().get("/nothing", headers={"cookie": f"sessionid={'A' * 43}"})
             assert stale.cookies["sessionid"].value == ""
 
     with using("store"):

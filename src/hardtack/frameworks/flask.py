@@ -81,7 +81,7 @@ def _answer_unavailable(app: Flask, response: Response, error: StoreUnavailable)
     response.headers = answer.headers
     response.response = answer.response
     response.direct_passthrough = answer.direct_passthrough
-    apply(Changes(error.set_cookies, accessed=True, no_store=True), response.headers)
+    apply(Changes(list(error.set_cookies), accessed=True, no_store=True), response.headers)
 
 
 def _abandon(sender: Flask, **details: Any) -> None:

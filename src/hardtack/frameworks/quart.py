@@ -118,7 +118,7 @@ async def _answer_unavailable(app: Quart, response: Response | WerkzeugResponse,
     response.status = answer.status
     response.headers = answer.headers
     response.set_data(data)
-    apply(Changes(error.set_cookies, accessed=True, no_store=True), response.headers)
+    apply(Changes(list(error.set_cookies), accessed=True, no_store=True), response.headers)
 
 
 async def _abandon(sender: Quart, **details: Any) -> None:

@@ -11,8 +11,8 @@ import sys
 import unittest
 from typing import Any
 
-import django
-from django.conf import settings
+import django  # type: ignore[import-untyped]
+from django.conf import settings  # type: ignore[import-untyped]
 
 BACKENDS = ("encrypted_cookie", "signed_cookie", "store")
 
@@ -49,7 +49,7 @@ def mixin_cases(tests: Any) -> list[type[unittest.TestCase]]:
     """Django's SessionTestsMixin, on each engine."""
     from importlib import import_module
 
-    from django.test import SimpleTestCase
+    from django.test import SimpleTestCase  # type: ignore[import-untyped]
 
     cases = []
     for name in BACKENDS:
@@ -77,7 +77,7 @@ def middleware_cases(tests: Any) -> list[type[unittest.TestCase]]:
 def main(folder: str) -> None:
     sys.path.insert(0, folder)
     configure()
-    from django.test.utils import get_runner, setup_test_environment
+    from django.test.utils import get_runner, setup_test_environment  # type: ignore[import-untyped]
     from sessions_tests import tests  # type: ignore[import-not-found]
 
     setup_test_environment()

@@ -186,5 +186,8 @@ class _Line(Morsel[str]):
 def _unavailable() -> Any:
     headers = {"Retry-After": str(RETRY_AFTER), "Cache-Control": "private, no-store"}
     return HttpResponse(
-        "The session store cannot be reached. Try again soon.\n", status=503, content_type="text/plain", headers=headers
+        b"The session store cannot be reached. Try again soon.\n",
+        status=503,
+        content_type="text/plain",
+        headers=headers,
     )
