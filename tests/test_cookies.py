@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardtack import Cookie
-from hardtack.cookies import MAX_AGE_LIMIT, MAX_VALUES, Changes, as_text, find_values, parse
+from hardtack.cookies import MAX_AGE_LIMIT, MAX_VALUES, Changes, as_text, find_values, http_date, parse
 from hardtack.errors import ConfigError
 
 
@@ -29,6 +30,12 @@ def test_all_attributes() -> None:
     assert cookie.clear_cookie("s").startswith(
         "s=; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Path=/shop; Domain="
     )
+
+
+@given(st.integers(0, 253_402_300_799))
+def test_dates_are_as_the_standard_library_writes_them(seconds: int) -> None:
+    """The same text as email.utils, for every second."""
+    assert http_date(seconds) == formatdate(seconds, usegmt=True)
 
 
 def test_max_age_is_clamped() -> None:

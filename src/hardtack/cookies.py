@@ -6,9 +6,9 @@ Follows RFC 6265bis, more strictly where servers and browsers differ; prefixes a
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass, field, replace
-from email.utils import formatdate
 from functools import cached_property
 from typing import Any, Final, Literal
 
@@ -125,7 +125,7 @@ class Cookie:
         if max_age is None:
             return f"{name}={value}{self.attributes}"
         max_age = min(max_age, MAX_AGE_LIMIT)
-        expires = "" if now is None else f"; Expires={formatdate(now + max_age, usegmt=True)}"
+        expires = "" if now is None else f"; Expires={http_date(now + max_age)}"
         return f"{name}={value}{expires}; Max-Age={max_age}{self.attributes}"
 
     def clear_cookie(self, name: str) -> str:
@@ -135,6 +135,16 @@ class Cookie:
     def renamed(self, name: str) -> Cookie:
         """The same attributes under another name."""
         return replace(self, name=name)
+
+
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def http_date(seconds: float) -> str:
+    """A time as RFC 9110 5.6.7 writes it, whatever the locale (`email.utils` takes as long to import as half of us)."""
+    year, month, day, hour, minute, second, weekday, _, _ = time.gmtime(seconds)
+    return f"{_DAYS[weekday]}, {day:02} {_MONTHS[month - 1]} {year:04} {hour:02}:{minute:02}:{second:02} GMT"
 
 
 def as_text(header: str | bytes | None) -> str:
