@@ -8,7 +8,6 @@ import copy
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NotRequired, TypedDict
 
 from aiohttp import web
@@ -23,7 +22,7 @@ from hardtack.manager import SessionManager
 from hardtack.protocols import Context
 from hardtack.record import Record
 from hardtack.session import Session as CoreSession
-from hardtack.session import State
+from hardtack.session import State, nothing
 from hardtack.tokens.encrypted import EncryptedToken, last_value
 from hardtack.tokens.keys import Key, Keyring
 
@@ -47,15 +46,19 @@ class SessionData(TypedDict, total=False):
     session: dict[str, Any]
 
 
-@dataclass(slots=True)
 class _OwnState(State):
     """What a session of a storage of one's own knows of itself."""
 
-    identity: Any = None
-    new: bool = True
-    created: int = 0
-    max_age: int | None = None
-    before: dict[str, Any] = field(default_factory=dict)
+    loaded = True
+
+    def __init__(self, identity: Any, new: bool, created: int, max_age: int | None, before: dict[str, Any]) -> None:
+        super().__init__()
+        self.meta = nothing()
+        self.identity = identity
+        self.new = new
+        self.created = created
+        self.max_age = max_age
+        self.before = before
 
 
 class Session(CoreSession):
@@ -78,7 +81,6 @@ class Session(CoreSession):
         super().__init__(kept)
         is_new = new or data == {}
         self._state = _OwnState(
-            loaded=True,
             identity=None if data == {} else identity,
             new=is_new,
             created=created if created and not is_new else now,

@@ -112,7 +112,7 @@ class _Response:
                 changes = await self._commit()
             elif self.failure is not None:
                 # The application's own page for a store that is down: a logout still clears the cookie.
-                changes = Changes(self.failure.set_cookies, accessed=True, no_store=True)
+                changes = Changes(list(self.failure.set_cookies), accessed=True, no_store=True)
             else:
                 changes = NO_CHANGES
             if changes:

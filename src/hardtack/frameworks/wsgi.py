@@ -120,7 +120,7 @@ class _Response:
         except StoreUnavailable as error:
             self.failure = error
             # For the application's own page: a logout clears the cookie even if the store is down.
-            self.changes = Changes(error.set_cookies, accessed=True, no_store=True)
+            self.changes = Changes(list(error.set_cookies), accessed=True, no_store=True)
             raise
         if self.changes.set_cookies:
             self.sessions.warn_plain_http(self.environ["wsgi.url_scheme"], self.environ.get("HTTP_HOST", ""))
