@@ -69,8 +69,8 @@ class CookieEngine:
         written = getattr(self.token, "cookie_name", policy.cookie.name)
         if written != policy.cookie.name:
             message = (
-                f"cookie name={policy.cookie.name!r}, but {type(self.token).__name__} reads and writes {written!r}; give both the "
-                f"same name, or leave cookie= out"
+                f"cookie name={policy.cookie.name!r}, but {type(self.token).__name__} reads and writes {written!r}; "
+                "give both the same name, or leave cookie= out"
             )
             raise ConfigError(message)
         if not self.native and getattr(policy, "idle_timeout", None) is not None:
