@@ -29,6 +29,7 @@ class SessionTooLarge(HardtackError):
         self.size = size
         self.limit = limit
         self.biggest = list(biggest)
+        self._advice = advice
         keys = ", ".join(f"{key!r} ({length} bytes)" for key, length in self.biggest)
         message = f"the session takes {size} bytes of Set-Cookie, and {limit} are allowed"
         if keys:
@@ -39,7 +40,7 @@ class SessionTooLarge(HardtackError):
         super().__init__(message)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.size, self.limit, self.biggest)
+        return type(self), (self.size, self.limit, self.biggest, self._advice)
 
 
 class UnsupportedValue(HardtackError, TypeError):

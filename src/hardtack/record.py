@@ -5,9 +5,10 @@ Both encodings are an array of seven: id, created, authenticated, seen, subject,
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import ormsgpack
 
@@ -67,12 +68,24 @@ def pack(record: Record) -> bytes:
     return ormsgpack.packb(fields)[:-1] + record.packed  # the data in place of the None
 
 
+# The decoder stops where an array ends, and does not tell of bytes that follow. So it is given an eighth field, which nobody
+# can know: with anything between it and the seven, it is not the eighth.
+_SEVEN: Final = b"\x97"
+_EIGHT: Final = b"\x98"
+_END: Final = secrets.token_bytes(8)
+_PACKED_END: Final = ormsgpack.packb(_END)
+
+
 def unpack(plain: bytes) -> Record:
     """The record; `InvalidToken("malformed")` for everything that `pack` would not have written."""
+    if plain[:1] != _SEVEN:
+        raise InvalidToken("malformed", "a record is an array of seven")
     try:
-        fields = values.unpack(plain)
+        fields = values.unpack(_EIGHT + plain[1:] + _PACKED_END)
     except Exception:  # whatever a decoder raises on bytes that it cannot read
         raise InvalidToken("malformed", "the record cannot be decoded") from None
+    if fields.pop() != _END:
+        raise InvalidToken("malformed", "something follows the record")
     return check(fields, plain)
 
 
