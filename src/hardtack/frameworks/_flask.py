@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 from urllib.parse import quote
 
 from flask.sessions import SessionMixin
@@ -83,20 +83,15 @@ class FlaskGuard(Guard):
 class FlaskSession(Session, SessionMixin):
     """hardtack's session with the attributes of Flask's. Nested changes count, unlike in Flask's own."""
 
-    # Slots of its own also give the guard this class's layout, without which it could not turn into this class.
-    __slots__ = ("_abandoned", "_failure", "_was_modified")
+    # A slot of its own gives the guard this class's layout, without which it could not turn into this class. What follows
+    # stands on the class: most sessions never change it.
+    __slots__ = ("_layout",)
 
     _guard_base: ClassVar[type[Guard]] = FlaskGuard
 
-    _was_modified: bool  # it was changed before the response, and saved: `modified` does not forget that
-    _abandoned: bool  # an exception escaped the view
-    _failure: StoreUnavailable | None  # async code found the store down before the view asked for the session
-
-    def __new__(cls, *args: Any) -> Self:
-        session = super().__new__(cls)
-        session._was_modified = session._abandoned = False
-        session._failure = None
-        return session
+    _was_modified = False  # it was changed before the response, and saved: `modified` does not forget that
+    _abandoned = False  # an exception escaped the view
+    _failure: StoreUnavailable | None = None  # async code found the store down before the view asked for the session
 
     @property
     def permanent(self) -> bool:
@@ -390,6 +385,10 @@ def conclude(
 
 def apply(changes: Changes, headers: Headers) -> None:
     """Merge into werkzeug's headers what a response has to say about the session."""
+    if not any(name.lower() in ("vary", "cache-control") for name, _ in headers):  # the usual case, at half the cost
+        pairs = [("Vary", "Cookie"), ("Cache-Control", changes.cache_control(None))]
+        headers[len(headers) :] = pairs + [("Set-Cookie", line) for line in changes.set_cookies]
+        return
     vary = changes.vary(_joined(headers, "Vary"))
     if vary is not None:
         headers["Vary"] = vary

@@ -58,7 +58,8 @@ class SessionInterface(Interface, FlaskInterface):
         conclude(session, before, changes, response.headers)
         if changes.set_cookies and has_request_context():
             manager.warn_plain_http(request.scheme, request.host)
-        response.call_on_close(partial(_finish, session))
+        if response.is_streamed:
+            response.call_on_close(partial(_finish, session))
 
 
 def _finish(session: FlaskSession) -> None:
