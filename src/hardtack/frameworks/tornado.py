@@ -1,0 +1,248 @@
+"""Tornado: a mixin for request handlers, and one for websocket handlers, that give them `self.session`.
+
+class Visits(SessionMixin, RequestHandler): …
+app = Application([("/", Visits)], sessions=SessionManager(…))
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Coroutine
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from hardtack.cookies import Changes
+from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.manager import SessionManager
+from hardtack.session import Session
+
+try:
+    from tornado.web import HTTPError, RequestHandler
+    from tornado.websocket import WebSocketHandler
+except ImportError as error:
+    raise ImportError("hardtack.frameworks.tornado needs Tornado: pip install 'hardtack[tornado]'") from error
+
+__all__ = ["SessionMixin", "WebSocketSessionMixin"]
+
+T = TypeVar("T")
+
+RETRY_AFTER: Final = "5"  # seconds
+
+_SWITCHING_PROTOCOLS: Final = 101
+_MERGED: Final = ("Vary", "Cache-Control")
+
+# The event loop itself keeps no task alive.
+_tasks: set[asyncio.Future[Any]] = set()
+
+if TYPE_CHECKING:
+    _Handler = RequestHandler
+    _WebSocket = WebSocketHandler
+else:
+    _Handler = _WebSocket = object
+
+
+class _Exchange:
+    """One request and its response."""
+
+    __slots__ = ("changes", "commit", "escaped", "refused", "session", "sessions")
+
+    def __init__(self, sessions: SessionManager, header: str) -> None:
+        self.sessions = sessions
+        self.session = sessions.open(header)
+        self.changes: Changes | None = None  # None: not committed
+        self.escaped = False  # an exception left the handler: nothing is saved
+        self.refused = False  # the store is down, and that is the response
+        self.commit: asyncio.Future[None] | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether a commit may wait for a disk or a network, so that it must not be done in `finish()` itself."""
+        store = self.sessions.engine.store
+        return store is not None and getattr(store, "blocking", True) and self.session.accessed
+
+    def save(self) -> None:
+        self.changes = self.sessions.commit(self.session)
+
+    async def asave(self) -> None:
+        self.changes = await self.sessions.acommit(self.session)
+
+
+class SessionMixin(_Handler):
+    """Gives a request handler `self.session`: `class Page(SessionMixin, RequestHandler)`.
+
+    The manager is the application's setting `sessions`. The session is committed when the first byte of the response is
+    sent, by `flush()` or `finish()`. A handler that overrides `prepare()` calls `super().prepare()`, and awaits what that
+    returns where it is not None: a session in a store is loaded there. The same holds for `finish` and `flush`.
+
+    With a store that may wait, `finish()` returns before the response has been sent: await its result where that matters.
+    """
+
+    _session_exchange: _Exchange | None = None
+
+    @property
+    def session(self) -> Session:
+        """The session of the request. Raises `ConfigError` where the application has no manager."""
+        return self._open_session().session
+
+    def _open_session(self) -> _Exchange:
+        if self._session_exchange is None:
+            sessions = self.application.settings.get("sessions")
+            if not isinstance(sessions, SessionManager):
+                message = f"Application(…, sessions=…) must be a SessionManager, not {type(sessions).__name__}"
+                raise ConfigError(message)
+            self._session_exchange = _Exchange(sessions, self._session_cookies())
+        return self._session_exchange
+
+    def _session_cookies(self) -> str:
+        return "; ".join(self.request.headers.get_list("Cookie"))
+
+    def prepare(self) -> Awaitable[None] | None:
+        """Load the session where it is in a store. Raises `StoreUnavailable`."""
+        exchange = self._open_session()
+        if exchange.sessions.engine.store is None:
+            return super().prepare()
+        return self._prepare_session(exchange)
+
+    async def _prepare_session(self, exchange: _Exchange) -> None:
+        if not exchange.session.accessed:
+            exchange.session = await exchange.sessions.aopen(self._session_cookies())
+        result = super().prepare()
+        if result is not None:
+            await result
+
+    # --- the response
+
+    def flush(self, include_footers: bool = False) -> asyncio.Future[None]:
+        """Commit before the first byte. Raises what `SessionManager.commit` raises."""
+        exchange = self._session_exchange
+        if exchange is not None and not self._headers_written:
+            if self._session_is_open(exchange):
+                if exchange.waits:
+                    return _keep(self._flush_session_later(self._commit_session(exchange), include_footers))
+                exchange.save()
+            self._apply_session(exchange)
+        return super().flush(include_footers)
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> asyncio.Future[None]:
+        """Commit before the response leaves, and save in a store what was changed since its first byte."""
+        exchange = self._session_exchange
+        if exchange is None:
+            return super().finish(chunk)
+        if self._session_is_open(exchange) and not self._finished:
+            if exchange.waits:
+                if chunk is not None:
+                    self.write(chunk)
+                self._finished = True  # to the handler: nothing can be written or finished after this
+                return _keep(self._finish_session_later(exchange))
+            exchange.save()
+        future = super().finish(chunk)
+        self._finish_session(exchange)
+        return future
+
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        """Send an error page: an `HTTPError` is a response of the application, any other exception saves nothing."""
+        exchange = self._session_exchange
+        error = kwargs["exc_info"][1] if "exc_info" in kwargs else None
+        if isinstance(sys.exception(), asyncio.CancelledError):
+            error = sys.exception()  # Tornado does not pass it on
+        if exchange is not None and error is not None and not isinstance(error, HTTPError):
+            exchange.escaped = True
+            if isinstance(error, StoreUnavailable) and not self._headers_written:
+                status_code = 503
+                exchange.refused = True
+                exchange.changes = Changes(list(error.set_cookies), accessed=True, no_store=True)
+        super().send_error(status_code, **kwargs)
+
+    def _session_is_open(self, exchange: _Exchange) -> bool:
+        """Whether the session is still to be committed."""
+        return not self._headers_written and not exchange.escaped and exchange.changes is None
+
+    def _commit_session(self, exchange: _Exchange) -> asyncio.Future[None]:
+        if exchange.commit is None:
+            exchange.commit = _keep(exchange.asave())
+        return exchange.commit
+
+    async def _flush_session_later(self, commit: asyncio.Future[None], include_footers: bool) -> None:
+        await asyncio.shield(commit)  # who gives up waiting for the bytes does not take the session back
+        await self.flush(include_footers)
+
+    async def _finish_session_later(self, exchange: _Exchange) -> None:
+        try:
+            await asyncio.shield(self._commit_session(exchange))
+            self._finished = False
+            future = super().finish()
+        except Exception as error:
+            # The handler has returned, or does not wait: Tornado does not see it.
+            self._finished = False
+            self.log_exception(type(error), error, error.__traceback__)
+            self.send_error(500, exc_info=sys.exc_info())
+            return
+        self._finish_session(exchange)
+        await future
+
+    def _apply_session(self, exchange: _Exchange) -> None:
+        """Put what the response has to say about the session into its headers."""
+        changes = exchange.changes
+        if not changes:
+            return
+        if exchange.refused:
+            self.set_header("Retry-After", RETRY_AFTER)
+        if changes.set_cookies:
+            exchange.sessions.warn_plain_http(self.request.protocol, self.request.host)
+        pairs = [(name, value) for name in _MERGED for value in self._headers.get_list(name)]
+        changes.apply(pairs)
+        for name in _MERGED:
+            self.clear_header(name)
+        for name, value in pairs:
+            if name == "Set-Cookie" or self._status_code != _SWITCHING_PROTOCOLS:
+                self.add_header(name, value)
+
+    def _finish_session(self, exchange: _Exchange) -> None:
+        """After the body: a late change is saved where that needs no cookie, and an event otherwise."""
+        if exchange.escaped or self._status_code == _SWITCHING_PROTOCOLS:
+            return
+        if exchange.waits:
+            _keep(exchange.sessions.afinish(exchange.session))
+        else:
+            exchange.sessions.finish(exchange.session)
+
+
+class WebSocketSessionMixin(SessionMixin, _WebSocket):
+    """Gives a websocket handler `self.session`: `class Chat(WebSocketSessionMixin, WebSocketHandler)`.
+
+    What `prepare()` did to the session goes with the handshake, which is the only response that can set a cookie. What
+    `open()` and later callbacks do is saved in a store when the websocket is closed, and is the event `LateWrite` otherwise.
+    """
+
+    async def get(self, *args: Any, **kwargs: Any) -> None:
+        """Commit, and shake hands: Tornado gives the handshake no time to wait for a store."""
+        exchange = self._session_exchange
+        if exchange is not None and self._session_is_open(exchange):
+            await self._commit_session(exchange)
+        await super().get(*args, **kwargs)
+
+    def on_connection_close(self) -> None:
+        """The websocket was closed, by whomever."""
+        super().on_connection_close()
+        exchange = self._session_exchange
+        if exchange is not None and exchange.changes is not None and not exchange.escaped:
+            _keep(exchange.sessions.afinish(exchange.session))
+
+    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
+        """A callback raised: what it did to the session is not saved."""
+        if self._session_exchange is not None and self._headers_written:
+            self._session_exchange.escaped = True
+        super().log_exception(typ, value, tb)
+
+
+def _keep(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    task = asyncio.get_running_loop().create_task(work)
+    _tasks.add(task)
+    task.add_done_callback(_let_go)
+    return task
+
+
+def _let_go(task: asyncio.Task[Any]) -> None:
+    _tasks.discard(task)
+    if not task.cancelled():
+        task.exception()  # whoever awaits it gets it; nobody has to
