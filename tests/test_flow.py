@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -245,16 +246,23 @@ def test_a_load_is_stepped_without_a_store() -> None:
     assert told == [Rejected("unknown_id", "__Host-session")]
 
 
-def saving() -> Saving:
-    """What a manager asks for that has loaded `{"a": 1}` and saves `{"a": 1, "mine": True}`."""
-    old = Record(bytes(32), 1, None, 1, None, {}, {"a": 1})
-    new = Record(bytes(32), 1, None, 1, None, {}, {"a": 1, "mine": True})
-    return Saving(Held(old, version=7), old, new, False, False, values.pack(old.data), EXPIRES, None)
+def record(**data: Any) -> Record:
+    return Record(bytes(32), 1, None, 1, None, {}, data)
 
 
 def save(manager: SessionManager) -> Flow[Any]:
-    """The flow that saves it."""
-    return manager.engine.save(saving(), Context("__Host-session", "", 2), manager)
+    """The flow that saves `{"a": 1, "mine": True}` over `{"a": 1}`, which was loaded under version 7."""
+    context = Context("__Host-session", "", 2)
+    load = manager.engine.load("__Host-session=" + "A" * 43, context, manager)
+    next(load)
+    with pytest.raises(StopIteration) as stop:
+        load.send(Entry(records.pack(record(a=1)), 7))
+    held: Held = stop.value.value
+    old = held.record
+    assert old is not None
+    new = dataclasses.replace(old, data={"a": 1, "mine": True})
+    saving = Saving(held, old, new, False, False, values.pack(old.data), EXPIRES, None)
+    return manager.engine.save(saving, context, manager)
 
 
 def test_a_save_is_one_request() -> None:
@@ -287,12 +295,11 @@ def test_a_save_that_meets_the_end_of_the_session_is_dropped() -> None:
 
 def test_a_save_that_meets_another_merges_with_it() -> None:
     """After a conflict the next `Put` has both changes, over the version that was found."""
-    theirs = Record(bytes(32), 1, None, 1, None, {}, {"a": 1, "theirs": True})
     flow = save(SessionManager(StoreEngine(MemoryStore())))
 
     next(flow)
     flow.throw(VersionConflict("changed"))
-    again = flow.send(Entry(records.pack(theirs), "their version"))
+    again = flow.send(Entry(records.pack(record(a=1, theirs=True)), "their version"))
 
     assert isinstance(again, Put)
     assert again.if_version == "their version"

@@ -139,6 +139,12 @@ def test_what_is_no_array_is_malformed(document: Any) -> None:
     assert_malformed(records.from_json, document)
 
 
+@pytest.mark.parametrize("fields", [None, {}, tuple(FIELDS), FIELDS[:6], [*FIELDS, None]], ids=repr)
+def test_check_takes_a_list_of_seven_alone(fields: Any) -> None:
+    """The same where a store has decoded the fields in its own way."""
+    assert_malformed(records.check, fields)
+
+
 @pytest.mark.parametrize("extension", [1, 2, 3])
 def test_an_extension_in_the_place_of_the_array_is_malformed(extension: int) -> None:
     """A tuple of the seven fields is no array of them."""
