@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import runpy
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -20,6 +21,7 @@ from tornado.websocket import WebSocketHandler
 
 from hardtack import CookieEngine, Key, SessionManager, StoreEngine
 from hardtack.events import CacheControlReplaced, Event, LateWrite
+from hardtack.foreign.tornado import TornadoCookie
 from hardtack.frameworks.tornado import SessionMixin, WebSocketSessionMixin
 from hardtack.stores.sqlite import SQLiteStore
 
@@ -775,6 +777,25 @@ async def test_a_plain_request_to_a_websocket_is_a_400(sessions: SessionManager)
 
 
 # --- the rest
+
+
+async def test_a_signed_cookie_of_tornados_own_is_taken_over() -> None:
+    """A visitor who brings one stays logged in, and loses it."""
+
+    class Old(RequestHandler):
+        def get(self) -> None:
+            self.set_signed_cookie("old", json.dumps({"user": "ann"}))
+
+    who = page_of(lambda page: page.write(f"{page.session.subject} {page.session['user']}"), "/who")
+    token = TornadoCookie("secret", cookie_name="old", subject=lambda data: data.get("user"))
+
+    async with serve(application(plain(accept=[token]), ("/old", Old), who, cookie_secret="secret")) as client:
+        await client.get("/old")
+        response = await client.get("/who")
+
+        assert await response.text() == "ann ann"
+        assert response.cookies["old"]["max-age"] == "0"
+        assert await state(client) == {"user": "ann"}
 
 
 async def test_a_secure_cookie_on_plain_http_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
