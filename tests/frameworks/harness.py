@@ -8,7 +8,7 @@ import io
 import json
 import re
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -209,7 +209,7 @@ class Browser:
 class WSGISite:
     """A WSGI application, called as a server would."""
 
-    def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
+    def __init__(self, app: Any) -> None:
         self.app = app
 
     def request(self, path: str, cookie: str | bytes | None = None) -> Answer:
@@ -243,7 +243,7 @@ class WSGISite:
         started: list[Any] = []
 
         def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            started[:] = [int(status.split()[0]), [(name.lower(), value) for name, value in headers]]
+            started[:] = [int(status.split()[0]), [(name.lower(), value.strip()) for name, value in headers]]
             return io.BytesIO().write
 
         body = self.app(environ, start_response)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import warnings
 from collections.abc import Callable, Iterable
@@ -14,22 +15,33 @@ import fastapi
 import flask
 import litestar
 import quart
+import sanic
 from aiohttp import web
+from django.conf import settings  # type: ignore[import-untyped]
+from django.core.handlers.asgi import ASGIHandler  # type: ignore[import-untyped]
+from django.core.handlers.wsgi import WSGIHandler  # type: ignore[import-untyped]
+from django.http import HttpResponse  # type: ignore[import-untyped]
+from django.test.utils import override_settings  # type: ignore[import-untyped]
+from django.urls import path as django_path  # type: ignore[import-untyped]
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from tests.frameworks.harness import ASGISite, HTTPSite, Loop, Reply, Script, Site, WSGISite
+from tests.frameworks.harness import Answer, ASGISite, HTTPSite, Loop, Reply, Script, Site, WSGISite
+from tornado.httpserver import HTTPServer
+from tornado.web import Application, RequestHandler
 
-from hardtack import SessionManager
+from hardtack import SessionManager, SignedToken
 from hardtack.frameworks import aiohttp as hardtack_aiohttp
 from hardtack.frameworks import asgi, starlette, wsgi
 from hardtack.frameworks import fastapi as hardtack_fastapi
+from hardtack.frameworks import sanic as hardtack_sanic
 from hardtack.frameworks.bottle import SessionPlugin
 from hardtack.frameworks.falcon import SessionMiddleware as FalconMiddleware
 from hardtack.frameworks.flask import SessionInterface
 from hardtack.frameworks.litestar import HardtackSessionConfig, get_session
 from hardtack.frameworks.quart import SessionInterface as QuartInterface
+from hardtack.frameworks.tornado import SessionMixin
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # WebOb imports cgi
@@ -37,6 +49,11 @@ with warnings.catch_warnings():
     from pyramid.response import Response as PyramidResponse  # type: ignore[import-untyped]
 
     from hardtack.frameworks.pyramid import SessionFactory
+
+_numbers = itertools.count()
+
+if not settings.configured:
+    settings.configure(SECRET_KEY="dev")
 
 
 def wsgi_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
@@ -205,6 +222,143 @@ def aiohttp_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     return HTTPSite(*loop.run(start()))
 
 
+class _DjangoSession:
+    """Django's session, by the names that the handlers use; a login as `django.contrib.auth` does it."""
+
+    USER = "_auth_user_id"
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self.session.get(key, default)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.session[key]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.session[key] = value
+
+    def keys(self) -> list[str]:
+        return [key for key in self.session.keys() if key != self.USER]  # noqa: SIM118  # it is no dict
+
+    @property
+    def id(self) -> Any:
+        return self.session.session_key
+
+    @property
+    def subject(self) -> Any:
+        return self.session.get(self.USER)
+
+    def login(self, subject: str) -> None:
+        self.session.cycle_key()
+        self.session[self.USER] = subject
+
+    def logout(self) -> None:
+        self.session.flush()
+
+
+class _DjangoSite:
+    """A Django application under settings of its own, until it is closed."""
+
+    def __init__(self, sessions: SessionManager, view: Any, make: Callable[[], Site]) -> None:
+        token = getattr(sessions.engine, "token", None)
+        engine = "store" if token is None else "signed_cookie" if isinstance(token, SignedToken) else "encrypted_cookie"
+        self.settings = override_settings(
+            ALLOWED_HOSTS=["*"],
+            HARDTACK_SESSIONS=sessions,
+            MIDDLEWARE=["hardtack.frameworks.django.SessionMiddleware"],
+            ROOT_URLCONF=(django_path("<name>", view),),
+            SESSION_EXPIRE_AT_BROWSER_CLOSE=not sessions.persistent,  # Django asks this for each session
+            SESSION_ENGINE=f"hardtack.frameworks.django.{engine}",
+        )
+        self.settings.enable()
+        self.site = make()
+
+    def request(self, path: str, cookie: str | bytes | None = None) -> Answer:
+        return self.site.request(path, cookie)
+
+    def close(self) -> None:
+        self.settings.disable()
+
+
+def django_wsgi_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
+    """Django under WSGI, with hardtack's middleware."""
+
+    def handle(request: Any, name: str) -> Any:
+        reply = script.act(name, lambda: _DjangoSession(request.session))
+        return HttpResponse(reply.text.encode(), status=reply.status, headers=reply.headers)
+
+    return _DjangoSite(sessions, handle, lambda: WSGISite(WSGIHandler()))
+
+
+def django_asgi_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
+    """Django under ASGI: its handlers are plain functions, which it runs in threads."""
+
+    def handle(request: Any, name: str) -> Any:
+        reply = script.act(name, lambda: _DjangoSession(request.session))
+        return HttpResponse(reply.text.encode(), status=reply.status, headers=reply.headers)
+
+    return _DjangoSite(sessions, handle, lambda: ASGISite(ASGIHandler(), loop))
+
+
+def sanic_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
+    """Sanic, with its own server."""
+    app: Any = sanic.Sanic(f"behaviour{next(_numbers)}", configure_logging=False)
+    app.config.TOUCHUP = False  # it rewrites Sanic's own methods, once a process
+    hardtack_sanic.setup(app, sessions)
+
+    async def handle(request: Any, name: str) -> Any:
+        reply = await script.aact(name, lambda: request.ctx.session)
+        return sanic.text(reply.text, reply.status, reply.headers)
+
+    app.add_route(handle, "/<name>")
+
+    async def start() -> tuple[int, Callable[[], object]]:
+        listening = _listening()
+        server = await app.create_server(sock=listening, return_asyncio_server=True, access_log=False)
+        await server.startup()
+        await server.start_serving()
+
+        async def stop() -> None:
+            await server.close()
+            for connection in server.connections:
+                connection.close_if_idle()
+
+        return listening.getsockname()[1], lambda: loop.run(stop())
+
+    return HTTPSite(*loop.run(start()))
+
+
+def tornado_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
+    """Tornado, with its own server."""
+
+    class Page(SessionMixin, RequestHandler):
+        async def get(self, name: str) -> None:
+            reply = await script.aact(name, lambda: self.session)
+            self.set_status(reply.status)
+            for header, value in reply.headers.items():
+                self.set_header(header, value)
+            await self.finish(reply.text)
+
+        def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+            """Not on the terminal: some requests are meant to fail."""
+
+    async def start() -> tuple[int, Callable[[], object]]:
+        listening = _listening()
+        listening.setblocking(False)
+        server = HTTPServer(Application([("/(.*)", Page)], sessions=sessions, log_function=lambda handler: None))
+        server.add_socket(listening)
+
+        async def stop() -> None:
+            server.stop()
+            await server.close_all_connections()
+
+        return listening.getsockname()[1], lambda: loop.run(stop())
+
+    return HTTPSite(*loop.run(start()))
+
+
 def _listening() -> socket.socket:
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
@@ -219,10 +373,14 @@ SITES: dict[str, Callable[[SessionManager, Script, Loop], Site]] = {
     "fastapi": fastapi_site,
     "flask": flask_site,
     "quart": quart_site,
+    "django-wsgi": django_wsgi_site,
+    "django-asgi": django_asgi_site,
     "litestar": litestar_site,
     "aiohttp": aiohttp_site,
+    "sanic": sanic_site,
     "falcon-wsgi": falcon_wsgi_site,
     "falcon-asgi": falcon_asgi_site,
     "bottle": bottle_site,
     "pyramid": pyramid_site,
+    "tornado": tornado_site,
 }

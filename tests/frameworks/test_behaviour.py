@@ -5,14 +5,18 @@ What a framework does differently from all others, for a reason of its own, is i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.frameworks.harness import ALL_METHODS, BIG, Browser, Loop, Script, Site, WatchedStore, in_background
+from tests.frameworks.harness import ALL_METHODS, BIG, ROOT, Browser, Loop, Script, Site, WatchedStore, in_background
 from tests.frameworks.sites import SITES
 
 from hardtack import Cookie, CookieEngine, Key, SessionManager, SignedToken, StoreEngine, events
+
+# Sanic imports what websockets has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:websockets.*is deprecated:DeprecationWarning")
 
 KEY = Key(bytes(range(32)))
 MAX_SET_COOKIE = 4096  # bytes of a line that browsers keep
@@ -404,3 +408,16 @@ def test_a_logout_that_the_store_did_not_hear_of_clears_the_cookie(stored: World
 
     assert answer.status == 503
     assert stored.browser.cookies == {}
+
+
+# --- documentation
+
+
+def test_every_framework_has_its_page() -> None:
+    """docs/frameworks.md links to each, and each is there."""
+    index = ROOT / "docs/frameworks.md"
+
+    linked = set(re.findall(r"\]\(frameworks/(\w+)\.md\)", index.read_text()))
+    pages = {page.stem for page in (ROOT / "docs/frameworks").glob("*.md")}
+
+    assert linked == pages == {name.partition("-")[0] for name in SITES}
