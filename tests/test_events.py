@@ -22,6 +22,7 @@ from hardtack.events import (
     Opened,
     Rejected,
     Renewed,
+    Saved,
     StoreFailed,
     TakenOver,
 )
@@ -30,6 +31,7 @@ from hardtack.stores.memory import MemoryStore
 EXAMPLES: list[tuple[Event, int, str]] = [
     (Created("a"), logging.DEBUG, "Created(id='a')"),
     (Opened("a"), logging.DEBUG, "Opened(id='a', subject=None)"),
+    (Saved("a"), logging.DEBUG, "Saved(id='a')"),
     (Renewed("a", "key"), logging.DEBUG, "Renewed(id='a', cause='key')"),
     (IdChanged("a", "b", True), logging.INFO, "IdChanged(old_id='a', new_id='b', old_still_valid=True)"),
     (Destroyed("a", False), logging.INFO, "Destroyed(id='a', old_still_valid=False)"),
@@ -138,6 +140,31 @@ def test_the_life_of_a_session_is_told_in_order(site: Site) -> None:
         Opened(login.id, "alice"),
         Destroyed(login.id, valid),
     ]
+
+
+def test_a_change_is_told_once_it_is_saved(site: Site) -> None:
+    """A session of its old id with other data: `Saved`, whether its idle deadline moved with it or not."""
+    begun = site.visit(cart=["bread"]).id
+    for seconds in (1, 600):
+        site.clock.now += seconds
+        site.events.clear()
+        session = site.open()
+        session["cart"].append("butter")
+
+        site.commit(session)
+
+        assert site.events == [Opened(begun, None), Saved(begun)]
+
+
+def test_an_update_is_told() -> None:
+    """What `update` saves outside of a request is told too."""
+    site = Site(StoreEngine(MemoryStore()))
+    begun = site.visit(count=1).id
+    site.events.clear()
+
+    site.sessions.update(begun, lambda data: data.update(count=2))
+
+    assert site.events == [Saved(begun)]
 
 
 def test_a_session_that_is_not_touched_tells_nothing(site: Site) -> None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from hardtack import values
 from hardtack.engines.store import MAX_ATTEMPTS, StoreEngine
 from hardtack.errors import ConfigError, SessionConflict
-from hardtack.events import Destroyed
-from hardtack.flow import Find, Flow, Get, Put, arun, run
+from hardtack.events import Destroyed, Saved
+from hardtack.flow import Find, Flow, Get, arun, run
 from hardtack.lifetime import Deadlines
 from hardtack.merge import merge
 from hardtack.protocols import Context, Engine, VersionConflict
@@ -116,11 +116,10 @@ class Administration:
             raise ConfigError(message)
         return (yield Find(subject))
 
-    def _record(self, engine: StoreEngine, key: str, context: Context) -> Flow[tuple[Record, Any] | None]:
+    def _record(
+        self, engine: StoreEngine, raw_key: bytes, key: str, context: Context
+    ) -> Flow[tuple[Record, Any] | None]:
         """The living session under a key, and its version."""
-        raw_key = _raw_key(key)
-        if raw_key is None:
-            return None
         entry = yield Get(key)
         record, _, _ = engine._look(raw_key, entry, context.now, self)
         if record is None or context.now >= self._deadlines(record).nearest:
@@ -131,31 +130,35 @@ class Administration:
         engine, context = self._stored(), self._context()
         found = []
         for key in (yield from self._find(engine, subject)):
-            stored = yield from self._record(engine, key, context)
-            if stored is not None and stored[0].subject == subject:
-                found.append(_info(key, stored[0], self._deadlines(stored[0])))
+            record = yield from self._of_subject(engine, key, subject, context)
+            if record is not None:
+                found.append(_info(record, self._deadlines(record)))
         return sorted(found, key=lambda info: (info.authenticated_at or info.created_at, info.id), reverse=True)
 
     def _end_flow(self, id: str) -> Flow[bool]:
         engine, context = self._stored(), self._context()
-        raw_key = _raw_key(id)
-        if raw_key is None:
-            return False
-        ended = yield from engine.end(raw_key, None, context, self)
+        found = yield from engine.find_key(id)
+        return found is not None and (yield from self._end(engine, *found, context))
+
+    def _end(self, engine: StoreEngine, raw_key: bytes, key: str, context: Context) -> Flow[bool]:
+        ended = yield from engine.end(raw_key, key, None, context, self)
         if ended:
-            self.emit(Destroyed, id, False)
+            self.emit(Destroyed, raw_key, False)
         return ended
+
+    def _of_subject(self, engine: StoreEngine, key: str, subject: str, context: Context) -> Flow[Record | None]:
+        raw_key = engine.handle(key)
+        stored = None if raw_key is None else (yield from self._record(engine, raw_key, key, context))
+        # The index of a store may be behind: a key that now belongs to somebody else is not theirs.
+        return stored[0] if stored is not None and stored[0].subject == subject else None
 
     def _end_all_flow(self, subject: str, keep: str | None) -> Flow[int]:
         engine, context = self._stored(), self._context()
         count = 0
         for key in (yield from self._find(engine, subject)):
-            if key == keep:
-                continue
-            stored = yield from self._record(engine, key, context)
-            # The index of a store may be behind: a key that now belongs to somebody else is not ended.
-            if stored is not None and stored[0].subject == subject:
-                count += yield from self._end_flow(key)
+            record = yield from self._of_subject(engine, key, subject, context)
+            if record is not None and values.encode_bytes(record.id) != keep:
+                count += yield from self._end(engine, record.id, key, context)
         return count
 
     def _update_flow(self, session: Session | str, function: Change) -> Flow[dict[str, Any]]:
@@ -165,21 +168,23 @@ class Administration:
             if state.record is None:  # nothing is stored yet, so nobody else can change it
                 fill(session, _changed(function, dict(session)))
                 return dict(session)
-            session_key = values.encode_bytes(state.record.id)
+            assert state.held is not None
+            found: tuple[bytes, str] | None = (state.record.id, engine.stored_key(state.held, state.record.id))
         else:
-            session_key = session
+            found = yield from engine.find_key(session)
         for _ in range(MAX_ATTEMPTS):
-            stored = yield from self._record(engine, session_key, context)
-            if stored is None:
+            stored = None if found is None else (yield from self._record(engine, *found, context))
+            if found is None or stored is None:
                 raise SessionConflict("the session was ended, or has expired")
             record, version = stored
             record.data = _changed(function, record.data)
             record.packed = values.pack(record.data)
-            put = engine._put(record, self._deadlines(record).nearest, version, self)
+            put = engine._put(found[1], record, self._deadlines(record).nearest, version, self)
             try:
-                version = yield Put(*put)
+                version = yield put
             except VersionConflict:
                 continue
+            self.emit(Saved, record.id)
             if isinstance(session, Session):
                 _refresh(session, record, version)
             return record.data
@@ -206,21 +211,12 @@ def _refresh(session: Session, record: Record, version: Any) -> None:
         state.held.version = version
 
 
-def _raw_key(id: str) -> bytes | None:
-    """The bytes of a session's id; None for what cannot be one."""
-    try:
-        raw = values.decode_bytes(id)
-    except ValueError:
-        return None
-    return raw if len(raw) == 32 else None
-
-
-def _info(key: str, record: Record, limits: Deadlines) -> SessionInfo:
+def _info(record: Record, limits: Deadlines) -> SessionInfo:
     def moment(seconds: int) -> dt.datetime:
         return dt.datetime.fromtimestamp(seconds, dt.UTC)
 
     return SessionInfo(
-        id=key,
+        id=values.encode_bytes(record.id),
         created_at=moment(record.created),
         authenticated_at=None if record.authenticated is None else moment(record.authenticated),
         seen_at=moment(record.seen),

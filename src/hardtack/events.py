@@ -41,6 +41,13 @@ class Opened(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Saved(Event):
+    """What a session keeps was changed, and stored under the id that it had."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Renewed(Event):
     """The idle deadline was moved, or the cookie was sealed anew under the key that issues now."""
 

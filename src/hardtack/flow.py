@@ -80,6 +80,15 @@ class Find(NamedTuple):
         return store.find(self.subject)
 
 
+class Resolve(NamedTuple):
+    """`store.resolve`: the key of a public handle, in a store with native ids."""
+
+    handle: bytes
+
+    def call(self, store: Any) -> Any:
+        return store.resolve(self.handle)
+
+
 class Close(NamedTuple):
     """`store.close`."""
 
@@ -87,7 +96,7 @@ class Close(NamedTuple):
         return store.close()
 
 
-Request = Get | Put | Delete | Rename | Find | Close
+Request = Get | Put | Delete | Rename | Find | Resolve | Close
 Flow = Generator[Request, Any, T]
 
 

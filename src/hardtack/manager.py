@@ -24,6 +24,7 @@ from hardtack.events import (
     Opened,
     Rejected,
     Renewed,
+    Saved,
     StoreFailed,
     TakenOver,
 )
@@ -537,6 +538,8 @@ class SessionManager(_administration.Administration):
             self.emit(Created, new.id)
         elif decision.renewal:
             self.emit(Renewed, new.id, decision.renewal)
+        else:
+            self.emit(Saved, new.id)
 
     def _settle(self, session: Session, held: Held, new: Record | None) -> None:
         """What was saved is what later changes are compared with."""

@@ -135,6 +135,26 @@ class Touches(Protocol):
     def touch(self, key: str, expires_at: int, if_version: Version) -> Version: ...
 
 
+class NativeIds(Protocol):
+    """Optional: the ids of another system that uses the store too. A store has them as its attribute `native_ids`.
+
+    The cookie then carries the id as that system writes it, and the store's key is the id itself, not a hash of it. Such a
+    store also has `resolve(handle: bytes) -> str | None`, which returns the key of the session with that public handle.
+    """
+
+    def accepts(self, text: str) -> bool:
+        """Whether a cookie's value can be an id; asked before any look-up."""
+        ...
+
+    def new_id(self) -> str:
+        """A new id that the other system accepts, of 32 bytes from the operating system's CSPRNG."""
+        ...
+
+    def handle(self, text: str) -> bytes:
+        """The public handle of an id: 32 bytes, safe to log, that do not lead back to it."""
+        ...
+
+
 class Context(NamedTuple):
     """What a token is read or written for."""
 
@@ -182,8 +202,9 @@ class Held:
         current: whether the cookie was sealed under the key that issues now.
         clear: whether the response must clear the cookies even if nothing is stored (`ambiguous`).
         ended: the session was ended less than a minute ago: nothing is saved, and no cookie is set or cleared.
-        secret: a store session's 32 random bytes.
+        secret: a store session's 32 random bytes, or the bytes of its native id.
         version: a store session's version.
+        key: the store's key under which the session is stored now.
     """
 
     record: Record | None = None
@@ -193,6 +214,7 @@ class Held:
     ended: bool = False
     secret: bytes = b""
     version: Version | None = None
+    key: str = ""
 
 
 @dataclass(slots=True)

@@ -16,13 +16,14 @@ from hardtack import values
 from hardtack.cookies import Cookie, find_values
 from hardtack.errors import ConfigError, InvalidToken, SessionConflict, StoreUnavailable
 from hardtack.events import Conflict, Rejected, StoreFailed
-from hardtack.flow import Close, Delete, Flow, Get, Put, Rename
+from hardtack.flow import Close, Delete, Flow, Get, Put, Rename, Resolve
 from hardtack.merge import merge
 from hardtack.protocols import (
     AsyncStore,
     Context,
     Entry,
     Held,
+    NativeIds,
     Policy,
     Saving,
     Store,
@@ -86,6 +87,12 @@ class StoreEngine:
         self.on_conflict = on_conflict
         self.on_store_error = on_store_error
         self.seal = None if seal is None else as_keyring(seal)
+        self._native: NativeIds | None = getattr(store, "native_ids", None)
+        if self._native is not None and self.seal is not None:
+            message = (
+                f"seal= cannot be used with this {type(store).__name__}: another program reads its sessions as they are"
+            )
+            raise ConfigError(message)
         rename = getattr(store, "rename", None)
         self._renames = rename is not None
         self._leaves_tombstone = rename is not None and "tombstone" in inspect.signature(rename).parameters
@@ -99,11 +106,44 @@ class StoreEngine:
 
     # --- the cookie's bytes, the store's key, the stored bytes
 
-    @staticmethod
-    def _raw_key(secret: bytes, purpose: str) -> bytes:
+    def _raw_key(self, secret: bytes, purpose: str) -> bytes:
+        if self._native is not None:
+            return self._native.handle(secret.decode())
         # The store knows the hash only: a stolen database opens no session.
         framed = purpose.encode()
         return hashlib.sha256(b"hardtack/1 store" + len(framed).to_bytes(2, "big") + framed + secret).digest()
+
+    def _key(self, secret: bytes, raw_key: bytes) -> str:
+        """The store's key of a session."""
+        return values.encode_bytes(raw_key) if self._native is None else secret.decode()
+
+    def stored_key(self, held: Held, raw_key: bytes) -> str:
+        """The key under which a session is stored now, whatever id was drawn for it meanwhile."""
+        return values.encode_bytes(raw_key) if self._native is None else held.key
+
+    def _cookie_value(self, secret: bytes) -> str:
+        return values.encode_bytes(secret) if self._native is None else secret.decode()
+
+    def handle(self, key: str) -> bytes | None:
+        """The raw id of what the store has under a key; None for what cannot be a key."""
+        if self._native is not None:
+            return self._native.handle(key)
+        try:
+            raw = values.decode_bytes(key)
+        except ValueError:
+            return None
+        return raw if len(raw) == 32 else None
+
+    def find_key(self, id: str) -> Flow[tuple[bytes, str] | None]:
+        """The raw id and the store's key of the session with a public id; None for what cannot be one."""
+        try:
+            raw_key = values.decode_bytes(id)
+        except ValueError:
+            return None
+        if len(raw_key) != 32:
+            return None
+        key = id if self._native is None else (yield Resolve(raw_key))
+        return None if key is None else (raw_key, key)
 
     def encode(self, record: Record, policy: Policy) -> bytes:
         """The bytes to be stored: the record, encrypted where the engine has a `seal`."""
@@ -157,28 +197,35 @@ class StoreEngine:
         good[0].names = held.names
         return good[0]
 
-    @staticmethod
-    def _secrets(found: list[str], name: str, policy: Policy) -> list[bytes]:
+    def _secrets(self, found: list[str], name: str, policy: Policy) -> list[bytes]:
         known: dict[bytes, None] = {}
         for text in found:
             try:
-                if len(text) != _SECRET_CHARACTERS:
-                    raise ValueError
-                known[values.decode_bytes(text)] = None
+                known[self._secret(text)] = None
             except ValueError:
                 policy.emit(Rejected, "malformed", name)
         return list(known)
 
+    def _secret(self, text: str) -> bytes:
+        if self._native is not None:
+            if not self._native.accepts(text):
+                raise ValueError
+            return text.encode()
+        if len(text) != _SECRET_CHARACTERS:
+            raise ValueError
+        return values.decode_bytes(text)
+
     def _load_one(self, secret: bytes, context: Context, policy: Policy) -> Flow[Held]:
         raw_key = self._raw_key(secret, context.purpose)
-        entry = yield Get(values.encode_bytes(raw_key))
+        key = self._key(secret, raw_key)
+        entry = yield Get(key)
         record, current, ended = self._look(raw_key, entry, context.now, policy)
         if record is None:
             policy.emit(Rejected, "ended" if ended else "unknown_id", context.cookie_name)
             return Held(ended=ended)
         if not policy.admit(record, context):
             return Held()
-        return Held(record, current=current, secret=secret, version=entry.version)
+        return Held(record, current=current, secret=secret, version=entry.version, key=key)
 
     def _look(self, raw_key: bytes, entry: Entry | None, now: int, policy: Policy) -> tuple[Record | None, bool, bool]:
         """The record of an entry, whether its key is current, and whether it says that the session was ended."""
@@ -199,7 +246,10 @@ class StoreEngine:
 
     def new_id(self, held: Held, policy: Policy) -> bytes:
         """The store's key of 32 new random bytes, which `held` keeps for the cookie."""
-        held.secret = secrets.token_bytes(_SECRET_SIZE)
+        if self._native is None:
+            held.secret = secrets.token_bytes(_SECRET_SIZE)
+        else:
+            held.secret = self._native.new_id().encode()
         return self._raw_key(held.secret, policy.purpose)
 
     def save(self, saving: Saving, context: Context, policy: Policy) -> Flow[tuple[Held, list[str]] | None]:
@@ -207,11 +257,11 @@ class StoreEngine:
         held, old, new = saving.held, saving.old, saving.new
         cookie = policy.cookie
         if saving.destroyed and old is not None:
-            yield from self.end(old.id, held.version, context, policy)
+            yield from self.end(old.id, self.stored_key(held, old.id), held.version, context, policy)
         if new is None:
             return Held(), [cookie.clear_cookie(name) for name in held.names]
         if old is None or saving.destroyed:
-            version = yield from self._create(new, saving, policy)
+            version = yield from self._create(saving, policy)
             moved = True
         elif saving.rotated:
             version = yield from self._change_id(saving, context, policy)
@@ -222,19 +272,25 @@ class StoreEngine:
         if version is None:
             return None
         assert saving.new is not None
-        after = Held(saving.new, [context.cookie_name], secret=held.secret, version=version)
+        key = self._key(held.secret, saving.new.id)
+        after = Held(saving.new, [context.cookie_name], secret=held.secret, version=version, key=key)
         if not moved and (saving.max_age is None or old is None or saving.new.seen == old.seen):
             return after, []
         return after, [
-            cookie.set_cookie(context.cookie_name, values.encode_bytes(held.secret), saving.max_age, context.now)
+            cookie.set_cookie(context.cookie_name, self._cookie_value(held.secret), saving.max_age, context.now)
         ]
 
-    def _put(self, record: Record, expires_at: int, version: Version | None, policy: Policy) -> Put:
-        return Put(values.encode_bytes(record.id), self.encode(record, policy), expires_at, version, record.subject)
+    def _put(self, key: str, record: Record, expires_at: int, version: Version | None, policy: Policy) -> Put:
+        return Put(key, self.encode(record, policy), expires_at, version, record.subject)
 
-    def _create(self, new: Record, saving: Saving, policy: Policy) -> Flow[Version]:
+    def _put_new(self, saving: Saving, version: Version | None, policy: Policy) -> Put:
+        assert saving.new is not None
+        key = self._key(saving.held.secret, saving.new.id)
+        return self._put(key, saving.new, saving.expires_at, version, policy)
+
+    def _create(self, saving: Saving, policy: Policy) -> Flow[Version]:
         try:
-            return (yield self._put(new, saving.expires_at, None, policy))
+            return (yield self._put_new(saving, None, policy))
         except VersionConflict:
             # 32 random bytes do not meet twice: the store answered for a write that it had done already.
             raise StoreUnavailable("the store has a session under an id that was just drawn") from None
@@ -242,9 +298,8 @@ class StoreEngine:
     def _update(self, saving: Saving, context: Context, policy: Policy) -> Flow[Version | None]:
         version = saving.held.version
         for _ in range(MAX_ATTEMPTS):
-            assert saving.new is not None
             try:
-                return (yield self._put(saving.new, saving.expires_at, version, policy))
+                return (yield self._put_new(saving, version, policy))
             except VersionConflict:
                 pass
             version = yield from self._reconcile(saving, context, policy)
@@ -257,7 +312,7 @@ class StoreEngine:
         assert saving.new is not None
         assert saving.old is not None
         raw_key = saving.old.id
-        entry = yield Get(values.encode_bytes(raw_key))
+        entry = yield Get(self.stored_key(saving.held, raw_key))
         theirs, _, _ = self._look(raw_key, entry, context.now, policy)
         if theirs is None:
             return None
@@ -285,10 +340,9 @@ class StoreEngine:
         extra = {"tombstone": tombstone} if self._leaves_tombstone else {}
         version = saving.held.version
         for _ in range(MAX_ATTEMPTS):
-            assert saving.new is not None
             assert saving.old is not None
-            put = self._put(saving.new, saving.expires_at, version, policy)
-            old_key = values.encode_bytes(saving.old.id)
+            put = self._put_new(saving, version, policy)
+            old_key = self.stored_key(saving.held, saving.old.id)
             try:
                 version = yield Rename(old_key, put.key, put.data, put.expires_at, version, put.subject, extra)
             except NotImplementedError:
@@ -314,9 +368,10 @@ class StoreEngine:
         """
         assert saving.new is not None
         assert saving.old is not None
-        old_key = values.encode_bytes(saving.old.id)
+        old_key = self.stored_key(saving.held, saving.old.id)
+        new_key = self._key(saving.held.secret, saving.new.id)
         tombstone = self._tombstone(saving.old, context, policy)
-        created = yield from self._create(saving.new, saving, policy)
+        created = yield from self._create(saving, policy)
         version = saving.held.version
         for _ in range(MAX_ATTEMPTS):
             try:
@@ -325,12 +380,12 @@ class StoreEngine:
                 try:
                     version = yield from self._reconcile(saving, context, policy)
                 except SessionConflict:
-                    yield Delete(values.encode_bytes(saving.new.id))
+                    yield Delete(new_key)
                     raise
                 if version is None:
-                    yield Delete(values.encode_bytes(saving.new.id))
+                    yield Delete(new_key)
                     return None
-                created = yield self._put(saving.new, saving.expires_at, created, policy)
+                created = yield self._put_new(saving, created, policy)
             else:
                 return created
         raise SessionConflict("the session was saved by other requests again and again")
@@ -344,10 +399,9 @@ class StoreEngine:
         ended = Record(identifier, context.now, None, context.now, None, {"ended": until})
         return Tombstone(self.encode(ended, policy), until)
 
-    def end(self, raw_key: bytes, version: Version | None, context: Context, policy: Policy) -> Flow[bool]:
+    def end(self, raw_key: bytes, key: str, version: Version | None, context: Context, policy: Policy) -> Flow[bool]:
         """End a session, whatever others save meanwhile. False where there was none any more."""
         tombstone = self._tombstone(Record(raw_key, 0, None, 0), context, policy)
-        key = values.encode_bytes(raw_key)
         for _ in range(MAX_ATTEMPTS):
             if version is None:
                 entry = yield Get(key)

@@ -94,7 +94,7 @@ def from_dancer(path: str | os.PathLike[str], *, environment: str | None = None,
         _tell_lifetime("session_expires", lifetime, moves=False)
         return SessionManager(CookieEngine(token), **overrides)
     _tell_lifetime("session_expires", lifetime, moves=True)
-    return SessionManager(StoreEngine(_store(source, engine)), **overrides)
+    return SessionManager(StoreEngine(_store(source, engine, "dancer")), **overrides)
 
 
 def from_dancer2(
@@ -148,7 +148,7 @@ def from_dancer2(
     if in_session and in_cookie and in_cookie < in_session:
         overrides.setdefault("idle_timeout", in_cookie)  # Dancer2 moves it with each use
     _tell_lifetime("session_duration" if in_session else "cookie_duration", lifetime, moves=True)
-    return SessionManager(StoreEngine(_store(source, engine)), **overrides)
+    return SessionManager(StoreEngine(_store(source, engine, "dancer2")), **overrides)
 
 
 _DEFAULT_LIFETIME: Final = "14 days"
@@ -297,12 +297,12 @@ def _cookie(source: _Source, *, name: str, path: str, domain: str, secure: str, 
         raise ConfigError(message) from None
 
 
-def _store(source: _Source, engine: str) -> Store:
+def _store(source: _Source, engine: str, layout: str) -> Store:
     if engine == "Simple":
         return MemoryStore()
     if engine in ("YAML", "JSON"):
         directory = source.directory / (source.text("session_dir") or "sessions")
-        return FileStore(directory, format=engine.lower(), layout="dancer2")
+        return FileStore(directory, format=engine.lower(), layout=layout)
     if engine == "Memcached":
         return _memcached(source)
     return source.fail(

@@ -12,21 +12,26 @@ import fcntl
 import hashlib
 import logging
 import os
-import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from hardtack.errors import ConfigError, StoreError, StoreUnavailable
-from hardtack.protocols import Entry, Tombstone, Version, VersionConflict
+from hardtack.protocols import Entry, NativeIds, Tombstone, Version, VersionConflict
 from hardtack.stores._common import new_version_bytes
+from hardtack.stores.dancer_layout import Dancer2Layout, DancerLayout
 from hardtack.stores.file_layout import Content, Damaged, HardtackLayout, Layout
 
 _log = logging.getLogger("hardtack")
 
-_KEY = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_LAYOUTS = {"hardtack": HardtackLayout}
+_LAYOUTS = ("hardtack", "dancer2", "dancer")
+
+_TOMBSTONES = HardtackLayout("json")
+
+_BEING_WRITTEN = 0.1
+"""Seconds for which an empty file is taken for one that Dancer has emptied and not filled yet."""
 
 
 class FileStore:
@@ -34,9 +39,11 @@ class FileStore:
 
     Args:
         directory: where the files go; it is made, with mode 0700, if it is not there.
-        format: `json`, or `yaml` (needs `hardtack[yaml]`).
-        layout: `hardtack`.
+        format: `json`, or `yaml` (needs `hardtack[yaml]`, but not in Dancer's layouts).
+        layout: `hardtack`; `dancer2` or `dancer` for a directory that a Dancer2 or Dancer 1 application uses too
+            (docs/coming-from-dancer.md). The cookie then carries Dancer's own id.
         lock_timeout: seconds to wait for another writer of the same session before `StoreUnavailable`.
+        subject: for Dancer's layouts: returns the user whom the data belong to, or None, where Dancer has written them.
 
     Raises:
         ConfigError: a setting is unknown, or the directory cannot be made.
@@ -51,15 +58,23 @@ class FileStore:
         *,
         layout: str = "hardtack",
         lock_timeout: float = 5.0,
+        subject: Callable[[dict[str, Any]], str | None] | None = None,
     ) -> None:
-        if layout not in _LAYOUTS:
-            message = f"layout is {layout!r}; it must be one of {', '.join(map(repr, _LAYOUTS))}"
-            raise ConfigError(message)
-        self._layout: Layout = _LAYOUTS[layout](format)
+        self._layout = _layout(layout, format, subject)
         self._directory = Path(directory)
         self._locks = self._directory / ".locks"
         self._lock_timeout = lock_timeout
         self._make_directories()
+
+    @property
+    def native_ids(self) -> NativeIds | None:
+        """Dancer's rule for ids, where the directory is Dancer's."""
+        return self._layout.ids
+
+    def resolve(self, handle: bytes) -> str | None:
+        """The key of the session with that public handle; see `NativeIds`. Reads every file's name."""
+        ids = self._layout.ids
+        return next((key for key in self._keys() if ids is not None and ids.handle(key) == handle), None)
 
     def get(self, key: str) -> Entry | None:
         """The entry, or None where there is none or it has expired.
@@ -79,17 +94,19 @@ class FileStore:
         """Compare-and-set; see `Store.put`. Raises `VersionConflict`, `StoreError` for a key that is no file name."""
         with self._locked(key):
             self._require(key, if_version)
+            if self._layout.ended_suffix and self._layout.is_tombstone(data):
+                return self._bury(key, data, expires_at)
             return self._write(key, data, expires_at, subject)
 
     def delete(self, key: str, *, if_version: Version | None = None) -> bool:
         """Delete, under any version or just this one; see `Store.delete`. Raises `VersionConflict`."""
-        if not _KEY.fullmatch(key):
+        if not self._layout.key_pattern.fullmatch(key):
             return False
         with self._locked(key):
             found = self._read(key)
             if found is not None and if_version is not None and found[0] != if_version:
                 raise VersionConflict("the entry was changed")
-            self._path(key).unlink(missing_ok=True)
+            self._remove(key)
             self._sync_directory()
             return found is not None
 
@@ -114,10 +131,10 @@ class FileStore:
             self._require(new, None)
             version = self._write(new, data, expires_at, subject)  # on the disk before the old one goes
             if tombstone is None:
-                self._path(old).unlink()
+                self._remove(old)
                 self._sync_directory()
             else:
-                self._write(old, tombstone.data, tombstone.expires_at, None)
+                self._bury(old, tombstone.data, tombstone.expires_at)
             return version
 
     def find(self, subject: str) -> list[str]:
@@ -132,7 +149,8 @@ class FileStore:
         A damaged file stays, for somebody to look at.
         """
         swept = 0
-        for key in self._keys():
+        ended = self._keys(suffix=self._layout.ended_suffix) if self._layout.ended_suffix else ()
+        for key in {*self._keys(), *ended}:
             with _translated():
                 content = self._load(key)[1]
             if content is not None and content.expires_at <= now:
@@ -150,7 +168,7 @@ class FileStore:
             content = self._load(key)[1]  # it may have been written again meanwhile
             if content is None or content.expires_at > now:
                 return 0
-            self._path(key).unlink()
+            self._remove(key)
             return 1
 
     def _keys(self, prefix: str = "", suffix: str = "") -> Iterator[str]:
@@ -159,7 +177,7 @@ class FileStore:
             names = [file.name for file in files]
         for name in names:
             key = name.removeprefix(prefix).removesuffix(suffix)
-            if name == f"{prefix}{key}{suffix}" and _KEY.fullmatch(key):
+            if name == f"{prefix}{key}{suffix}" and self._layout.key_pattern.fullmatch(key):
                 yield key
 
     def _require(self, key: str, version: Version | None) -> None:
@@ -169,7 +187,7 @@ class FileStore:
 
     def _read(self, key: str) -> tuple[str, Content | None] | None:
         """Version and content of the entry, which is None where the file is damaged; None where there is no entry."""
-        if not _KEY.fullmatch(key):
+        if not self._layout.key_pattern.fullmatch(key):
             return None
         version, content = self._load(key)
         if not version or (content is not None and content.expires_at <= time.time()):
@@ -178,32 +196,81 @@ class FileStore:
 
     def _load(self, key: str) -> tuple[str, Content | None]:
         """Version and content of the file, expired or not. The version is "" where there is no file."""
-        try:
-            raw = self._path(key).read_bytes()
-        except FileNotFoundError:
+        if self._layout.ended_suffix and (ended := self._read_file(self._ended(key))) is not None:
+            # It holds for as long as it is there: a slow request of Dancer's may have written the session once more.
+            buried = ended[0]
+            return self._decode(self._ended(key), buried, lambda: _TOMBSTONES.decode(buried))
+        path = self._path(key)
+        found = self._read_file(path)
+        if found is None:
             if not self._locks.is_dir():
-                raise  # the whole directory is gone, or not mounted: that is not "no such session"
+                # The whole directory is gone, or not mounted: that is not "no such session".
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             return "", None
+        raw, modified = found
+        return self._decode(path, raw, lambda: self._layout.decode(raw, key, modified))
+
+    def _decode(self, path: Path, raw: bytes, decode: Callable[[], Content]) -> tuple[str, Content | None]:
         # A digest of the whole file, so that an edit by hand is a new version, and a damaged file has one. The random
         # version inside sees to it that no version comes back.
         version = hashlib.blake2b(raw, digest_size=16).hexdigest()
         try:
-            return version, self._layout.decode(raw)
+            return version, decode()
         except Damaged:
-            _log.warning("the session file %s is damaged: its session is treated as unreadable", self._path(key).name)
+            # A name in Dancer's layouts is a login: it does not go to the log.
+            name = path.name if self._layout.ids is None else "of a session of Dancer"
+            _log.warning("the session file %s is damaged: its session is treated as unreadable", name)
             return version, None
 
+    def _read_file(self, path: Path) -> tuple[bytes, int] | None:
+        """Bytes and time of the last write, in Unix seconds; None where there is no file."""
+        deadline = time.monotonic() + _BEING_WRITTEN
+        while True:
+            try:
+                with path.open("rb") as file:
+                    found = self._read_open(file)
+            except FileNotFoundError:
+                return None
+            if found[0] or not self._layout.shared or time.monotonic() >= deadline:
+                return found
+            time.sleep(0.001)  # Dancer2 empties a file first, and locks it then
+
+    def _read_open(self, file: BinaryIO) -> tuple[bytes, int]:
+        if self._layout.shared:
+            self._wait_for(file.fileno(), fcntl.LOCK_SH)
+        return file.read(), int(os.fstat(file.fileno()).st_mtime)
+
     def _write(self, key: str, data: bytes, expires_at: int, subject: str | None) -> str:
-        raw = self._layout.encode(Content(data, expires_at, subject, new_version_bytes().hex()))
-        temporary = self._temporary(key)
+        raw = self._layout.encode(Content(data, expires_at, subject, new_version_bytes().hex()), key)
+        version = self._replace(self._path(key), self._temporary(key), raw)
+        if self._layout.ended_suffix:
+            self._ended(key).unlink(missing_ok=True)
+        return version
+
+    def _bury(self, key: str, data: bytes, expires_at: int) -> str:
+        """Leave a tombstone; where other programs read the session's file, in a file beside, which they do not."""
+        if not self._layout.ended_suffix:
+            return self._write(key, data, expires_at, None)
+        raw = _TOMBSTONES.encode(Content(data, expires_at, None, new_version_bytes().hex()))
+        version = self._replace(self._ended(key), self._temporary(key), raw)
+        self._path(key).unlink(missing_ok=True)
+        self._sync_directory()
+        return version
+
+    def _replace(self, path: Path, temporary: Path, raw: bytes) -> str:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
             file.write(raw)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(self._path(key))
+        temporary.replace(path)
         self._sync_directory()
         return hashlib.blake2b(raw, digest_size=16).hexdigest()
+
+    def _remove(self, key: str) -> None:
+        self._path(key).unlink(missing_ok=True)
+        if self._layout.ended_suffix:  # last: it keeps away what is still in the other one
+            self._ended(key).unlink(missing_ok=True)
 
     def _sync_directory(self) -> None:
         # A move or removal is on the disk only when the directory is.
@@ -216,14 +283,18 @@ class FileStore:
     def _path(self, key: str) -> Path:
         return self._directory / f"{key}{self._layout.suffix}"
 
+    def _ended(self, key: str) -> Path:
+        return self._directory / f"{key}{self._layout.ended_suffix}"
+
     def _temporary(self, key: str) -> Path:
         return self._directory / f".{key}.tmp"
 
     @contextmanager
     def _locked(self, *keys: str) -> Iterator[None]:
         """Hold the locks of the keys; in one order for all, so that two renames cannot deadlock."""
-        if not all(map(_KEY.fullmatch, keys)):
-            raise StoreError("a key of FileStore is 1 to 128 characters of A-Z a-z 0-9 - _")
+        if not all(map(self._layout.key_pattern.fullmatch, keys)):
+            message = f"a key of this FileStore is {self._layout.key_rule}"
+            raise StoreError(message)
         shards = sorted({hashlib.blake2b(key.encode(), digest_size=1).hexdigest() for key in keys})
         with _translated(), ExitStack() as stack:
             for shard in shards:
@@ -232,12 +303,12 @@ class FileStore:
                 self._wait_for(descriptor)
             yield
 
-    def _wait_for(self, descriptor: int) -> None:
+    def _wait_for(self, descriptor: int, kind: int = fcntl.LOCK_EX) -> None:
         deadline = time.monotonic() + self._lock_timeout
         pause = 0.0005
         while True:
             with suppress(BlockingIOError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
                 return
             if time.monotonic() >= deadline:
                 raise TimeoutError(errno.ETIMEDOUT, "the lock of the session is held by another process")
@@ -257,6 +328,19 @@ class FileStore:
                 "FileStore: others than its owner can write to %s, and so can impersonate every user; chmod it to 0700",
                 self._directory,
             )
+
+
+def _layout(layout: str, file_format: str, subject: Callable[[dict[str, Any]], str | None] | None) -> Layout:
+    if layout not in _LAYOUTS:
+        message = f"layout is {layout!r}; it must be one of {', '.join(map(repr, _LAYOUTS))}"
+        raise ConfigError(message)
+    if layout == "hardtack":
+        if subject is not None:
+            raise ConfigError(
+                "subject= is for the layouts 'dancer2' and 'dancer'; hardtack's own files say it themselves"
+            )
+        return HardtackLayout(file_format)
+    return DancerLayout(file_format, subject) if layout == "dancer" else Dancer2Layout(file_format, subject)
 
 
 @contextmanager

@@ -1,18 +1,20 @@
 """How FileStore writes one session into one file: the layouts, which turn what is kept into text and back.
 
-The layout of hardtack is a readable JSON or YAML file: the fields of the record by name, with `expires_at` and
-`version`. Data that are no plain record (encrypted by `seal=`) are base64url under `sealed`.
+The layout of hardtack is a readable JSON or YAML file: the fields of the record by name, with `expires_at` and `version`.
+Data that are no plain record (encrypted by `seal=`) are base64url under `sealed`. Dancer's are in `dancer_layout`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from hardtack import record as records
 from hardtack import values
 from hardtack.errors import ConfigError, InvalidToken
+from hardtack.protocols import NativeIds
 
 
 class Content(NamedTuple):
@@ -34,12 +36,33 @@ class Layout(Protocol):
     suffix: str
     """What the name of a session's file ends with, after its key: `.json`."""
 
-    def encode(self, content: Content) -> bytes:
+    ended_suffix: str
+    """The ending of the file that says that a session was ended; empty where its own file says so."""
+
+    key_pattern: re.Pattern[str]
+    """What may become the name of a file."""
+
+    key_rule: str
+    """The same in words."""
+
+    @property
+    def ids(self) -> NativeIds | None:
+        """Where the names of the files are the ids of another system."""
+        ...
+
+    shared: bool
+    """Whether another program writes the files, in place and under a lock on the file."""
+
+    def encode(self, content: Content, key: str) -> bytes:
         """The bytes of the file."""
         ...
 
-    def decode(self, raw: bytes) -> Content:
-        """What `encode` was given; raises `Damaged` for anything else."""
+    def decode(self, raw: bytes, key: str, modified: int) -> Content:
+        """What `encode` was given; raises `Damaged` for anything else. `modified`: Unix seconds of the last write."""
+        ...
+
+    def is_tombstone(self, data: bytes) -> bool:
+        """Whether the data say that the session was ended; asked only where there is an `ended_suffix`."""
         ...
 
 
@@ -48,6 +71,12 @@ _FIELDS = ("id", "created", "authenticated", "seen", "subject", "options", "data
 
 class HardtackLayout:
     """hardtack's own files, in JSON or YAML."""
+
+    ended_suffix = ""
+    key_pattern = re.compile(r"[A-Za-z0-9_-]{1,128}")
+    key_rule = "1 to 128 characters of A-Z a-z 0-9 - _"
+    ids = None
+    shared = False
 
     def __init__(self, file_format: str) -> None:
         self._dump: Callable[[dict[str, Any]], str]
@@ -61,7 +90,7 @@ class HardtackLayout:
             raise ConfigError(message)
         self.suffix = f".{file_format}"
 
-    def encode(self, content: Content) -> bytes:
+    def encode(self, content: Content, key: str = "") -> bytes:
         """The bytes of the file: readable where the record comes back from it to the byte, else base64url."""
         readable = self._readable(content)
         if readable is not None:
@@ -77,7 +106,7 @@ class HardtackLayout:
         except (InvalidToken, Damaged, ValueError):  # sealed, or e.g. an int of more digits than Python will print
             return None
 
-    def decode(self, raw: bytes) -> Content:
+    def decode(self, raw: bytes, key: str = "", modified: int = 0) -> Content:
         """What `encode` was given; raises `Damaged` for anything else."""
         try:
             tree = self._load(raw.decode())
@@ -92,6 +121,10 @@ class HardtackLayout:
         if type(content.expires_at) is not int or not isinstance(content.subject, str | None):
             raise Damaged
         return content
+
+    def is_tombstone(self, data: bytes) -> bool:
+        """Never asked: a tombstone is an entry like any other."""
+        return False
 
 
 def _ends(content: Content) -> dict[str, Any]:

@@ -101,6 +101,7 @@ def _short(identifier: str | None) -> str:
 _MEANINGS: Final[dict[type[Event], str]] = {
     events.Created: "stored for the first time",
     events.Opened: "the cookie was good",
+    events.Saved: "changed, and stored again",
     events.Renewed: "the same session, sealed or saved anew",
     events.IdChanged: "same session, new id",
     events.Destroyed: "the session was ended",
