@@ -251,7 +251,7 @@ def test_vary_and_cache_control_are_merged(kit: Kit) -> None:
 
 
 def test_several_cookie_headers_are_one(loop: Loop) -> None:
-    """HTTP/2 may split the Cookie header; Falcon itself joins the parts with commas, which a cookie may have as well."""
+    """HTTP/2 may split the Cookie header, of which Falcon keeps the last part; its test client gives it as an iterator."""
     kit = Kit("asgi", loop, CookieEngine(KEY))
     kit.route("/", write)
     kit.route("/read", read)
@@ -265,8 +265,8 @@ def test_several_cookie_headers_are_one(loop: Loop) -> None:
         seen.append(b"".join(collector.body_chunks))
 
     own = (b"cookie", str(kit.browser.header).encode())
-    loop.run(ask([(b"cookie", b"a=1"), own]))
-    loop.run(ask(iter([(b"cookie", b"a=1,2; " + own[1])])))
+    loop.run(ask([own, (b"cookie", b"a=1")]))
+    loop.run(ask(iter([own])))
 
     assert seen == [b"{'n': 1}", b"{'n': 1}"]
 
