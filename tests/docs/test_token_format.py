@@ -63,7 +63,7 @@ def test_the_stored_records_open(page: Any) -> None:
     key = Key.parse(page["keys"]["export"])
     for case in page["store"]:
         policy: Any = type("Policy", (), {"purpose": case["purpose"]})
-        raw_key = StoreEngine._raw_key(values.decode_bytes(case["cookie_value"]), case["purpose"])
+        raw_key = StoreEngine(MemoryStore())._raw_key(values.decode_bytes(case["cookie_value"]), case["purpose"])
 
         record, current = StoreEngine(MemoryStore(), seal=key).decode(raw_key, bytes.fromhex(case["sealed"]), policy)
 

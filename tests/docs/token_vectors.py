@@ -155,7 +155,7 @@ def _signed(purpose: str, record: Record) -> dict[str, Any]:
 def _stored(purpose: str) -> dict[str, Any]:
     policy: Any = SimpleNamespace(purpose=purpose)
     secret = bytes(range(0x60, 0x80))
-    raw_key = StoreEngine._raw_key(secret, purpose)
+    raw_key = StoreEngine(MemoryStore())._raw_key(secret, purpose)
     record = Record(raw_key, 1_900_000_000, 1_900_000_000, 1_900_000_000, "alice", {}, {"cart": ["bread"]})
     with _Nonce(NONCE) as key:
         sealed = StoreEngine(MemoryStore(), seal=key).encode(record, policy)
