@@ -166,10 +166,14 @@ class Answer:
         return {token.strip().lower() for token in ",".join(self.all(name)).split(",") if token.strip()}
 
 
+Cookies = str | bytes | list[str] | None
+"""A Cookie header, or the parts of one that was split, as HTTP/2 allows (RFC 9113 8.2.3)."""
+
+
 class Site(Protocol):
     """An application that can be asked."""
 
-    def request(self, path: str, cookie: str | bytes | None = None) -> Answer: ...
+    def request(self, path: str, cookie: Cookies = None) -> Answer: ...
 
     def close(self) -> None: ...
 
@@ -206,19 +210,31 @@ class Browser:
 # --- ways to reach an application
 
 
+def _parts(cookie: Cookies) -> list[bytes]:
+    if cookie is None:
+        return []
+    return [part if isinstance(part, bytes) else part.encode("latin-1") for part in _listed(cookie)]
+
+
+def _listed(cookie: str | bytes | list[str]) -> list[str] | list[bytes]:
+    if isinstance(cookie, bytes):
+        return [cookie]
+    return [cookie] if isinstance(cookie, str) else cookie
+
+
 class WSGISite:
     """A WSGI application, called as a server would."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
 
-    def request(self, path: str, cookie: str | bytes | None = None) -> Answer:
+    def request(self, path: str, cookie: Cookies = None) -> Answer:
         try:
             return self.call(path, cookie)
         except Exception:
             return Answer(500, [], b"")
 
-    def call(self, path: str, cookie: str | bytes | None = None) -> Answer:
+    def call(self, path: str, cookie: Cookies = None) -> Answer:
         """`request`, where an exception of the application comes out."""
         path, _, query = path.partition("?")
         environ: dict[str, Any] = {
@@ -239,7 +255,7 @@ class WSGISite:
             "wsgi.run_once": False,
         }
         if cookie is not None:
-            environ["HTTP_COOKIE"] = cookie.decode("latin-1") if isinstance(cookie, bytes) else cookie
+            environ["HTTP_COOKIE"] = "; ".join(part.decode("latin-1") for part in _parts(cookie))
         started: list[Any] = []
 
         def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
@@ -292,14 +308,13 @@ class ASGISite:
         self.app = app
         self.loop = loop
 
-    def request(self, path: str, cookie: str | bytes | None = None) -> Answer:
+    def request(self, path: str, cookie: Cookies = None) -> Answer:
         return self.loop.run(self.call(path, cookie))
 
-    async def call(self, path: str, cookie: str | bytes | None = None) -> Answer:
+    async def call(self, path: str, cookie: Cookies = None) -> Answer:
         path, _, query = path.partition("?")
         headers = [(b"host", b"localhost")]
-        if cookie is not None:
-            headers.append((b"cookie", cookie if isinstance(cookie, bytes) else cookie.encode("latin-1")))
+        headers += [(b"cookie", part) for part in _parts(cookie)]
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -351,12 +366,12 @@ class HTTPSite:
         self.port = port
         self.stop = stop
 
-    def request(self, path: str, cookie: str | bytes | None = None) -> Answer:
+    def request(self, path: str, cookie: Cookies = None) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
         try:
             connection.putrequest("GET", path)
-            if cookie is not None:
-                connection.putheader("Cookie", cookie)
+            for part in _parts(cookie):
+                connection.putheader("Cookie", part)
             connection.putheader("Connection", "close")
             connection.endheaders()
             response = connection.getresponse()

@@ -27,7 +27,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from tests.frameworks.harness import Answer, ASGISite, HTTPSite, Loop, Reply, Script, Site, WSGISite
+from tests.frameworks.harness import Answer, ASGISite, Cookies, HTTPSite, Loop, Reply, Script, Site, WSGISite
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
@@ -275,7 +275,7 @@ class _DjangoSite:
         self.settings.enable()
         self.site = make()
 
-    def request(self, path: str, cookie: str | bytes | None = None) -> Answer:
+    def request(self, path: str, cookie: Cookies = None) -> Answer:
         return self.site.request(path, cookie)
 
     def close(self) -> None:

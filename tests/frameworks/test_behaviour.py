@@ -255,6 +255,16 @@ def test_the_cookie_is_found_among_those_of_others(world: World) -> None:
     assert answer.text == "1"
 
 
+def test_the_cookie_is_found_where_the_header_was_split(world: World) -> None:
+    """HTTP/2 allows it, and some servers pass the parts on as they are."""
+    world.browser.get("/write-n")
+    own = str(world.browser.header)
+
+    answers = [world.site.request("/read-n", parts) for parts in ([own, "a=1"], ["a=1", own], ["a=1", own, "b=2"])]
+
+    assert [answer.text for answer in answers] == ["1", "1", "1"]
+
+
 def test_two_sessions_in_one_request_cancel_each_other(world: World) -> None:
     """A sibling subdomain that plants a cookie of the name must not be able to choose the session."""
     other = Browser(world.site)

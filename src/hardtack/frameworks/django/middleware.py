@@ -47,10 +47,7 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
 
     def process_request(self, request: Any) -> None:
         """Give the request its session, which loads itself when it is touched."""
-        header = request.META.get("HTTP_COOKIE")
-        if not header:  # none, or one that a test has put into COOKIES
-            header = "; ".join(f"{name}={value}" for name, value in request.COOKIES.items())
-        request.session = self.SessionStore.for_header(header)
+        request.session = self.SessionStore.for_header(_cookie_header(request))
 
     def process_exception(self, request: Any, exception: Exception) -> Any:
         """A view that found the store down is a 503."""
@@ -95,6 +92,16 @@ _INTERRUPTED = (  # Django's own words
     "The request's session was deleted before the request completed. The user may have logged out in a concurrent request, "
     "for example."
 )
+
+
+def _cookie_header(request: Any) -> str:
+    scope = getattr(request, "scope", None) or {"headers": ()}
+    parts: list[bytes] = [value for name, value in scope["headers"] if name == b"cookie"]
+    if len(parts) > 1:  # HTTP/2 may split the header (RFC 9113 8.2.3), and Django joins the parts with commas
+        return b"; ".join(parts).decode("latin-1")
+    header: str = request.META.get("HTTP_COOKIE", "")
+    # None may also be one that a test has put into COOKIES.
+    return header or "; ".join(f"{name}={value}" for name, value in request.COOKIES.items())
 
 
 def _asks_for_save(session: SessionStore) -> bool:
