@@ -44,10 +44,12 @@ class Record:
     plain: bytes | None = None
 
     def loaded(self) -> bytes | None:
-        """The MessagePack encoding of the data as it was read, where it was read from MessagePack."""
+        """The MessagePack encoding of the data as it was read, where it was read from MessagePack as we write it."""
         if self.plain is None:
             return None
         head = ormsgpack.packb([self.id, self.created, self.authenticated, self.seen, self.subject, self.options])
+        if not self.plain.startswith(head[1:], 1):  # another program's longer spelling of the same fields
+            return None
         return self.plain[len(head) :]  # the data is the last element, and both array heads take one byte
 
 
@@ -68,23 +70,20 @@ def pack(record: Record) -> bytes:
     return ormsgpack.packb(fields)[:-1] + record.packed  # the data in place of the None
 
 
-# The decoder stops where an array ends, and does not tell of bytes that follow. So it is given an eighth field, which nobody
-# can know: with anything between it and the seven, it is not the eighth.
-_SEVEN: Final = b"\x97"
-_EIGHT: Final = b"\x98"
+# The decoder stops where an array ends, and does not tell of bytes that follow. So it is given the record and a second value,
+# which nobody can know: with anything between the two, that is not the second.
+_PAIR: Final = b"\x92"
 _END: Final = secrets.token_bytes(8)
 _PACKED_END: Final = ormsgpack.packb(_END)
 
 
 def unpack(plain: bytes) -> Record:
     """The record; `InvalidToken("malformed")` for everything that `pack` would not have written."""
-    if plain[:1] != _SEVEN:
-        raise InvalidToken("malformed", "a record is an array of seven")
     try:
-        fields = values.unpack(_EIGHT + plain[1:] + _PACKED_END)
+        fields, end = values.unpack(_PAIR + plain + _PACKED_END)
     except Exception:  # whatever a decoder raises on bytes that it cannot read
         raise InvalidToken("malformed", "the record cannot be decoded") from None
-    if fields.pop() != _END:
+    if end != _END:
         raise InvalidToken("malformed", "something follows the record")
     return check(fields, plain)
 
