@@ -321,6 +321,21 @@ def test_revocations_end_every_copy() -> None:
     assert list(revoked.until.values()) == [START + 14 * DAY]
 
 
+def test_revocation_outlives_every_copy() -> None:
+    """It lasts to the absolute deadline of what was ended: a thief may have renewed his copy, and a login be short."""
+    revoked = Revoked()
+    site = Site(CookieEngine(KEY, revocations=revoked), idle_timeout="30 minutes")
+    site.visit(a=1)
+    session = site.open()
+    session.login("alice", lifetime="1 hour")
+    site.commit(session)
+    session = site.open()
+    session.logout()
+    site.commit(session)
+
+    assert list(revoked.until.values()) == [START + 14 * DAY, START + 3600]
+
+
 # --- deadlines
 
 
@@ -647,6 +662,19 @@ def test_late_value_that_cannot_be_kept_is_an_event_too() -> None:
     assert len(site.told(LateWrite)) == 1
 
 
+def test_forced_save_of_an_empty_session_is_no_late_write() -> None:
+    """There is nothing to save, and nothing was changed after the commit."""
+    site = Site()
+    session = site.open()
+    session.modified = True
+
+    changes = site.commit(session)
+    site.sessions.finish(session)
+
+    assert changes.set_cookies == []
+    assert site.events == []
+
+
 def test_finish_of_a_quiet_request_says_nothing() -> None:
     """No late change, no commit, or no touch: no event."""
     site = Site()
@@ -849,6 +877,39 @@ def test_logout_clears_the_other_cookie_as_well() -> None:
     assert [line.partition("=")[0] for line in lines] == [NAME, "theirs"]
 
 
+def test_emptied_session_does_not_come_back_from_the_other_cookie() -> None:
+    """A session that is emptied ends like one that is destroyed: the other system's cookie is cleared as well."""
+    site = Site(accept=[Theirs()])
+    site.visit(a=1)
+    session = site.sessions.open(f"{site.jar.header}; theirs=ok1")
+
+    session.clear()
+    changes = site.commit(session)
+
+    assert [line.partition("=")[0] for line in changes.set_cookies] == ["__Host-session", "theirs"]
+
+
+def test_taken_over_and_emptied_session_is_cleared_once() -> None:
+    """What was taken over and emptied in one request is not stored; a second commit has nothing to add."""
+    site = Site(accept=[Theirs()])
+    session = site.sessions.open("theirs=ok1")
+    session.clear()
+
+    first, second = site.commit(session), site.commit(session)
+
+    assert [line.partition("=")[0] for line in first.set_cookies] == ["theirs"]
+    assert second.set_cookies == []
+
+
+@pytest.mark.parametrize("subject", [5, ""])
+def test_subject_of_a_taken_over_session_is_text(subject: Any) -> None:
+    """A number would be sealed, and the session refused ever after: the setting is told at once."""
+    site = Site(accept=[Theirs(subject=lambda _: subject)])
+
+    with pytest.raises(ConfigError, match="subject= of Theirs"):
+        len(site.sessions.open("theirs=ok1"))
+
+
 def test_logout_right_after_takeover_clears_it() -> None:
     """A takeover that is not stored must not be repeated for ever."""
     site = Site(accept=[Theirs()])
@@ -954,7 +1015,12 @@ def test_foreign_format_refuses_what_it_cannot_carry() -> None:
         ({"cookie": "session"}, "cookie"),
         ({"purpose": None}, "purpose"),
         ({"purpose": "x" * 70_000}, "purpose"),
+        ({"purpose": "\ud800"}, "purpose"),
         ({"accept": ["flask"]}, "accept"),
+        ({"accept": None}, "accept"),
+        ({"persistent": "false"}, "persistent"),
+        ({"on_event": "print"}, "on_event"),
+        ({"clock": None}, "clock"),
     ],
 )
 def test_wrong_settings(settings: dict[str, Any], named: str) -> None:
@@ -963,7 +1029,7 @@ def test_wrong_settings(settings: dict[str, Any], named: str) -> None:
         SessionManager(KEY, **settings)
 
 
-@pytest.mark.parametrize("engine", [None, "key", object()])
+@pytest.mark.parametrize("engine", [None, "key", object(), CookieEngine])
 def test_wrong_engine(engine: Any) -> None:
     """What is no engine is told so."""
     with pytest.raises(ConfigError, match="engine="):

@@ -267,3 +267,14 @@ def test_json_comes_back(data: dict[str, Any]) -> None:
 
     assert same(found.data, data)
     assert (found.id, found.options) == (record.id, record.options)
+
+
+def test_other_spelling_of_the_fields_is_no_baseline() -> None:
+    """Another program may spell a number longer than needed: where the data begins is then not known."""
+    plain = records.pack(Record(*FIELDS))
+    longer = plain.replace(b"\x05\x06\x07\xa4", b"\xcc\x05\x06\x07\xa4")
+
+    read = records.unpack(longer)
+
+    assert read.created == 5
+    assert read.loaded() is None

@@ -202,6 +202,14 @@ def test_times(site: Site) -> None:
     assert session.expires_at == begin + dt.timedelta(days=14)
 
 
+def test_deadline_beyond_what_a_datetime_can_say() -> None:
+    """A lifetime of ten thousand years is no error when it is asked for."""
+    site = Site(lifetime="10000 years")
+    session = site.visit(a=1)
+
+    assert session.expires_at.year == 9999
+
+
 def test_flashes_are_shown_once(site: Site) -> None:
     """A message is there for the next page that asks, and then gone."""
     session = site.open()
@@ -354,6 +362,8 @@ def test_login_refuses_wrong_arguments_before_it_changes_anything(site: Site) ->
 
     with pytest.raises(ConfigError, match=r"login\(lifetime\)='soon'"):
         session.login("alice", lifetime="soon")
+    with pytest.raises(ConfigError, match=r"login\(lifetime\)=0"):
+        session.login("alice", lifetime=0)
     with pytest.raises(UnsupportedValue):
         session.login("\ud800")
 

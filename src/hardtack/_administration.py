@@ -12,7 +12,7 @@ from hardtack.engines.store import MAX_ATTEMPTS, StoreEngine
 from hardtack.errors import ConfigError, SessionConflict
 from hardtack.events import Destroyed, Saved
 from hardtack.flow import Find, Flow, Get, arun, run
-from hardtack.lifetime import Deadlines
+from hardtack.lifetime import LATEST, Deadlines
 from hardtack.merge import merge
 from hardtack.protocols import Context, Engine, VersionConflict
 from hardtack.record import Record
@@ -220,5 +220,5 @@ def _info(record: Record, limits: Deadlines) -> SessionInfo:
         created_at=moment(record.created),
         authenticated_at=None if record.authenticated is None else moment(record.authenticated),
         seen_at=moment(record.seen),
-        expires_at=moment(limits.nearest),
+        expires_at=moment(min(limits.nearest, LATEST)),
     )

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Duration = str | int | dt.timedelta
 
+LATEST = 253402300799
+"""The last second that a datetime can say: a deadline after it is shown as this."""
+
 SKEW = 60
 """Seconds by which another server's clock may run ahead of ours."""
 

@@ -91,11 +91,18 @@ class SessionManager(_administration.Administration):
             raise ConfigError(message)
         self.lifetime = _positive(lifetime, "lifetime")
         self.idle_timeout = None if idle_timeout is None else _positive(idle_timeout, "idle_timeout")
+        if not isinstance(persistent, bool):
+            message = f"persistent={persistent!r} must be True or False"
+            raise ConfigError(message)
         self.persistent = persistent
-        if not isinstance(purpose, str) or len(purpose.encode(errors="replace")) > 0xFFFF:
-            raise ConfigError("purpose must be a short str, such as the name of the application")
-        self.purpose = purpose
+        self.purpose = _purpose(purpose)
         self.accept = _accepted(accept)
+        if on_event is not None and not callable(on_event):
+            message = f"on_event={on_event!r} must be a function, or None"
+            raise ConfigError(message)
+        if not callable(clock):
+            message = f"clock={clock!r} must be a function that returns seconds since 1970, such as time.time"
+            raise ConfigError(message)
         self.on_event = on_event
         self.clock = clock
         self._warned_plain_http = False
@@ -329,6 +336,12 @@ class SessionManager(_administration.Administration):
     def _adopt(self, state: State, token: Any, record: Record, names: list[str], now: int) -> None:
         find_subject = getattr(token, "subject", None)
         subject = find_subject(record.data) if find_subject is not None else None
+        if subject is not None and (type(subject) is not str or not subject):
+            message = (
+                f"subject= of {type(token).__name__} must return the user's id as a str that is not empty, or None, not "
+                f"{type(subject).__name__}; use str(…)"
+            )
+            raise ConfigError(message)
         created = min(record.created, now) if getattr(token, "authenticates_time", False) else now
         options = {key: value for key, value in record.options.items() if key == "expires"}
         authenticated = created if subject is not None else None
@@ -376,6 +389,7 @@ class SessionManager(_administration.Administration):
                 return self._clear_lines(state, held)
         elif empty:
             destroyed = True
+            self._clear_foreign(state)
         else:
             wanted = changed or state.rotated or state.touched_meta or state.forced
             due = self.idle_timeout is not None and self._renewal_due(meta.seen, now)
@@ -448,8 +462,10 @@ class SessionManager(_administration.Administration):
 
     def _clear_lines(self, state: State, held: Held) -> list[str]:
         lines = [self.cookie.clear_cookie(name) for name in held.names] if held.clear else []
-        held.clear = False
-        return [*lines, *state.clearing]
+        lines += state.clearing
+        held.clear = state.forced = False
+        state.clearing = ()
+        return lines
 
     def _renewal_due(self, seen: int, now: int) -> bool:
         # At least a second apart, so that a short timeout does not write on every request.
@@ -503,6 +519,9 @@ class SessionManager(_administration.Administration):
             expires_at=limit,
             max_age=self._max_age(new, limit, decision.now),
             headers_sent=decision.headers_sent,
+            revoke_until=self._deadlines(old).absolute
+            if old is not None and (state.rotated or decision.destroyed)
+            else 0,
         )
 
     def _stored_as(
@@ -563,7 +582,11 @@ class SessionManager(_administration.Administration):
 def _engine(engine: Engine | Keyring | Key) -> Engine:
     if isinstance(engine, Keyring | Key):
         return CookieEngine(engine)
-    if not callable(getattr(engine, "load", None)) or not callable(getattr(engine, "save", None)):
+    if (
+        isinstance(engine, type)
+        or not callable(getattr(engine, "load", None))
+        or not callable(getattr(engine, "save", None))
+    ):
         message = f"engine={type(engine).__name__} must be a CookieEngine, a StoreEngine, a Keyring or a Key"
         raise ConfigError(message)
     return engine
@@ -577,7 +600,19 @@ def _positive(duration: Duration, setting: str) -> int:
     return result
 
 
+def _purpose(purpose: Any) -> str:
+    try:
+        if isinstance(purpose, str) and len(purpose.encode()) <= 0xFFFF:
+            return purpose
+    except UnicodeEncodeError:  # a lone surrogate, which no token could be bound to
+        pass
+    raise ConfigError("purpose must be a short str, such as the name of the application")
+
+
 def _accepted(formats: Iterable[TokenFormat]) -> tuple[Any, ...]:
+    if not isinstance(formats, Iterable):
+        message = f"accept={type(formats).__name__} must be a list of token formats, such as [FlaskCookie(…)]"
+        raise ConfigError(message)
     accepted = tuple(formats)
     for token in accepted:
         if not callable(getattr(token, "open", None)):

@@ -188,7 +188,7 @@ class Revocations(Protocol):
     def is_revoked(self, record: Record) -> bool: ...
 
     def revoke(self, record: Record, expires_at: int) -> None:
-        """Remember the session until `expires_at`, Unix seconds: its own deadline."""
+        """Remember the session until `expires_at`, Unix seconds: its own absolute deadline."""
         ...
 
 
@@ -230,6 +230,7 @@ class Saving:
         base: the MessagePack encoding of the data of `old`.
         expires_at: the nearer deadline of `new`, Unix seconds.
         max_age: for the cookie, in seconds; None: until the browser ends.
+        revoke_until: the absolute deadline of `old`, Unix seconds: no copy of it, however renewed, lives longer.
     """
 
     held: Held
@@ -241,6 +242,7 @@ class Saving:
     expires_at: int
     max_age: int | None
     headers_sent: bool = False
+    revoke_until: int = 0
 
 
 class Policy(Protocol):

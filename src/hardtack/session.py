@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
 from hardtack import values
 from hardtack._views import View
-from hardtack.errors import SessionNotLoaded
+from hardtack.errors import ConfigError, SessionNotLoaded
+from hardtack.lifetime import LATEST
 from hardtack.record import Record
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ class Session(dict[str, Any]):
         state = self._open()
         if state.manager is None or not state.meta.created:
             return None
-        return _moment(state.manager._deadlines(state.meta).nearest)
+        return _moment(min(state.manager._deadlines(state.meta).nearest, LATEST))
 
     @property
     def subject(self) -> str | None:
@@ -206,6 +207,9 @@ class Session(dict[str, Any]):
         options: dict[str, Any] = {}
         if lifetime is not None:
             options["lifetime"] = seconds(lifetime, "login(lifetime)")
+            if options["lifetime"] < 1:
+                message = f"login(lifetime)={lifetime!r} must be a second or more; None: as the manager says"
+                raise ConfigError(message)
         if persistent is not None:
             options["persistent"] = bool(persistent)
         self.regenerate()
@@ -351,6 +355,13 @@ class Guard(Session):
         if value:
             self._touch()
         self._state.forced = bool(value)
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the store could be reached is known only when it was asked."""
+        if not self._state.loaded:
+            self._touch()
+        return self._state.degraded
 
     def _fold_views(self) -> None:
         """Nobody has asked for a view."""

@@ -134,7 +134,9 @@ def test_two_generations_of_every_chunk(site: Site) -> None:
     assert dict(site.sessions.open(f"{old}; {site.jar.header}")) == {"text": text}
 
 
-@pytest.mark.parametrize("value", ["", "x", "0AAAAAA", "9AAAAAAtext", "3AAAAAA", "²AAAAAA", "1AAAAAAtext"])
+@pytest.mark.parametrize(
+    "value", ["", "x", "0AAAAAA", "9AAAAAAtext", "3AAAAAA", "²AAAAAA", "1AAAAAAtext", "1AAAAAA\udcff"]
+)
 def test_junk_chunks_are_incomplete(site: Site, value: str) -> None:
     """Whatever stands in a chunk, it is an event and no error."""
     assert dict(site.sessions.open(f"{NAME}.0={value}")) == {}

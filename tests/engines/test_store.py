@@ -318,6 +318,29 @@ def test_on_conflict_last_write_wins() -> None:
     assert [event.outcome for event in site.told(Conflict)] == ["overwritten"]
 
 
+@pytest.mark.parametrize("on_conflict", ["merge", "last_write_wins"])
+def test_slow_request_takes_no_renewal_back(on_conflict: str) -> None:
+    """`seen` never moves back, and the store may forget no sooner than the deadline says."""
+    store = Plain()
+    site = Site(StoreEngine(store, on_conflict=on_conflict), idle_timeout=1000)  # type: ignore[arg-type]
+    site.visit(a=1)
+    site.clock.now += 99  # not due yet
+    slow = site.open()
+    slow["slow"] = 1
+    store.before["put"] = lambda: _renew(site)
+    site.commit(slow)
+
+    session = site.open()
+
+    assert session.seen_at.timestamp() == START + 100
+    assert [entry[3] for entry in store.entries.values()] == [START + 1100]
+
+
+def _renew(site: Site) -> None:
+    site.clock.now += 1
+    site.visit(b=1)
+
+
 def test_finish_after_a_merge_takes_nothing_back(site: Site) -> None:
     """What a merge brought in is not seen as a late change that removes it."""
     site.visit(a=1)
@@ -718,6 +741,17 @@ def test_anonymous_on_store_error() -> None:
     assert session.degraded
     assert list(site.commit(session)) == [("Vary", "Cookie"), ("Cache-Control", "private, no-store")]
     site.sessions.finish(session)
+
+
+def test_asking_whether_a_session_is_degraded_loads_it() -> None:
+    """The answer is right before anything else was asked of the session."""
+    site, store = plain_site(on_store_error="anonymous")
+    site.visit(a=1)
+    store.broken = {"get"}
+
+    session = site.open()
+
+    assert session.degraded
 
 
 def test_degraded_session_refuses_to_be_changed() -> None:

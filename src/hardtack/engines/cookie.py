@@ -181,7 +181,8 @@ class CookieEngine:
                 return None
             parts.append(matching[-1][_CHUNK_HEAD:])
         whole = "".join(parts)
-        return whole if _chunk_head(whole, int(head[0])) == head else None
+        # A server may pass bytes beyond ASCII on as lone surrogates, which cannot be hashed.
+        return whole if whole.isascii() and _chunk_head(whole, int(head[0])) == head else None
 
     def _open(self, cookies: CookieMap, context: Context, policy: Policy) -> Record | None:
         try:
@@ -212,7 +213,7 @@ class CookieEngine:
             if self.revocations.is_revoked(old):
                 return None  # it was ended while the handler ran: this response must not bring it back
             if saving.rotated or saving.destroyed:
-                self.revocations.revoke(old, saving.expires_at)
+                self.revocations.revoke(old, saving.revoke_until)
         cookie = policy.cookie
         if saving.new is None:
             return Held(), [cookie.clear_cookie(name) for name in held.names]

@@ -321,15 +321,24 @@ class StoreEngine:
             raise SessionConflict("another request changed the session meanwhile")
         if self.on_conflict == "last_write_wins":
             policy.emit(Conflict, name, "overwritten")
+            self._keep_seen(saving, theirs)
             return entry.version
         base = values.unpack(saving.base) if saving.base is not None else {}
         merged, paths = merge(base, theirs.data, saving.new.data)
         policy.emit(Conflict, name, "overwritten" if paths else "merged", tuple(paths))
         saving.base = values.pack(theirs.data)
-        saving.new = dataclasses.replace(
-            saving.new, data=merged, packed=values.pack(merged), seen=max(saving.new.seen, theirs.seen)
-        )
+        saving.new = dataclasses.replace(saving.new, data=merged, packed=values.pack(merged))
+        self._keep_seen(saving, theirs)
         return entry.version
+
+    @staticmethod
+    def _keep_seen(saving: Saving, theirs: Record) -> None:
+        """Take back no renewal of the other request, nor let the store forget before the deadline that it moved."""
+        assert saving.new is not None
+        later = theirs.seen - saving.new.seen
+        if later > 0:
+            saving.new = dataclasses.replace(saving.new, seen=theirs.seen)
+            saving.expires_at += later
 
     # --- change of id
 
