@@ -78,14 +78,14 @@ class XAES256GCM:
         cipher = AESGCM(self.subkey(prefix))
         plaintext = cipher.decrypt(sealed[12:24], sealed[24:], aad)
         # Remembered only now: a prefix that proved authentic, so that nobody else can fill the cache.
-        if len(self._ciphers) >= CACHED_SUBKEYS:
-            self._forget_oldest()
-        self._ciphers[prefix] = cipher
+        self._remember(prefix, cipher)
         return plaintext
 
-    def _forget_oldest(self) -> None:
-        with self._lock:
-            self._ciphers.pop(next(iter(self._ciphers)), None)
+    def _remember(self, prefix: bytes, cipher: AESGCM) -> None:
+        with self._lock:  # a dict that another thread adds to cannot be asked for its oldest entry
+            if len(self._ciphers) >= CACHED_SUBKEYS:
+                del self._ciphers[next(iter(self._ciphers))]
+            self._ciphers[prefix] = cipher
 
 
 _instances: weakref.WeakSet[XAES256GCM] = weakref.WeakSet()
