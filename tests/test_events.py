@@ -23,6 +23,7 @@ from hardtack.events import (
     Rejected,
     Renewed,
     Saved,
+    Saved,
     StoreFailed,
     TakenOver,
 )
@@ -31,6 +32,7 @@ from hardtack.stores.memory import MemoryStore
 EXAMPLES: list[tuple[Event, int, str]] = [
     (Created("a"), logging.DEBUG, "Created(id='a')"),
     (Opened("a"), logging.DEBUG, "Opened(id='a', subject=None)"),
+    (Saved("a"), logging.DEBUG, "Saved(id='a')"),
     (Saved("a"), logging.DEBUG, "Saved(id='a')"),
     (Renewed("a", "key"), logging.DEBUG, "Renewed(id='a', cause='key')"),
     (IdChanged("a", "b", True), logging.INFO, "IdChanged(old_id='a', new_id='b', old_still_valid=True)"),
@@ -116,13 +118,14 @@ def test_a_listener_that_raises_breaks_no_request(caplog: pytest.LogCaptureFixtu
 
 
 def test_the_life_of_a_session_is_told_in_order(site: Site) -> None:
-    """First stored, opened, renewed, logged in, logged out: each once, with ids that fit together."""
+    """First stored, opened, renewed, changed, logged in, logged out: each once, with ids that fit together."""
     first = site.visit(cart=["bread"])
     begun = first.id
     site.clock.now += 600
     again = site.open()
     assert again["cart"] == ["bread"]
     site.commit(again)
+    site.visit(cart=["bread", "butter"])
     login = site.open()
     login.login("alice")
     site.commit(login)
@@ -135,6 +138,8 @@ def test_the_life_of_a_session_is_told_in_order(site: Site) -> None:
         Created(begun),
         Opened(begun, None),
         Renewed(begun, "idle_timeout"),
+        Opened(begun, None),
+        Saved(begun),
         Opened(begun, None),
         IdChanged(begun, login.id, valid),
         Opened(login.id, "alice"),

@@ -14,7 +14,7 @@ from hardtack import Record, errors, values
 from hardtack import record as records
 from hardtack.engines.store import StoreEngine
 from hardtack.events import Rejected
-from hardtack.flow import Close, Delete, Find, Flow, Get, Put, Rename, Request, arun, run
+from hardtack.flow import Close, Delete, Find, Flow, Get, Put, Rename, Request, Resolve, arun, run
 from hardtack.manager import SessionManager
 from hardtack.protocols import Context, Entry, Held, Saving, Tombstone, VersionConflict
 from hardtack.stores.memory import MemoryStore
@@ -86,6 +86,7 @@ REQUESTS: list[tuple[Request, tuple[str, tuple[Any, ...], dict[str, Any]]]] = [
         ),
     ),
     (Find("alice"), ("find", ("alice",), {})),
+    (Resolve(b"handle"), ("resolve", (b"handle",), {})),
     (Close(), ("close", (), {})),
 ]
 
