@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, CookieJar, WSServerHandshakeError
+from aiohttp import ClientSession, ClientTimeout, CookieJar, WSServerHandshakeError
 from sanic import Blueprint, HTTPResponse, Request, Sanic, Websocket
 from sanic.exceptions import Forbidden, ServiceUnavailable
 from sanic.response import BaseHTTPResponse, ResponseStream, file_stream, json, redirect, text
@@ -216,7 +216,7 @@ async def serve(app: App, *, touchup: bool = False) -> AsyncIterator[ClientSessi
         await server.start_serving()
         url = f"http://127.0.0.1:{sock.getsockname()[1]}"
         try:
-            async with ClientSession(url, cookie_jar=CookieJar(unsafe=True)) as client:
+            async with ClientSession(url, cookie_jar=CookieJar(unsafe=True), timeout=ClientTimeout(10)) as client:
                 yield client
         finally:
             server.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, CookieJar, WSServerHandshakeError
+from aiohttp import ClientSession, ClientTimeout, CookieJar, WSServerHandshakeError
 from tests.frameworks.async_kit import READS, WRITES, AsyncMemoryStore, FailingStore, manager, plain, stored, without
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
@@ -216,7 +216,7 @@ async def serve(app: Application) -> AsyncIterator[ClientSession]:
     server.add_sockets([socket])
     url = f"http://127.0.0.1:{socket.getsockname()[1]}"
     try:
-        async with ClientSession(url, cookie_jar=CookieJar(unsafe=True)) as client:
+        async with ClientSession(url, cookie_jar=CookieJar(unsafe=True), timeout=ClientTimeout(10)) as client:
             yield client
     finally:
         server.stop()
@@ -514,10 +514,12 @@ async def test_finish_can_be_awaited(sessions: SessionManager) -> None:
 async def test_a_flush_that_is_cancelled_does_not_cancel_the_save(sessions: SessionManager) -> None:
     """A handler may give up waiting for its bytes to leave; the session is saved, and the response sent."""
 
-    def page(page: Page) -> None:
+    async def page(page: Page) -> None:
         page.session["n"] = 1
         page.write("text")
-        page.flush().cancel()
+        flushing = page.flush()
+        await asyncio.sleep(0)  # the store is asked by now
+        flushing.cancel()
 
     async with serve(application(sessions, page_of(page))) as client:
         assert await (await client.get("/page")).text() == "text"

@@ -94,10 +94,6 @@ class HardtackBackend(BaseSessionBackend["HardtackSessionConfig"]):
             _replace(session, scope_session, scope)
         return await self.config.sessions.acommit(session)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> HardtackBackend:
-        # Litestar copies the handlers of a route with their middleware; keys and stores are not for copying.
-        return self
-
 
 @dataclass(eq=False)
 class HardtackSessionConfig(BaseBackendConfig[HardtackBackend]):
@@ -143,6 +139,7 @@ class HardtackSessionConfig(BaseBackendConfig[HardtackBackend]):
         return DefineMiddleware(HardtackMiddleware, backend=HardtackBackend(config=self))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> HardtackSessionConfig:
+        # Litestar copies the handlers of a route with their middleware; keys and stores are not for copying.
         return self
 
 

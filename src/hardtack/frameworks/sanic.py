@@ -181,9 +181,7 @@ class _Refusal(HTTPResponse):
     __slots__ = ()
 
     async def send(self, data: Any = None, end_stream: bool | None = None) -> None:
-        stream: Any = self.stream
-        if stream.stage is Stage.HANDLER:
-            await super().send(end_stream=True)
+        await super().send(end_stream=True)  # the first time its own body, and nothing from then on
 
 
 async def _refuse(request: AnyRequest, failure: Exception) -> HTTPResponse:
