@@ -18,7 +18,7 @@ from hardtack import Cookie, CookieEngine, SessionManager, StoreEngine, config
 from hardtack.errors import ConfigError
 from hardtack.foreign.dancer import Dancer2Cookie, DancerCookie
 from hardtack.foreign.dancer_config import DANCER2_OPTIONS, DANCER_SETTINGS
-from hardtack.stores.file import _LAYOUTS, FileStore
+from hardtack.stores.file import FileStore
 from hardtack.stores.memcached import MemcachedStore
 from hardtack.stores.memory import MemoryStore
 
@@ -356,7 +356,6 @@ def test_the_address_of_the_request(tmp_path: Path) -> None:
 # --- stores
 
 
-@pytest.mark.skipif("dancer2" not in _LAYOUTS, reason="FileStore has no layout of Dancer2 yet")
 @pytest.mark.parametrize("engine", ["YAML", "JSON"])
 def test_file_engines(tmp_path: Path, engine: str) -> None:
     """Files in session_dir, or in `sessions` beside the configuration, in Dancer2's layout."""

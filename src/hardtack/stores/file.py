@@ -94,7 +94,7 @@ class FileStore:
         """Compare-and-set; see `Store.put`. Raises `VersionConflict`, `StoreError` for a key that is no file name."""
         with self._locked(key):
             self._require(key, if_version)
-            if self._layout.ended_suffix and self._layout.is_tombstone(data):
+            if self._layout.is_tombstone(data):
                 return self._bury(key, data, expires_at)
             return self._write(key, data, expires_at, subject)
 

@@ -62,7 +62,7 @@ class Layout(Protocol):
         ...
 
     def is_tombstone(self, data: bytes) -> bool:
-        """Whether the data say that the session was ended; asked only where there is an `ended_suffix`."""
+        """Whether the data go into the file with the `ended_suffix`: they say that the session was ended."""
         ...
 
 
@@ -123,7 +123,7 @@ class HardtackLayout:
         return content
 
     def is_tombstone(self, data: bytes) -> bool:
-        """Never asked: a tombstone is an entry like any other."""
+        """A tombstone is an entry like any other."""
         return False
 
 

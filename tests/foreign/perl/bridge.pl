@@ -78,7 +78,73 @@ package Freezes { sub new { return bless {}, shift } sub FREEZE { return 'x' } }
 package Hooks { sub new { return bless {}, shift } sub STORABLE_freeze { return 'x' } sub STORABLE_thaw { } }
 package Tied { sub TIEHASH { return bless {}, shift } }
 
+# Dancer2::Session::JSON is not in Debian; this is what it does with a file.
+sub json_engine {
+    require Moo;
+    eval <<'PERL' or die $@ unless Dancer2::Session::JSON->can('new');
+        package Dancer2::Session::JSON;
+        use Moo;
+        use JSON ();
+        has _suffix => ( is => 'ro', default => sub { '.json' } );
+        with 'Dancer2::Core::Role::SessionFactory::File';
+        sub _json { return JSON->new->allow_blessed->convert_blessed }
+        sub _freeze_to_handle {
+            my ( $self, $fh, $data ) = @_;
+            binmode $fh;
+            no warnings 'utf8';
+            print {$fh} $self->_json->encode($data);
+        }
+        sub _thaw_from_handle { my ( $self, $fh ) = @_; local $/; return $self->_json->decode(<$fh>) }
+        1;
+PERL
+    return 'Dancer2::Session::JSON';
+}
+
+sub dancer2 {
+    my ($request) = @_;
+    require Dancer2::Session::YAML;
+    my $class = $request->{format} eq 'json' ? json_engine() : 'Dancer2::Session::YAML';
+    return $class->new( session_dir => $request->{dir} );
+}
+
+sub dancer1 {
+    my ($request) = @_;
+    require Dancer::Session::YAML;
+    require YAML;
+    Dancer::Config::setting( session_dir => $request->{dir} );
+    return 'Dancer::Session::YAML';
+}
+
 my %operations = (
+    dancer2_create => sub {
+        my $engine = dancer2( $_[0] );
+        my $session = $engine->create;
+        %{ $session->data } = %{ to_perl( $_[0]{data} ) };
+        $engine->flush( session => $session );
+    },
+    dancer2_flush => sub { dancer2( $_[0] )->_flush( $_[0]{id}, to_perl( $_[0]{data} ) ); 1 },
+    dancer2_retrieve => sub { from_perl( dancer2( $_[0] )->retrieve( id => $_[0]{id} )->data ) },
+    dancer2_change_id => sub {
+        my $engine = dancer2( $_[0] );
+        my $session = $engine->retrieve( id => $_[0]{id} );
+        $engine->change_id( session => $session );
+        $session->id;
+    },
+    dancer2_destroy => sub { dancer2( $_[0] )->destroy( id => $_[0]{id} ) },
+    dancer2_accepts => sub { dancer2( $_[0] )->validate_id( $_[0]{id} ) ? 1 : 0 },
+    dancer1_flush => sub {
+        my $class = dancer1( $_[0] );
+        my $session = bless to_perl( $_[0]{data} ), $class;
+        $session->{id} = $_[0]{id} // $class->build_id;
+        $session->flush;
+        $session->{id};
+    },
+    dancer1_retrieve => sub {
+        my $session = dancer1( $_[0] )->retrieve( $_[0]{id} );
+        defined $session ? from_perl( {%$session} ) : undef;
+    },
+    yaml_dump => sub { require YAML; YAML::Dump( to_perl( $_[0]{data} ) ) },
+    yaml_load => sub { require YAML; from_perl( YAML::Load( $_[0]{text} ) ) },
     sereal_encode => sub {
         require Sereal::Encoder;
         hex_of( Sereal::Encoder->new( $_[0]{options} // {} )->encode( to_perl( $_[0]{data} ) ) );
