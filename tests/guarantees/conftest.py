@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 from tests.guarantees.kit import SHARED, WITH_ASYNC_TWIN, Calls, event_loop, opened_store, store_url
+from tests.stores.conftest import broken_port, hanging_port, hanging_up_port, nonsense_port, refusing_port
 
 from hardtack import SessionManager, StoreEngine
 from hardtack.events import Event
+
+__all__ = ["broken_port", "hanging_port", "hanging_up_port", "nonsense_port", "refusing_port"]
 
 WAYS = [
     *((name, "sync") for name in ("memory", *SHARED)),
