@@ -8,7 +8,10 @@ import dataclasses
 import datetime as dt
 import json
 import pickle
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -120,6 +123,27 @@ def test_touching_loads_once(site: Site) -> None:
     assert type(session) is Session
     assert Session.get is dict.get
     assert len(site.told(Opened)) == 1
+
+
+def test_threads_that_touch_at_once_lose_nothing(site: Site) -> None:
+    """The second of two threads does not load over what the first has written."""
+    session = site.open()
+    load = site.sessions._load
+    started = threading.Barrier(2)
+
+    def slow(session: Session) -> None:
+        time.sleep(0.05)
+        load(session)
+
+    def write(key: str) -> None:
+        started.wait()
+        session[key] = 1
+
+    site.sessions._load = slow  # type: ignore[method-assign]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, ["b", "c"]))
+
+    assert dict(session) == {**DATA, "b": 1, "c": 1}
 
 
 def test_writing_first_keeps_the_rest(site: Site) -> None:

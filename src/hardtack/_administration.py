@@ -19,8 +19,11 @@ from hardtack.record import Record
 from hardtack.session import Session, fill
 
 if TYPE_CHECKING:
+    from weakref import WeakValueDictionary
+
     from hardtack.cookies import Cookie
     from hardtack.events import Event
+    from hardtack.session import State
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -47,6 +50,7 @@ class Administration:
     if TYPE_CHECKING:
         cookie: Cookie
         purpose: str
+        _moving: WeakValueDictionary[str, State]
 
         def admit(self, record: Record, context: Context) -> bool: ...
         def _context(self) -> Context: ...
@@ -154,10 +158,15 @@ class Administration:
 
     def _end_all_flow(self, subject: str, keep: str | None) -> Flow[int]:
         engine, context = self._stored(), self._context()
+        kept = {keep}
+        moving = self._moving.get(keep or "")
+        if moving is not None and moving.record is not None:
+            # The request that asks has a new id since `regenerate` or `login`, and is stored under the old one until then.
+            kept.add(values.encode_bytes(moving.record.id))
         count = 0
         for key in (yield from self._find(engine, subject)):
             record = yield from self._of_subject(engine, key, subject, context)
-            if record is not None and values.encode_bytes(record.id) != keep:
+            if record is not None and values.encode_bytes(record.id) not in kept:
                 count += yield from self._end(engine, record.id, key, context)
         return count
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from hardtack import _administration, events, values
 from hardtack.cookies import Changes, Cookie, as_text, parse
@@ -106,6 +107,8 @@ class SessionManager(_administration.Administration):
         self.on_event = on_event
         self.clock = clock
         self._warned_plain_http = False
+        # Sessions whose new id was told and is not stored yet, while their requests last: see `end_all`.
+        self._moving: WeakValueDictionary[str, State] = WeakValueDictionary()
         self.engine.bind(self)
 
     # --- the three calls of an adapter
@@ -253,7 +256,10 @@ class SessionManager(_administration.Administration):
     def _new_id(self, state: State) -> bytes:
         if state.held is None:
             state.held = Held()
-        return self.engine.new_id(state.held, self)
+        new = self.engine.new_id(state.held, self)
+        if state.rotated and self.engine.store is not None:
+            self._moving[values.encode_bytes(new)] = state
+        return new
 
     def _sync_store(self) -> Any:
         store = self.engine.store

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import secrets
+from _thread import RLock
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
@@ -64,6 +65,7 @@ class State:
     def __init__(self, manager: SessionManager | None = None, header: str = "") -> None:
         self.manager = manager
         self.header = header
+        self.lock = RLock()  # held while the session loads itself
 
 
 def nothing() -> Record:
@@ -339,11 +341,15 @@ class Guard(Session):
     _kind: ClassVar[type[Session]] = Session
 
     def _touch(self) -> None:
-        manager = self._state.manager
+        state = self._state
+        manager = state.manager
         assert manager is not None
-        manager._load(self)
-        self._state.accessed = True
-        self.__class__ = self._kind  # type: ignore[assignment]
+        # Threads of one request may touch it at once: the second must not load over what the first has changed.
+        with state.lock:
+            if isinstance(self, Guard):
+                manager._load(self)
+                state.accessed = True
+                self.__class__ = self._kind  # type: ignore[assignment]
 
     @property
     def modified(self) -> bool:

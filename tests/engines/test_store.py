@@ -622,6 +622,26 @@ def test_list_and_end() -> None:
     assert site.sessions.end_all("alice") == 1
 
 
+@pytest.mark.parametrize("change", ["regenerate", "login"])
+def test_end_all_keeps_a_session_that_just_got_its_id(change: str) -> None:
+    """After a change of password: a new id for this session, and the end of every other, in one request."""
+    site = Site(StoreEngine(Renaming()))
+    for _ in range(2):
+        site.jar.cookies.clear()
+        session = site.open()
+        session.login("alice")
+        site.commit(session)
+    session = site.open()
+    session.regenerate() if change == "regenerate" else session.login("alice")
+
+    ended = site.sessions.end_all("alice", keep=session.id)
+    site.commit(session)
+
+    assert ended == 1
+    assert site.open().subject == "alice"
+    assert [info.id for info in site.sessions.list("alice")] == [session.id]
+
+
 def test_list_trusts_the_record_and_not_the_index() -> None:
     """Keys that the store's index has by mistake, expired ones and such that are none are left out."""
     store = Renaming()
