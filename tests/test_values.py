@@ -214,6 +214,16 @@ def test_dicts_that_read_as_tags_are_escaped() -> None:
     assert values.from_json(values.to_json(data)) == data
 
 
+@pytest.mark.parametrize("bits", [4095, 4096, 4097, 100_000])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_integers_of_any_size(bits: int, sign: int) -> None:
+    """Also such as Python refuses to write in decimal."""
+    data = {"n": sign * (2**bits - 1)}
+
+    assert values.unpack(values.pack(data)) == data
+    assert values.from_json(json.loads(json.dumps(values.to_json(data)))) == data
+
+
 def test_known_encodings() -> None:
     """The encodings that docs/token-format.md publishes, type by type."""
     data = {

@@ -342,6 +342,10 @@ def _ext_hook(code: int, raw: bytes) -> Any:
 # --- JSON: a dict with one key that begins with "$" is a tag; a dict that would read as one is wrapped in {"$": …}
 
 
+_LONGEST_JSON_INT = 4096
+"""Bits of an integer that is written in decimal: Python refuses to read or write very long ones (CVE-2020-10735)."""
+
+
 def to_json(value: Any) -> Any:
     """The tree as JSON can carry it. Raises `UnsupportedValue`, with the path and the type."""
     check(value)
@@ -352,6 +356,8 @@ def _to_json(value: Any) -> Any:
     kind = type(value)
     if kind is float and not math.isfinite(value):
         return {"$float": str(value)}
+    if kind is int and value.bit_length() > _LONGEST_JSON_INT:
+        return {"$int": hex(value)}
     if kind in (type(None), bool, int, float, str):
         return value
     if kind is list:
@@ -399,6 +405,7 @@ _TAGS: dict[str, Callable[[Any], Any]] = {
     "$frozenset": lambda items: frozenset(map(from_json, items)),
     "$bytes": decode_bytes,
     "$float": float,
+    "$int": lambda text: int(text, 16),
     "$datetime": lambda fields: _build_clock(dt.datetime.fromisoformat, fields),
     "$date": dt.date.fromisoformat,
     "$time": lambda fields: _build_clock(dt.time.fromisoformat, fields),
