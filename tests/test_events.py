@@ -23,7 +23,6 @@ from hardtack.events import (
     Rejected,
     Renewed,
     Saved,
-    Saved,
     StoreFailed,
     TakenOver,
 )
@@ -32,7 +31,6 @@ from hardtack.stores.memory import MemoryStore
 EXAMPLES: list[tuple[Event, int, str]] = [
     (Created("a"), logging.DEBUG, "Created(id='a')"),
     (Opened("a"), logging.DEBUG, "Opened(id='a', subject=None)"),
-    (Saved("a"), logging.DEBUG, "Saved(id='a')"),
     (Saved("a"), logging.DEBUG, "Saved(id='a')"),
     (Renewed("a", "key"), logging.DEBUG, "Renewed(id='a', cause='key')"),
     (IdChanged("a", "b", True), logging.INFO, "IdChanged(old_id='a', new_id='b', old_still_valid=True)"),

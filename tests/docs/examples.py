@@ -7,8 +7,10 @@ not run; it is for what needs a server, or an application around it.
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 ROOT: Final = Path(__file__).parents[2]
@@ -43,12 +45,16 @@ def examples(page: Path) -> list[Example]:
 
 
 def run_page(page: Path) -> dict[str, Any]:
-    """Run the page's blocks as one program, and return its names."""
-    # What a reader has imported when the page says `os.environ`; each page says the rest itself.
-    namespace: dict[str, Any] = {"__name__": f"example_{page.stem.replace('-', '_').lower()}"}
-    exec("import os", namespace)
+    """Run the page's blocks as one module, and return its names."""
+    module = ModuleType(f"example_{page.stem.replace('-', '_').lower()}")
+    sys.modules[module.__name__] = module  # frameworks look for the types of annotations there
+    exec("import os", module.__dict__)  # a page may take `os.environ` for known; the rest it says itself
     for example in examples(page):
         code = example.compiled()
         if not example.compile_only:
-            exec(code, namespace)
-    return namespace
+            exec(code, module.__dict__)
+    return module.__dict__
+
+
+if __name__ == "__main__":
+    run_page(Path(sys.argv[1]))
