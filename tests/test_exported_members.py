@@ -1,0 +1,116 @@
+"""The public names: what is added or taken away changes this file as well, and with it the changelog."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+import hardtack
+from hardtack import errors, events
+
+NAMES: dict[ModuleType, str] = {
+    hardtack: (
+        "Cookie CookieEngine EncryptedToken Key Keyring Record Session SessionManager SignedToken StoreEngine errors events"
+    ),
+    errors: (
+        "ConfigError HardtackError InvalidToken SessionConflict SessionNotLoaded SessionTooLarge StoreError "
+        "StoreUnavailable UnsupportedValue"
+    ),
+    events: (
+        "CacheControlReplaced Conflict Created Destroyed Event Expired IdChanged LateWrite Listener Opened Rejected Renewed "
+        "Saved StoreFailed TakenOver"
+    ),
+}
+
+SESSION = (
+    "accessed authenticated_at created_at degraded destroy expires_at flash flashes id is_new load login logout "
+    "mark_accessed mark_modified modified regenerate seen_at subject view"
+)
+
+MANAGER = (
+    "accept acommit aclose aend aend_all afinish alist aopen aupdate clock close commit cookie end end_all engine finish "
+    "idle_timeout lifetime list on_event open persistent purpose update"
+)
+
+
+def defined(module: ModuleType) -> set[str]:
+    """The names that a module defines itself; its imports do not count."""
+    return {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and not isinstance(value, ModuleType)
+        and getattr(value, "__module__", module.__name__) in (module.__name__, "collections.abc")
+        and name not in ("Callable", "Sequence", "annotations")
+    }
+
+
+def test_the_package_exports_its_public_names_and_nothing_else() -> None:
+    """`from hardtack import *` gives what the documentation names."""
+    assert sorted(hardtack.__all__) == NAMES[hardtack].split()
+    assert {name for name in vars(hardtack) if not name.startswith("_")} >= set(hardtack.__all__)
+
+
+@pytest.mark.parametrize("module", [errors, events], ids=lambda module: module.__name__)
+def test_the_errors_and_events_are_pinned(module: ModuleType) -> None:
+    """Programs catch and match them by name."""
+    assert sorted(defined(module)) == sorted(NAMES[module].split())
+
+
+def test_the_members_of_a_session_are_pinned() -> None:
+    """What a session has beside the methods of a dict."""
+    members = {name for name in dir(hardtack.Session) if not name.startswith("_")} - set(dir(dict))
+
+    assert sorted(members) == SESSION.split()
+
+
+def test_the_members_of_a_manager_are_there() -> None:
+    """All that the documentation names; what engines and adapters ask beside is not for applications."""
+    members = {name for name in dir(hardtack.SessionManager(hardtack.Key.generate())) if not name.startswith("_")}
+
+    assert members >= set(MANAGER.split())
+    assert members - set(MANAGER.split()) == {"admit", "carries_cookie", "emit", "warn_plain_http"}
+
+
+def test_the_package_says_its_version() -> None:
+    """As text, of three numbers."""
+    assert [part.isdecimal() for part in hardtack.__version__.split(".")] == [True, True, True]
+
+
+def test_importing_the_core_imports_nothing_that_is_optional() -> None:
+    """No framework, no driver of a store, no async library and no test tool comes with `import hardtack`."""
+    code = "import sys, hardtack; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+
+    unwanted = {
+        *(
+            "starlette",
+            "fastapi",
+            "flask",
+            "quart",
+            "django",
+            "litestar",
+            "aiohttp",
+            "sanic",
+            "falcon",
+            "bottle",
+            "pyramid",
+        ),
+        *(
+            "tornado",
+            "redis",
+            "pymemcache",
+            "aiomcache",
+            "sqlalchemy",
+            "sqlite3",
+            "yaml",
+            "pydantic",
+            "msgspec",
+            "markupsafe",
+        ),
+        *("anyio", "asyncio", "pytest", "jinja2", "uvicorn"),
+    }
+    assert unwanted & set(done.stdout.split()) == set()
