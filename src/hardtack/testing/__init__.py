@@ -4,6 +4,7 @@ Needs pytest: `pip install 'hardtack[testing]'`.
 """
 
 from hardtack.testing.clients import acookie_header, cookie_header
+from hardtack.testing.engines import EngineContract
 from hardtack.testing.stores import (
     AsyncStoreContract,
     FindsContract,
@@ -18,6 +19,7 @@ __all__ = [
     "RenamesContract",
     "FindsContract",
     "SweepsContract",
+    "EngineContract",
     "cookie_header",
     "acookie_header",
 ]
