@@ -548,3 +548,11 @@ def test_the_example_knows_its_visitor(client: Client) -> None:
     assert "Welcome aboard." in page
     assert "Hello &lt;alice&gt;, this is visit 2." in page
     assert "Hello guest, this is visit 1." in browser.post("/logout").text
+
+
+def test_a_manager_in_the_place_of_the_secret_is_refused() -> None:
+    """`str()` of a manager can be guessed: it must not become a key. The message says how a manager is given."""
+    sessions: Any = SessionManager(CookieEngine(KEY))
+
+    with pytest.raises(ConfigError, match="sessions="):
+        SessionMiddleware(Starlette(), sessions)

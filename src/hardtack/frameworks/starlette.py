@@ -72,6 +72,10 @@ class SessionMiddleware(asgi.SessionMiddleware):
         if (sessions is None) == (secret_key is None):
             raise ConfigError("SessionMiddleware takes sessions=SessionManager(…), or secret_key=… as Starlette's own")
         if sessions is None:
+            # Not str() of whatever comes: SessionMiddleware(app, manager) would make its key of a repr that can be guessed.
+            if not isinstance(secret_key, str | Secret):
+                message = f"secret_key is a {type(secret_key).__name__}, and must be a str or Secret; sessions= takes a manager"
+                raise ConfigError(message)
             cookie = _Cookie(
                 name=session_cookie,
                 path=path,
