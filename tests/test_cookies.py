@@ -262,3 +262,11 @@ def test_no_store_is_stricter_than_private() -> None:
     assert dict(applied(changes))["Cache-Control"] == "private, no-store"
     assert dict(applied(changes, ("Cache-Control", "private")))["Cache-Control"] == "private, no-store"
     assert dict(applied(changes, ("Cache-Control", "no-store")))["Cache-Control"] == "no-store"
+
+
+def test_cookie_of_a_response_that_nobody_varied_on() -> None:
+    """A Set-Cookie without an access (a 503 that clears the cookie) is added as it is."""
+    changes = Changes(["s=1"])
+
+    assert changes.vary("Accept") is None
+    assert applied(changes, ("Vary", "Accept")) == [("Vary", "Accept"), ("Set-Cookie", "s=1")]

@@ -336,6 +336,17 @@ def test_revocation_outlives_every_copy() -> None:
     assert list(revoked.until.values()) == [START + 14 * DAY, START + 3600]
 
 
+def test_revocations_leave_a_plain_save_alone() -> None:
+    """A change of data ends nothing."""
+    revoked = Revoked()
+    site = Site(CookieEngine(KEY, revocations=revoked))
+    site.visit(a=1)
+    site.visit(a=2)
+
+    assert revoked.until == {}
+    assert dict(site.open()) == {"a": 2}
+
+
 # --- deadlines
 
 

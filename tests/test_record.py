@@ -278,3 +278,10 @@ def test_other_spelling_of_the_fields_is_no_baseline() -> None:
 
     assert read.created == 5
     assert read.loaded() is None
+
+
+@pytest.mark.parametrize("fields", [None, {}, (1,) * 7, [], [1] * 6, [1] * 8])
+def test_only_an_array_of_seven_is_a_record(fields: object) -> None:
+    """Whatever a decoder returns, anything but a list of seven is malformed."""
+    with pytest.raises(InvalidToken, match="array of seven"):
+        records.check(fields)

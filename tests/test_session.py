@@ -409,3 +409,19 @@ def test_sessions_are_not_hashable(site: Site) -> None:
     """Like every dict."""
     with pytest.raises(TypeError, match="unhashable"):
         hash(site.open())
+
+
+def test_what_c_code_finds_in_an_unloaded_session(site: Site) -> None:
+    """The one item of an unloaded session says what it is, wherever it shows up."""
+    session = site.open()
+
+    assert [repr(key) for key in dict.__iter__(session)] == ["<session not loaded>"]
+
+
+def test_force_on_a_loaded_session(site: Site) -> None:
+    """modified = True after the session was read forces a save as well."""
+    session = site.open()
+    session.get("n")
+    session.modified = True
+
+    assert len(site.commit(session).set_cookies) == 1

@@ -216,8 +216,8 @@ def _refresh(session: Session, record: Record, version: Any) -> None:
     state.views = None
     state.record = record
     state.base = record.packed
-    if state.held is not None:
-        state.held.version = version
+    assert state.held is not None  # what is stored was loaded, or saved, through the engine
+    state.held.version = version
 
 
 def _info(record: Record, limits: Deadlines) -> SessionInfo:

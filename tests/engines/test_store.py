@@ -1021,6 +1021,28 @@ def test_async_open_with_the_store_down() -> None:
     assert dict(degraded) == {}
 
 
+def test_async_update_by_id() -> None:
+    """aupdate takes an id as well as a session."""
+    site, store = plain_site()
+    session = site.visit(n=1)
+    sessions = SessionManager(StoreEngine(Async(store)), clock=site.clock)
+
+    assert asyncio.run(sessions.aupdate(session.id, lambda data: {**data, "n": 2})) == {"n": 2}
+    assert dict(site.open()) == {"n": 2}
+
+
+def test_reading_after_the_end_is_no_conflict(site: Site) -> None:
+    """A late request that only reads has nothing to lose."""
+    site.visit(a=1)
+    old = site.jar.header
+    end_by_logout(site)
+    late = site.sessions.open(old)
+
+    assert dict(late) == {}
+    assert site.sessions.commit(late).set_cookies == []
+    assert site.told(Conflict) == []
+
+
 # --- settings
 
 
