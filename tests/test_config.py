@@ -211,7 +211,9 @@ def test_words_for_no(word: Any) -> None:
         ({"accept_keys": TEXT, "store": MemoryStore()}, "accept_keys needs key, the key that issues"),
         ({"key": TEXT, "liftime": 5}, "liftime is not a setting; did you mean lifetime?"),
         ({"key": TEXT, "cookie": {"nam": "x"}}, "cookie.nam is not a setting; did you mean cookie_name?"),
-        ({"key": TEXT, "secret": 5}, "secret is not a setting; docs/configuration.md lists the settings"),
+        ({"key": TEXT, "LIFETIME": 5}, "LIFETIME is not a setting; did you mean lifetime?"),
+        ({"key": TEXT, "idle-timeout": 5}, "idle-timeout is not a setting; did you mean idle_timeout?"),
+        ({"key": TEXT, "path": "/"}, "path is not a setting; the nearest is cookie_path, and docs/configuration.md"),
         ({"key": TEXT, 5: 5}, "5 is not a setting"),
         ({"key": TEXT, "cookie": {"name": "x"}, "cookie_name": "y"}, "cookie_name and cookie.name are one setting"),
         ({"key": TEXT, "key_file": "x"}, "key_file and key are one setting"),
@@ -248,6 +250,12 @@ def test_words_for_no(word: Any) -> None:
 def test_a_wrong_setting_is_named(settings: dict[Any, Any], message: str) -> None:
     """The error begins with the setting and says what to do."""
     assert error(settings).startswith(message)
+
+
+def test_what_is_no_mapping_is_refused() -> None:
+    """The empty file of a loader that gives None, or a list of pairs."""
+    with pytest.raises(ConfigError, match="settings are of type NoneType; from_mapping takes a mapping"):
+        config.from_mapping(None)  # type: ignore[arg-type]
 
 
 def test_errors_show_no_secret() -> None:
@@ -344,6 +352,15 @@ def test_the_environment() -> None:
 
     assert len(token(manager).keys) == 3
     assert (manager.idle_timeout, manager.cookie.samesite, manager.persistent) == (1800, "Strict", True)
+
+
+def test_a_secret_file_by_its_path(tmp_path: Path) -> None:
+    """A `Path` names a file as well as text does."""
+    (tmp_path / "key").write_text(TEXT)
+
+    manager = config.from_mapping({"key_file": tmp_path / "key"})
+
+    assert isinstance(manager.engine, CookieEngine)
 
 
 def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

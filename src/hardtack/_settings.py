@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -35,9 +36,16 @@ def fail(label: str, problem: str) -> NoReturn:
 
 def unknown(name: str, label: str, known: Iterable[str]) -> NoReturn:
     """Raise the `ConfigError` of a setting that does not exist; it names the nearest one that does."""
-    near = difflib.get_close_matches(name, list(known), 1)
-    hint = f"did you mean {near[0]}?" if near else "docs/configuration.md lists the settings"
-    fail(label, f"is not a setting; {hint}")
+    plain = {_plain(each): each for each in known}
+    near = difflib.get_close_matches(_plain(name), plain, 1)
+    if near:
+        fail(label, f"is not a setting; did you mean {plain[near[0]]}?")
+    nearest = max(plain, key=lambda each: difflib.SequenceMatcher(None, _plain(name), each).ratio())
+    fail(label, f"is not a setting; the nearest is {plain[nearest]}, and docs/configuration.md lists them all")
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_").replace(".", "_")
 
 
 def _text(value: Any, label: str) -> str:
@@ -116,7 +124,7 @@ def _store(value: Any, label: str) -> Any:
 def read_secret(path: Any, label: str) -> str:
     """What a file holds, without the white space around it. Raises `ConfigError`."""
     try:
-        return Path(_text(path, label)).read_text("utf-8").strip()
+        return Path(path if isinstance(path, os.PathLike) else _text(path, label)).read_text("utf-8").strip()
     except OSError as error:
         fail(label, f"names the file {path}, which cannot be read: {error.strerror}")
     except UnicodeDecodeError:

@@ -36,6 +36,9 @@ def from_mapping(mapping: Mapping[str, Any], **overrides: Any) -> SessionManager
     of a store that is given by its URL, and objects in place of text (`key=Key`, `store=Store`, `cookie=Cookie`). Raises
     `ConfigError`.
     """
+    if not isinstance(mapping, Mapping):
+        message = f"settings are of type {type(mapping).__name__}; from_mapping takes a mapping of names to values"
+        raise ConfigError(message)
     return _manager(_collect(mapping, str), overrides, str)
 
 
