@@ -132,6 +132,15 @@ def test_the_defaults_of_dancer_are_said_to_differ(tmp_path: Path, caplog: pytes
     assert said == ["session_secure", "session_same_site", "session_expires"]
 
 
+def test_settings_that_dancer_ignores_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A misspelt `session_…`; the settings of other parts of the application are none of our business."""
+    with caplog.at_level(logging.WARNING, "hardtack"):
+        config.from_dancer(write(tmp_path, DANCER + "\nsession_nmae: shop\nsession_store: x\ntemplate: tiny\n"))
+
+    assert [message.partition(" in ")[0] for message in caplog.messages] == ["session_nmae", "session_store"]
+    assert caplog.messages[0].endswith("is ignored; did you mean session_name?")
+
+
 def test_nothing_is_said_where_nothing_differs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A configuration that says everything is followed in silence."""
     with caplog.at_level(logging.WARNING, "hardtack"):

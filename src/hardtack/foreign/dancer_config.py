@@ -10,7 +10,7 @@ import difflib
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -71,6 +71,9 @@ def from_dancer(path: str | os.PathLike[str], *, environment: str | None = None,
     """
     source = _Source.read(path, environment)
     engine = _camelize(source.text("session") or source.fail("session", "is not set: this application has no sessions"))
+    # The file is the whole application's: only what is called like a setting of sessions can be a misspelt one.
+    of_sessions = [name for name in source.settings if str(name).startswith("session")]
+    _warn_unknown(source, of_sessions, DANCER_SETTINGS, "setting of Dancer's sessions")
     cookie = overrides.pop("cookie", None) or _cookie(
         source,
         name="session_name",
@@ -114,7 +117,7 @@ def from_dancer2(
     name = whole.text("session") or "simple"
     engine = _camelize(name)
     source = whole.section("engines", "session", name, engine)
-    _warn_unknown(source)
+    _warn_unknown(source, source.settings, DANCER2_OPTIONS, "option of Dancer2's session engines")
     cookie = overrides.pop("cookie", None) or _cookie(
         source,
         name="cookie_name",
@@ -359,15 +362,13 @@ def _tell_lifetime(name: str, lifetime: int | None, *, moves: bool) -> None:
         _differs(name, f"is enforced by the server: a session ends {lifetime} seconds after the login, used or not")
 
 
-def _warn_unknown(source: _Source) -> None:
-    """Dancer2 ignores what it does not know, so that `same_site: Strict` is believed to work."""
-    for name in source.settings:
-        if name not in DANCER2_OPTIONS:
-            near = difflib.get_close_matches(str(name), DANCER2_OPTIONS, 1)
+def _warn_unknown(source: _Source, names: Iterable[object], known: tuple[str, ...], kind: str) -> None:
+    """Dancer ignores what it does not know, so that `same_site: Strict` is believed to work."""
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            _log.warning(
-                "%s in %s is no option of Dancer2's session engines, and is ignored%s", name, source.where, hint
-            )
+            _log.warning("%s in %s is no %s, and is ignored%s", name, source.where, kind, hint)
 
 
 def _differs(name: str, problem: str) -> None:
