@@ -124,6 +124,15 @@ class Script:
         return Reply(json.dumps(state))
 
     @staticmethod
+    def flash(session: Any, key: str) -> Reply:
+        session.flash(key)
+        return Reply()
+
+    @staticmethod
+    def flashes(session: Any, key: str) -> Reply:
+        return Reply(" ".join(str(flash.message) for flash in session.flashes()))
+
+    @staticmethod
     def fail(session: Any, key: str) -> Reply:
         session["failed"] = True
         raise HandlerError

@@ -5,6 +5,7 @@ What a framework does differently from all others, for a reason of its own, is i
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -245,6 +246,21 @@ def test_no_cookie_of_another_shape_is_an_error(world: World, cookie: bytes) -> 
     assert written.set_cookies
 
 
+@pytest.mark.parametrize("place", [0.0, 0.5, 1.0], ids=["start", "middle", "end"])
+def test_a_forged_cookie_opens_nothing(world: World, place: float) -> None:
+    """A real cookie of which one character was changed: the visitor is a stranger, and gets no error."""
+    world.browser.get("/login")
+    name, _, value = str(world.browser.header).partition("=")
+    at = round(place * (len(value) - 1))
+    forged = value[:at] + ("B" if value[at] == "A" else "A") + value[at + 1 :]
+
+    answer = world.site.request("/dump", f"{name}={forged}")
+
+    state = json.loads(answer.text)
+    assert (answer.status, state["subject"], state["data"]) == (200, None, {})
+    assert world.browser.state()["subject"] == "ann"
+
+
 def test_the_cookie_is_found_among_those_of_others(world: World) -> None:
     """Whatever they look like: Python's own parser gives up at several of these."""
     world.browser.get("/write-n")
@@ -276,6 +292,20 @@ def test_two_sessions_in_one_request_cancel_each_other(world: World) -> None:
 
     assert answer.text == "0"
     assert world.browser.cookies == {}
+
+
+# --- one-time messages
+
+
+# Django has messages of its own, which test_django.py tests.
+@pytest.mark.parametrize("framework", [name for name in SITES if not name.startswith("django")], indirect=True)
+def test_a_flash_message_is_shown_once(world: World) -> None:
+    """On the next page that asks, which may be a later one."""
+    world.browser.get("/flash-saved")
+    world.browser.get("/read-n")
+    shown = [world.browser.get("/flashes").text for _ in range(2)]
+
+    assert shown == ["saved", ""]
 
 
 # --- which responses save
