@@ -23,8 +23,10 @@ from tests.frameworks.support import load_example, source_of, without
 from werkzeug.exceptions import ServiceUnavailable
 
 from hardtack import Cookie, CookieEngine, Key, SessionManager, StoreEngine
+from hardtack.cookies import Changes
 from hardtack.errors import ConfigError, SessionTooLarge
 from hardtack.events import Event, LateWrite
+from hardtack.frameworks._flask import apply
 from hardtack.frameworks.flask import FlaskSession, SessionInterface
 from hardtack.stores.memory import MemoryStore
 
@@ -252,6 +254,26 @@ def test_a_response_with_a_cookie_is_kept_by_no_cache(client: FlaskClient) -> No
 
     assert answer.headers["Cache-Control"] == "private, no-store"
     assert answer.headers["Vary"] == "Accept, Cookie"
+
+
+def test_headers_that_are_kept_elsewhere_get_the_cookie() -> None:
+    """A werkzeug without the list inside its headers."""
+
+    class Other:
+        def __init__(self) -> None:
+            self.pairs: list[tuple[str, str]] = []
+
+        def __iter__(self) -> Iterator[tuple[str, str]]:
+            return iter(self.pairs)
+
+        def extend(self, pairs: list[tuple[str, str]]) -> None:
+            self.pairs.extend(pairs)
+
+    headers = Other()
+
+    apply(Changes(["a=b"], accessed=True), headers)  # type: ignore[arg-type]
+
+    assert [name for name, _ in headers] == ["Vary", "Cache-Control", "Set-Cookie"]
 
 
 def test_headers_that_are_right_are_left_alone(app: Flask, client: FlaskClient) -> None:
@@ -695,6 +717,46 @@ def test_a_fallback_key_still_opens_and_the_session_is_sealed_anew() -> None:
     assert "Set-Cookie" in answer.headers
     app.config["SECRET_KEY_FALLBACKS"] = None
     assert data_of(client) == {"a": 1}
+
+
+def test_fallbacks_may_change_in_place() -> None:
+    """A key that is taken off the list, or put onto it, is so for the next request."""
+    app = configured(SECRET_KEY_FALLBACKS=[])
+    client = app.test_client()
+    app.secret_key = OLD_SECRET
+    client.get("/set/a/1")
+    cookie = client.get_cookie("session")
+    assert cookie is not None
+    app.secret_key = SECRET
+
+    def opened() -> Any:
+        client.set_cookie("session", cookie.value)
+        return data_of(client)
+
+    assert opened() == {}
+    app.config["SECRET_KEY_FALLBACKS"].append(OLD_SECRET)
+    assert opened() == {"a": 1}
+    app.config["SECRET_KEY_FALLBACKS"].clear()
+    assert opened() == {}
+
+
+def test_the_secret_key_can_be_a_property() -> None:
+    """An application's own `secret_key` is asked at each request, whatever the configuration says."""
+    keys = [SECRET]
+
+    class Tenants(Flask):
+        secret_key = property(lambda self: keys[-1])
+
+    app = Tenants(__name__)
+    app.session_interface = SessionInterface()
+    app.register_blueprint(site)
+    client = app.test_client()
+    client.get("/set/a/1")
+    assert data_of(client) == {"a": 1}
+
+    keys.append(OLD_SECRET)
+
+    assert data_of(client) == {}
 
 
 def test_another_secret_key_opens_nothing() -> None:

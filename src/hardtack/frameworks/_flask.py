@@ -5,10 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 from urllib.parse import quote
 
+from flask.config import ConfigAttribute
 from flask.sessions import SessionMixin
 from werkzeug.exceptions import ServiceUnavailable
 
@@ -32,6 +32,22 @@ RETRY_AFTER: Final = 5  # seconds
 _LONGEST: Final = 400 * 86400  # seconds that browsers keep a cookie (RFC 6265bis 5.5)
 _MAX_MANAGERS: Final = 32
 _PATH_SAFE: Final = "%!$&'()*+,/:=@"  # what werkzeug leaves alone in a cookie's path
+
+_SETTINGS: Final = (
+    "SECRET_KEY",
+    "SECRET_KEY_FALLBACKS",
+    "PERMANENT_SESSION_LIFETIME",
+    "HARDTACK_LIFETIME",
+    "SESSION_COOKIE_NAME",
+    "SESSION_COOKIE_PATH",
+    "APPLICATION_ROOT",
+    "SESSION_COOKIE_DOMAIN",
+    "SESSION_COOKIE_SECURE",
+    "SESSION_COOKIE_HTTPONLY",
+    "SESSION_COOKIE_SAMESITE",
+    "SESSION_COOKIE_PARTITIONED",
+)
+"""What a manager is made from where the application gives none."""
 
 _COOKIE_METHODS: Final = (
     "get_cookie_name",
@@ -204,8 +220,8 @@ class ConfiguredManager(SessionManager):
     def _renewal_due(self, seen: int, now: int) -> bool:
         return False
 
-    def _next(self, state: State, data: dict[str, Any], packed: bytes, now: int, *, moves: bool) -> Record:
-        return super()._next(state, data, packed, now, moves=True)
+    def _next(self, state: State, data: dict[str, Any], now: int, *, moves: bool) -> Record:
+        return super()._next(state, data, now, moves=True)
 
 
 class Interface:
@@ -229,6 +245,8 @@ class Interface:
         if sessions is None and self.session_class is FlaskSession:
             self.session_class = WrittenSession
         self._managers: dict[Any, SessionManager] = {}
+        # The kind of application, the settings and the manager of the last request: nearly always the next one's too.
+        self._last: tuple[Any, tuple[Any, ...], SessionManager | None] = (None, (), None)
         self._own_cookie = any(self._overrides(name) for name in _COOKIE_METHODS)
         self._own_expiry = self._overrides("get_expiration_time")
         self._own_decision = self._overrides("should_set_cookie")
@@ -284,6 +302,23 @@ class Interface:
         """The manager under the settings of now; None where there is no SECRET_KEY."""
         sessions = self.sessions
         if sessions is None:
+            kind, settings, last = self._last
+            if type(app) is kind and tuple(map(app.config.get, _SETTINGS)) == settings:
+                return last
+            return self._remembered(app)
+        return self._find_manager(app) if self._own_cookie else sessions
+
+    def _remembered(self, app: Application) -> SessionManager | None:
+        """The manager, kept for the next request if only the configuration decides which it is."""
+        manager = self._find_manager(app)
+        kind: Any = type(app)
+        if not self._own_cookie and _is_configured(kind.secret_key) and _is_configured(kind.permanent_session_lifetime):
+            # A copy: SECRET_KEY_FALLBACKS is a list, and may be changed in place.
+            self._last = (kind, tuple(copy(app.config.get(name)) for name in _SETTINGS), manager)
+        return manager
+
+    def _find_manager(self, app: Application) -> SessionManager | None:
+        if self.sessions is None:
             secret = app.secret_key
             if not secret:
                 return None
@@ -291,10 +326,8 @@ class Interface:
             keys = (secret, _fallbacks(config.get("SECRET_KEY_FALLBACKS")))
             times = (app.permanent_session_lifetime, config.get("HARDTACK_LIFETIME"))
             settings: Any = (keys, times, self._cookie_settings(app))
-        elif self._own_cookie:
-            settings = (None, None, self._cookie_settings(app))
         else:
-            return sessions
+            settings = (None, None, self._cookie_settings(app))
         manager = self._managers.get(settings)
         return self._make_manager(settings) if manager is None else manager
 
@@ -330,8 +363,8 @@ class Interface:
 
     # --- one session
 
-    def _prepare(self, app: Any, session: FlaskSession) -> tuple[bool, bytes | None] | None:
-        """What the settings say before the commit; whether the session was marked, and its stored form. None: no commit."""
+    def _prepare(self, app: Any, session: FlaskSession) -> tuple[bool, Record | None] | None:
+        """What the settings say before the commit; whether the session was marked, and what is stored. None: no commit."""
         state = session._state
         manager = state.manager
         if session._abandoned or manager is None:
@@ -350,45 +383,71 @@ class Interface:
                 return False, None
             session._open()
         marked = (
-            state.forced or state.rotated or state.touched_meta or state.destroyed is not None or session._was_modified
+            session._was_modified or state.forced or state.rotated or state.touched_meta or state.destroyed is not None
         )
-        self._settle_times(app, session)
-        return marked, state.base
+        self._settle_times(app, session, state)
+        return marked, state.record
 
-    def _settle_times(self, app: Any, session: FlaskSession) -> None:
-        state = session._state
-        options = dict(state.meta.options)
+    def _settle_times(self, app: Any, session: FlaskSession, state: State) -> None:
+        options = state.meta.options
         permanent = dict.get(session, PERMANENT)
-        if self._own_expiry and len(session):
+        if self._own_expiry and session:
             expires = self.get_expiration_time(app, session)  # type: ignore[attr-defined]
-            options["persistent"] = expires is not None
-            options.pop("expires", None)
+            settled = {**options, "persistent": expires is not None}
+            settled.pop("expires", None)
             if expires is not None:
-                options["expires"] = int(expires.timestamp())
+                settled["expires"] = int(expires.timestamp())
+            state.meta = state.meta.with_changes(options=settled)
         elif permanent is not None or self.sessions is None:
-            options["persistent"] = bool(permanent)
-        if options != state.meta.options:
-            state.meta = replace(state.meta, options=options)
-        if len(session) and (session._was_modified or self._own_decision or (permanent and self._refreshes(app))):
+            persistent = bool(permanent)
+            if options.get("persistent") is not persistent:
+                state.meta = state.meta.with_changes(options={**options, "persistent": persistent})
+        if session and (session._was_modified or self._own_decision or (permanent and self._refreshes(app))):
             state.forced = True
 
 
 def conclude(
-    session: FlaskSession, before: tuple[bool, bytes | None] | None, changes: Changes, headers: Headers
+    session: FlaskSession, before: tuple[bool, Record | None] | None, changes: Changes, headers: Headers
 ) -> None:
     """Put the changes into the response's headers, and remember whether the session was changed."""
-    if before is not None and (before[0] or session._state.base != before[1]):
-        session._was_modified = True
+    if before is not None:
+        marked, old = before
+        new = session._state.record
+        if marked or (new is not old and not _same_data(old, new)):
+            session._was_modified = True
     if changes.accessed:
         apply(changes, headers)
 
 
+def _same_data(old: Record | None, new: Record | None) -> bool:
+    """Whether a commit that stored another record kept the data: a renewal is not a change."""
+    return old is not None and new is not None and old.kept_data() == new.kept_data()
+
+
+_VARY: Final = ("Vary", "Cookie")
+_PRIVATE: Final = [_VARY, ("Cache-Control", "private")]
+_NO_STORE: Final = [_VARY, ("Cache-Control", "private, no-store")]
+
+
 def apply(changes: Changes, headers: Headers) -> None:
     """Merge into werkzeug's headers what a response has to say about the session."""
-    if not any(name.lower() in ("vary", "cache-control") for name, _ in headers):  # the usual case, at half the cost
-        pairs = [("Vary", "Cookie"), ("Cache-Control", changes.cache_control(None))]
-        headers[len(headers) :] = pairs + [("Set-Cookie", line) for line in changes.set_cookies]
-        return
+    for name, _ in headers:
+        if name.lower() in ("vary", "cache-control"):
+            _merge(changes, headers)
+            return
+    # The usual case, at a fraction of the cost: a response that has neither header yet.
+    lines = changes.set_cookies
+    pairs = _NO_STORE if lines or changes.no_store else _PRIVATE
+    if lines:
+        pairs = pairs + [("Set-Cookie", line) for line in lines]
+    try:
+        # Past werkzeug's look for newlines in each value, which is most of the cost: `Cookie` lets none into a line.
+        headers._list.extend(pairs)
+    except AttributeError:  # a werkzeug that keeps them elsewhere
+        headers.extend(pairs)
+
+
+def _merge(changes: Changes, headers: Headers) -> None:
     vary = changes.vary(_joined(headers, "Vary"))
     if vary is not None:
         headers["Vary"] = vary
@@ -424,6 +483,11 @@ def _cookie(
 def _domain(domain: str) -> str:
     """The domain as werkzeug writes it: no port, no leading dot (RFC 6265 5.2.3), no letters beyond ASCII."""
     return domain.partition(":")[0].lstrip(".").encode("idna").decode("ascii")
+
+
+def _is_configured(attribute: Any) -> bool:
+    """Whether an application's attribute is what its configuration says, and not a property of a subclass's own."""
+    return isinstance(attribute, ConfigAttribute)
 
 
 def _fallbacks(setting: Any) -> Sequence[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 try:
     from flask import got_request_exception, has_request_context, request
@@ -44,7 +44,8 @@ class SessionInterface(Interface, FlaskInterface):
         manager = self._manager(app)
         if manager is None:
             return None
-        return cast(FlaskSession, manager.open(request.environ.get("HTTP_COOKIE"), self.session_class))
+        session: Any = manager.open(request.environ.get("HTTP_COOKIE"), self.session_class)
+        return session  # type: ignore[no-any-return]
 
     def save_session(self, app: Flask, session: Any, response: Response) -> None:
         """Save what changed, and put the cookie into the response. Raises what `SessionManager.commit` does."""
@@ -56,8 +57,9 @@ class SessionInterface(Interface, FlaskInterface):
             _answer_unavailable(app, response, error)
             return
         conclude(session, before, changes, response.headers)
-        if changes.set_cookies and has_request_context():
-            manager.warn_plain_http(request.scheme, request.host)
+        # Asked here, too: the host is dear to find out, and https needs no warning.
+        if changes.set_cookies and manager.cookie.secure and has_request_context() and request.scheme == "http":
+            manager.warn_plain_http("http", request.host)
         if response.is_streamed:
             response.call_on_close(partial(_finish, session))
 

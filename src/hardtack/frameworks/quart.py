@@ -74,8 +74,9 @@ class SessionInterface(Interface, QuartInterface):
             await _answer_unavailable(app, response, error)
             return
         conclude(session, before, changes, response.headers)
-        if changes.set_cookies and has_request_context():
-            manager.warn_plain_http(request.scheme, request.host)
+        # Asked here, too: the host is dear to find out, and https needs no warning.
+        if changes.set_cookies and manager.cookie.secure and has_request_context() and request.scheme == "http":
+            manager.warn_plain_http("http", request.host)
         if isinstance(response, Response) and isinstance(response.response, IterableBody):
             response.response = _Body(response.response, session)
 
