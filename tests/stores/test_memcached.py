@@ -180,6 +180,66 @@ def test_a_version_does_not_come_back_when_the_server_restarts() -> None:
     server.remove()
 
 
+def commands(server: MemcachedServer) -> dict[str, int]:
+    """How many commands of each kind the server was sent."""
+    client = pymemcache.Client((server.host, server.port))
+    numbers = {key.decode(): value for key, value in client.stats().items() if key in (b"cmd_get", b"cmd_set")}
+    client.close()
+    return numbers
+
+
+def test_a_load_and_a_save_are_one_round_trip_each(memcached_server: MemcachedServer, store: MemcachedStore) -> None:
+    """The save knows the cas number from the load."""
+    key = new_key()
+    create(store, key)
+    before = commands(memcached_server)
+
+    version = store.get(key).version  # type: ignore[union-attr]
+    store.put(key, b"saved", expires_at=in_an_hour(), if_version=version, subject=None)
+
+    after = commands(memcached_server)
+    assert {name: after[name] - before[name] for name in after} == {"cmd_get": 1, "cmd_set": 1}
+
+
+def test_a_save_over_another_save_is_a_conflict_at_once(store: MemcachedStore) -> None:
+    """The server compares the cas numbers."""
+    key = new_key()
+    create(store, key)
+    slow = read(store, key).version
+    store.put(key, b"first", expires_at=in_an_hour(), if_version=read(store, key).version, subject=None)
+
+    with pytest.raises(VersionConflict):
+        store.put(key, b"slow", expires_at=in_an_hour(), if_version=slow, subject=None)
+
+    assert read(store, key).data == b"first"
+
+
+def test_a_cas_number_from_before_a_restart_saves_nothing() -> None:
+    """The restarted server counts from the beginning, and has given the number of the loaded entry to another."""
+    server = MemcachedServer()
+    store = MemcachedStore.from_url(server.url)
+    create(store, "key", b"before")
+    read(store, "key")
+    old = read(store, "key").version
+    number = store._client.gets("hardtack:key")[1]
+
+    server.stop()
+    server.start()
+    other = MemcachedStore.from_url(server.url)
+    new = create(other, "key", b"after")
+    assert other._client.gets("hardtack:key")[1] == number
+    with pytest.raises(StoreUnavailable):  # the connection from before
+        store.put("key", b"late", expires_at=in_an_hour(), if_version=old, subject=None)
+    for _ in range(2):  # a new connection, which has been used the second time
+        with pytest.raises(VersionConflict):
+            store.put("key", b"late", expires_at=in_an_hour(), if_version=old, subject=None)
+
+    assert read(other, "key") == Entry(b"after", new)
+    other.close()
+    store.close()
+    server.remove()
+
+
 def test_a_serializer_is_refused(memcached_server: MemcachedServer) -> None:
     """A client that unpickles what the server holds is noticed."""
     address = (memcached_server.host, memcached_server.port)

@@ -250,7 +250,7 @@ class _OldPostgreSQLError(Exception):
 )
 def test_a_lost_race_is_a_conflict(store: SQLAlchemyStore, cause: Exception) -> None:
     """Deadlocks and serialization failures are for the engine to try again, not for the user to see."""
-    with pytest.raises(VersionConflict, match="faster") as raised, store._translated():
+    with pytest.raises(VersionConflict, match="faster") as raised, store._translation:
         raise failure(cause)
 
     assert raised.value.__cause__ is cause
@@ -282,7 +282,7 @@ def test_a_real_deadlock_is_a_conflict(postgresql_url: str) -> None:
 
 
 def _in_store(store: SQLAlchemyStore, moving: list[Any]) -> None:
-    with store._translated():
+    with store._translation:
         store._perform(*moving)
 
 

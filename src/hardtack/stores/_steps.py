@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable
-from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from hardtack import flow
 from hardtack.protocols import Entry, Tombstone, Version
+from hardtack.stores._common import Translation
 
 T = TypeVar("T")
 
@@ -67,22 +67,19 @@ class SteppedStore(ABC):
 
     blocking = True
     _logic: Logic
+    _translation: Translation
+    """Turns the driver's errors into `StoreUnavailable` and `VersionConflict`."""
 
     @abstractmethod
     def _perform(self, *arguments: Any) -> Any:
         """Send one request by the driver and return its answer."""
-
-    @staticmethod
-    @abstractmethod
-    def _translated() -> AbstractContextManager[None]:
-        """Turns the driver's errors into `StoreUnavailable` and `VersionConflict`."""
 
     @abstractmethod
     def close(self) -> None:
         """Release what the store opened by itself, not what the application handed to it."""
 
     def _run(self, steps: Steps[T]) -> T:
-        with self._translated():
+        with self._translation:
             return flow.run(steps, self)
 
     def get(self, key: str) -> Entry | None:
@@ -131,22 +128,19 @@ class AsyncSteppedStore(ABC):
     """The methods of `AsyncStore`, made of a logic object."""
 
     _logic: Logic
+    _translation: Translation
+    """See `SteppedStore`."""
 
     @abstractmethod
     async def _perform(self, *arguments: Any) -> Any:
         """Send one request by the driver and return its answer."""
-
-    @staticmethod
-    @abstractmethod
-    def _translated() -> AbstractContextManager[None]:
-        """Turns the driver's errors into `StoreUnavailable` and `VersionConflict`."""
 
     @abstractmethod
     async def close(self) -> None:
         """Release what the store opened by itself, not what the application handed to it."""
 
     async def _run(self, steps: Steps[T]) -> T:
-        with self._translated():
+        with self._translation:
             return await flow.arun(steps, self)
 
     async def get(self, key: str) -> Entry | None:

@@ -1,21 +1,24 @@
 """MemcachedStore and AsyncMemcachedStore: sessions in memcached. It is a cache: it may forget a session at any time.
 
 A value is its version (8 random bytes) and the data. memcached's own cas number is no version: it begins anew when the
-server does. So a save asks for the entry and its cas number, compares the version, and saves under the cas number.
+server does. So a save asks for the entry and its cas number, compares the version, and saves under the cas number. The
+first of these is left out where the number is known from the load, and a connection shows that the server is still the same.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 from hardtack.errors import ConfigError, StoreError, StoreUnavailable
 from hardtack.protocols import Entry, Version, VersionConflict
-from hardtack.stores._common import VERSION_BYTES, new_version_bytes
+from hardtack.stores._common import VERSION_BYTES, Translation, new_version_bytes
 from hardtack.stores._steps import AsyncSteppedStore, Request, SteppedStore, Steps
 
 try:
@@ -38,6 +41,19 @@ _THIRTY_DAYS = 30 * 86400
 _LAST_SECOND = 2**31 - 1  # the server reads 32 bits
 
 
+class _Ticket(NamedTuple):
+    """A cas number, and when the store asked for it, by its own count."""
+
+    number: Any
+    moment: int
+
+
+class _Version(bytes):
+    """The version of an entry, as bytes; where it was loaded from memcached, with the ticket to save over it."""
+
+    ticket: _Ticket | None = None
+
+
 class _Logic:
     """What is sent to memcached, for both twins."""
 
@@ -49,13 +65,21 @@ class _Logic:
         self._max_size = max_size
 
     def get(self, key: str) -> Steps[Entry | None]:
-        entry, _ = yield from self._load(key)
+        name = self._key(key)
+        if name is None:
+            return None
+        value, ticket = yield Request("load", name)
+        if value is None:
+            return None
+        entry = _entry(value)
+        entry.version.ticket = ticket
         return entry
 
     def put(
         self, key: str, data: bytes, *, expires_at: int, if_version: Version | None, subject: str | None
     ) -> Steps[Version]:
-        if self._key(key) is None:
+        name = self._key(key)
+        if name is None:
             raise StoreError("a key of memcached is up to 250 characters of ASCII without spaces, the prefix included")
         version = new_version_bytes()
         value = version + data
@@ -63,48 +87,67 @@ class _Logic:
             # Not sent: memcached would refuse it, and delete the older session under this key.
             message = f"the session takes {len(value)} bytes, and memcached takes {self._max_size}; see -I and max_size"
             raise StoreError(message)
+        expiry = _expiry(expires_at)
         if if_version is None:
-            saved = yield Request("add", self._key(key), value, _expiry(expires_at))
+            saved = yield Request("add", name, value, expiry)
         else:
-            entry, number = yield from self._load(key)
-            saved = entry is not None and entry.version == if_version
-            if saved:
-                saved = yield Request("cas", self._key(key), value, number, _expiry(expires_at))
+            ticket = getattr(if_version, "ticket", None)
+            saved = _UNKNOWN if ticket is None else (yield Request("save", name, value, ticket, expiry))
+            if saved is _UNKNOWN:
+                entry, number = yield from self._look(name)
+                saved = entry is not None and entry.version == if_version
+                if saved:
+                    saved = yield Request("cas", name, value, number, expiry)
         if not saved:
             raise VersionConflict("the entry was changed, is gone, or exists already")
         return version
 
     def delete(self, key: str, *, if_version: Version | None) -> Steps[bool]:
-        entry, number = yield from self._load(key)
+        name = self._key(key)
+        if name is None:
+            return False
+        entry, number = yield from self._look(name)
         if entry is None:
             return False
         if if_version is None:
-            return bool((yield Request("delete", self._key(key))))
+            return bool((yield Request("delete", name)))
         # A delete has no condition, a cas has: save nothing, expired since 1970.
-        if entry.version != if_version or not (yield Request("cas", self._key(key), b"", number, _expiry(0))):
+        if entry.version != if_version or not (yield Request("cas", name, b"", number, _expiry(0))):
             raise VersionConflict("the entry was changed")
         return True
 
-    def _load(self, key: str) -> Steps[tuple[Entry | None, Any]]:
+    def _look(self, name: bytes) -> Steps[tuple[Entry | None, Any]]:
         """The entry and memcached's cas number."""
-        name = self._key(key)
-        if name is None:
-            return None, None
         value, number = yield Request("gets", name)
-        if value is None:
-            return None, None
-        if not isinstance(value, bytes):
-            raise StoreUnavailable("memcached answered a gets with something that is no bytes: give no serializer")
-        return Entry(value[VERSION_BYTES:], value[:VERSION_BYTES]), number
+        return (None, None) if value is None else (_entry(value), number)
 
     def _key(self, key: str) -> bytes | None:
         name = self._prefix + key.encode()
         return name if _KEY.fullmatch(name) else None
 
 
+_UNKNOWN = object()
+"""The answer to a save by a ticket that may be of another server process."""
+
+
+def _entry(value: Any) -> Entry:
+    if not isinstance(value, bytes):
+        raise StoreUnavailable("memcached answered a gets with something that is no bytes: give no serializer")
+    return Entry(value[VERSION_BYTES:], _Version(value[:VERSION_BYTES]))
+
+
 def _expiry(expires_at: int) -> int:
     """Always a date, which memcached tells from a duration by its being beyond 30 days."""
     return min(max(expires_at, _THIRTY_DAYS + 1), _LAST_SECOND)
+
+
+def _unavailable(*errors: type[Exception]) -> Callable[[BaseException], None]:
+    def translate(error: BaseException) -> None:
+        if isinstance(error, errors):
+            message = f"memcached cannot be used: {type(error).__name__}"
+            raise StoreUnavailable(message) from error
+
+    return translate
 
 
 class MemcachedStore(SteppedStore):
@@ -128,6 +171,10 @@ class MemcachedStore(SteppedStore):
         self._client = client
         self._owned = False
         self._logic = _Logic(prefix, max_size)
+        # A HashClient does not say on which connection it asks: it saves in two round trips.
+        self._pool: Any = client.client_pool if isinstance(client, pymemcache.PooledClient) else None
+        self._moments = itertools.count()
+        self._open_since: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
     @classmethod
     def from_url(cls, url: str, prefix: str = "hardtack:", timeout: float = TIMEOUT) -> MemcachedStore:
@@ -144,16 +191,40 @@ class MemcachedStore(SteppedStore):
 
     def _perform(self, *request: Any) -> Any:
         command, *arguments = request
+        if command == "load":
+            return self._load(*arguments)
+        if command == "save":
+            return self._save(*arguments)
         # The answer is what decides: a client that is told not to wait for it says yes to everything.
         options = {} if command == "gets" else {"noreply": False}
         return getattr(self._client, command)(*arguments, **options)
 
-    @staticmethod
-    @contextmanager
-    def _translated() -> Iterator[None]:
-        # pymemcache takes an answer apart without looking: nonsense is an IndexError or ValueError.
-        with _unavailable(MemcacheError, OSError, IndexError, ValueError):
-            yield
+    def _load(self, name: bytes) -> tuple[Any, _Ticket | None]:
+        """The value, and the ticket to save over it."""
+        if self._pool is None:
+            return self._client.gets(name)[0], None
+        with self._pool.get_and_release(destroy_on_fail=True) as connection:
+            if connection.sock is not None:
+                self._open_since.setdefault(connection.sock, next(self._moments))
+            moment = next(self._moments)
+            value, number = connection.gets(name)
+        return value, _Ticket(number, moment)
+
+    def _save(self, name: bytes, value: bytes, ticket: _Ticket, expiry: int) -> Any:
+        """Save by a ticket; `_UNKNOWN`, and nothing was sent, where it may be of another server process.
+
+        A connection that was open before the load, and still is, leads to the process that was loaded from: a restart
+        would have closed it. (A proxy hides a restart. Then the key must have been created again, too, and have come to
+        the same cas number, to be taken for the entry that was loaded; hardtack never creates a key twice.)
+        """
+        with self._pool.get_and_release(destroy_on_fail=True) as connection:
+            # From here on it is not opened anew: where it breaks, the client raises.
+            if connection.sock is None or self._open_since.get(connection.sock, ticket.moment) >= ticket.moment:
+                return _UNKNOWN
+            return connection.cas(name, value, ticket.number, expiry, noreply=False)
+
+    # pymemcache takes an answer apart without looking: nonsense is an IndexError or ValueError.
+    _translation = Translation(_unavailable(MemcacheError, OSError, IndexError, ValueError))
 
 
 class AsyncMemcachedStore(AsyncSteppedStore):
@@ -190,13 +261,11 @@ class AsyncMemcachedStore(AsyncSteppedStore):
     async def _perform(self, *request: Any) -> Any:
         command, *arguments = request
         async with asyncio.timeout(self._timeout):
+            if command == "load":
+                return (await self._client.gets(*arguments))[0], None
             return await getattr(self._client, command)(*arguments)
 
-    @staticmethod
-    @contextmanager
-    def _translated() -> Iterator[None]:
-        with _unavailable(ClientException, OSError, EOFError, IndexError, ValueError):
-            yield
+    _translation = Translation(_unavailable(ClientException, OSError, EOFError, IndexError, ValueError))
 
 
 def _address(url: str) -> tuple[str, int]:
@@ -207,15 +276,6 @@ def _address(url: str) -> tuple[str, int]:
     except ValueError:  # a port that is none; not shown, as the rest of the URL
         pass
     raise ConfigError("url is not one of memcached: memcached://host:port") from None
-
-
-@contextmanager
-def _unavailable(*errors: type[Exception]) -> Iterator[None]:
-    try:
-        yield
-    except errors as error:
-        message = f"memcached cannot be used: {type(error).__name__}"
-        raise StoreUnavailable(message) from error
 
 
 def _repair(client: Any) -> None:

@@ -10,13 +10,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.protocols import Entry, Tombstone, Version, VersionConflict
-from hardtack.stores._common import VERSION_BYTES, new_version_bytes, subject_digest
+from hardtack.stores._common import VERSION_BYTES, Translation, new_version_bytes, subject_digest
 from hardtack.stores._steps import AsyncSteppedRenamingStore, Request, SteppedRenamingStore, Steps
 
 try:
@@ -223,14 +221,14 @@ def _value(data: bytes, subject: str | None) -> bytes:
     return new_version_bytes() + (_NO_SUBJECT if subject is None else subject_digest(subject)) + data
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except _ERRORS as error:
+def _translate(error: BaseException) -> None:
+    if isinstance(error, _ERRORS):
         # The name only: an error of the server may quote the command, and the session with it.
         message = f"Redis cannot be used: {type(error).__name__}"
         raise StoreUnavailable(message) from error
+
+
+_TRANSLATION = Translation(_translate)
 
 
 # Without this option a client made with decode_responses=True would decode sessions as UTF-8.
@@ -274,7 +272,7 @@ class RedisStore(SteppedRenamingStore):
     def _perform(self, *command: Any) -> Any:
         return self._client.execute_command(*command, **_AS_BYTES)
 
-    _translated = staticmethod(_translated)
+    _translation = _TRANSLATION
 
 
 class AsyncRedisStore(AsyncSteppedRenamingStore):
@@ -304,7 +302,7 @@ class AsyncRedisStore(AsyncSteppedRenamingStore):
             await self._client.initialize()
         return await self._client.execute_command(*command, **_AS_BYTES)
 
-    _translated = staticmethod(_translated)
+    _translation = _TRANSLATION
 
 
 def _client_from_url(url: str, single: Any, cluster: Any, retry: Any) -> Any:
@@ -316,7 +314,7 @@ def _client_from_url(url: str, single: Any, cluster: Any, retry: Any) -> Any:
         # Cluster's client keeps its own attempts: it needs them whenever it looks for the nodes anew.
         options["retry"] = retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
     try:
-        with _translated():  # a Cluster is asked for its nodes at once
+        with _TRANSLATION:  # a Cluster is asked for its nodes at once
             return kind.from_url(f"{scheme.removesuffix('+cluster')}://{rest}", **options)
     except ValueError:
         # Not the reason itself: it may quote the URL, and the password with it.

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.protocols import Entry, Tombstone, Version, VersionConflict
-from hardtack.stores._common import new_version, subject_digest
+from hardtack.stores._common import Translation, new_version, subject_digest
 from hardtack.stores._steps import AsyncSteppedRenamingStore, Request, SteppedRenamingStore, Steps
 
 try:
@@ -185,17 +184,14 @@ def _lost_race(error: DBAPIError) -> bool:
     return any(code in _CONFLICTS for code in codes)
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except DBAPIError as error:
+def _translate(error: BaseException) -> None:
+    if isinstance(error, DBAPIError):
         # From the driver's own error: SQLAlchemy's shows the parameters, and the session with them.
         if isinstance(error, IntegrityError) or _lost_race(error):
             raise VersionConflict("another request was faster") from error.orig
         message = f"the database of the sessions cannot be used: {type(error.orig).__name__}"
         raise StoreUnavailable(message) from error.orig
-    except (SQLAlchemyError, OSError) as error:
+    if isinstance(error, SQLAlchemyError | OSError):
         message = f"the database of the sessions cannot be used: {type(error).__name__}"
         raise StoreUnavailable(message) from error
 
@@ -223,7 +219,7 @@ class _Common:
         parts: list[DDLElement] = [CreateTable(self.table), *map(CreateIndex, indexes)]
         return "".join(f"{str(part.compile(dialect=self._engine.dialect)).strip()};\n" for part in parts)
 
-    _translated = staticmethod(_translated)
+    _translation = Translation(_translate)
 
 
 class SQLAlchemyStore(_Common, SteppedRenamingStore):
@@ -253,7 +249,7 @@ class SQLAlchemyStore(_Common, SteppedRenamingStore):
 
     def create_table(self) -> None:
         """Create the table and its indexes where they do not exist."""
-        with self._translated(), self._engine.begin() as connection:
+        with self._translation, self._engine.begin() as connection:
             self.table.create(connection, checkfirst=True)
 
     def sweep(self, now: float) -> int:
@@ -295,7 +291,7 @@ class AsyncSQLAlchemyStore(_Common, AsyncSteppedRenamingStore):
 
     async def create_table(self) -> None:
         """Create the table and its indexes where they do not exist."""
-        with self._translated():
+        with self._translation:
             async with self._engine.begin() as connection:
                 await connection.run_sync(self.table.create, checkfirst=True)
 

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from hardtack.errors import ConfigError, StoreUnavailable
@@ -155,23 +156,8 @@ class SQLiteStore:
             while True:
                 self._idle.pop().close()
 
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        """A connection for this thread alone, given back afterwards; after an error it is closed instead."""
-        with _translated():
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                connection = self._connect()
-            try:
-                yield connection
-            except VersionConflict:
-                self._idle.append(connection)
-                raise
-            except BaseException:
-                connection.close()
-                raise
-            self._idle.append(connection)
+    def _connection(self) -> _Lease:
+        return _Lease(self)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False)
@@ -183,6 +169,38 @@ class SQLiteStore:
             connection.close()
             raise
         return connection
+
+
+class _Lease:
+    """A connection for this thread alone, given back afterwards; after an error it is closed instead.
+
+    Not one of `contextlib`, which takes as long as half of a read.
+    """
+
+    __slots__ = ("_connection", "_store")
+
+    def __init__(self, store: SQLiteStore) -> None:
+        self._store = store
+
+    def __enter__(self) -> sqlite3.Connection:
+        try:
+            self._connection = self._store._idle.pop()
+        except IndexError:
+            try:
+                self._connection = self._store._connect()
+            except sqlite3.Error as error:
+                raise _unavailable(error) from error
+        return self._connection
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None or isinstance(error, VersionConflict):
+            self._store._idle.append(self._connection)
+            return
+        self._connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise _unavailable(error) from error
 
 
 def _put(
@@ -216,13 +234,8 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.commit()
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        message = f"the SQLite database of the sessions cannot be used: {error}"
-        raise StoreUnavailable(message) from error
+def _unavailable(error: sqlite3.Error) -> StoreUnavailable:
+    return StoreUnavailable(f"the SQLite database of the sessions cannot be used: {error}")
 
 
 def _leave_connections_to_the_parent() -> None:
