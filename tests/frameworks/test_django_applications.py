@@ -1,0 +1,54 @@
+"""Django's own tests of what is built on its sessions: auth, messages, CSRF, the test clients, with hardtack's engines."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.frameworks.support import source_of
+
+APPLICATIONS = ("auth_tests", "messages_tests", "csrf_tests", "test_client", "test_client_regress", "async")
+
+NEW_KEYS = {
+    # The key of a session in a cookie is the cookie. Django's is the same if it is made in the same second.
+    "auth_tests.test_views.LoginTest.test_session_key_flushed_on_login_after_password_change"
+}
+
+
+def _failures(tests: Path, engine: str) -> set[str]:
+    here = Path(__file__).parent
+    places = os.pathsep.join([str(here / "django_suite"), str(here.parents[1] / "src")])
+    command = [sys.executable, "-W", "ignore", "runtests.py", "--settings=applications", "--parallel=1", *APPLICATIONS]
+    outcome = subprocess.run(
+        command,
+        cwd=tests,
+        env={**os.environ, "PYTHONPATH": places, "TESTED_ENGINE": engine},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    ran = re.search(r"^Ran (\d+) tests", outcome.stderr, re.MULTILINE)
+    assert ran is not None, outcome.stderr[-2000:]
+    assert int(ran[1]) > 1300
+    return set(re.findall(r"^(?:FAIL|ERROR): \w+ \(([\w.]+)\)", outcome.stderr, re.MULTILINE))
+
+
+def test_applications_on_a_store(pytestconfig: pytest.Config) -> None:
+    """Not one of Django's tests notices."""
+    tree = source_of("django", pytestconfig.cache.mkdir("sdists"))
+
+    assert _failures(tree / "tests", "hardtack.frameworks.django.store") == set()
+
+
+def test_applications_on_a_cookie(pytestconfig: pytest.Config) -> None:
+    """What passes with Django's signed_cookies passes with ours; several tests hold on to a session of before a request."""
+    tree = source_of("django", pytestconfig.cache.mkdir("sdists"))
+
+    theirs = _failures(tree / "tests", "django.contrib.sessions.backends.signed_cookies")
+    ours = _failures(tree / "tests", "hardtack.frameworks.django.encrypted_cookie")
+
+    assert ours - theirs == NEW_KEYS
