@@ -19,6 +19,7 @@ from tests.servers import MemcachedServer, free_port
 
 from hardtack import Key, __version__
 from hardtack.cli import FAILED, OK, USAGE, main
+from hardtack.stores.file import FileStore
 from hardtack.stores.sqlalchemy import SQLAlchemyStore
 from hardtack.stores.sqlite import SQLiteStore
 
@@ -69,6 +70,15 @@ def test_arguments_that_cannot_be_read(arguments: list[str], capsys: pytest.Capt
 
     assert stop.value.code == USAGE
     assert "usage: hardtack" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("port", ["x", "65536", "-1", "1.5"])
+def test_what_a_port_is(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The message says what would be one."""
+    with pytest.raises(SystemExit):
+        main(["demo", f"--port={port}"])
+
+    assert "a port is a number from 0 to 65535" in capsys.readouterr().err
 
 
 # --- sweep
@@ -127,6 +137,27 @@ def test_sweep_of_a_store_that_nobody_knows(capsys: pytest.CaptureFixture[str]) 
     assert printed.err.startswith("hardtack: ")
     assert printed.err.count("\n") == 1
     assert printed.out == ""
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "file"])
+def test_sweep_makes_no_store(scheme: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A misspelt path in a crontab must fail, not leave an empty database there and report that nothing had expired."""
+    path = tmp_path / "sesions of the shop"
+
+    code = main(["sweep", f"{scheme}://{'/' if scheme == 'sqlite' else ''}{str(path).replace(' ', '%20')}"])
+
+    assert code == FAILED
+    assert capsys.readouterr().err == f"hardtack: {path} does not exist: there is no store to sweep\n"
+    assert not path.exists()
+
+
+def test_sweep_of_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A directory that is there."""
+    FileStore(tmp_path).put("expired", b"data", expires_at=int(time.time()) - 60, if_version=None, subject=None)
+
+    code = main(["sweep", f"file://{tmp_path}"])
+
+    assert (code, capsys.readouterr().out) == (OK, "deleted 1 expired session\n")
 
 
 def test_sweep_of_a_store_that_cannot_be_reached(capsys: pytest.CaptureFixture[str]) -> None:

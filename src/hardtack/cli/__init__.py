@@ -8,7 +8,9 @@ import inspect
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
 from hardtack import Key, __version__
 from hardtack.errors import ConfigError, StoreError
@@ -50,10 +52,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:
+    if not text.isdecimal() or int(text) > 65535:
         raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
-    return port
+    return int(text)
 
 
 def _complain(problem: object, code: int) -> int:
@@ -102,6 +103,9 @@ def _cannot_listen(arguments: argparse.Namespace, error: OSError) -> str:
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
+    missing = _missing(arguments.url)
+    if missing is not None:
+        return _complain(f"{missing} does not exist: there is no store to sweep", FAILED)
     try:
         kind, deleted = asyncio.run(_sweep_and_close(arguments.url))
     except (ConfigError, ImportError) as error:
@@ -113,6 +117,17 @@ def _sweep(arguments: argparse.Namespace) -> int:
     else:
         print(f"deleted {deleted} expired session{'' if deleted == 1 else 's'}")
     return OK
+
+
+def _missing(url: str) -> Path | None:
+    """The file or directory that a URL names, if it is not there. To open it would make it: a misspelt path, swept every
+    night, would look as if all were well.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("file", "sqlite"):
+        return None
+    path = Path(unquote(parts.path[1:] if parts.scheme == "sqlite" else parts.path))
+    return None if path.exists() else path
 
 
 def _open_store(url: str) -> Any:
