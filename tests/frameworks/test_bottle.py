@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import sys
 from collections.abc import Iterator
@@ -52,6 +53,20 @@ def store() -> WatchedStore:
 def stored(store: WatchedStore) -> Kit:
     """Sessions in a store."""
     return Kit(StoreEngine(store))
+
+
+@pytest.mark.parametrize("engine", ["cookie", "store"])
+def test_a_session_can_be_answered_as_json(engine: str, kit: Kit, stored: Kit) -> None:
+    """Bottle encodes a dict by itself, with ujson where that is installed, which reads a dict past its methods."""
+    used = kit if engine == "cookie" else stored
+    used.app.get("/json", callback=lambda: request.session)
+
+    empty = used.browser.get("/json")
+    used.browser.get("/write")
+    full = used.browser.get("/json")
+
+    assert json.loads(empty.body) == {}
+    assert json.loads(full.body) == {"n": 1}
 
 
 # --- which responses save

@@ -47,7 +47,6 @@ class Planned(Exception):
 
 
 async def untouched(request: AnyRequest) -> HTTPResponse:
-    assert request.ctx.session is not None
     return text("ok")
 
 
@@ -239,12 +238,62 @@ async def state(client: ClientSession) -> Any:
 
 
 async def test_a_session_that_nobody_touches_costs_no_header(sessions: SessionManager) -> None:
-    """`request.ctx.session` alone neither reads nor writes."""
+    """A handler that does not ask for it."""
     async with serve(application(sessions)) as client:
         await client.get("/write")
         response = await client.get("/untouched")
 
     assert not {"Set-Cookie", "Vary", "Cache-Control"} & set(response.headers)
+
+
+async def _through_context(request: AnyRequest) -> HTTPResponse:
+    return json(request.ctx.session)
+
+
+async def _through_function(request: AnyRequest) -> HTTPResponse:
+    return json({"session": get_session(request)})
+
+
+async def test_a_session_can_be_answered_as_json(sessions: SessionManager) -> None:
+    """Sanic's encoder reads a dict past its methods, and finds what is in the session, be there one or not."""
+    async with serve(application(sessions, context=_through_context, function=_through_function)) as client:
+        empty = [await (await client.get(path)).json() for path in ("/context", "/function")]
+        await client.get("/write")
+        full = [await (await client.get(path)).json() for path in ("/context", "/function")]
+
+    assert empty == [{}, {"session": {}}]
+    data = {"n": 1, "nested": {"list": [1]}}
+    assert full == [data, {"session": data}]
+
+
+class _OwnContext:
+    """What an application may have in the place of Sanic's context."""
+
+    session: Any
+    hardtack: Any
+
+
+class _OwnRequest(Request[Any, Any]):
+    @staticmethod
+    def make_context() -> Any:
+        return _OwnContext()
+
+
+async def test_a_context_of_the_applications_own() -> None:
+    """It gets the session as an attribute."""
+    app: App = Sanic(f"hardtack_{next(NAMES)}", configure_logging=False, request_class=_OwnRequest)
+    setup(app, plain())
+
+    async def handle(request: AnyRequest) -> HTTPResponse:
+        request.ctx.session["n"] = 1
+        return text(type(request.ctx).__name__)
+
+    app.add_route(handle, "/")
+    async with serve(app) as client:
+        response = await client.get("/")
+        assert await response.text() == "_OwnContext"
+
+    assert "Set-Cookie" in response.headers
 
 
 async def test_reading_varies_and_sets_nothing(sessions: SessionManager) -> None:

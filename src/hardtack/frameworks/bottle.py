@@ -55,6 +55,17 @@ class BottleSession(Session):
             raise Unavailable(error) from error
 
 
+class _RequestSession:
+    """What Bottle finds as `request.session`; the session is loaded then, because ujson reads a dict past its methods."""
+
+    def __init__(self, session: BottleSession) -> None:
+        self.session = session
+
+    def __get__(self, request: object, owner: type | None = None) -> BottleSession:
+        self.session._open()
+        return self.session
+
+
 class SessionPlugin:
     """`app.install(SessionPlugin(sessions))`: handlers, hooks and error pages then have `request.session`.
 
@@ -135,7 +146,7 @@ def _run(app: wsgi.WSGIApp, environ: wsgi.Environ, start_response: wsgi.StartRes
         except StoreUnavailable as error:
             raise _Escape(error) from error
 
-    environ[_REQUEST_ATTRIBUTE] = environ[wsgi.SESSION]
+    environ[_REQUEST_ATTRIBUTE] = _RequestSession(environ[wsgi.SESSION])
     try:
         return app(environ, start)
     except _Escape as escape:

@@ -7,6 +7,7 @@ request.ctx.session["cart"] = ["bread"]
 from __future__ import annotations
 
 from inspect import isawaitable
+from types import SimpleNamespace
 from typing import Any, Final
 
 from hardtack.cookies import Changes
@@ -62,7 +63,22 @@ def get_session(request: AnyRequest) -> Session:
     exchange = _exchange(request)
     if exchange is None:
         raise ConfigError("no session on this request: call setup(app, sessions) when the application is made")
+    exchange.session._open()
     return exchange.session
+
+
+class _Context(SimpleNamespace):
+    """Sanic's own kind of context, with a session that is loaded when it is asked for.
+
+    Sanic encodes JSON by ujson, which reads a dict past its methods, and must not find a session that is not loaded.
+    """
+
+    hardtack: _Exchange
+
+    @property
+    def session(self) -> Session:
+        self.hardtack.session._open()
+        return self.hardtack.session
 
 
 class _Exchange:
@@ -96,8 +112,12 @@ class _Adapter:
 
     async def open(self, request: AnyRequest) -> None:
         session = await self.sessions.aopen(_cookie_header(request))
-        request.ctx.session = session
-        request.ctx.hardtack = _Exchange(session)
+        context: Any = request.ctx
+        if type(context) is SimpleNamespace:
+            context = request._ctx = _Context(**vars(context))
+        else:  # of the application's own request class
+            context.session = session
+        context.hardtack = _Exchange(session)
 
     async def commit(self, request: AnyRequest, response: Response) -> HTTPResponse | None:
         """The last middleware of the response, a stream's included: Sanic asks it before the headers leave."""
