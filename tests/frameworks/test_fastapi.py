@@ -243,7 +243,12 @@ def test_a_session_can_be_returned_and_encoded(sessions: SessionManager, client:
     async def request_session(request: Request) -> dict[str, Any]:
         return request.session
 
+    @app.get("/request-nested")
+    async def nested_request_session(request: Request) -> dict[str, Any]:
+        return {"session": request.session}
+
     browser = client(app)
+    assert browser.get("/request-nested").json() == {"session": {}}
     browser.get("/set")
 
     data = {"a": [1, {"b": None}]}
@@ -252,6 +257,7 @@ def test_a_session_can_be_returned_and_encoded(sessions: SessionManager, client:
     assert browser.get("/nested").json() == {"session": data}
     assert browser.get("/encoder").json() == data
     assert browser.get("/request").json() == data
+    assert browser.get("/request-nested").json() == {"session": data}
 
 
 def test_login_and_the_list_of_sessions(client: Client) -> None:

@@ -35,6 +35,10 @@ class Session(CoreSession):
         super().__init__(dict(*args, **kwargs))
         self._state.base = values.pack(dict(self))
 
+    def mark_accessed(self) -> None:
+        """The handler asked for `request.session`, and gets it loaded: pydantic and orjson read a dict past its methods."""
+        self._open()
+
     @property
     def accessed(self) -> bool:
         """Whether the handler looked at the session, or changed it."""
