@@ -318,9 +318,9 @@ def test_saving_every_request(client: Any) -> None:
 
 def _turn(seconds: int) -> None:
     """Turn the clock of every manager in use."""
-    from hardtack.frameworks.django.configuration import _managers
+    from hardtack.frameworks.django.configuration import made
 
-    for manager in _managers.values():
+    for manager in made.values():
         before = manager.clock
         manager.clock = lambda before=before: before() + seconds  # type: ignore[misc]
 
@@ -709,6 +709,26 @@ def test_modified_forgets_what_it_was_told(new_session: Any) -> None:
     assert not session.modified
 
     session["a"].append(1)
+    assert session.modified
+
+
+def test_modified_can_be_withdrawn_before_there_is_data(new_session: Any) -> None:
+    """What was assigned to `modified` before the session was touched is forgotten likewise."""
+    session = new_session()
+    session.modified = True
+
+    session.modified = False
+
+    assert not session.modified
+
+
+def test_what_cannot_be_kept_cannot_be_declared_unchanged(new_session: Any) -> None:
+    """So that saving says what is wrong, whatever was assigned to `modified`."""
+    session = new_session()
+    session["a"] = object()
+
+    session.modified = False
+
     assert session.modified
 
 

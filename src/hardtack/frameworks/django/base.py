@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Sequence
+from functools import cache
 from importlib import import_module
 from typing import Any, ClassVar, Literal
 
@@ -12,13 +13,15 @@ from asgiref.sync import sync_to_async
 from django.conf import settings  # type: ignore[import-untyped]
 from django.contrib.sessions.backends.base import SessionBase, UpdateError  # type: ignore[import-untyped]
 from django.contrib.sessions.serializers import JSONSerializer  # type: ignore[import-untyped]
+from django.utils.module_loading import import_string  # type: ignore[import-untyped]
 
+from hardtack import record as records
 from hardtack import values
 from hardtack.cookies import MAX_SET_COOKIE, find_values
 from hardtack.engines.store import StoreEngine
 from hardtack.errors import SessionTooLarge, StoreUnavailable, UnsupportedValue
 from hardtack.flow import Flow, arun, run
-from hardtack.frameworks.django.configuration import manager_for
+from hardtack.frameworks.django.configuration import made, make_manager
 from hardtack.manager import SessionManager, _Decision
 from hardtack.record import Record
 from hardtack.session import Session, State
@@ -53,7 +56,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
 
     _session_key: str | None
     _modified = False
-    _base: Any = None  # the encoding of the data that was loaded or saved
+    _base: Any = None  # the record that was loaded or saved, or an encoding of its data
     _made_state: State | None = None
     _carried: int | None = None  # the deadline of a cookie of another system that was taken over
     _failure: StoreUnavailable | None = None  # async code found the store down before the view asked for the session
@@ -61,20 +64,27 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
     """Set-Cookie lines of the last save, for hardtack's middleware."""
 
     def __init__(self, session_key: str | None = None, header: str | None = None) -> None:
-        self.manager = manager_for(type(self), self.engine, self.get_session_cookie_age(), chunks=header is not None)
+        # What SessionBase.__init__ does, at half the cost: no access to a setting that another one can do without.
+        self._session_key = session_key
+        self.accessed = False
+        self.serializer = _serializer(settings.SESSION_SERIALIZER)
+        kind, chunks = type(self), header is not None
+        manager = made.get((kind, chunks))
+        if manager is None:
+            manager = make_manager(kind, self.engine, self.get_session_cookie_age(), chunks=chunks)
+        self.manager = manager
         self._header: str | None = header  # a request's Cookie header; None: the session is known by its key alone
         self.request_header = header or ""
-        super().__init__(session_key)
 
     @classmethod
     def for_header(cls, header: str) -> SessionStore:
         """The session of a request, from its raw Cookie header, which may carry chunks."""
-        session = cls(header=header)
-        name = session.manager.cookie.name
-        found = name in header and (find_values(header, name) or find_values(header, f"{name}.0"))
-        if found:
+        session = cls(None, header)
+        manager = session.manager
+        name = manager.cookie.name
+        if name in header and (found := find_values(header, name) or find_values(header, f"{name}.0")):
             session._session_key = found[0]
-        elif session.manager.accept and session.manager.carries_cookie(header):
+        elif manager.accept and manager.carries_cookie(header):
             session._session_key = TAKEN_OVER
         return session
 
@@ -85,17 +95,34 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
         """Whether the session is to be saved. Assignable: False takes what there is now for unchanged."""
         if self._modified:
             return True
-        cache = self.__dict__.get("_session_cache")
-        if cache is None or self._base is None:
+        data = self.__dict__.get("_session_cache")
+        if data is None or self._base is None:
             return False
-        return self._renewal_due() or self._encoded(cache) != self._base
+        return self._renewal_due() or not self._is_base(data)
 
     @modified.setter
     def modified(self, value: bool) -> None:
         self._modified = bool(value)
-        cache = self.__dict__.get("_session_cache")
-        if not value and cache is not None:
-            self._base = self._encoded(cache)
+        if not value:
+            data = self.__dict__.get("_session_cache")
+            if data is not None:
+                self._base = self._encoded(data)
+
+    def _is_base(self, data: dict[str, Any]) -> bool:
+        """Whether the data is what was loaded or saved."""
+        base = self._base
+        if type(base) is not Record:
+            return bool(self._encoded(data) == base)
+        try:
+            return base.is_kept_as(data)
+        except UnsupportedValue:
+            return False
+
+    def _set_base(self, record: Record) -> None:
+        """What later changes are compared with, where the data is kept as it is."""
+        if record.plain is None:  # it was read from, or written in, another form than MessagePack
+            records.pack(record)
+        self._base = record
 
     @property
     def _state(self) -> State:
@@ -112,19 +139,14 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
         """The record as it was loaded or saved."""
         return self._state.record
 
-    @property
-    def _current(self) -> bool:
-        """Whether it is sealed under the key that issues now."""
-        held = self._state.held
-        return held is None or held.current
-
     def _renewal_due(self) -> bool:
         record, manager = self._stored, self.manager
         if record is None:
             return False
         if manager.idle_timeout is not None and manager._renewal_due(record.seen, manager._now()):
             return True
-        return not self._current
+        held = self._state.held  # sealed under a key that no longer issues
+        return held is not None and not held.current
 
     @property
     def _own_encoding(self) -> bool:
@@ -138,6 +160,16 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
             return object()
 
     # --- load
+
+    def _get_session(self, no_load: bool = False) -> dict[str, Any]:
+        """The data, loaded on first use: Django's own method without its exception where there is none yet."""
+        self.accessed = True
+        data: dict[str, Any] | None = self.__dict__.get("_session_cache")
+        if data is None:
+            data = self._session_cache = {} if no_load or self.session_key is None else self.load()
+        return data
+
+    _session = property(_get_session)
 
     def load(self) -> dict[str, Any]:
         """The data; {} and no key where there is no such session. Raises `StoreUnavailable`."""
@@ -185,12 +217,11 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
                 return {}
             self._modified = True  # taken over from another system's cookie
             self._carried = state.meta.options.get("expires")
-            self._base = state.base
             return data
-        return self._take(state.record, state.base)
+        return self._take(state.record)
 
-    def _take(self, record: Record, encoded: bytes | None = None) -> dict[str, Any]:
-        """The data of a record that is good; `encoded`: its encoding, where it is known."""
+    def _take(self, record: Record) -> dict[str, Any]:
+        """The data of a record that is good."""
         data = record.data
         if EXPIRY not in data:
             self._carried = record.options.get("expires")
@@ -198,7 +229,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
             data = self.serializer().loads(data[SERIALIZED])
             self._base = self._encoded(data)
         else:
-            self._base = encoded or record.loaded() or values.pack(data)
+            self._set_base(record)
         return data
 
     # --- save
@@ -254,11 +285,10 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
         if old is not None and old.subject == subject:
             authenticated = old.authenticated
         kept = data if self._own_encoding else {SERIALIZED: self.serializer().dumps(data)}
-        packed = values.pack(kept)
         if old is None:
             assert new_id is not None
-            return Record(new_id, self._state.meta.created or now, authenticated, now, subject, options, kept, packed)
-        return Record(new_id or old.id, old.created, authenticated, max(old.seen, now), subject, options, kept, packed)
+            return Record(new_id, self._state.meta.created or now, authenticated, now, subject, options, kept)
+        return Record(new_id or old.id, old.created, authenticated, max(old.seen, now), subject, options, kept)
 
     def _saved(self, lines: list[str], data: dict[str, Any]) -> None:
         state, manager = self._state, self.manager
@@ -284,7 +314,11 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
         if merged is not data and self._own_encoding:  # with what another request has saved
             data.clear()
             data.update(merged)
-        self._base = state.base if self._own_encoding else self._encoded(data)
+        if self._own_encoding:
+            assert state.record is not None
+            self._set_base(state.record)
+        else:
+            self._base = self._encoded(data)
 
     def cookie_age(self) -> int | None:
         """Seconds that the browser keeps the cookie of the last save; None: until it ends."""
@@ -339,7 +373,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
             yield from manager._end_flow(values.encode_bytes(raw_key))
         elif engine.store is None and session_key in (None, self.session_key):
             self._session_key = None
-            self._session_cache: dict[str, Any] = {}
+            self._session_cache = {}
             self._modified = True
 
     def _raw_key(self, session_key: str | None) -> bytes | None:
@@ -414,6 +448,12 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
             await sweep(time.time())
         else:
             await sync_to_async(sweep, thread_sensitive=False)(time.time())
+
+
+@cache
+def _serializer(path: str) -> Any:
+    """The class of SESSION_SERIALIZER."""
+    return import_string(path)
 
 
 def _new_state(manager: SessionManager) -> State:

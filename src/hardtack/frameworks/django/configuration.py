@@ -19,7 +19,9 @@ from hardtack.tokens.encrypted import EncryptedToken
 from hardtack.tokens.keys import Key, Keyring
 from hardtack.tokens.signed import SignedToken
 
-_managers: Final[dict[Any, SessionManager]] = {}
+made: Final[dict[Any, SessionManager]] = {}
+"""The managers there are, by the class of the session and whether it may take several cookies."""
+
 _stores: Final[dict[str, Any]] = {}
 
 
@@ -37,21 +39,19 @@ class DjangoManager(SessionManager):
     default_age: int | None = None
 
 
-def manager_for(kind: type, engine: str, cookie_age: int, *, chunks: bool) -> SessionManager:
+def make_manager(kind: type, engine: str, cookie_age: int, *, chunks: bool) -> SessionManager:
     """The manager of a SessionStore class: HARDTACK_SESSIONS, or one of the settings. Raises `ConfigError`.
 
     `engine` is "encrypted", "signed" or "store"; `chunks`: whether the session may take several cookies.
     """
-    manager = _managers.get((kind, chunks))
-    if manager is None:
-        given = getattr(settings, "HARDTACK_SESSIONS", None)
-        manager = _made(engine, cookie_age, chunks=chunks) if given is None else _given(given)
-        _managers[kind, chunks] = manager
+    given = getattr(settings, "HARDTACK_SESSIONS", None)
+    manager = _made(engine, cookie_age, chunks=chunks) if given is None else _given(given)
+    made[kind, chunks] = manager
     return manager
 
 
 def _forget(**changed: Any) -> None:
-    _managers.clear()
+    made.clear()
 
 
 setting_changed.connect(_forget)

@@ -10,6 +10,7 @@ from hardtack.engines.cookie import CookieEngine
 from hardtack.errors import InvalidToken
 from hardtack.events import Created, IdChanged, Opened, Rejected
 from hardtack.frameworks.django import base
+from hardtack.protocols import Context
 from hardtack.record import Record
 
 _ATTRIBUTES = 1024  # more than the attributes of a cookie take: a value that leaves them as much room fits
@@ -23,26 +24,27 @@ class SessionStore(base.SessionStore):
 
     def _short(self) -> Any:
         """The token format where the short way is open: no chunks, no other system's cookie, no list of ended sessions."""
-        manager = self.manager
-        header, engine, name = self._header, manager.engine, manager.cookie.name
-        if (
-            manager.accept
-            or not isinstance(engine, CookieEngine)
-            or engine.revocations is not None
-            or not engine.native
-        ):
+        manager, header = self.manager, self._header
+        engine: Any = manager.engine
+        if manager.accept or type(engine) is not CookieEngine or engine.revocations is not None or not engine.native:
             return None
-        if header is not None and (header.count(name) > 1 or f"{name}." in header):
-            return None
+        if header is not None:
+            name = manager.cookie.name
+            if header.count(name) > 1 or f"{name}." in header:
+                return None
         return engine.token
 
     @property
     def _stored(self) -> Record | None:
         return self._found or super()._stored
 
-    @property
-    def _current(self) -> bool:
-        return self._found_current if self._found is not None else super()._current
+    def _renewal_due(self) -> bool:
+        record, manager = self._found, self.manager
+        if record is None:
+            return super()._renewal_due()
+        if manager.idle_timeout is not None and manager._renewal_due(record.seen, manager._now()):
+            return True
+        return not self._found_current
 
     def load(self) -> dict[str, Any]:
         """The data; {} and no key where there is no such session."""
@@ -64,17 +66,18 @@ class SessionStore(base.SessionStore):
 
     def _opened(self, token: Any, key: str) -> Record | None:
         manager = self.manager
-        context = manager._context()
-        cookies = {context.cookie_name: (key,)}
+        name = manager.cookie.name
+        context = Context(name, manager.purpose, manager._now())
+        cookies = {name: (key,)}
         try:
             record: Record = token.open(cookies, context)
         except InvalidToken as error:
-            manager.emit(Rejected, error.reason, context.cookie_name)
+            manager.emit(Rejected, error.reason, name)
             return None
         if not manager.admit(record, context):
             return None
         self._found = record
-        self._found_current = len(token.keys) == 1 or token.is_current(cookies, context)
+        self._found_current = token.is_current(cookies, context)
         manager.emit(Opened, record.id, record.subject)
         return record
 
@@ -123,7 +126,10 @@ class SessionStore(base.SessionStore):
             if len(lines[0]) > MAX_SET_COOKIE:
                 return False
         self._found, self._found_current = new, True
-        self._base = new.packed if self._own_encoding else self._encoded(data)
+        if self._own_encoding:
+            self._set_base(new)
+        else:
+            self._base = self._encoded(data)
         self._session_key = value
         self.lines = lines
         if self._header is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from http.cookies import Morsel
 from typing import Any
 
@@ -95,10 +96,11 @@ _INTERRUPTED = (  # Django's own words
 
 
 def _cookie_header(request: Any) -> str:
-    scope = getattr(request, "scope", None) or {"headers": ()}
-    parts: list[bytes] = [value for name, value in scope["headers"] if name == b"cookie"]
-    if len(parts) > 1:  # HTTP/2 may split the header (RFC 9113 8.2.3), and Django joins the parts with commas
-        return b"; ".join(parts).decode("latin-1")
+    scope = getattr(request, "scope", None)
+    if scope is not None:
+        parts: list[bytes] = [value for name, value in scope["headers"] if name == b"cookie"]
+        if len(parts) > 1:  # HTTP/2 may split the header (RFC 9113 8.2.3), and Django joins the parts with commas
+            return b"; ".join(parts).decode("latin-1")
     header: str = request.META.get("HTTP_COOKIE", "")
     # None may also be one that a test has put into COOKIES.
     return header or "; ".join(f"{name}={value}" for name, value in request.COOKIES.items())
@@ -122,16 +124,26 @@ def _conclude(session: SessionStore, response: Any, *, saved: bool) -> Any:
         changed = session.is_empty() and _clear_cookies(session, response)
     if not (changed or session.accessed):
         return response
-    if "Vary" in response.headers:
-        patch_vary_headers(response, ("Cookie",))
+    headers = response.headers
+    cache_control = _NO_STORE if changed else _PRIVATE
+    # The dict inside Django's headers, which costs a tenth of asking them. Nearly every response has neither header yet.
+    inside = getattr(headers, "_store", None)
+    if inside is not None and "vary" not in inside and "cache-control" not in inside:
+        inside["vary"], inside["cache-control"] = _VARY, cache_control
+        return response
+    patch_vary_headers(response, ("Cookie",))
+    present = headers.get("Cache-Control")
+    if present is None:
+        headers["Cache-Control"] = cache_control[1]
     else:
-        response.headers["Vary"] = "Cookie"
-    changes = Changes(set_cookies=["changed"] if changed else [], accessed=True, on_replaced=session.manager._replaced)
-    present = response.headers.get("Cache-Control")
-    after = changes._replace(present)
-    if after is not None:
-        response.headers["Cache-Control"] = after
+        changes = Changes(["changed"] if changed else [], on_replaced=session.manager._replaced)
+        headers["Cache-Control"] = changes._replace(present) or present
     return response
+
+
+_VARY = ("Vary", "Cookie")
+_PRIVATE = ("Cache-Control", "private")
+_NO_STORE = ("Cache-Control", "private, no-store")
 
 
 def _set_cookies(session: SessionStore, response: Any) -> None:
@@ -174,12 +186,10 @@ class _Line(Morsel[str]):
 
     def __init__(self, line: str) -> None:
         super().__init__()
-        name, value = name_and_value(line)
+        pair, _, attributes = line.partition("; ")
+        name, _, value = pair.partition("=")
         self.set(name, value, value)
-        for attribute in line.split("; ")[1:]:
-            key, _, text = attribute.partition("=")
-            if self.isReservedKey(key):
-                self[key] = text or True
+        dict.update(self, _attributes(attributes))
         self._line = line
 
     def OutputString(self, attrs: Any = None) -> str:  # noqa: N802 - the name of the standard library
@@ -188,6 +198,14 @@ class _Line(Morsel[str]):
 
     def __reduce__(self) -> Any:
         return _Line, (self._line,)
+
+
+@lru_cache(maxsize=64)
+def _attributes(text: str) -> dict[str, str | bool]:
+    """The attributes of a Set-Cookie line, as far as this Python knows them: the same for all lines of one second."""
+    known: Morsel[str] = Morsel()
+    pairs = (attribute.partition("=") for attribute in text.split("; "))
+    return {key.lower(): value or True for key, _, value in pairs if known.isReservedKey(key)}
 
 
 def _unavailable() -> Any:
