@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp_session
 import aiohttp_session.cookie_storage
+import msgspec
 import pytest
 from aiohttp import CookieJar, WSMsgType, WSServerHandshakeError, web
 from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
@@ -215,6 +216,25 @@ async def test_a_session_that_nobody_touches_costs_no_header(sessions: SessionMa
         response = await client.get("/untouched")
 
     assert not {"Set-Cookie", "Vary", "Cache-Control"} & set(response.headers)
+
+
+def _dumps(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+async def _fast_json(request: web.Request) -> web.Response:
+    return web.json_response({"session": await get_session(request)}, dumps=_dumps)
+
+
+async def test_a_session_can_be_answered_as_json(sessions: SessionManager) -> None:
+    """By an encoder that reads a dict past its methods too, be there a session or not."""
+    async with serve(application(sessions, fast=_fast_json)) as client:
+        empty = await (await client.get("/fast")).json()
+        await client.get("/write")
+        full = await (await client.get("/fast")).json()
+
+    assert empty == {"session": {}}
+    assert full["session"]["n"] == 1
 
 
 async def test_reading_varies_and_sets_nothing(sessions: SessionManager) -> None:

@@ -88,11 +88,12 @@ def session_middleware(storage: SessionManager | AbstractStorage) -> Middleware:
 
 
 async def get_session(request: web.Request) -> Session:
-    """The session of a request. Raises `SetupError` where the middleware is missing."""
+    """The session of a request, loaded. Raises `SetupError` where the middleware is missing."""
     session: Session | None = request.get(SESSION_KEY)
     if session is None:
         session = _checked(await _storage(request).load_session(request), "load_session")
         request[SESSION_KEY] = session
+    session._open()  # orjson and its like, for web.json_response(dumps=…), read a dict past its methods
     return session
 
 
