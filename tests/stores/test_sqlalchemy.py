@@ -309,6 +309,34 @@ def test_a_sweep_goes_on_after_a_deadlock(sqlite_url: str) -> None:
     store.close()
 
 
+@pytest.mark.parametrize("url", ["postgresql_url", "mariadb_url"])
+def test_an_answer_that_does_not_come_is_not_waited_for(
+    url: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database that hangs when the connection stands already: a 503 in time, and no late answer for the next caller."""
+    monkeypatch.setattr("hardtack.stores.sqlalchemy.TIMEOUT", 1.0)
+    address = request.getfixturevalue(url)
+    store = made(address)
+    key, other = new_key(), new_key()
+    create(store, key, b"one")
+    create(store, other, b"other")
+    lock = "LOCK TABLES hardtack_sessions WRITE" if url == "mariadb_url" else "LOCK TABLE hardtack_sessions"
+
+    engine = sa.create_engine(address)
+    with engine.connect() as connection:
+        connection.execute(sa.text(lock))
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            store.get(key)
+        waited = time.monotonic() - started
+        connection.rollback()
+    engine.dispose()
+
+    assert 0.9 < waited < 4
+    assert (read(store, other).data, read(store, key).data) == (b"other", b"one")
+    store.close()
+
+
 @pytest.mark.parametrize("driver", ["postgresql+psycopg", "mysql+pymysql"])
 def test_a_broken_server_is_unavailable(broken_port: int, driver: str) -> None:
     """Refused, hanging, nonsense, hung up: StoreUnavailable from the cause, in time, and without the password."""

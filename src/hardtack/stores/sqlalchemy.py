@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import Any
 
 from hardtack.errors import ConfigError, StoreUnavailable
@@ -18,6 +18,7 @@ from hardtack.stores._steps import AsyncSteppedRenamingStore, Request, SteppedRe
 
 try:
     import sqlalchemy as sa
+    from sqlalchemy import event
     from sqlalchemy.dialects import mysql
     from sqlalchemy.engine import URL, Connection, Engine, make_url
     from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
@@ -243,7 +244,10 @@ class SQLAlchemyStore(_Common, SteppedRenamingStore):
 
         Raises `ConfigError` where the URL cannot be read or its driver is not installed.
         """
-        store = cls(_engine_from_url(url, sa.create_engine))
+        engine = _engine_from_url(url, sa.create_engine)
+        if engine.dialect.driver == "psycopg":
+            _limit_waiting(engine)
+        store = cls(engine)
         store._owned = True
         return store
 
@@ -341,6 +345,36 @@ def _engine_from_url(url: str, create: Any) -> Any:
     except (SQLAlchemyError, ImportError, ValueError):
         # Not the reason itself: it may quote the URL, and the password with it.
         raise _bad_url() from None
+
+
+def _limit_waiting(engine: Engine) -> None:
+    """Give psycopg what it lacks, a timeout for an answer: a server that hangs would hold the request for ever.
+
+    `statement_timeout` is no help there: the server itself would have to end the statement.
+    """
+    import psycopg
+
+    def limited(steps: Generator[Any, Any, Any], connection: Any) -> Generator[Any, Any, Any]:
+        deadline = time.monotonic() + TIMEOUT
+        try:
+            awaited = next(steps)
+            while True:
+                ready = yield awaited
+                if not ready and time.monotonic() > deadline:
+                    connection.pgconn.finish()  # the answer may come yet, and is not the next caller's
+                    message = f"no answer within {TIMEOUT:g} seconds"
+                    raise psycopg.OperationalError(message)
+                awaited = steps.send(ready)
+        except StopIteration as done:
+            return done.value
+
+    class ImpatientConnection(psycopg.Connection[Any]):
+        def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
+            return super().wait(limited(gen, self), *args, **options)
+
+    @event.listens_for(engine, "do_connect")
+    def connect(dialect: Any, record: Any, args: Any, options: Any) -> Any:
+        return ImpatientConnection.connect(*args, **options)
 
 
 def _bad_url() -> ConfigError:
