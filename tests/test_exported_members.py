@@ -72,7 +72,7 @@ def test_the_members_of_a_manager_are_there() -> None:
     members = {name for name in dir(hardtack.SessionManager(hardtack.Key.generate())) if not name.startswith("_")}
 
     assert members >= set(MANAGER.split())
-    assert members - set(MANAGER.split()) == {"admit", "carries_cookie", "emit", "warn_plain_http"}
+    assert members - set(MANAGER.split()) == {"admit", "carries_cookie", "emit", "is_late", "warn_plain_http"}
 
 
 def test_the_package_says_its_version() -> None:

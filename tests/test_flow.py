@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from hardtack import Record, errors, values
+from hardtack import Record, errors
 from hardtack import record as records
 from hardtack.engines.store import StoreEngine
 from hardtack.events import Rejected
@@ -261,8 +260,8 @@ def save(manager: SessionManager) -> Flow[Any]:
     held: Held = stop.value.value
     old = held.record
     assert old is not None
-    new = dataclasses.replace(old, data={"a": 1, "mine": True})
-    saving = Saving(held, old, new, False, False, values.pack(old.data), EXPIRES, None)
+    new = old.with_changes(data={"a": 1, "mine": True})
+    saving = Saving(held, old, new, False, False, old, EXPIRES, None)
     return manager.engine.save(saving, context, manager)
 
 

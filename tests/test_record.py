@@ -206,13 +206,33 @@ def test_errors_tell_nothing_of_the_data() -> None:
     assert caught.value.__suppress_context__
 
 
-def test_data_that_is_packed_already_is_not_packed_again() -> None:
-    """`packed` stands in the place of the data's own encoding."""
+def test_data_that_is_packed_already_is_remembered_as_it_is() -> None:
+    """`keep` remembers what `pack` does, from the data's own encoding."""
+    record, again = Record(*FIELDS), Record(*FIELDS)
+
+    again.keep(values.pack(record.data))
+
+    assert again.plain == records.pack(record)
+
+
+def test_a_copy_with_changes_remembers_nothing() -> None:
+    """What was read under another id is not what is kept of the copy."""
     record = Record(*FIELDS)
+    records.pack(record)
 
-    ready = dataclasses.replace(record, data={}, packed=values.pack(record.data))
+    copy = record.with_changes(id=bytes(32))
 
-    assert records.pack(ready) == records.pack(record)
+    assert (copy.plain, copy.data) == (None, record.data)
+
+
+def test_what_became_of_the_data_since_is_a_change() -> None:
+    """The data is compared with its encoding: nested changes count, on the very objects that were read."""
+    read = records.unpack(records.pack(with_data({"cart": [1], "by": {1: 2}})))
+
+    assert read.is_kept_as(read.data)
+    read.data["cart"].append(2)
+    assert not read.is_kept_as(read.data)
+    assert values.unpack(read.kept_data()) == {"cart": [1], "by": {1: 2}}
 
 
 def test_unsupported_values_are_told_when_packing() -> None:
@@ -226,13 +246,13 @@ def test_unsupported_values_are_told_when_packing() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(data=sessions)
-def test_loaded_is_the_encoding_of_the_data(data: dict[str, Any]) -> None:
+def test_kept_is_the_encoding_of_the_data(data: dict[str, Any]) -> None:
     """What a change is compared with are the very bytes that were read, cut out of the record."""
     packed = records.pack(with_data(data))
 
     read = records.unpack(packed)
 
-    assert read.loaded() == values.pack(data)
+    assert read.kept_data() == values.pack(data)
     assert same(read.data, data)
 
 
@@ -244,17 +264,17 @@ def test_loaded_is_the_encoding_of_the_data(data: dict[str, Any]) -> None:
         {"id": bytes(32), "options": {"ended": 2**40, "expires": 255, "persistent": False}},
     ],
 )
-def test_loaded_finds_the_data_behind_fields_of_any_size(changes: dict[str, Any]) -> None:
+def test_kept_finds_the_data_behind_fields_of_any_size(changes: dict[str, Any]) -> None:
     """However long the fields before the data are."""
     record = Record(*changed(**changes))
 
-    assert records.unpack(records.pack(record)).loaded() == values.pack(record.data)
+    assert records.unpack(records.pack(record)).kept_data() == values.pack(record.data)
 
 
-def test_loaded_is_none_where_the_stored_form_was_not_messagepack() -> None:
-    """A record from JSON, or made by hand, has no bytes to compare with."""
-    assert from_json(FIELDS).loaded() is None
-    assert Record(*FIELDS).loaded() is None
+def test_kept_is_made_where_the_stored_form_was_not_messagepack() -> None:
+    """A record from JSON, or made by hand, has no bytes to cut the data out of yet."""
+    assert Record(*FIELDS).kept_data() == values.pack(FIELDS[6])
+    assert not Record(*FIELDS).is_kept_as(FIELDS[6])
 
 
 @settings(max_examples=100, deadline=None)
@@ -269,15 +289,16 @@ def test_json_comes_back(data: dict[str, Any]) -> None:
     assert (found.id, found.options) == (record.id, record.options)
 
 
-def test_other_spelling_of_the_fields_is_no_baseline() -> None:
-    """Another program may spell a number longer than needed: where the data begins is then not known."""
+def test_other_spelling_of_the_fields() -> None:
+    """Another program may spell a number longer than needed: the data is found, and is saved anew once."""
     plain = records.pack(Record(*FIELDS))
     longer = plain.replace(b"\x05\x06\x07\xa4", b"\xcc\x05\x06\x07\xa4")
 
     read = records.unpack(longer)
 
     assert read.created == 5
-    assert read.loaded() is None
+    assert read.kept_data() == values.pack(read.data)
+    assert not read.is_kept_as(read.data)
 
 
 @pytest.mark.parametrize("fields", [None, {}, (1,) * 7, [], [1] * 6, [1] * 8])

@@ -11,7 +11,7 @@ from hardtack import values
 from hardtack.engines.store import MAX_ATTEMPTS, StoreEngine
 from hardtack.errors import ConfigError, SessionConflict
 from hardtack.events import Destroyed, Saved
-from hardtack.flow import Find, Flow, Get, arun, run
+from hardtack.flow import Find, Flow, Get, Put, arun, run
 from hardtack.lifetime import LATEST, Deadlines
 from hardtack.merge import merge
 from hardtack.protocols import Context, Engine, VersionConflict
@@ -187,10 +187,9 @@ class Administration:
                 raise SessionConflict("the session was ended, or has expired")
             record, version = stored
             record.data = _changed(function, record.data)
-            record.packed = values.pack(record.data)
-            put = engine._put(found[1], record, self._deadlines(record).nearest, version, self)
+            data = engine.encode(record, self)
             try:
-                version = yield put
+                version = yield Put(found[1], data, self._deadlines(record).nearest, version, record.subject)
             except VersionConflict:
                 continue
             self.emit(Saved, record.id)
@@ -208,14 +207,13 @@ def _changed(function: Change, data: dict[str, Any]) -> dict[str, Any]:
 def _refresh(session: Session, record: Record, version: Any) -> None:
     """Show what was saved in the request's own session, beside what it has changed and not saved yet."""
     state = session._state
-    base = values.unpack(state.base) if state.base is not None else {}
+    base = values.unpack(state.record.kept_data()) if state.record is not None else {}
     session._fold_views()
     mine = dict.copy(session)
     merged, _ = merge(base, record.data, mine)
     fill(session, values.unpack(values.pack(merged)))
     state.views = None
     state.record = record
-    state.base = record.packed
     assert state.held is not None  # what is stored was loaded, or saved, through the engine
     state.held.version = version
 

@@ -127,11 +127,15 @@ def deadlines(record: Record, lifetime: int, idle_timeout: int | None) -> Deadli
     The absolute one runs from the login, before one from the beginning (ASVS 7.3.2); a lifetime given at login and the
     expiry of a cookie that was taken over can only shorten it. The idle one runs from the last renewal (ASVS 7.3.1).
     """
+    return Deadlines(absolute_deadline(record, lifetime), None if idle_timeout is None else record.seen + idle_timeout)
+
+
+def absolute_deadline(record: Record, lifetime: int) -> int:
+    """The absolute one of `deadlines`."""
     begin = record.created if record.authenticated is None else record.authenticated
     options = record.options
-    if options:
-        lifetime = min(lifetime, options.get("lifetime", lifetime))
-        absolute = min(begin + lifetime, options.get("expires", begin + lifetime))
-    else:
-        absolute = begin + lifetime
-    return Deadlines(absolute, None if idle_timeout is None else record.seen + idle_timeout)
+    if not options:
+        return begin + lifetime
+    deadline: int = begin + min(lifetime, options.get("lifetime", lifetime))
+    earliest: int = min(deadline, options.get("expires", deadline))
+    return earliest

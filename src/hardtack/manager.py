@@ -10,6 +10,7 @@ from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from hardtack import _administration, events, values
+from hardtack import record as records
 from hardtack.cookies import Changes, Cookie, as_text, parse
 from hardtack.engines.cookie import CookieEngine
 from hardtack.errors import ConfigError, InvalidToken, SessionConflict, StoreUnavailable, UnsupportedValue
@@ -30,7 +31,7 @@ from hardtack.events import (
     TakenOver,
 )
 from hardtack.flow import Flow, arun, run
-from hardtack.lifetime import SKEW, Deadlines, Duration, deadlines, seconds
+from hardtack.lifetime import SKEW, Deadlines, Duration, absolute_deadline, deadlines, seconds
 from hardtack.protocols import Context, Engine, Held, Saving, TokenFormat
 from hardtack.record import Record
 from hardtack.session import Guard, Session, State, fill, not_loaded, nothing, unloaded
@@ -155,12 +156,12 @@ class SessionManager(_administration.Administration):
 
     def finish(self, session: Session) -> None:
         """After the body: a late change is saved where that needs no cookie, and an event otherwise."""
-        if self._is_late(session):
+        if self.is_late(session):
             run(self._finish(session), self._sync_store())
 
     async def afinish(self, session: Session) -> None:
         """`finish` under async code."""
-        if self._is_late(session):
+        if self.is_late(session):
             await arun(self._finish(session), self.engine.store)
 
     # --- closing
@@ -200,17 +201,27 @@ class SessionManager(_administration.Administration):
         cookies = parse(header)
         return any(_foreign_names(token, cookies) for token in self.accept)
 
+    def is_late(self, session: Session) -> bool:
+        """Whether anything was changed since the commit: what `finish` is for. What cannot be encoded was."""
+        state = session._state
+        if not state.committed or not state.accessed or state.degraded or isinstance(session, Guard):
+            return False
+        try:
+            return session.modified
+        except UnsupportedValue:
+            return True
+
     def admit(self, record: Record, context: Context) -> bool:
         """Whether the session may be used now; where not, an event says why."""
         now = context.now
-        if max(record.created, record.seen, record.authenticated or 0) > now + SKEW:
+        latest = now + SKEW
+        if record.created > latest or record.seen > latest or (record.authenticated or 0) > latest:
             self.emit(Rejected, "future", context.cookie_name)
             return False
-        absolute, idle = deadlines(record, self.lifetime, self.idle_timeout)
-        if now >= absolute:
+        if now >= absolute_deadline(record, self.lifetime):
             self.emit(Expired, record.id, "absolute")
             return False
-        if idle is not None and now >= idle:
+        if self.idle_timeout is not None and now >= record.seen + self.idle_timeout:
             self.emit(Expired, record.id, "idle")
             return False
         return True
@@ -307,8 +318,8 @@ class SessionManager(_administration.Administration):
         record = held.record
         if record is not None:
             state.record = state.meta = record
-            base = record.loaded()
-            state.base = values.pack(record.data) if base is None else base
+            if record.plain is None:
+                records.pack(record)
             return
         state.meta = nothing()
         if self.accept and not (held.names or held.ended or held.clear):
@@ -375,8 +386,6 @@ class SessionManager(_administration.Administration):
             session._fold_views()
         held = state.held or Held()
         data = dict.copy(session)
-        changed = state.base is None or not values.is_packed_as(data, state.base)
-        packed = values.pack(data) if changed or state.base is None else state.base
         meta = state.meta
         empty = not data and meta.subject is None
         if held.ended:
@@ -390,20 +399,20 @@ class SessionManager(_administration.Administration):
         renewal = ""
         if state.record is None:
             if not empty:
-                new = self._next(state, data, packed, now, moves=True)
+                new = self._next(state, data, now, moves=True)
             elif not destroyed:
                 return self._clear_lines(state, held)
         elif empty:
             destroyed = True
             self._clear_foreign(state)
         else:
-            wanted = changed or state.rotated or state.touched_meta or state.forced
+            wanted = state.rotated or state.touched_meta or state.forced or not state.record.is_kept_as(data)
             due = self.idle_timeout is not None and self._renewal_due(meta.seen, now)
             if not (wanted or due or not held.current):
                 return list(state.clearing)
             if not wanted:
                 renewal = "idle_timeout" if due else "key"
-            new = self._next(state, data, packed, now, moves=due or self.idle_timeout is None)
+            new = self._next(state, data, now, moves=due or self.idle_timeout is None)
         if headers_sent and new is not None and state.record is None:
             self.emit(LateWrite, new.id)
             new = None
@@ -414,7 +423,7 @@ class SessionManager(_administration.Administration):
         state = session._state
         if not state.accessed:
             state.committed = True
-            return Changes()
+            return Changes([])
         if isinstance(session, Guard):  # the session was handed out and not looked at
             state.committed = True
             return Changes(accessed=True, on_replaced=self._replaced)
@@ -440,16 +449,6 @@ class SessionManager(_administration.Administration):
         lines = yield from self._store(session, decision)
         session._state.committed = True
         return Changes(lines, accessed=True, on_replaced=self._replaced)
-
-    def _is_late(self, session: Session) -> bool:
-        """Whether anything was changed since the commit. What cannot be encoded was."""
-        state = session._state
-        if not state.committed or not state.accessed or state.degraded or isinstance(session, Guard):
-            return False
-        try:
-            return session.modified
-        except UnsupportedValue:
-            return True
 
     def _finish(self, session: Session) -> Flow[None]:
         state = session._state
@@ -477,7 +476,7 @@ class SessionManager(_administration.Administration):
         # At least a second apart, so that a short timeout does not write on every request.
         return (now - seen) * RENEWALS_PER_IDLE_TIMEOUT >= (self.idle_timeout or 0) and now > seen
 
-    def _next(self, state: State, data: dict[str, Any], packed: bytes, now: int, *, moves: bool) -> Record:
+    def _next(self, state: State, data: dict[str, Any], now: int, *, moves: bool) -> Record:
         """The record to be stored."""
         meta = state.meta
         return Record(
@@ -488,7 +487,6 @@ class SessionManager(_administration.Administration):
             meta.subject,
             meta.options,
             data,
-            packed,
         )
 
     def _store(self, session: Session, decision: _Decision) -> Flow[list[str]]:
@@ -521,7 +519,7 @@ class SessionManager(_administration.Administration):
             new=new,
             rotated=state.rotated and old is not None and new is not None,
             destroyed=decision.destroyed,
-            base=state.base,
+            base=state.record,
             expires_at=limit,
             max_age=self._max_age(new, limit, decision.now),
             headers_sent=decision.headers_sent,
@@ -576,13 +574,13 @@ class SessionManager(_administration.Administration):
         state.record = new
         if new is None:
             state.meta = nothing()
-            state.base = None
             return
         if held.record is not None and held.record is not new:  # merged with what another request had saved
             new = state.record = held.record
             fill(session, new.data)
+        if new.plain is None:  # it was written in another form than MessagePack
+            records.pack(new)
         state.meta = new
-        state.base = new.packed
 
 
 def _engine(engine: Engine | Keyring | Key) -> Engine:

@@ -227,7 +227,7 @@ class Saving:
         new: the record to store, or None where the session was ended.
         rotated: `new` has another id than `old`, whose session goes on under it.
         destroyed: `old` was ended; `new`, if any, is another session.
-        base: the MessagePack encoding of the data of `old`.
+        base: the record that `new` was made from: its `kept_data` is what both sides of a conflict began with.
         expires_at: the nearer deadline of `new`, Unix seconds.
         max_age: for the cookie, in seconds; None: until the browser ends.
         revoke_until: the absolute deadline of `old`, Unix seconds: no copy of it, however renewed, lives longer.
@@ -238,7 +238,7 @@ class Saving:
     new: Record | None
     rotated: bool
     destroyed: bool
-    base: bytes | None
+    base: Record | None
     expires_at: int
     max_age: int | None
     headers_sent: bool = False

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import ormsgpack
@@ -29,8 +29,7 @@ class Record:
         options: `persistent` (bool), `lifetime` (seconds; shortens the manager's), `expires` (an absolute deadline, in
             Unix seconds), `ended` (a tombstone: the session was ended, and this is remembered until then).
         data: what the application keeps.
-        packed: the MessagePack encoding of `data`, where the caller has it at hand: it is then not made again.
-        plain: the MessagePack array that the record was read from, where it was: see `loaded`.
+        plain: the MessagePack array that the record was read from, or last written as: what changes are compared with.
     """
 
     id: bytes
@@ -40,34 +39,47 @@ class Record:
     subject: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
-    packed: bytes | None = None
-    plain: bytes | None = None
+    plain: bytes | None = field(default=None, compare=False, repr=False)
 
-    def loaded(self) -> bytes | None:
-        """The MessagePack encoding of the data as it was read, where it was read from MessagePack as we write it."""
-        if self.plain is None:
-            return None
+    def with_changes(self, **fields: Any) -> Record:
+        """A copy with other fields, of which nothing was read or written yet."""
+        return replace(self, plain=None, **fields)
+
+    def is_kept_as(self, data: dict[str, Any]) -> bool:
+        """Whether the data is what was read, or last written. Raises `UnsupportedValue` for what cannot be kept."""
+        fields = [self.id, self.created, self.authenticated, self.seen, self.subject, self.options, data]
+        return values.is_packed_as(fields, self.plain)
+
+    def keep(self, packed: bytes) -> None:
+        """Remember the encoding of the data, by one who has it at hand, as `pack` does."""
+        fields = [self.id, self.created, self.authenticated, self.seen, self.subject, self.options, None]
+        self.plain = ormsgpack.packb(fields)[:-1] + packed  # the data in the place of the None
+
+    def kept_data(self) -> bytes:
+        """The MessagePack encoding of the data as it was read, or last written, whatever became of `data` since."""
+        plain = pack(self) if self.plain is None else self.plain
         head = ormsgpack.packb([self.id, self.created, self.authenticated, self.seen, self.subject, self.options])
-        if not self.plain.startswith(head[1:], 1):  # another program's longer spelling of the same fields
-            return None
-        return self.plain[len(head) :]  # the data is the last element, and both array heads take one byte
+        if plain.startswith(head[1:], 1):
+            return plain[len(head) :]  # the data is the last element, and both array heads take one byte
+        # Another program's longer spelling of the same fields: where the data begins is not known.
+        return values.pack(values.unpack(plain)[6])
 
 
 def pack(record: Record) -> bytes:
-    """The MessagePack array of seven. Raises `UnsupportedValue`."""
-    fields = [
-        record.id,
-        record.created,
-        record.authenticated,
-        record.seen,
-        record.subject,
-        record.options,
-        record.data,
-    ]
-    if record.packed is None:
-        return values.pack_last(fields, 2 + len(record.id))
-    fields[6] = None
-    return ormsgpack.packb(fields)[:-1] + record.packed  # the data in place of the None
+    """The MessagePack array of seven, which the record remembers. Raises `UnsupportedValue`."""
+    plain = record.plain = values.pack_last(
+        [
+            record.id,
+            record.created,
+            record.authenticated,
+            record.seen,
+            record.subject,
+            record.options,
+            record.data,
+        ],
+        2 + len(record.id),
+    )
+    return plain
 
 
 # The decoder stops where an array ends, and does not tell of bytes that follow. So it is given the record and a second value,
@@ -80,7 +92,7 @@ _PACKED_END: Final = ormsgpack.packb(_END)
 def unpack(plain: bytes) -> Record:
     """The record; `InvalidToken("malformed")` for everything that `pack` would not have written."""
     try:
-        fields, end = values.unpack(_PAIR + plain + _PACKED_END)
+        fields, end = ormsgpack.unpackb(_PAIR + plain + _PACKED_END, ext_hook=values.ext_hook)
     except Exception:  # whatever a decoder raises on bytes that it cannot read
         raise InvalidToken("malformed", "the record cannot be decoded") from None
     if end != _END:
@@ -137,7 +149,7 @@ def check(fields: Any, plain: bytes | None = None) -> Record:
         and len(identifier) in (16, 32)
         and (not options or _good_options(options))
     ):
-        return Record(identifier, created, authenticated, seen, subject, options, data, None, plain)
+        return Record(identifier, created, authenticated, seen, subject, options, data, plain)
     raise InvalidToken("malformed", "a field of the record has the wrong type")
 
 

@@ -6,7 +6,6 @@ a plain `Session`, which overrides no method of dict: from then on it costs what
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import secrets
 from _thread import RLock
@@ -46,8 +45,8 @@ class State:
     """
 
     held: Held | None = None  # what the engine found and must remember until it saves
-    record: Record | None = None  # what is stored now; None: nothing is
-    base: bytes | None = None  # the encoding of the stored data
+    record: Record | None = None  # what is stored now, with its encoding; None: nothing is
+    initial: bytes | None = None  # what an unattached session is compared with, where that is not an empty one
     loaded = False
     accessed = False
     forced = False
@@ -61,6 +60,11 @@ class State:
 
     # The fields to be stored next; its data is unused. The record itself, until one of them changes.
     meta: Record
+
+    @property
+    def base(self) -> bytes | None:
+        """The encoding of the stored data, or None."""
+        return None if self.record is None else self.record.kept_data()
 
     def __init__(self, manager: SessionManager | None = None, header: str = "") -> None:
         self.manager = manager
@@ -140,9 +144,11 @@ class Session(dict[str, Any]):
         self._fold_views()
         if state.forced or state.rotated or state.touched_meta or state.destroyed is not None:
             return True
-        if state.base is None:
-            return bool(dict.__len__(self)) or state.meta.subject is not None
-        return not values.is_packed_as(dict.copy(self), state.base)
+        if state.record is not None:
+            return not state.record.is_kept_as(dict.copy(self))
+        if state.initial is not None:
+            return values.pack(dict.copy(self)) != state.initial
+        return bool(dict.__len__(self)) or state.meta.subject is not None
 
     @modified.setter
     def modified(self, value: bool) -> None:
@@ -190,7 +196,7 @@ class Session(dict[str, Any]):
         state = self._open()
         self._refuse_degraded()
         state.rotated = state.rotated or state.record is not None
-        state.meta = dataclasses.replace(state.meta, id=b"")
+        state.meta = state.meta.with_changes(id=b"")
 
     def login(
         self, subject: str, lifetime: str | int | dt.timedelta | None = None, persistent: bool | None = None
@@ -235,7 +241,6 @@ class Session(dict[str, Any]):
         if state.record is not None:
             state.destroyed = state.record
         state.record = None
-        state.base = None
         state.rotated = False
         state.touched_meta = False
         state.meta = nothing()

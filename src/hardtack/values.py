@@ -39,12 +39,13 @@ _OPTIONS = (
 
 TUPLE, SET, FROZENSET, BIG_INT, DATETIME, DATE, TIME, TIMEDELTA, DECIMAL, UUID_, MARKUP, MAP = range(1, 13)
 
-# Every array, map and extension begins with one of these bytes, so that fewer of them than MAX_DEPTH prove that the data
-# is not too deep, at the speed of C.
-_CONTAINERS = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
-_BRANCHES = frozenset({dict, list, tuple})
+# Every array and map begins with one of these bytes, so that few of them prove that the data is not too deep; bytes begin
+# with one of the last three. What is left of an encoding without all others is looked at, at the speed of C.
+_TELLING = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF, 0xC4, 0xC5, 0xC6])
+_TELLING_NOTHING = bytes(set(range(256)) - set(_TELLING))
+_BRANCHES = frozenset({dict, list, tuple, set, frozenset})
 _PLAIN_LEAVES = frozenset({type(None), bool, int, float, str, bytes})
-_PLAIN_TREES = _PLAIN_LEAVES | _BRANCHES
+_PLAIN_TREES = _PLAIN_LEAVES | {dict, list, tuple}
 
 
 def pack(data: dict[str, Any]) -> bytes:
@@ -52,12 +53,12 @@ def pack(data: dict[str, Any]) -> bytes:
     return pack_last([data], 1)[1:]
 
 
-def is_packed_as(data: dict[str, Any], packed: bytes) -> bool:
-    """Whether this is what `pack` wrote for the data: nothing that it would refuse can be, so nothing needs checking."""
+def is_packed_as(fields: list[Any], packed: bytes | None) -> bool:
+    """Whether `pack_last` wrote this for the fields: nothing that it would refuse can be, so nothing needs checking."""
     try:
-        return packb(data, _default, _OPTIONS) == packed
+        return packb(fields, _default, _OPTIONS) == packed
     except TypeError:  # int keys, or something that cannot be kept
-        return pack(data) == packed
+        return pack_last(fields, 0) == packed
 
 
 def pack_last(fields: list[Any], start: int) -> bytes:
@@ -70,13 +71,15 @@ def pack_last(fields: list[Any], start: int) -> bytes:
         return packb([*fields[:-1], _without_int_keys(data)], _default_slow, _OPTIONS)
     # What MessagePack would write and should not: data nested too deep, and a bytearray or memoryview, written as bytes.
     # Both show in the encoding; only an encoding that may hold them is worth a look at the data in Python.
-    size = len(packed)
-    if (
-        (size > MAX_DEPTH and size - len(packed.translate(None, _CONTAINERS)) >= MAX_DEPTH)
-        or (packed.find(b"\xc4", start) >= 0 and _has_bin8(packed, start))
-        or (0xC5 in packed and (size > 0x8000 or _BIN16(packed, start)))
-        or (0xC6 in packed and _BIN32(packed, start))
-    ) and not _is_plain(fields[-1], 1):
+    telling = packed.translate(None, _TELLING_NOTHING)
+    if (len(telling) > MAX_DEPTH and _is_deep(fields[-1])) or (
+        (
+            (0xC4 in telling and _has_bin8(packed, start))
+            or (0xC5 in telling and (len(packed) > 0x8000 or _BIN16(packed, start)))
+            or (0xC6 in telling and _BIN32(packed, start))
+        )
+        and not _is_plain(fields[-1])
+    ):
         check(fields[-1])
     return packed
 
@@ -97,20 +100,32 @@ def _has_bin8(packed: bytes, start: int) -> bool:
     return False
 
 
-def _is_plain(value: Any, depth: int) -> bool:
-    """Whether a tree is of exact, common types only, and not too deep: a quick look before the thorough one."""
+def _is_deep(data: Any) -> bool:
+    level = [data]
+    for _ in range(MAX_DEPTH):
+        level = [
+            member
+            for branch in level
+            for member in (branch.values() if type(branch) is dict else branch)
+            if type(member) in _BRANCHES
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a tree is of exact, common types only: a quick look before the thorough one."""
     members = list(value.values()) if type(value) is dict else value
     kinds = set(map(type, members))
     if kinds <= _PLAIN_LEAVES:
-        return depth <= MAX_DEPTH
-    if not kinds <= _PLAIN_TREES:
-        return False
-    return depth < MAX_DEPTH and all(_is_plain(member, depth + 1) for member in members if type(member) in _BRANCHES)
+        return True
+    return kinds <= _PLAIN_TREES and all(_is_plain(member) for member in members if type(member) in _BRANCHES)
 
 
 def unpack(packed: bytes) -> Any:
     """What `pack` was given. Raises anything at all on bytes that `pack` did not write."""
-    return unpackb(packed, ext_hook=_ext_hook)
+    return unpackb(packed, ext_hook=ext_hook)
 
 
 def encode_bytes(raw: bytes) -> str:
@@ -335,7 +350,8 @@ _UNPACKERS: dict[int, Callable[[bytes], Any]] = {
 }
 
 
-def _ext_hook(code: int, raw: bytes) -> Any:
+def ext_hook(code: int, raw: bytes) -> Any:
+    """The value of an extension that `pack` wrote."""
     return _UNPACKERS[code](raw)
 
 

@@ -44,7 +44,7 @@ def test_record_of_a_cookie() -> None:
     assert (first.subject, first.options) == (None, {})
     assert len(first.id) == 16
     assert first.id != other.id
-    assert first.packed is not None
+    assert first.is_kept_as({"a": 1})
 
 
 def test_the_name_is_part_of_the_id() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import inspect
 import secrets
@@ -168,7 +167,9 @@ class StoreEngine:
                 raise InvalidToken("tampered", "the record was changed, or moved from another key") from None
             current = key is self.seal.current
         record = records.unpack(data)
-        record.id = raw_key
+        if record.id != raw_key:
+            record = record.with_changes(id=raw_key)
+            records.pack(record)
         return record, current
 
     @staticmethod
@@ -181,21 +182,25 @@ class StoreEngine:
         """The session of a request: one `get` for its one cookie. Raises `StoreUnavailable`."""
         name = context.cookie_name
         found = find_values(header, name)
-        held = Held(names=[name] if found else [])
         good: list[Held] = []
+        ended = False
         for secret in self._secrets(found, name, policy):
-            candidate = yield from self._load_one(secret, context, policy)
-            if candidate.record is not None:
-                good.append(candidate)
-            held.ended = held.ended or candidate.ended
+            raw_key = self._raw_key(secret, context.purpose)
+            key = self._key(secret, raw_key)
+            entry = yield Get(key)
+            record, current, buried = self._look(raw_key, entry, context.now, policy)
+            ended = ended or buried
+            if record is None:
+                policy.emit(Rejected, "ended" if buried else "unknown_id", name)
+            elif policy.admit(record, context):
+                good.append(Held(record, [name], current, False, False, secret, entry.version, key))
+        if len(good) == 1:
+            return good[0]
         if not good:
-            return held
-        if len(good) > 1:
-            # A sibling subdomain can plant a cookie of this name: it must not be able to choose the session.
-            policy.emit(Rejected, "ambiguous", name)
-            return Held(names=held.names, clear=True)
-        good[0].names = held.names
-        return good[0]
+            return Held(names=[name] if found else [], ended=ended)
+        # A sibling subdomain can plant a cookie of this name: it must not be able to choose the session.
+        policy.emit(Rejected, "ambiguous", name)
+        return Held(names=[name], clear=True)
 
     def _secrets(self, found: list[str], name: str, policy: Policy) -> list[bytes]:
         known: dict[bytes, None] = {}
@@ -214,18 +219,6 @@ class StoreEngine:
         if len(text) != _SECRET_CHARACTERS:
             raise ValueError
         return values.decode_bytes(text)
-
-    def _load_one(self, secret: bytes, context: Context, policy: Policy) -> Flow[Held]:
-        raw_key = self._raw_key(secret, context.purpose)
-        key = self._key(secret, raw_key)
-        entry = yield Get(key)
-        record, current, ended = self._look(raw_key, entry, context.now, policy)
-        if record is None:
-            policy.emit(Rejected, "ended" if ended else "unknown_id", context.cookie_name)
-            return Held(ended=ended)
-        if not policy.admit(record, context):
-            return Held()
-        return Held(record, current=current, secret=secret, version=entry.version, key=key)
 
     def _look(self, raw_key: bytes, entry: Entry | None, now: int, policy: Policy) -> tuple[Record | None, bool, bool]:
         """The record of an entry, whether its key is current, and whether it says that the session was ended."""
@@ -257,9 +250,12 @@ class StoreEngine:
         held, old, new = saving.held, saving.old, saving.new
         cookie = policy.cookie
         if saving.destroyed and old is not None:
+            if new is not None:
+                records.pack(new)  # what cannot be kept is to fail before the old session ends
             yield from self.end(old.id, self.stored_key(held, old.id), held.version, context, policy)
         if new is None:
             return Held(), [cookie.clear_cookie(name) for name in held.names]
+        key = self._key(held.secret, new.id)
         if old is None or saving.destroyed:
             version = yield from self._create(saving, policy)
             moved = True
@@ -267,26 +263,23 @@ class StoreEngine:
             version = yield from self._change_id(saving, context, policy)
             moved = True
         else:
-            version = yield from self._update(saving, context, policy)
+            version = yield from self._update(key, saving, context, policy)
             moved = False
         if version is None:
             return None
-        assert saving.new is not None
-        key = self._key(held.secret, saving.new.id)
-        after = Held(saving.new, [context.cookie_name], secret=held.secret, version=version, key=key)
-        if not moved and (saving.max_age is None or old is None or saving.new.seen == old.seen):
+        new = saving.new  # with what another request had saved, maybe
+        assert new is not None
+        after = Held(new, [context.cookie_name], True, False, False, held.secret, version, key)
+        if not moved and (saving.max_age is None or old is None or new.seen == old.seen):
             return after, []
         return after, [
             cookie.set_cookie(context.cookie_name, self._cookie_value(held.secret), saving.max_age, context.now)
         ]
 
-    def _put(self, key: str, record: Record, expires_at: int, version: Version | None, policy: Policy) -> Put:
-        return Put(key, self.encode(record, policy), expires_at, version, record.subject)
-
     def _put_new(self, saving: Saving, version: Version | None, policy: Policy) -> Put:
         assert saving.new is not None
         key = self._key(saving.held.secret, saving.new.id)
-        return self._put(key, saving.new, saving.expires_at, version, policy)
+        return Put(key, self.encode(saving.new, policy), saving.expires_at, version, saving.new.subject)
 
     def _create(self, saving: Saving, policy: Policy) -> Flow[Version]:
         try:
@@ -295,11 +288,13 @@ class StoreEngine:
             # 32 random bytes do not meet twice: the store answered for a write that it had done already.
             raise StoreUnavailable("the store has a session under an id that was just drawn") from None
 
-    def _update(self, saving: Saving, context: Context, policy: Policy) -> Flow[Version | None]:
+    def _update(self, key: str, saving: Saving, context: Context, policy: Policy) -> Flow[Version | None]:
         version = saving.held.version
         for _ in range(MAX_ATTEMPTS):
+            new = saving.new
+            assert new is not None
             try:
-                return (yield self._put_new(saving, version, policy))
+                return (yield Put(key, self.encode(new, policy), saving.expires_at, version, new.subject))
             except VersionConflict:
                 pass
             version = yield from self._reconcile(saving, context, policy)
@@ -323,11 +318,11 @@ class StoreEngine:
             policy.emit(Conflict, name, "overwritten")
             self._keep_seen(saving, theirs)
             return entry.version
-        base = values.unpack(saving.base) if saving.base is not None else {}
+        base = values.unpack(saving.base.kept_data()) if saving.base is not None else {}
         merged, paths = merge(base, theirs.data, saving.new.data)
         policy.emit(Conflict, name, "overwritten" if paths else "merged", tuple(paths))
-        saving.base = values.pack(theirs.data)
-        saving.new = dataclasses.replace(saving.new, data=merged, packed=values.pack(merged))
+        saving.base = theirs
+        saving.new = saving.new.with_changes(data=merged)
         self._keep_seen(saving, theirs)
         return entry.version
 
@@ -337,7 +332,7 @@ class StoreEngine:
         assert saving.new is not None
         later = theirs.seen - saving.new.seen
         if later > 0:
-            saving.new = dataclasses.replace(saving.new, seen=theirs.seen)
+            saving.new = saving.new.with_changes(seen=theirs.seen)
             saving.expires_at += later
 
     # --- change of id

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NoReturn
 
+from hardtack import record as records
 from hardtack import values
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
 from hardtack.protocols import Context
@@ -91,8 +92,8 @@ class ForeignCookie:
             raise InvalidToken("expired", "this format is no longer read")
         record = self._read(self._value(cookies), context)
         try:
-            if record.packed is None:
-                record.packed = values.pack(record.data)
+            if record.plain is None:
+                records.pack(record)
         except UnsupportedValue:
             malformed("the data holds what a session cannot keep")
         return record

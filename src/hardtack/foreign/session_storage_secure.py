@@ -87,7 +87,7 @@ class SessionStorageSecureCookie(ForeignCookie):
         data, packed, expires = self._decode(value, context.now)
         record = self._to_record(data, expires, value, context)
         if record.data is data:
-            record.packed = packed
+            record.keep(packed)
         return record
 
     def _to_record(self, data: dict[str, Any], expires: int | None, value: str, context: Context) -> Record:

@@ -85,7 +85,7 @@ class SessionMiddleware:
             await _refuse(scope, send, failure)
             return
         if response.started:
-            if session.accessed:
+            if sessions.is_late(session):
                 await sessions.afinish(session)
         elif response.failure is not None:  # the application swallowed the error and answered nothing
             await _refuse(scope, send, response.failure)
@@ -109,7 +109,9 @@ class _Response:
         if not self.started and _begins_response(message):
             if not self.tried:
                 self.tried = True
-                changes = await self._commit()
+                changes = (
+                    await self._commit() if self.middleware.waits else self.middleware.sessions.commit(self.session)
+                )
             elif self.failure is not None:
                 # The application's own page for a store that is down: a logout still clears the cookie.
                 changes = Changes(list(self.failure.set_cookies), accessed=True, no_store=True)
@@ -121,11 +123,8 @@ class _Response:
         await self.server(message)
 
     async def _commit(self) -> Changes:
-        middleware, session = self.middleware, self.session
         try:
-            if middleware.waits and session.accessed:
-                return await middleware.sessions.acommit(session)
-            return middleware.sessions.commit(session)
+            return await self.middleware.sessions.acommit(self.session)
         except StoreUnavailable as error:
             self.failure = error
             raise

@@ -33,7 +33,7 @@ class Session(CoreSession):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(dict(*args, **kwargs))
-        self._state.base = values.pack(dict(self))
+        self._state.initial = values.pack(dict(self))
 
     def mark_accessed(self) -> None:
         """The handler asked for `request.session`, and gets it loaded: pydantic and orjson read a dict past its methods."""

@@ -21,10 +21,14 @@ MAX_LENGTH: Final = 16384
 _SHORTEST = 6 + 24 + 16  # header, nonce, tag
 
 
-@lru_cache(maxsize=256)
 def binding(purpose: str, cookie_name: str) -> bytes:
     """What ties a token to one application and one cookie: each text framed by its length, so that none runs over."""
     return b"".join(len(raw).to_bytes(2, "big") + raw for raw in (purpose.encode(), cookie_name.encode()))
+
+
+@lru_cache(maxsize=256)
+def _associated(header: bytes, purpose: str, cookie_name: str) -> bytes:
+    return header + binding(purpose, cookie_name)
 
 
 class EncryptedToken:
@@ -37,6 +41,7 @@ class EncryptedToken:
         self._keys = as_keyring(keys)
         self._by_id = {key.id: key for key in self._keys}
         self._header = VERSION + self._keys.current.id
+        self._beginning = b64encode_as_string(self._header, b"-_")  # six bytes are eight characters
 
     @property
     def keys(self) -> Keyring:
@@ -50,9 +55,8 @@ class EncryptedToken:
         key = self._by_id.get(raw[1:6])
         if key is None:
             raise InvalidToken("unknown_key", "no key of the ring has the token's key id")
-        header = raw[:6]
         try:
-            plaintext = key.encrypting.open(raw[6:], header + binding(purpose, name))
+            plaintext = key.encrypting.open(raw, _associated(raw[:6], purpose, name), 6)
         except InvalidTag:
             raise InvalidToken("tampered", "the token was changed, or is of another cookie or purpose") from None
         return unpack(plaintext)
@@ -61,12 +65,12 @@ class EncryptedToken:
         """One cookie, `{cookie_name: token}`. Raises `UnsupportedValue`."""
         name, purpose, _ = context
         header = self._header
-        sealed = self._keys.current.encrypting.seal(pack(record), header + binding(purpose, name), header)
+        sealed = self._keys.current.encrypting.seal(pack(record), _associated(header, purpose, name), header)
         return {name: b64encode_as_string(sealed, b"-_").rstrip("=")}
 
     def is_current(self, cookies: Mapping[str, Sequence[str]], context: Context) -> bool:
         """Whether the (good) token in the cookie was sealed under the key that issues now."""
-        return b64decode(last_value(cookies, context.cookie_name)[:8], b"-_") == self._header
+        return last_value(cookies, context.cookie_name).startswith(self._beginning)
 
 
 def last_value(cookies: Mapping[str, Sequence[str]], name: str) -> str:

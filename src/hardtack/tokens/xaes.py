@@ -67,16 +67,20 @@ class XAES256GCM:
         nonce = os.urandom(12)
         return header + prefix + nonce + cipher.encrypt(nonce, plaintext, aad)
 
-    def open(self, sealed: bytes, aad: bytes | None) -> bytes:
-        """The plaintext of what `seal` returned. Raises `cryptography.exceptions.InvalidTag`."""
-        if len(sealed) < 40:
+    def open(self, sealed: bytes, aad: bytes | None, start: int = 0) -> bytes:
+        """The plaintext of what `seal` returned, after a header of `start` bytes.
+
+        Raises `cryptography.exceptions.InvalidTag`.
+        """
+        if len(sealed) - start < 40:
             raise InvalidTag
-        prefix = sealed[:12]
+        middle = start + 12
+        prefix, nonce, ciphertext = sealed[start:middle], sealed[middle : start + 24], sealed[start + 24 :]
         cipher = self._ciphers.get(prefix)
         if cipher is not None:
-            return cipher.decrypt(sealed[12:24], sealed[24:], aad)
+            return cipher.decrypt(nonce, ciphertext, aad)
         cipher = AESGCM(self.subkey(prefix))
-        plaintext = cipher.decrypt(sealed[12:24], sealed[24:], aad)
+        plaintext = cipher.decrypt(nonce, ciphertext, aad)
         # Remembered only now: a prefix that proved authentic, so that nobody else can fill the cache.
         self._remember(prefix, cipher)
         return plaintext
