@@ -385,10 +385,10 @@ class Interface:
         marked = (
             session._was_modified or state.forced or state.rotated or state.touched_meta or state.destroyed is not None
         )
-        self._settle_times(app, session, state)
+        self._settle_times(app, session, state, manager)
         return marked, state.record
 
-    def _settle_times(self, app: Any, session: FlaskSession, state: State) -> None:
+    def _settle_times(self, app: Any, session: FlaskSession, state: State, manager: SessionManager) -> None:
         options = state.meta.options
         permanent = dict.get(session, PERMANENT)
         if self._own_expiry and session:
@@ -400,7 +400,8 @@ class Interface:
             state.meta = state.meta.with_changes(options=settled)
         elif permanent is not None or self.sessions is None:
             persistent = bool(permanent)
-            if options.get("persistent") is not persistent:
+            # What the manager does anyway is not said in each record.
+            if options.get("persistent", manager.persistent) is not persistent:
                 state.meta = state.meta.with_changes(options={**options, "persistent": persistent})
         if session and (session._was_modified or self._own_decision or (permanent and self._refreshes(app))):
             state.forced = True
