@@ -7,8 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import django
-from django.conf import settings
+import django  # type: ignore[import-untyped]
+from django.conf import settings  # type: ignore[import-untyped]
 from tests.servers import MemcachedServer, PostgreSQLServer, RedisServer, Server
 
 from benchmarks.interleave import PAYLOADS
@@ -22,7 +22,7 @@ Call = Callable[[], object]
 def flask_session(client: Any) -> Call:
     """Flask-Session's interface on Redis; the request and the response are ready, and cost nothing."""
     import flask.testing
-    from flask_session.redis import RedisSessionInterface
+    from flask_session.redis import RedisSessionInterface  # type: ignore[import-untyped]
 
     app = flask.Flask("benchmark")
     interface = RedisSessionInterface(app, client=client)
@@ -110,8 +110,8 @@ def configure_django(directory: Path, servers: Mapping[type[Server], Server]) ->
 
 def django_db(alias: str) -> Call:
     """Django's database backend, on the database with this alias."""
-    from django.contrib.sessions.backends.db import SessionStore
-    from django.core.management import call_command
+    from django.contrib.sessions.backends.db import SessionStore  # type: ignore[import-untyped]
+    from django.core.management import call_command  # type: ignore[import-untyped]
 
     database.alias = alias
     call_command("migrate", database=alias, verbosity=0)
@@ -120,7 +120,7 @@ def django_db(alias: str) -> Call:
 
 def django_cache(alias: str) -> Call:
     """Django's cache backend, on the cache with this alias."""
-    from django.contrib.sessions.backends.cache import SessionStore
+    from django.contrib.sessions.backends.cache import SessionStore  # type: ignore[import-untyped]
 
     settings.SESSION_CACHE_ALIAS = alias
     return _django(SessionStore)
