@@ -13,7 +13,14 @@ from hardtack import _administration, events, values
 from hardtack import record as records
 from hardtack.cookies import Changes, Cookie, as_text, parse
 from hardtack.engines.cookie import CookieEngine
-from hardtack.errors import ConfigError, InvalidToken, SessionConflict, StoreUnavailable, UnsupportedValue
+from hardtack.errors import (
+    ConfigError,
+    InvalidToken,
+    SessionConflict,
+    SessionTooLarge,
+    StoreUnavailable,
+    UnsupportedValue,
+)
 from hardtack.events import (
     CacheControlReplaced,
     Conflict,
@@ -50,6 +57,7 @@ class _Decision:
     renewal: str
     now: int
     headers_sent: bool
+    emptied: bool = False
 
 
 class SessionManager(_administration.Administration):
@@ -363,6 +371,7 @@ class SessionManager(_administration.Administration):
         options = {key: value for key, value in record.options.items() if key == "expires"}
         authenticated = created if subject is not None else None
         state.meta = Record(b"", created, authenticated, now, subject, options, record.data)
+        state.taken = record
         state.clearing = tuple(_foreign_cookie(token).clear_cookie(name) for name in names)
         state.meta.id = self._new_id(state)
         self.emit(TakenOver, state.meta.id, getattr(token, "format_name", type(token).__name__))
@@ -396,6 +405,7 @@ class SessionManager(_administration.Administration):
         old = state.destroyed or state.record
         destroyed = state.destroyed is not None
         new: Record | None = None
+        emptied = False
         renewal = ""
         if state.record is None:
             if not empty:
@@ -404,6 +414,7 @@ class SessionManager(_administration.Administration):
                 return self._clear_lines(state, held)
         elif empty:
             destroyed = True
+            emptied = not state.rotated  # a new id was asked for: nothing may stay under the old one
             self._clear_foreign(state)
         else:
             wanted = state.rotated or state.touched_meta or state.forced or not state.record.is_kept_as(data)
@@ -416,7 +427,7 @@ class SessionManager(_administration.Administration):
         if headers_sent and new is not None and state.record is None:
             self.emit(LateWrite, new.id)
             new = None
-        return _Decision(old, new, destroyed, renewal, now, headers_sent)
+        return _Decision(old, new, destroyed, renewal, now, headers_sent, emptied)
 
     def _quick(self, session: Session) -> Changes | _Decision:
         """The changes where nothing is to be saved; otherwise what is."""
@@ -496,7 +507,7 @@ class SessionManager(_administration.Administration):
             outcome = yield from self.engine.save(saving, context, self)
         except StoreUnavailable as error:
             self.emit(StoreFailed, "save", type(error).__name__)
-            if decision.destroyed:  # a logout that the store did not hear of still clears the cookie
+            if decision.destroyed and not decision.emptied:  # a logout that the store did not hear of clears the cookie
                 error.set_cookies = [self.cookie.clear_cookie(name) for name in saving.held.names]
             raise
         return self._stored_as(session, decision, saving.rotated, outcome)
@@ -505,10 +516,25 @@ class SessionManager(_administration.Administration):
         """Save with an engine that waits for nothing."""
         state = session._state
         saving = self._saving(state, decision)
-        outcome = self._save_now(saving, Context(self.cookie.name, self.purpose, decision.now), self)
+        try:
+            outcome = self._save_now(saving, Context(self.cookie.name, self.purpose, decision.now), self)
+        except SessionTooLarge:
+            if not self._was_only_taken_over(session):
+                raise
+            # Another system's cookie can be smaller than ours, by compression: who only reads keeps that one.
+            self.emit(Rejected, "too_large", self.cookie.name)
+            state.committed = True
+            return Changes([], accessed=True, on_replaced=self._replaced)
         lines = self._stored_as(session, decision, saving.rotated, outcome)
         state.committed = True
         return Changes(lines, accessed=True, on_replaced=self._replaced)
+
+    def _was_only_taken_over(self, session: Session) -> bool:
+        state = session._state
+        if state.taken is None or state.record is not None or state.touched_meta or state.destroyed is not None:
+            return False
+        state.initial = state.taken.kept_data()
+        return not session.modified
 
     def _saving(self, state: State, decision: _Decision) -> Saving:
         old, new = decision.old, decision.new
@@ -523,6 +549,7 @@ class SessionManager(_administration.Administration):
             expires_at=limit,
             max_age=self._max_age(new, limit, decision.now),
             headers_sent=decision.headers_sent,
+            emptied=decision.emptied,
             revoke_until=self._deadlines(old).absolute
             if old is not None and (state.rotated or decision.destroyed)
             else 0,
@@ -539,6 +566,10 @@ class SessionManager(_administration.Administration):
             state.held = Held(ended=True)
             return []
         held, lines = outcome
+        if decision.emptied and held.record is not None:  # another request had put something into it meanwhile
+            new = held.record
+            decision.destroyed = False
+            fill(session, new.data)
         self._tell(old, new, rotated=rotated, decision=decision)
         lines += state.clearing
         self._settle(session, held, new)

@@ -231,6 +231,7 @@ class Saving:
         expires_at: the nearer deadline of `new`, Unix seconds.
         max_age: for the cookie, in seconds; None: until the browser ends.
         revoke_until: the absolute deadline of `old`, Unix seconds: no copy of it, however renewed, lives longer.
+        emptied: `old` ends because the request left no data in it, not because of a logout.
     """
 
     held: Held
@@ -243,6 +244,7 @@ class Saving:
     max_age: int | None
     headers_sent: bool = False
     revoke_until: int = 0
+    emptied: bool = False
 
 
 class Policy(Protocol):

@@ -46,7 +46,8 @@ class State:
 
     held: Held | None = None  # what the engine found and must remember until it saves
     record: Record | None = None  # what is stored now, with its encoding; None: nothing is
-    initial: bytes | None = None  # what an unattached session is compared with, where that is not an empty one
+    initial: bytes | None = None  # what the data is compared with where nothing is stored; None: with nothing
+    taken: Record | None = None  # what another system's cookie held
     loaded = False
     accessed = False
     forced = False

@@ -231,6 +231,7 @@ def _zone(value: Any, path: str) -> Any:
     if type(zone) is dt.timezone:
         offset = zone.utcoffset(None) // dt.timedelta(microseconds=1)
         name = zone.tzname(None)
+        _check(name, f"{path or '(root)'} (the name of its zone)", 1, set())
         return offset if name == dt.timezone(zone.utcoffset(None)).tzname(None) else [offset, name]
     if type(zone) is ZoneInfo and zone.key:
         return zone.key

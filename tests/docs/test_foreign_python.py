@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
@@ -9,6 +11,7 @@ from tests.kit import KEY
 
 from hardtack import CookieEngine, SessionManager, StoreEngine
 from hardtack.errors import SessionTooLarge
+from hardtack.events import Event, LateWrite, Rejected
 from hardtack.foreign.flask import FlaskCookie
 from hardtack.stores.memory import MemoryStore
 
@@ -27,12 +30,36 @@ def header() -> str:
 
 
 def test_a_session_that_was_compressed_may_not_fit(header: str) -> None:
-    """It is an error, not a lost session."""
-    sessions = SessionManager(CookieEngine(KEY), accept=[FlaskCookie(SECRET)])
+    """Who only reads keeps the old cookie, request for request."""
+    told: list[Event] = []
+    sessions = SessionManager(CookieEngine(KEY), accept=[FlaskCookie(SECRET)], on_event=told.append)
     session = sessions.open(header)
 
     assert session["text"] == TEXT
+    assert sessions.commit(session).set_cookies == []
+    assert told[-1] == Rejected("too_large", "__Host-session")
+    sessions.finish(session)
+    assert not [event for event in told if isinstance(event, LateWrite)]
+
+
+@pytest.mark.parametrize("change", [{"more": 1}, {"text": TEXT + "y"}])
+def test_a_session_that_does_not_fit_cannot_be_changed(header: str, change: dict[str, Any]) -> None:
+    """It is an error, not a lost session."""
+    sessions = SessionManager(CookieEngine(KEY), accept=[FlaskCookie(SECRET)])
+    session = sessions.open(header)
+    session.update(change)
+
     with pytest.raises(SessionTooLarge, match="'text'"):
+        sessions.commit(session)
+
+
+def test_a_login_into_a_session_that_does_not_fit_is_told(header: str) -> None:
+    """It changes more than the data."""
+    sessions = SessionManager(CookieEngine(KEY), accept=[FlaskCookie(SECRET)])
+    session = sessions.open(header)
+    session.login("alice")
+
+    with pytest.raises(SessionTooLarge):
         sessions.commit(session)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.kit import KEY, OTHER_KEY, Site
 
-from hardtack import Cookie, CookieEngine
+from hardtack import Cookie, CookieEngine, EncryptedToken, SignedToken
 from hardtack.errors import ConfigError, SessionTooLarge
 from hardtack.events import Rejected
 
@@ -200,3 +200,13 @@ def test_wrong_token(token: Any) -> None:
     """A secret or a cookie in the place of a token is told so."""
     with pytest.raises(ConfigError, match="token format"):
         CookieEngine(token)
+
+
+@pytest.mark.parametrize("kind", [EncryptedToken, SignedToken])
+def test_what_is_written_in_nine_chunks_can_be_read(kind: Any) -> None:
+    """A token is never longer than what is looked at."""
+    site = Site(CookieEngine(kind(KEY), overflow="chunk", max_chunks=9))
+    site.visit(text=noise(24_000))
+
+    assert len(site.jar.cookies) > 4
+    assert len(site.open()["text"]) == 24_000

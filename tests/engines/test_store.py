@@ -1067,3 +1067,79 @@ def test_engines_say_where_the_state_is() -> None:
     """A cookie engine has no store."""
     assert CookieEngine(KEY).store is None
     assert StoreEngine(Plain()).store is not None
+
+
+def test_emptied_session_keeps_what_another_request_saved(site: Site) -> None:
+    """The request that shows the last message must not take the cart of a parallel one along."""
+    site.visit(message="hello")
+    reading, buying = site.open(), site.open()
+    del reading["message"]
+    buying["cart"] = ["bread"]
+
+    site.sessions.commit(buying)
+    changes = site.commit(reading)
+
+    assert changes.set_cookies == []
+    assert dict(reading) == dict(site.open()) == {"cart": ["bread"]}
+    assert site.told(Destroyed) == []
+
+
+def test_emptied_session_does_not_clear_the_cookie_of_a_login() -> None:
+    """The new cookie survives, whichever response comes last."""
+    site = Site(StoreEngine(MemoryStore()))
+    site.visit(message="hello")
+    reading, logging_in = site.open(), site.open()
+    del reading["message"]
+    logging_in.login("alice")
+
+    site.commit(logging_in)
+    changes = site.commit(reading)
+
+    assert changes.set_cookies == []
+    assert site.open().subject == "alice"
+
+
+@pytest.mark.parametrize("on_conflict", ["merge", "raise", "last_write_wins"])
+def test_renewal_fights_over_nothing(on_conflict: Any) -> None:
+    """A request that changed no data neither fails for a parallel save nor takes it back."""
+    site = Site(StoreEngine(MemoryStore(), on_conflict=on_conflict), idle_timeout=1000)
+    site.visit(a=1)
+    site.clock.now += 200
+    reading, writing = site.open(), site.open()
+    reading.get("a")
+    writing["b"] = 2
+
+    site.commit(writing)
+    site.commit(reading)
+
+    assert dict(site.open()) == {"a": 1, "b": 2}
+
+
+def test_new_id_of_an_emptied_session_ends_it_for_good(site: Site) -> None:
+    """Where a new id was asked for, nothing that another request saved may stay under the old one."""
+    site.visit(message="hello")
+    old = site.jar.header
+    leaving, buying = site.open(), site.open()
+    leaving.regenerate()
+    leaving.clear()
+    buying["cart"] = ["bread"]
+
+    site.sessions.commit(buying)
+    site.commit(leaving)
+
+    assert dict(site.sessions.open(old)) == {}
+
+
+def test_emptied_session_while_the_store_is_down_keeps_its_cookie() -> None:
+    """It was no logout: the next request finds it."""
+    store = Plain()
+    site = Site(StoreEngine(store))
+    site.visit(message="hello")
+    session = site.open()
+    del session["message"]
+    store.broken = {"put"}
+
+    with pytest.raises(StoreUnavailable) as caught:
+        site.sessions.commit(session)
+
+    assert not caught.value.set_cookies

@@ -138,7 +138,7 @@ function openSigned(secret, { token, cookie, purpose }) {
 
 function open(secret, token) {
   try {
-    if (token.token.length > 16384) refuse("too_large");
+    if (token.token.length > 36864) refuse("too_large");
     const [type, fields] = (token.format === "signed" ? openSigned : openEncrypted)(secret, token);
     return type === "list" && fields.length === 7 ? { record: fields } : refuse("malformed");
   } catch (error) {

@@ -249,6 +249,8 @@ class StoreEngine:
         """One compare-and-set, and the Set-Cookie line where the id is new. Raises `StoreUnavailable`, `SessionConflict`."""
         held, old, new = saving.held, saving.old, saving.new
         cookie = policy.cookie
+        if saving.emptied:
+            return (yield from self._save_emptied(saving, context, policy))
         if saving.destroyed and old is not None:
             if new is not None:
                 records.pack(new)  # what cannot be kept is to fail before the old session ends
@@ -275,6 +277,36 @@ class StoreEngine:
         return after, [
             cookie.set_cookie(context.cookie_name, self._cookie_value(held.secret), saving.max_age, context.now)
         ]
+
+    def _save_emptied(self, saving: Saving, context: Context, policy: Policy) -> Flow[tuple[Held, list[str]] | None]:
+        """Nothing is left of the session in this request: it ends, unless another has put something into it meanwhile.
+
+        Unlike a logout, which means it: the message that was shown must not take the cart of a parallel request along,
+        nor clear the cookie of a login that was faster.
+        """
+        held, old = saving.held, saving.old
+        assert old is not None
+        key = self.stored_key(held, old.id)
+        saving.new = old.with_changes(data={})
+        version = held.version
+        for _ in range(MAX_ATTEMPTS):
+            ends = not saving.new.data
+            tombstone = self._tombstone(old, context, policy)
+            if ends:
+                put = Put(key, tombstone.data, tombstone.expires_at, version, None)
+            else:
+                put = Put(key, self.encode(saving.new, policy), saving.expires_at, version, saving.new.subject)
+            try:
+                version = yield put
+            except VersionConflict:
+                version = yield from self._reconcile(saving, context, policy)
+                if version is None:
+                    return None
+                continue
+            if ends:
+                return Held(), [policy.cookie.clear_cookie(name) for name in held.names]
+            return Held(saving.new, held.names, secret=held.secret, version=version, key=key), []
+        raise SessionConflict("the session was saved by other requests again and again")
 
     def _put_new(self, saving: Saving, version: Version | None, policy: Policy) -> Put:
         assert saving.new is not None
@@ -312,6 +344,13 @@ class StoreEngine:
         if theirs is None:
             return None
         name = values.encode_bytes(raw_key)
+        unchanged = saving.base is not None and saving.base.is_kept_as(saving.new.data)
+        if unchanged and not (saving.rotated and self.on_conflict == "raise"):
+            # A renewal, or a new id for the same data: there is nothing to merge and nothing to fight over.
+            saving.base = theirs
+            saving.new = saving.new.with_changes(data=theirs.data)
+            self._keep_seen(saving, theirs)
+            return entry.version
         if self.on_conflict == "raise":
             raise SessionConflict("another request changed the session meanwhile")
         if self.on_conflict == "last_write_wins":

@@ -15,8 +15,8 @@ from hardtack.record import Record, pack, unpack
 from hardtack.tokens.keys import Key, Keyring, as_keyring
 
 VERSION: Final = b"\x01"
-MAX_LENGTH: Final = 16384
-"""Characters of a token that are looked at: four cookies of 4096 bytes."""
+MAX_LENGTH: Final = 9 * 4096
+"""Characters of a token that are looked at: as many cookies as `CookieEngine(max_chunks=…)` may write."""
 
 _SHORTEST = 6 + 24 + 16  # header, nonce, tag
 
