@@ -779,6 +779,41 @@ def test_fallbacks_that_are_one_str_are_refused() -> None:
         app.test_client().get("/nothing")
 
 
+def test_a_session_made_by_hand_is_saved() -> None:
+    """As tests of extensions do: the interface that saves it gives it a manager."""
+    app = configured()
+    response = app.response_class()
+    with app.test_request_context():
+        app.session_interface.save_session(app, FlaskSession({"n": 1}), response)
+    client = app.test_client()
+    name, _, value = response.headers["Set-Cookie"].partition(";")[0].partition("=")
+    client.set_cookie(name, value)
+
+    assert client.get("/dump").json == {"n": 1}
+
+
+def test_a_session_made_by_hand_without_a_secret_is_nothing() -> None:
+    """No manager, no cookie, no failure."""
+    app = configured()
+    app.secret_key = None
+    response = app.response_class(iter([b"x"]))
+    with app.test_request_context():
+        app.session_interface.save_session(app, FlaskSession({"n": 1}), response)
+
+    assert "Set-Cookie" not in response.headers
+
+
+def test_a_session_that_could_not_be_opened_adds_no_second_error(caplog: pytest.LogCaptureFixture) -> None:
+    """The log has the mistake in the settings, and not the AttributeError of saving nothing."""
+    app = configured(SECRET_KEY_FALLBACKS=OLD_SECRET)
+
+    response = app.test_client().get("/set/n/1")
+
+    assert response.status_code == 500
+    assert "must be a list" in caplog.text
+    assert "AttributeError" not in caplog.text
+
+
 def test_a_lifetime_of_nothing_is_refused() -> None:
     """The message names Flask's setting."""
     app = configured(PERMANENT_SESSION_LIFETIME=0)

@@ -386,6 +386,16 @@ async def test_an_after_request_function_can_change_the_session(app: Quart, clie
     assert await data_of(client) == {"after": 1}
 
 
+async def test_a_session_made_by_hand_is_saved() -> None:
+    """As Quart's own tests do: the interface that saves it gives it a manager."""
+    app = configured()
+    response = app.response_class("")
+    async with app.test_request_context("/"):
+        await app.session_interface.save_session(app, FlaskSession({"n": 1}), response)
+
+    assert response.headers["Set-Cookie"].startswith("session=")
+
+
 async def test_session_transaction_changes_the_session_of_the_client(client: Client) -> None:
     """The test client can prepare a session, and look into one."""
     async with client.session_transaction() as prepared:

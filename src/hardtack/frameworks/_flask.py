@@ -109,6 +109,11 @@ class FlaskSession(Session, SessionMixin):
     _abandoned = False  # an exception escaped the view
     _failure: StoreUnavailable | None = None  # async code found the store down before the view asked for the session
 
+    def __init__(self, mapping: Any = ()) -> None:
+        """A session made by hand, as tests do; the interface that saves it gives it its manager."""
+        super().__init__(mapping)
+        self._state.accessed = True
+
     @property
     def permanent(self) -> bool:
         """Whether the browser keeps the cookie over a restart. Assignable; kept in the session as `_permanent`."""
@@ -366,6 +371,8 @@ class Interface:
     def _prepare(self, app: Any, session: FlaskSession) -> tuple[bool, Record | None] | None:
         """What the settings say before the commit; whether the session was marked, and what is stored. None: no commit."""
         state = session._state
+        if state.manager is None:  # made by hand, as tests do
+            state.manager = self._manager(app)
         manager = state.manager
         if session._abandoned or manager is None:
             return None

@@ -15,7 +15,6 @@ except ImportError as error:
 from hardtack.cookies import Changes
 from hardtack.errors import StoreUnavailable
 from hardtack.frameworks._flask import FlaskSession, Interface, Unavailable, apply, conclude
-from hardtack.manager import SessionManager
 
 if TYPE_CHECKING:
     from flask import Flask, Request, Response
@@ -49,9 +48,11 @@ class SessionInterface(Interface, FlaskInterface):
 
     def save_session(self, app: Flask, session: Any, response: Response) -> None:
         """Save what changed, and put the cookie into the response. Raises what `SessionManager.commit` does."""
-        manager: SessionManager = session._state.manager
+        if session is None:  # it could not be opened, and the response says so
+            return
         try:
             before = self._prepare(app, session)
+            manager = session._state.manager
             changes = Changes(accessed=session.accessed) if before is None else manager.commit(session)
         except StoreUnavailable as error:
             _answer_unavailable(app, response, error)
@@ -60,7 +61,7 @@ class SessionInterface(Interface, FlaskInterface):
         # Asked here, too: the host is dear to find out, and https needs no warning.
         if changes.set_cookies and manager.cookie.secure and has_request_context() and request.scheme == "http":
             manager.warn_plain_http("http", request.host)
-        if response.is_streamed:
+        if response.is_streamed and manager is not None:
             response.call_on_close(partial(_finish, session))
 
 

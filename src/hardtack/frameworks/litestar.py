@@ -166,6 +166,7 @@ class HardtackMiddleware(SessionMiddleware[HardtackBackend]):
             return
         raw["session"] = raw[_SESSION] = session
         ScopeState.from_scope(scope).session_id = _known_id(session)
+        scope = cast("Scope", _Scope(raw))
         response = _Response(self.backend, session, scope, send)
         try:
             await self.app(scope, receive, response.send)
@@ -177,6 +178,18 @@ class HardtackMiddleware(SessionMiddleware[HardtackBackend]):
             await _refuse(response.failure, scope, receive, send)
         elif response.committed:
             await sessions.afinish(session)
+
+
+class _Scope(dict[str, Any]):
+    """A scope that loads the session when `request.session` asks for it: msgspec reads a dict past its methods."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: str) -> Any:
+        value = dict.__getitem__(self, key)
+        if key == "session" and isinstance(value, Session):
+            value._open()
+        return value
 
 
 class _Response:
@@ -219,7 +232,7 @@ class _Response:
     async def _commit(self, message: Message) -> Message:
         raw = cast("dict[str, Any]", self.scope)
         try:
-            changes = await self.backend.commit(self.session, raw["session"], self.scope)
+            changes = await self.backend.commit(self.session, raw.get("session"), self.scope)
         except Exception as error:
             self.failure = error
             raise

@@ -17,7 +17,6 @@ except ImportError as error:
 from hardtack.cookies import Changes
 from hardtack.errors import StoreUnavailable
 from hardtack.frameworks._flask import FlaskSession, Interface, Unavailable, apply, conclude
-from hardtack.manager import SessionManager
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
@@ -66,9 +65,9 @@ class SessionInterface(Interface, QuartInterface):
         if response is None:
             await _finish(session)
             return
-        manager: SessionManager = session._state.manager
         try:
             before = self._prepare(app, session)
+            manager = session._state.manager
             changes = Changes(accessed=session.accessed) if before is None else await manager.acommit(session)
         except StoreUnavailable as error:
             await _answer_unavailable(app, response, error)
