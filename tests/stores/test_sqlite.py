@@ -216,3 +216,15 @@ def test_a_sweep_lets_other_writers_in(path: Path) -> None:
     assert sweep.result() == 300
     assert all(store.get(f"live{number}") is not None for number in range(created))
     store.close()
+
+
+def test_a_call_that_was_interrupted_gives_no_connection_back(store: SQLiteStore) -> None:
+    """It may be in the middle of a statement: the next call opens one of its own."""
+    create(store, "key")
+
+    with pytest.raises(KeyboardInterrupt), store._connection() as connection:
+        raise KeyboardInterrupt
+
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
+    assert read(store, "key").data == b"data"
