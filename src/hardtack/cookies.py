@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final, Literal
 
 from hardtack.errors import ConfigError
@@ -141,6 +141,7 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
+@lru_cache(maxsize=64)
 def http_date(seconds: float) -> str:
     """A time as RFC 9110 5.6.7 writes it, whatever the locale (`email.utils` takes as long to import as half of us)."""
     year, month, day, hour, minute, second, weekday, _, _ = time.gmtime(seconds)

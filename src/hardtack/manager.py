@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -39,25 +38,12 @@ from hardtack.events import (
 )
 from hardtack.flow import Flow, arun, run
 from hardtack.lifetime import SKEW, Deadlines, Duration, absolute_deadline, deadlines, seconds
-from hardtack.protocols import Context, Engine, Held, Saving, TokenFormat
+from hardtack.protocols import Context, Engine, Held, Renewal, Saving, TokenFormat
 from hardtack.record import Record
 from hardtack.session import Guard, Session, State, fill, not_loaded, nothing, unloaded
 from hardtack.tokens.keys import Key, Keyring
 
 RENEWALS_PER_IDLE_TIMEOUT: Final = 10
-
-
-@dataclass(slots=True)
-class _Decision:
-    """What one commit decided to save."""
-
-    old: Record | None
-    new: Record | None
-    destroyed: bool
-    renewal: str
-    now: int
-    headers_sent: bool
-    emptied: bool = False
 
 
 class SessionManager(_administration.Administration):
@@ -146,21 +132,21 @@ class SessionManager(_administration.Administration):
         Raises `SessionTooLarge`, `UnsupportedValue`, `SessionConflict` and `StoreUnavailable`: then nothing was sent yet, and
         the response should be an error.
         """
-        changes = self._quick(session)
-        if isinstance(changes, Changes):
-            return changes
-        if self._load_now is not None:
-            return self._store_now(session, changes)
-        return run(self._commit(session, changes), self._sync_store())
+        saving = self._quick(session)
+        if isinstance(saving, Changes):
+            return saving
+        if self._save_now is not None:
+            return self._save_at_once(session, saving)
+        return run(self._save(session, saving), self._sync_store())
 
     async def acommit(self, session: Session) -> Changes:
         """`commit` under async code."""
-        changes = self._quick(session)
-        if isinstance(changes, Changes):
-            return changes
-        if self._load_now is not None:
-            return self._store_now(session, changes)
-        return await arun(self._commit(session, changes), self.engine.store)
+        saving = self._quick(session)
+        if isinstance(saving, Changes):
+            return saving
+        if self._save_now is not None:
+            return self._save_at_once(session, saving)
+        return await arun(self._save(session, saving), self.engine.store)
 
     def finish(self, session: Session) -> None:
         """After the body: a late change is saved where that needs no cookie, and an event otherwise."""
@@ -388,48 +374,7 @@ class SessionManager(_administration.Administration):
 
     # --- saving
 
-    def _decide(self, session: Session, *, headers_sent: bool = False) -> list[str] | _Decision:
-        """What is to be saved, or, where nothing is, the Set-Cookie lines all the same."""
-        state = session._state
-        if state.views is not None:
-            session._fold_views()
-        held = state.held or Held()
-        data = dict.copy(session)
-        meta = state.meta
-        empty = not data and meta.subject is None
-        if held.ended:
-            if not empty:
-                self.emit(Conflict, meta.id, "dropped")
-            return []
-        now = int(self.clock())
-        old = state.destroyed or state.record
-        destroyed = state.destroyed is not None
-        new: Record | None = None
-        emptied = False
-        renewal = ""
-        if state.record is None:
-            if not empty:
-                new = self._next(state, data, now, moves=True)
-            elif not destroyed:
-                return self._clear_lines(state, held)
-        elif empty:
-            destroyed = True
-            emptied = not state.rotated  # a new id was asked for: nothing may stay under the old one
-            self._clear_foreign(state)
-        else:
-            wanted = state.rotated or state.touched_meta or state.forced or not state.record.is_kept_as(data)
-            due = self.idle_timeout is not None and self._renewal_due(meta.seen, now)
-            if not (wanted or due or not held.current):
-                return list(state.clearing)
-            if not wanted:
-                renewal = "idle_timeout" if due else "key"
-            new = self._next(state, data, now, moves=due or self.idle_timeout is None)
-        if headers_sent and new is not None and state.record is None:
-            self.emit(LateWrite, new.id)
-            new = None
-        return _Decision(old, new, destroyed, renewal, now, headers_sent, emptied)
-
-    def _quick(self, session: Session) -> Changes | _Decision:
+    def _quick(self, session: Session) -> Changes | Saving:
         """The changes where nothing is to be saved; otherwise what is."""
         state = session._state
         if not state.accessed:
@@ -437,44 +382,65 @@ class SessionManager(_administration.Administration):
             return Changes([])
         if isinstance(session, Guard):  # the session was handed out and not looked at
             state.committed = True
-            return Changes(accessed=True, on_replaced=self._replaced)
+            return self._accessed([])
         if state.degraded:
             return self._commit_degraded(session)
-        decision = self._decide(session)
-        if isinstance(decision, _Decision):
-            return decision
+        saving = self._decide(session)
+        if isinstance(saving, Saving):
+            return saving
         state.committed = True
-        return Changes(decision, accessed=True, on_replaced=self._replaced)
+        return self._accessed(saving)
+
+    def _accessed(self, lines: list[str]) -> Changes:
+        return Changes(lines, True, False, self._replaced)
+
+    def _replaced(self, before: str, after: str) -> None:
+        self.emit(CacheControlReplaced, before, after)
 
     def _commit_degraded(self, session: Session) -> Changes:
         session._fold_views()
         if len(session) or session._state.forced:
             raise StoreUnavailable("the session store cannot be reached, and the session was changed")
         session._state.committed = True
-        return Changes(accessed=True, no_store=True, on_replaced=self._replaced)
+        return Changes([], accessed=True, no_store=True, on_replaced=self._replaced)
 
-    def _replaced(self, before: str, after: str) -> None:
-        self.emit(CacheControlReplaced, before, after)
-
-    def _commit(self, session: Session, decision: _Decision) -> Flow[Changes]:
-        lines = yield from self._store(session, decision)
-        session._state.committed = True
-        return Changes(lines, accessed=True, on_replaced=self._replaced)
-
-    def _finish(self, session: Session) -> Flow[None]:
+    def _decide(self, session: Session, *, headers_sent: bool = False) -> Saving | list[str]:
+        """What is to be saved, or, where nothing is, the Set-Cookie lines all the same."""
         state = session._state
-        # The headers are gone: what needs no cookie can still be saved in a store.
-        needs_cookie = state.record is None or state.rotated or state.touched_meta
-        if self.engine.store is None or (needs_cookie and state.destroyed is None):
-            self.emit(LateWrite, state.meta.id)
-            return
-        try:
-            decision = self._decide(session, headers_sent=True)
-            if isinstance(decision, _Decision):
-                yield from self._store(session, decision)
-        except (StoreUnavailable, SessionConflict, UnsupportedValue) as error:
-            self.emit(StoreFailed, "finish", type(error).__name__)
-            self.emit(LateWrite, state.meta.id)
+        if state.views is not None:
+            session._fold_views()
+        held, record, meta = state.held or Held(), state.record, state.meta
+        data = dict.copy(session)
+        empty = not data and meta.subject is None
+        if held.ended:
+            if not empty:
+                self.emit(Conflict, meta.id, "dropped")
+            return []
+        now = int(self.clock())
+        new: Record | None = None
+        ends = emptied = False
+        renewal: Renewal = ""
+        if record is None:
+            if not empty:
+                new = self._next(state, data, now, moves=True)
+            elif state.destroyed is None:
+                return self._clear_lines(state, held)
+        elif empty:
+            ends = True
+            emptied = not state.rotated  # a new id was asked for: nothing may stay under the old one
+            self._clear_foreign(state)
+        else:
+            wanted = state.rotated or state.touched_meta or state.forced or not record.is_kept_as(data)
+            due = self.idle_timeout is not None and self._renewal_due(meta.seen, now)
+            if not (wanted or due or not held.current):
+                return list(state.clearing)
+            if not wanted:
+                renewal = "idle_timeout" if due else "key"
+            new = self._next(state, data, now, moves=due or self.idle_timeout is None)
+        if headers_sent and new is not None and record is None:
+            self.emit(LateWrite, new.id)
+            new = None
+        return self._saving(state, new, now, ends=ends, emptied=emptied, renewal=renewal, headers_sent=headers_sent)
 
     def _clear_lines(self, state: State, held: Held) -> list[str]:
         lines = [self.cookie.clear_cookie(name) for name in held.names] if held.clear else []
@@ -500,34 +466,73 @@ class SessionManager(_administration.Administration):
             data,
         )
 
-    def _store(self, session: Session, decision: _Decision) -> Flow[list[str]]:
-        saving = self._saving(session._state, decision)
-        context = Context(self.cookie.name, self.purpose, decision.now)
+    def _saving(
+        self,
+        state: State,
+        new: Record | None,
+        now: int,
+        *,
+        ends: bool = False,
+        emptied: bool = False,
+        renewal: Renewal = "",
+        headers_sent: bool = False,
+    ) -> Saving:
+        """What the engine is asked to save: `new` in the place of what is stored, which `ends` or goes on."""
+        old = state.destroyed or state.record
+        destroyed = ends or state.destroyed is not None
+        limited = new or old or state.meta
+        expires_at = absolute_deadline(limited, self.lifetime)
+        if self.idle_timeout is not None:
+            expires_at = min(expires_at, limited.seen + self.idle_timeout)
+        revoke_until = 0
+        if old is not None and (state.rotated or destroyed):
+            revoke_until = absolute_deadline(old, self.lifetime)
+        return Saving(
+            held=state.held or Held(),
+            old=old,
+            new=new,
+            rotated=state.rotated and old is not None and new is not None,
+            destroyed=destroyed,
+            base=state.record,
+            expires_at=expires_at,
+            max_age=self._max_age(new, expires_at, now),
+            now=now,
+            headers_sent=headers_sent,
+            revoke_until=revoke_until,
+            emptied=emptied,
+            renewal=renewal,
+        )
+
+    def _max_age(self, record: Record | None, limit: int, now: int) -> int | None:
+        if record is None or not record.options.get("persistent", self.persistent):
+            return None
+        return max(limit - now, 0)
+
+    def _save(self, session: Session, saving: Saving) -> Flow[Changes]:
+        new = saving.new  # which the engine may replace
+        context = Context(self.cookie.name, self.purpose, saving.now)
         try:
             outcome = yield from self.engine.save(saving, context, self)
         except StoreUnavailable as error:
             self.emit(StoreFailed, "save", type(error).__name__)
-            if decision.destroyed and not decision.emptied:  # a logout that the store did not hear of clears the cookie
+            if saving.destroyed and not saving.emptied:  # a logout that the store did not hear of clears the cookie
                 error.set_cookies = [self.cookie.clear_cookie(name) for name in saving.held.names]
             raise
-        return self._stored_as(session, decision, saving.rotated, outcome)
+        return self._saved(session, saving, new, outcome)
 
-    def _store_now(self, session: Session, decision: _Decision) -> Changes:
+    def _save_at_once(self, session: Session, saving: Saving) -> Changes:
         """Save with an engine that waits for nothing."""
-        state = session._state
-        saving = self._saving(state, decision)
+        new = saving.new
         try:
-            outcome = self._save_now(saving, Context(self.cookie.name, self.purpose, decision.now), self)
+            outcome = self._save_now(saving, Context(self.cookie.name, self.purpose, saving.now), self)
         except SessionTooLarge:
             if not self._was_only_taken_over(session):
                 raise
             # Another system's cookie can be smaller than ours, by compression: who only reads keeps that one.
             self.emit(Rejected, "too_large", self.cookie.name)
-            state.committed = True
-            return Changes([], accessed=True, on_replaced=self._replaced)
-        lines = self._stored_as(session, decision, saving.rotated, outcome)
-        state.committed = True
-        return Changes(lines, accessed=True, on_replaced=self._replaced)
+            session._state.committed = True
+            return self._accessed([])
+        return self._saved(session, saving, new, outcome)
 
     def _was_only_taken_over(self, session: Session) -> bool:
         state = session._state
@@ -536,82 +541,65 @@ class SessionManager(_administration.Administration):
         state.initial = state.taken.kept_data()
         return not session.modified
 
-    def _saving(self, state: State, decision: _Decision) -> Saving:
-        old, new = decision.old, decision.new
-        limit = self._deadlines(new or old or state.meta).nearest
-        return Saving(
-            held=state.held or Held(),
-            old=old,
-            new=new,
-            rotated=state.rotated and old is not None and new is not None,
-            destroyed=decision.destroyed,
-            base=state.record,
-            expires_at=limit,
-            max_age=self._max_age(new, limit, decision.now),
-            headers_sent=decision.headers_sent,
-            emptied=decision.emptied,
-            revoke_until=self._deadlines(old).absolute
-            if old is not None and (state.rotated or decision.destroyed)
-            else 0,
-        )
-
-    def _stored_as(
-        self, session: Session, decision: _Decision, rotated: bool, outcome: tuple[Held, list[str]] | None
-    ) -> list[str]:
-        """Tell what was saved, and compare later changes with it; the Set-Cookie lines."""
+    def _saved(
+        self, session: Session, saving: Saving, new: Record | None, outcome: tuple[Held, list[str]] | None
+    ) -> Changes:
+        """Tell what was saved, which is what later changes are compared with; what the response has to say of it."""
         state = session._state
-        old, new = decision.old, decision.new
+        state.committed = True
         if outcome is None:
-            self.emit(Conflict, old.id if old is not None else b"", "dropped")
+            self.emit(Conflict, saving.old.id if saving.old is not None else b"", "dropped")
             state.held = Held(ended=True)
-            return []
+            return self._accessed([])
         held, lines = outcome
-        if decision.emptied and held.record is not None:  # another request had put something into it meanwhile
-            new = held.record
-            decision.destroyed = False
-            fill(session, new.data)
-        self._tell(old, new, rotated=rotated, decision=decision)
         lines += state.clearing
-        self._settle(session, held, new)
-        return lines
-
-    def _max_age(self, record: Record | None, limit: int, now: int) -> int | None:
-        if record is None or not record.options.get("persistent", self.persistent):
-            return None
-        return max(limit - now, 0)
-
-    def _tell(self, old: Record | None, new: Record | None, *, rotated: bool, decision: _Decision) -> None:
-        valid = self.engine.old_still_valid
-        if decision.destroyed and old is not None:
-            self.emit(Destroyed, old.id, valid)
-        if new is None:
-            return
-        if rotated and old is not None:
-            self.emit(IdChanged, old.id, new.id, valid)
-        elif old is None or decision.destroyed:
-            self.emit(Created, new.id)
-        elif decision.renewal:
-            self.emit(Renewed, new.id, decision.renewal)
-        else:
-            self.emit(Saved, new.id)
-
-    def _settle(self, session: Session, held: Held, new: Record | None) -> None:
-        """What was saved is what later changes are compared with."""
-        state = session._state
+        record = held.record or new
+        self._tell(saving, record)
         state.held = held
+        state.record = record
         state.destroyed = None
         state.rotated = state.touched_meta = state.forced = False
         state.clearing = ()
-        state.record = new
-        if new is None:
+        if record is None:
             state.meta = nothing()
+        else:
+            state.meta = record
+            if record is not new:  # it was merged with what another request had saved
+                fill(session, record.data)
+            if record.plain is None:  # it was written in another form than MessagePack
+                records.pack(record)
+        return self._accessed(lines)
+
+    def _tell(self, saving: Saving, record: Record | None) -> None:
+        old = saving.old
+        destroyed = saving.destroyed and not (saving.emptied and record is not None)  # somebody put something into it
+        if destroyed and old is not None:
+            self.emit(Destroyed, old.id, self.engine.old_still_valid)
+        if record is None:
             return
-        if held.record is not None and held.record is not new:  # merged with what another request had saved
-            new = state.record = held.record
-            fill(session, new.data)
-        if new.plain is None:  # it was written in another form than MessagePack
-            records.pack(new)
-        state.meta = new
+        if saving.rotated and old is not None:
+            self.emit(IdChanged, old.id, record.id, self.engine.old_still_valid)
+        elif old is None or destroyed:
+            self.emit(Created, record.id)
+        elif saving.renewal:
+            self.emit(Renewed, record.id, saving.renewal)
+        else:
+            self.emit(Saved, record.id)
+
+    def _finish(self, session: Session) -> Flow[None]:
+        state = session._state
+        # The headers are gone: what needs no cookie can still be saved in a store.
+        needs_cookie = state.record is None or state.rotated or state.touched_meta
+        if self.engine.store is None or (needs_cookie and state.destroyed is None):
+            self.emit(LateWrite, state.meta.id)
+            return
+        try:
+            saving = self._decide(session, headers_sent=True)
+            if isinstance(saving, Saving):
+                yield from self._save(session, saving)
+        except (StoreUnavailable, SessionConflict, UnsupportedValue) as error:
+            self.emit(StoreFailed, "finish", type(error).__name__)
+            self.emit(LateWrite, state.meta.id)
 
 
 def _engine(engine: Engine | Keyring | Key) -> Engine:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from hardtack.errors import HardtackError
 
@@ -217,6 +217,9 @@ class Held:
     key: str = ""
 
 
+Renewal = Literal["", "idle_timeout", "key"]
+
+
 @dataclass(slots=True)
 class Saving:
     """What an engine is asked to save with one response.
@@ -231,6 +234,8 @@ class Saving:
         expires_at: the nearer deadline of `new`, Unix seconds.
         max_age: for the cookie, in seconds; None: until the browser ends.
         revoke_until: the absolute deadline of `old`, Unix seconds: no copy of it, however renewed, lives longer.
+        now: when this was decided, Unix seconds.
+        renewal: why the session is saved although the request changed nothing in it; empty where it did.
         emptied: `old` ends because the request left no data in it, not because of a logout.
     """
 
@@ -242,9 +247,11 @@ class Saving:
     base: Record | None
     expires_at: int
     max_age: int | None
+    now: int = 0
     headers_sent: bool = False
     revoke_until: int = 0
     emptied: bool = False
+    renewal: Renewal = ""
 
 
 class Policy(Protocol):

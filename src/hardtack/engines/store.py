@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import inspect
 import secrets
+from functools import lru_cache
 from typing import Final, Literal
 
 from cryptography.exceptions import InvalidTag
@@ -42,6 +43,12 @@ MAX_ATTEMPTS: Final = 1000
 _SECRET_SIZE = 32
 _SECRET_CHARACTERS = 43
 _SEALED = b"\x01"
+
+
+@lru_cache(maxsize=64)
+def _framed(purpose: str) -> bytes:
+    raw = purpose.encode()
+    return b"hardtack/1 store" + len(raw).to_bytes(2, "big") + raw
 
 
 class StoreEngine:
@@ -109,8 +116,7 @@ class StoreEngine:
         if self._native is not None:
             return self._native.handle(secret.decode())
         # The store knows the hash only: a stolen database opens no session.
-        framed = purpose.encode()
-        return hashlib.sha256(b"hardtack/1 store" + len(framed).to_bytes(2, "big") + framed + secret).digest()
+        return hashlib.sha256(_framed(purpose) + secret).digest()
 
     def _key(self, secret: bytes, raw_key: bytes) -> str:
         """The store's key of a session."""

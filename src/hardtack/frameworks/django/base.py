@@ -22,7 +22,7 @@ from hardtack.engines.store import StoreEngine
 from hardtack.errors import SessionTooLarge, StoreUnavailable, UnsupportedValue
 from hardtack.flow import Flow, arun, run
 from hardtack.frameworks.django.configuration import made, make_manager
-from hardtack.manager import SessionManager, _Decision
+from hardtack.manager import SessionManager
 from hardtack.record import Record
 from hardtack.session import Session, State
 
@@ -260,11 +260,10 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
         inner = Session()
         inner._state = state
         state.rotated = rotate
-        decision = _Decision(state.record, new, destroyed=False, renewal="", now=manager._now(), headers_sent=False)
-        lines = yield from manager._store(inner, decision)
+        changes = yield from manager._save(inner, manager._saving(state, new, manager._now()))
         if state.record is None or (state.held is not None and state.held.ended):
             raise UpdateError
-        self._saved(lines, data)
+        self._saved(changes.set_cookies, data)
 
     def _record(self, data: dict[str, Any], old: Record | None, new_id: bytes | None) -> Record:
         """What is to be stored in the place of `old`."""
