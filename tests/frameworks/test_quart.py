@@ -396,6 +396,21 @@ async def test_a_session_made_by_hand_is_saved() -> None:
     assert response.headers["Set-Cookie"].startswith("session=")
 
 
+@pytest.mark.parametrize("accessed", [True, False])
+async def test_a_session_made_by_hand_may_be_unmodified(accessed: bool) -> None:
+    """As Quart's own tests do: what it had when it was declared unmodified is not saved."""
+    app = configured()
+    response = app.response_class("")
+    made = FlaskSession({"n": 1})
+    made.accessed = accessed
+    made.modified = False
+    async with app.test_request_context("/"):
+        await app.session_interface.save_session(app, made, response)
+
+    assert "Set-Cookie" not in response.headers
+    assert ("Vary" in response.headers) is accessed
+
+
 async def test_session_transaction_changes_the_session_of_the_client(client: Client) -> None:
     """The test client can prepare a session, and look into one."""
     async with client.session_transaction() as prepared:

@@ -12,6 +12,7 @@ from flask.config import ConfigAttribute
 from flask.sessions import SessionMixin
 from werkzeug.exceptions import ServiceUnavailable
 
+from hardtack import values
 from hardtack.cookies import Changes, Cookie
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.flow import run
@@ -150,6 +151,8 @@ class FlaskSession(Session, SessionMixin):
         self._was_modified = False
         if value:
             self._open()
+        elif self._state.manager is None:  # made by hand: what it has by now is no change
+            self._state.initial = values.pack(dict(self))
         self._state.forced = bool(value)
 
     async def load(self) -> None:
@@ -373,6 +376,8 @@ class Interface:
         state = session._state
         if state.manager is None:  # made by hand, as tests do
             state.manager = self._manager(app)
+            if state.initial is not None and not session.modified:
+                return None
         manager = state.manager
         if session._abandoned or manager is None:
             return None
