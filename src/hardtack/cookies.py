@@ -102,7 +102,8 @@ class Cookie:
     @classmethod
     def for_development(cls, **attributes: Any) -> Cookie:
         """A cookie for plain http on one's own machine: named `session`, without Secure. Never for production."""
-        return cls(**{"name": "session", "secure": False, **attributes})
+        settings: dict[str, Any] = {"name": "session", "secure": False, **attributes}
+        return cls(**settings)
 
     @cached_property
     def attributes(self) -> str:

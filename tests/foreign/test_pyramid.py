@@ -199,8 +199,9 @@ def test_what_json_cannot_carry_is_not_written() -> None:
 )
 def test_wrong_settings_are_named(settings: dict[str, Any], message: str) -> None:
     """A setting that cannot work is refused at once, by name."""
+    arguments: dict[str, Any] = {"secret": SECRET, **settings}
     with pytest.raises(ConfigError, match=message):
-        PyramidCookie(**{"secret": SECRET, **settings})
+        PyramidCookie(**arguments)
 
 
 def test_the_cookie_is_pyramids_json() -> None:

@@ -389,7 +389,7 @@ async def test_an_after_request_function_can_change_the_session(app: Quart, clie
 async def test_a_session_made_by_hand_is_saved() -> None:
     """As Quart's own tests do: the interface that saves it gives it a manager."""
     app = configured()
-    response = app.response_class("")
+    response = quart.Response("")
     async with app.test_request_context("/"):
         await app.session_interface.save_session(app, FlaskSession({"n": 1}), response)
 
@@ -400,7 +400,7 @@ async def test_a_session_made_by_hand_is_saved() -> None:
 async def test_a_session_made_by_hand_may_be_unmodified(accessed: bool) -> None:
     """As Quart's own tests do: what it had when it was declared unmodified is not saved."""
     app = configured()
-    response = app.response_class("")
+    response = quart.Response("")
     made = FlaskSession({"n": 1})
     made.accessed = accessed
     made.modified = False

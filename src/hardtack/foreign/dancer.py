@@ -161,7 +161,7 @@ class DancerLegacyCookie(ForeignCookie):
         secret: str | bytes,
         *,
         only: Collection[str],
-        until: Until,
+        until: Until | None,
         cookie_name: str | None = None,
         path: str = "/",
         domain: str | None = None,

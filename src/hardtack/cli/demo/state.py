@@ -100,9 +100,8 @@ def session_cookie(request: Request) -> str:
 
 def _environment() -> Jinja2Templates:
     templates = Jinja2Templates(directory=FOLDER / "templates")
-    templates.env.filters["duration"] = anatomy.duration
-    templates.env.filters["details"] = reports.details
-    templates.env.filters["meaning"] = reports.meaning
+    filters: dict[str, Any] = templates.env.filters
+    filters.update(duration=anatomy.duration, details=reports.details, meaning=reports.meaning)
     templates.env.trim_blocks = templates.env.lstrip_blocks = True
     return templates
 
