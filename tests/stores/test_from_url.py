@@ -41,6 +41,12 @@ ASYNC: dict[str, Any] = {
 }
 
 
+def test_memory_takes_nothing_else() -> None:
+    """A size or a name in the URL would be lost without a word."""
+    with pytest.raises(ConfigError, match="nothing after it"):
+        from_url("memory://?max_entries=5")
+
+
 @pytest.mark.parametrize(("url", "kind"), SYNC.items(), ids=SYNC)
 def test_a_url_gives_its_store(url: str, kind: Any) -> None:
     """The scheme picks the class; nothing is connected yet."""

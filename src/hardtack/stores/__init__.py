@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from typing import TYPE_CHECKING
 
 from hardtack.errors import ConfigError
 
@@ -38,11 +37,15 @@ def from_url(url: str, *, asynchronous: bool = False) -> Store | AsyncStore:
     if scheme == "memory":
         from hardtack.stores.memory import MemoryStore
 
-        return MemoryStore()
+        return MemoryStore.from_url(url)
     if scheme == "file":
-        return _file_store(url)
+        from hardtack.stores.file import FileStore
+
+        return FileStore.from_url(url)
     if scheme == "sqlite":
-        return _sqlite_store(url)
+        from hardtack.stores.sqlite import SQLiteStore
+
+        return SQLiteStore.from_url(url)
     if scheme in _REDIS:
         from hardtack.stores.redis import AsyncRedisStore, RedisStore
 
@@ -58,25 +61,6 @@ def from_url(url: str, *, asynchronous: bool = False) -> Store | AsyncStore:
     known = ", ".join(f"{name}://" for name in ("memory", "file", *_REDIS, "memcached", *_SQL))
     message = f"the store's URL begins with {shown!r}; it must begin with one of {known}"
     raise ConfigError(message)
-
-
-def _file_store(url: str) -> Store:
-    from hardtack.stores.file import FileStore
-
-    parts = urlsplit(url)
-    options: dict[str, Any] = dict(parse_qsl(parts.query, keep_blank_values=True))
-    if parts.netloc not in ("", "localhost") or not parts.path or not options.keys() <= {"format", "layout"}:
-        raise ConfigError("the store's URL must be like file:///var/lib/app/sessions?format=json")
-    return FileStore(unquote(parts.path), **options)
-
-
-def _sqlite_store(url: str) -> Store:
-    from hardtack.stores.sqlite import SQLiteStore
-
-    parts = urlsplit(url)
-    if parts.netloc or parts.query or not parts.path[1:]:
-        raise ConfigError("the store's URL must be like sqlite:///relative/path or sqlite:////absolute/path")
-    return SQLiteStore(unquote(parts.path[1:]))
 
 
 def _sqlalchemy_store(url: str, asynchronous: bool) -> Store | AsyncStore:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from hardtack.errors import ConfigError, StoreError, StoreUnavailable
 from hardtack.protocols import Entry, NativeIds, Tombstone, Version, VersionConflict
@@ -65,6 +66,15 @@ class FileStore:
         self._locks = self._directory / ".locks"
         self._lock_timeout = lock_timeout
         self._make_directories()
+
+    @classmethod
+    def from_url(cls, url: str) -> FileStore:
+        """The store of `file:///directory`, with `?format=yaml` and `?layout=dancer2`. Raises `ConfigError`."""
+        parts = urlsplit(url)
+        options: dict[str, Any] = dict(parse_qsl(parts.query, keep_blank_values=True))
+        if parts.netloc not in ("", "localhost") or not parts.path or not options.keys() <= {"format", "layout"}:
+            raise ConfigError("the store's URL must be like file:///var/lib/app/sessions?format=json")
+        return cls(unquote(parts.path), **options)
 
     @property
     def native_ids(self) -> NativeIds | None:

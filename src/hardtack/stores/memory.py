@@ -49,6 +49,13 @@ class MemoryStore:
         self._lock = threading.Lock()
         self._warned = False
 
+    @classmethod
+    def from_url(cls, url: str) -> MemoryStore:
+        """The store of `memory://`, a new one each time. Raises `ConfigError`."""
+        if url.lower() not in ("memory://", "memory:"):
+            raise ConfigError("the store's URL must be memory:// and nothing after it")
+        return cls()
+
     def get(self, key: str) -> Entry | None:
         """The entry, or None where there is none or it has expired."""
         slot = self._slots.get(key)

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.protocols import Entry, Tombstone, Version, VersionConflict
@@ -90,6 +91,14 @@ class SQLiteStore:
             message = f"path is {str(self._path)!r}, and no database can be kept there: {error.strerror}"
             raise ConfigError(message) from error
         _stores.add(self)
+
+    @classmethod
+    def from_url(cls, url: str) -> SQLiteStore:
+        """The store of `sqlite:///relative/path` or `sqlite:////absolute/path`. Raises `ConfigError`."""
+        parts = urlsplit(url)
+        if parts.netloc or parts.query or not parts.path[1:]:
+            raise ConfigError("the store's URL must be like sqlite:///relative/path or sqlite:////absolute/path")
+        return cls(unquote(parts.path[1:]))
 
     def get(self, key: str) -> Entry | None:
         """The entry, or None where there is none or it has expired."""
