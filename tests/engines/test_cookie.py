@@ -187,6 +187,7 @@ def test_chunks_are_not_read_where_they_are_not_written() -> None:
         ({"max_chunks": 10}, "max_chunks"),
         ({"max_chunks": "3"}, "max_chunks"),
         ({"max_chunks": True}, "max_chunks"),
+        ({"max_chunks": 4}, "max_chunks=4 needs overflow='chunk'"),
     ],
 )
 def test_wrong_settings(settings: dict[str, Any], named: str) -> None:

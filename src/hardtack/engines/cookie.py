@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from hardtack import values
 from hardtack.cookies import MAX_SET_COOKIE, Cookie, CookieMap, find_values, parse
@@ -18,6 +18,9 @@ from hardtack.tokens.encrypted import EncryptedToken
 from hardtack.tokens.keys import Key, Keyring
 
 
+_MAX_CHUNKS: Final = 3
+
+
 class CookieEngine:
     """Keeps sessions in sealed cookies.
 
@@ -28,7 +31,7 @@ class CookieEngine:
     Args:
         token: an `EncryptedToken`, a `SignedToken`, a foreign format; or a `Keyring` or `Key`, for an `EncryptedToken`.
         overflow: what happens when a session outgrows one cookie of 4096 bytes: "raise" `SessionTooLarge`, or "chunk".
-        max_chunks: cookies that "chunk" may use; servers cap all headers at some 8 KB.
+        max_chunks: cookies that "chunk" may use, 2 to 9; servers cap all headers at some 8 KB.
         revocations: sessions ended before their deadline.
     """
 
@@ -39,7 +42,7 @@ class CookieEngine:
         token: TokenFormat | Keyring | Key,
         *,
         overflow: Literal["raise", "chunk"] = "raise",
-        max_chunks: int = 3,
+        max_chunks: int = _MAX_CHUNKS,
         revocations: Revocations | None = None,
     ) -> None:
         if overflow not in ("raise", "chunk"):
@@ -47,6 +50,9 @@ class CookieEngine:
             raise ConfigError(message)
         if type(max_chunks) is not int or not 2 <= max_chunks <= 9:
             message = f"max_chunks={max_chunks!r} must be a number from 2 to 9"
+            raise ConfigError(message)
+        if overflow != "chunk" and max_chunks != _MAX_CHUNKS:
+            message = f"max_chunks={max_chunks} needs overflow='chunk': without it a session has one cookie"
             raise ConfigError(message)
         if isinstance(token, Keyring | Key):
             token = EncryptedToken(token)
