@@ -17,7 +17,6 @@ from hardtack.record import Record
 from hardtack.tokens.encrypted import EncryptedToken
 from hardtack.tokens.keys import Key, Keyring
 
-
 _MAX_CHUNKS: Final = 3
 
 
