@@ -426,3 +426,14 @@ def test_force_on_a_loaded_session(site: Site) -> None:
     session.modified = True
 
     assert len(site.commit(session).set_cookies) == 1
+
+
+def test_a_session_that_was_handed_out_counts_as_looked_at(site: Site) -> None:
+    """A framework that hands the session out says so; nothing needs to be loaded for that."""
+    site.visit(n=1)
+    session = site.open()
+    session.mark_accessed()
+
+    assert session.accessed
+    assert repr(session) == "<Session (not loaded)>"
+    assert dict(site.commit(session))["Vary"] == "Cookie"

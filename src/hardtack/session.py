@@ -62,11 +62,6 @@ class State:
     # The fields to be stored next; its data is unused. The record itself, until one of them changes.
     meta: Record
 
-    @property
-    def base(self) -> bytes | None:
-        """The encoding of the stored data, or None."""
-        return None if self.record is None else self.record.kept_data()
-
     def __init__(self, manager: SessionManager | None = None, header: str = "") -> None:
         self.manager = manager
         self.header = header

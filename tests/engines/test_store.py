@@ -816,7 +816,7 @@ def test_drawn_id_that_exists_already_is_not_used() -> None:
         site.commit(session)
 
 
-@pytest.mark.parametrize("change", ["save", "regenerate", "move", "end", "update"])
+@pytest.mark.parametrize("change", ["save", "empty", "regenerate", "move", "end", "update"])
 def test_store_that_never_agrees_is_not_tried_for_ever(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Compare-and-set that fails again and again is a broken store, and SessionConflict."""
     from hardtack import _administration
@@ -838,6 +838,8 @@ def test_store_that_never_agrees_is_not_tried_for_ever(change: str, monkeypatch:
     monkeypatch.setattr(store, "put", refuse)
     if isinstance(store, Renaming):
         monkeypatch.setattr(store, "rename", refuse)
+    if change == "empty":
+        session.clear()
     if change in ("regenerate", "move"):
         session.regenerate()
         created: list[str] = []
