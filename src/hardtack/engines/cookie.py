@@ -214,19 +214,20 @@ class CookieEngine:
     def save_now(self, saving: Saving, context: Context, policy: Policy) -> tuple[Held, list[str]] | None:
         """The Set-Cookie lines. Raises `SessionTooLarge` and `UnsupportedValue`."""
         held, old = saving.held, saving.old
-        if self.revocations is not None and old is not None and not saving.headers_sent:
-            if self.revocations.is_revoked(old):
-                return None  # it was ended while the handler ran: this response must not bring it back
-            if saving.rotated or saving.destroyed:
-                self.revocations.revoke(old, saving.revoke_until)
+        revocations = None if saving.headers_sent else self.revocations
+        if revocations is not None and old is not None and revocations.is_revoked(old):
+            return None  # it was ended while the handler ran: this response must not bring it back
         cookie = policy.cookie
-        if saving.new is None:
-            return Held(), [cookie.clear_cookie(name) for name in held.names]
-        sealed = self.token.seal(saving.new, context)
-        lines = self._lines(sealed, saving, context, cookie)
-        written = [line[: line.index("=")] for line in lines]
-        lines += [cookie.clear_cookie(name) for name in held.names if name not in written]
-        return Held(saving.new, written), lines
+        after = Held()
+        lines: list[str] = []
+        if saving.new is not None:
+            lines = self._lines(self.token.seal(saving.new, context), saving, context, cookie)
+            after = Held(saving.new, [line[: line.index("=")] for line in lines])
+        # Only now: where the new session cannot be kept, the old one goes on.
+        if revocations is not None and old is not None and (saving.rotated or saving.destroyed):
+            revocations.revoke(old, saving.revoke_until)
+        lines += [cookie.clear_cookie(name) for name in held.names if name not in after.names]
+        return after, lines
 
     def _lines(self, sealed: dict[str, str], saving: Saving, context: Context, cookie: Cookie) -> list[str]:
         def line(name: str, value: str) -> str:
