@@ -16,6 +16,7 @@ from hardtack import Cookie, CookieEngine, EncryptedToken, Keyring, Record, Sess
 from hardtack.errors import ConfigError, InvalidToken, SessionTooLarge, UnsupportedValue
 from hardtack.events import (
     CacheControlReplaced,
+    Conflict,
     Created,
     Destroyed,
     Event,
@@ -334,6 +335,40 @@ def test_revocation_outlives_every_copy() -> None:
     site.commit(session)
 
     assert list(revoked.until.values()) == [START + 14 * DAY, START + 3600]
+
+
+@pytest.mark.parametrize("change", ["regenerate", "logout"])
+@pytest.mark.parametrize("value", [object(), "x" * 5000], ids=["unsupported", "too large"])
+def test_what_cannot_be_kept_revokes_nothing(change: str, value: object) -> None:
+    """The request fails, and nothing of it is saved: neither a new session nor the end of the old one."""
+    revoked = Revoked()
+    site = Site(CookieEngine(KEY, revocations=revoked))
+    site.visit(a=1)
+    session = site.open()
+    getattr(session, change)()
+    session["b"] = value
+
+    with pytest.raises((UnsupportedValue, SessionTooLarge)):
+        site.sessions.commit(session)
+
+    assert revoked.until == {}
+    assert dict(site.open()) == {"a": 1}
+
+
+def test_a_session_revoked_meanwhile_is_told_once() -> None:
+    """finish does not tell again, as a late change, what the commit has told to be lost."""
+    site = Site(CookieEngine(KEY, revocations=Revoked()))
+    site.visit(a=1)
+    slow = site.open()
+    slow["late"] = 1
+    session = site.open()
+    session.logout()
+    site.commit(session)
+    site.sessions.commit(slow)
+    site.sessions.finish(slow)
+
+    assert [event.outcome for event in site.told(Conflict)] == ["dropped"]
+    assert site.told(LateWrite) == []
 
 
 def test_revocations_leave_a_plain_save_alone() -> None:

@@ -17,6 +17,7 @@ from hardtack.errors import (
     InvalidToken,
     SessionConflict,
     SessionTooLarge,
+    StoreError,
     StoreUnavailable,
     UnsupportedValue,
 )
@@ -198,7 +199,7 @@ class SessionManager(_administration.Administration):
     def is_late(self, session: Session) -> bool:
         """Whether anything was changed since the commit: what `finish` is for. What cannot be encoded was."""
         state = session._state
-        if not state.committed or not state.accessed or state.degraded or isinstance(session, Guard):
+        if not state.committed or not state.accessed or state.degraded or state.dropped or isinstance(session, Guard):
             return False
         try:
             return session.modified
@@ -415,6 +416,7 @@ class SessionManager(_administration.Administration):
         if held.ended:
             if not empty:
                 self.emit(Conflict, meta.id, "dropped")
+                state.dropped = True
             return []
         now = int(self.clock())
         new: Record | None = None
@@ -550,6 +552,7 @@ class SessionManager(_administration.Administration):
         if outcome is None:
             self.emit(Conflict, saving.old.id if saving.old is not None else b"", "dropped")
             state.held = Held(ended=True)
+            state.dropped = True
             return self._accessed([])
         held, lines = outcome
         lines += state.clearing
@@ -597,7 +600,7 @@ class SessionManager(_administration.Administration):
             saving = self._decide(session, headers_sent=True)
             if isinstance(saving, Saving):
                 yield from self._save(session, saving)
-        except (StoreUnavailable, SessionConflict, UnsupportedValue) as error:
+        except (StoreError, SessionConflict, UnsupportedValue) as error:
             self.emit(StoreFailed, "finish", type(error).__name__)
             self.emit(LateWrite, state.meta.id)
 

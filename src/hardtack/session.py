@@ -56,6 +56,7 @@ class State:
     destroyed: Record | None = None  # the stored record to be ended
     degraded = False
     committed = False
+    dropped = False  # a commit has told that the session was ended meanwhile, and that nothing of it can be kept
     clearing: tuple[str, ...] = ()  # Set-Cookie lines that clear another system's cookies
     views: dict[type, View] | None = None
 

@@ -10,7 +10,7 @@ import pytest
 from tests.kit import KEY, OTHER_KEY, START, Site
 
 from hardtack import CookieEngine, Keyring, Session, SessionManager, StoreEngine, values
-from hardtack.errors import ConfigError, SessionConflict, SessionNotLoaded, StoreUnavailable
+from hardtack.errors import ConfigError, SessionConflict, SessionNotLoaded, StoreError, StoreUnavailable
 from hardtack.events import Conflict, Created, Destroyed, Expired, IdChanged, LateWrite, Rejected, Renewed, StoreFailed
 from hardtack.protocols import Entry, VersionConflict
 from hardtack.stores.memory import MemoryStore
@@ -587,6 +587,43 @@ def test_late_change_with_the_store_down_is_an_event() -> None:
 
     assert len(site.told(LateWrite)) == 1
     assert [event.operation for event in site.told(StoreFailed)] == ["save", "finish"]
+
+
+def test_late_change_that_the_store_refuses_is_an_event() -> None:
+    """finish raises nothing either where the store is up and does not take the session: memcached, of one too large."""
+    site, store = plain_site()
+    site.visit(a=1)
+    session = site.visit()
+    session["late"] = 1
+
+    def refuse() -> None:
+        raise StoreError("too large")
+
+    store.before["put"] = refuse
+    site.sessions.finish(session)
+
+    assert len(site.told(LateWrite)) == 1
+    assert site.told(StoreFailed) == [StoreFailed("finish", "StoreError")]
+
+
+@pytest.mark.parametrize("opened", ["before the end", "after the end"])
+def test_a_save_that_was_dropped_is_told_once(opened: str) -> None:
+    """finish does not tell again, as a late change, what the commit has told to be lost."""
+    site, _ = plain_site()
+    site.visit(a=1)
+    before = site.jar.header
+    slow = site.sessions.open(before)
+    if opened == "before the end":
+        slow["b"] = 1
+    session = site.open()
+    session.logout()
+    site.commit(session)
+    slow["b"] = 1
+    site.sessions.commit(slow)
+    site.sessions.finish(slow)
+
+    assert [event.outcome for event in site.told(Conflict)] == ["dropped"]
+    assert site.told(LateWrite) == []
 
 
 # --- administration
