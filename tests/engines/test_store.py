@@ -606,6 +606,34 @@ def test_late_change_that_the_store_refuses_is_an_event() -> None:
     assert site.told(StoreFailed) == [StoreFailed("finish", "StoreError")]
 
 
+class Assigned(Session):
+    """A framework's session, under a rule of its own for what was modified."""
+
+    __slots__ = ()
+
+    @property
+    def modified(self) -> bool:
+        return True
+
+    @modified.setter
+    def modified(self, value: bool) -> None:
+        raise NotImplementedError
+
+
+def test_finish_saves_nothing_that_is_the_same() -> None:
+    """What a framework calls modified, as Flask does after any assignment, is not for that a late change."""
+    site, store = plain_site()
+    site.visit(a=1)
+    session = site.sessions.open(site.jar.header, Assigned)
+    session["a"] = 1
+    site.sessions.commit(session)
+    writes = store.calls.count("put")
+    site.sessions.finish(session)
+
+    assert store.calls.count("put") == writes
+    assert site.told(LateWrite) == []
+
+
 @pytest.mark.parametrize("opened", ["before the end", "after the end"])
 def test_a_save_that_was_dropped_is_told_once(opened: str) -> None:
     """finish does not tell again, as a late change, what the commit has told to be lost."""
