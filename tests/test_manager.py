@@ -883,6 +883,13 @@ def test_takeover_with_a_subject() -> None:
     assert session.authenticated_at.timestamp() == START - 100
 
 
+def test_a_format_that_is_never_asked_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """Under one name the manager's own cookie always comes first."""
+    Site(accept=[Theirs()], cookie=Cookie.for_development(name=Theirs().cookie_name))
+
+    assert "accept=[Theirs(…)] is never asked" in caplog.text
+
+
 def test_takeover_only_without_a_cookie_of_our_own() -> None:
     """With a cookie of our name, valid or not, the other is not looked at."""
     site = Site(accept=[Theirs()])

@@ -94,6 +94,14 @@ class SessionManager(_administration.Administration):
         self.persistent = persistent
         self.purpose = _purpose(purpose)
         self.accept = _accepted(accept)
+        for token in self.accept:
+            if getattr(token, "cookie_name", None) == self.cookie.name:
+                events.logger.warning(
+                    "accept=[%s(…)] is never asked: its cookie %r has the name of this manager's own, and a request that "
+                    "carries that is not taken over; give the manager another cookie, such as Cookie(name=…)",
+                    type(token).__name__,
+                    self.cookie.name,
+                )
         if on_event is not None and not callable(on_event):
             message = f"on_event={on_event!r} must be a function, or None"
             raise ConfigError(message)
