@@ -83,6 +83,18 @@ def nested(request: Any) -> Any:
     return HttpResponse()
 
 
+def nested_and_saved(request: Any) -> Any:
+    request.session["basket"].append("bread")
+    request.session.save()
+    return HttpResponse()
+
+
+async def nested_and_asaved(request: Any) -> Any:
+    request.session["basket"].append("bread")
+    await request.session.asave()
+    return HttpResponse()
+
+
 def login(request: Any, name: str) -> Any:
     from django.contrib import auth  # type: ignore[import-untyped]
 
@@ -184,6 +196,8 @@ urlpatterns = [
     path("dump", dump),
     path("basket", basket),
     path("nested", nested),
+    path("nested-and-saved", nested_and_saved),
+    path("nested-and-asaved", nested_and_asaved),
     path("login/<name>", login),
     path("logout", logout),
     path("whoami", whoami),

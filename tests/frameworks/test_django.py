@@ -162,6 +162,16 @@ def test_a_nested_change_is_kept(client: Any) -> None:
     assert client.get("/dump").json() == {"basket": ["bread"]}
 
 
+@pytest.mark.parametrize("view", ["nested-and-saved", "nested-and-asaved"])
+def test_a_view_that_saves_by_itself_loses_nothing(client: Any, view: str) -> None:
+    """Where the session is the cookie, the response carries what `save()` and `asave()` sealed."""
+    client.get("/basket")
+
+    client.get(f"/{view}")
+
+    assert client.get("/dump").json() == {"basket": ["bread"]}
+
+
 def test_login_changes_the_key_and_keeps_the_data(client: Any) -> None:
     """`auth.login` cycles the key."""
     client.get("/set/a/1")

@@ -85,11 +85,13 @@ class SessionStore(base.SessionStore):
         """Seal the session; its key is then the new cookie. Raises `SessionTooLarge`, `UnsupportedValue`."""
         if not self._seal(self._get_session(no_load=must_create), must_create=must_create):
             super().save(must_create)
+        self.modified = True  # as in Django: the response is to carry the new cookie
 
     async def asave(self, must_create: bool = False) -> None:
         """`save` under async code."""
         if not self._seal(await self._aget_session(no_load=must_create), must_create=must_create):
             await super().asave(must_create)
+        self.modified = True
 
     def cycle_key(self) -> None:
         """A new key for the same data. A cookie that somebody copied lives to its deadline."""
