@@ -432,6 +432,49 @@ def test_a_change_of_dancer_takes_the_subject_away(tmp_path: Path, subject: Any)
     assert (again.subject, None if authenticated is None else authenticated.timestamp()) == expected
 
 
+@pytest.mark.parametrize("user", [None, "bob"], ids=["logout", "another user"])
+@pytest.mark.parametrize("change", ["data", "regenerate", "renewal"])
+def test_a_login_or_logout_of_dancer_meanwhile_is_not_taken_back(tmp_path: Path, user: str | None, change: str) -> None:
+    """Dancer logs in and out under the same id: a slow request that has nothing to do with it saves no older user."""
+    site = site_in(tmp_path, format="json", subject=lambda data: data.get("user"), idle_timeout="1 hour")
+    session = site.open()
+    session["user"] = "alice"
+    session["a"] = "1"
+    session.login("alice")
+    site.commit(session)
+    site.clock.now += 600
+    slow = site.open()
+    assert slow.subject == "alice"
+    if change == "data":
+        slow["b"] = "2"
+    elif change == "regenerate":
+        slow.regenerate()
+    ((_, path),) = [item for item in files(site).items() if item[0].endswith(".json")]
+    tree = json.loads(path.read_text())
+    del tree["user"]
+    write(path, json.dumps(tree if user is None else {**tree, "user": user}), START + 600)
+
+    site.commit(slow)
+
+    again = site.open()
+    assert (again.subject, again.get("user")) == (user, user)
+    assert again["a"] == "1"
+    assert slow.subject == user
+
+
+def test_a_login_of_ours_holds_whatever_dancer_did_meanwhile(tmp_path: Path) -> None:
+    """Who logs in with this request is the user, under a new id."""
+    site = site_in(tmp_path, format="json", subject=lambda data: data.get("user"))
+    site.visit(a="1")
+    session = site.open()
+    session.login("alice")
+    changed_by_dancer(site, START + 1)
+
+    site.commit(session)
+
+    assert site.open().subject == "alice"
+
+
 def test_the_subject_of_a_file_that_only_dancer_wrote(tmp_path: Path) -> None:
     """The function tells, and the login is as old as the file."""
     site = site_in(tmp_path, subject=lambda data: data.get("user"))

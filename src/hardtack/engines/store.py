@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import secrets
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from cryptography.exceptions import InvalidTag
 
@@ -350,11 +350,12 @@ class StoreEngine:
         if theirs is None:
             return None
         name = values.encode_bytes(raw_key)
+        login = self._login(saving, theirs)
         unchanged = saving.base is not None and saving.base.is_kept_as(saving.new.data)
         if unchanged and not (saving.rotated and self.on_conflict == "raise"):
             # A renewal, or a new id for the same data: there is nothing to merge and nothing to fight over.
             saving.base = theirs
-            saving.new = saving.new.with_changes(data=theirs.data)
+            saving.new = saving.new.with_changes(data=theirs.data, **login)
             self._keep_seen(saving, theirs)
             return entry.version
         if self.on_conflict == "raise":
@@ -367,9 +368,18 @@ class StoreEngine:
         merged, paths = merge(base, theirs.data, saving.new.data)
         policy.emit(Conflict, name, "overwritten" if paths else "merged", tuple(paths))
         saving.base = theirs
-        saving.new = saving.new.with_changes(data=merged)
+        saving.new = saving.new.with_changes(data=merged, **login)
         self._keep_seen(saving, theirs)
         return entry.version
+
+    @staticmethod
+    def _login(saving: Saving, theirs: Record) -> dict[str, Any]:
+        """Who is logged in, where this request changed nothing in that: another program may have, under the same id."""
+        base, new = saving.base, saving.new
+        assert new is not None
+        if base is None or (new.subject, new.authenticated) != (base.subject, base.authenticated):
+            return {}
+        return {"subject": theirs.subject, "authenticated": theirs.authenticated}
 
     @staticmethod
     def _keep_seen(saving: Saving, theirs: Record) -> None:
