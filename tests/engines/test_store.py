@@ -355,6 +355,25 @@ def test_finish_after_a_merge_takes_nothing_back(site: Site) -> None:
     assert dict(site.open()) == {"a": 1, "b": 1, "c": 1}
 
 
+def test_a_record_goes_by_the_key_that_it_stands_under() -> None:
+    """Without a seal somebody may copy records in the store: the id is the key's, and reading writes nothing."""
+    site, store = plain_site()
+    site.visit(a=1)
+    (copied,) = store.entries
+    session = site.sessions.open()
+    session["b"] = 2
+    site.commit(session)
+    (key,) = store.entries.keys() - {copied}
+    store.entries[key] = (store.entries[copied][0], *store.entries[key][1:])
+    writes = store.calls.count("put")
+    again = site.open()
+
+    assert (dict(again), again.id) == ({"a": 1}, key)
+    assert not again.modified
+    site.commit(again)
+    assert store.calls.count("put") == writes
+
+
 # --- what was ended stays dead
 
 
