@@ -883,6 +883,21 @@ def test_takeover_with_a_subject() -> None:
     assert session.authenticated_at.timestamp() == START - 100
 
 
+def test_takeover_of_what_a_session_cannot_keep() -> None:
+    """Another author's format may return anything: that is told when it is read, and never an error."""
+
+    class Odd(Theirs):
+        def open(self, cookies: Mapping[str, Sequence[str]], context: Context) -> Record:
+            record = super().open(cookies, context)
+            record.data["odd"] = object()
+            return record
+
+    site = Site(accept=[Odd()])
+
+    assert dict(site.sessions.open("theirs=ok1")) == {}
+    assert site.told(Rejected) == [Rejected("malformed", "theirs")]
+
+
 def test_a_format_that_is_never_asked_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     """Under one name the manager's own cookie always comes first."""
     Site(accept=[Theirs()], cookie=Cookie.for_development(name=Theirs().cookie_name))

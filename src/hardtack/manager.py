@@ -341,6 +341,11 @@ class SessionManager(_administration.Administration):
             foreign = Context(name, self.purpose, context.now)
             try:
                 record = token.open(cookies, foreign)
+                if record.plain is None:  # of a format that is not hardtack's own
+                    records.pack(record)
+            except UnsupportedValue:
+                self.emit(Rejected, "malformed", name)
+                continue
             except InvalidToken as error:
                 self.emit(Rejected, error.reason, name)
                 # Chosen by name and shape: only a value of another shape may be of another format under this name. A
