@@ -68,9 +68,9 @@ def cluster() -> Iterator[RedisCluster]:
     cluster.remove()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def sentinel(redis_server: RedisServer) -> Iterator[SentinelServer]:
-    """A Sentinel for the server."""
+    """A Sentinel for the server, stopped after its class: what it asks the server would be counted as a store's."""
     sentinel = SentinelServer(redis_server)
     yield sentinel
     sentinel.remove()
