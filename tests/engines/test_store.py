@@ -475,6 +475,26 @@ def test_login_moves_the_session(site: Site) -> None:
         assert ("rename" in store.calls) == hasattr(store, "rename")
 
 
+def test_login_of_a_user_whose_sessions_are_all_ended_meanwhile() -> None:
+    """In the fallback the new key is there before the old one ends: who ends it by then has logged the user out."""
+    site, store = plain_site()
+    site.visit(a=1)
+    session = site.open()
+    session.login("alice")
+
+    def between() -> None:
+        (new,) = [key for key, entry in store.entries.items() if entry[2] == "alice"]
+        assert site.sessions.end(new)
+        site.visit(b=1)  # under the old key, so that both writes of the login conflict
+
+    store.before["put"] = lambda: store.before.update(put=between)
+    changes = site.commit(session)
+
+    assert changes.set_cookies == []
+    assert [event.outcome for event in site.told(Conflict)] == ["dropped"]
+    assert (dict(site.open()), site.open().subject) == ({"a": 1, "b": 1}, None)
+
+
 def test_id_change_merges_what_another_request_saved(site: Site) -> None:
     """A login does not lose what a parallel request has put into the cart."""
     site.visit(cart=["bread"])

@@ -444,7 +444,10 @@ class StoreEngine:
                 if version is None:
                     yield Delete(new_key)
                     return None
-                created = yield self._put_new(saving, created, policy)
+                try:
+                    created = yield self._put_new(saving, created, policy)
+                except VersionConflict:  # nobody has its cookie yet: all sessions of the user were ended
+                    return None
             else:
                 return created
         raise SessionConflict("the session was saved by other requests again and again")
