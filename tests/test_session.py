@@ -374,6 +374,12 @@ def test_unattached_session_works() -> None:
     assert not session.degraded
 
 
+def test_unattached_session_cannot_be_committed(site: Site) -> None:
+    """It says so, where saving nothing would be a session lost in silence."""
+    with pytest.raises(ConfigError, match=r"sessions\.open\(\)"):
+        site.sessions.commit(Session({"a": 1}))
+
+
 @pytest.mark.parametrize("subject", ["", None, 5, b"alice"])
 def test_login_takes_a_user_id(site: Site, subject: Any) -> None:
     """The subject is a str that is not empty."""

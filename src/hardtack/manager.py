@@ -391,6 +391,10 @@ class SessionManager(_administration.Administration):
     def _quick(self, session: Session) -> Changes | Saving:
         """The changes where nothing is to be saved; otherwise what is."""
         state = session._state
+        if state.manager is None:
+            raise ConfigError(
+                "a Session(…) made by hand has no cookie and no store: fill one of sessions.open() instead"
+            )
         if not state.accessed:
             state.committed = True
             return Changes([])
