@@ -53,7 +53,7 @@ def floor(data: dict[str, Any]) -> Pair:
     packb, unpackb, urandom, clock = ormsgpack.packb, ormsgpack.unpackb, os.urandom, time.time
     encode, decode = pybase64.urlsafe_b64encode, pybase64.b64decode
     cipher, aad = AESGCM(bytes(32)), bytes(24)
-    default, option, hook = values._default, values._OPTIONS, values.ext_hook
+    default, option, hook = values.default, values.OPTIONS, values.ext_hook
     fields = [bytes(16), NOW, None, NOW, "alice", {}, data]
 
     def seal() -> bytes:

@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import enum
 import json
+import subprocess
 import sys
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
@@ -274,3 +275,15 @@ def test_bytearray_is_not_taken_for_the_bytes_that_were_stored() -> None:
     assert values.is_packed_as([{"a": {1: 2}}], values.pack_last([{"a": {1: 2}}], 0))
     with pytest.raises(UnsupportedValue):
         values.is_packed_as([{"a": object()}], packed)
+
+
+def test_what_few_sessions_hold_is_not_imported_with_hardtack() -> None:
+    """decimal, uuid and zoneinfo took as long to import as all the rest."""
+    program = (
+        "import sys; before = set(sys.modules); import hardtack; "
+        "print({'decimal', 'uuid', 'zoneinfo'} & set(sys.modules) - before)"
+    )
+
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert result.stdout == "set()\n"

@@ -17,7 +17,7 @@ from tests.kit import KEY, START
 from tests.servers import find_program
 from tests.strategies import sessions
 
-from hardtack import EncryptedToken, Record, SignedToken, values
+from hardtack import EncryptedToken, Record, SignedToken, _value_types, values
 from hardtack import record as records
 from hardtack.protocols import Context, TokenFormat
 
@@ -25,7 +25,7 @@ READER = Path(__file__).with_name("reader.mjs")
 SECRET = bytes(range(32)).hex()  # of KEY
 NAME = "__Host-session"
 FORMATS: dict[str, TokenFormat] = {"encrypted": EncryptedToken(KEY), "signed": SignedToken(KEY)}
-FIELDS = {dt.datetime: values._clock, dt.time: values._clock, dt.timedelta: values._delta}
+FIELDS = {dt.datetime: _value_types._clock, dt.time: _value_types._clock, dt.timedelta: _value_types._delta}
 
 
 def read(tokens: list[dict[str, str]]) -> list[Any]:
@@ -58,7 +58,7 @@ def shown(value: Any) -> list[Any]:
     elif kind in (list, tuple):
         content = [shown(item) for item in value]
     elif kind in (set, frozenset):
-        content = [shown(item) for item in sorted(value, key=values._pack_slowly)]
+        content = [shown(item) for item in sorted(value, key=_value_types._pack_slowly)]
     elif kind is dict:
         content = [[shown(key), shown(item)] for key, item in value.items()]
     elif kind in FIELDS:
