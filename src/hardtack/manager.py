@@ -39,6 +39,7 @@ from hardtack.events import (
 )
 from hardtack.flow import Flow, arun, run
 from hardtack.lifetime import SKEW, Deadlines, Duration, absolute_deadline, deadlines, seconds
+from hardtack.merge import merge
 from hardtack.protocols import Context, Engine, Held, Renewal, Saving, TokenFormat
 from hardtack.record import Record
 from hardtack.session import Guard, Session, State, fill, not_loaded, nothing, unloaded
@@ -585,7 +586,7 @@ class SessionManager(_administration.Administration):
         else:
             state.meta = record
             if record is not new:  # it was merged with what another request had saved
-                fill(session, record.data)
+                _merge_in(session, new, record)
             if record.plain is None:  # it was written in another form than MessagePack
                 records.pack(record)
         return self._accessed(lines)
@@ -620,6 +621,13 @@ class SessionManager(_administration.Administration):
         except (StoreError, SessionConflict, UnsupportedValue) as error:
             self.emit(StoreFailed, "finish", type(error).__name__)
             self.emit(LateWrite, state.meta.id)
+
+
+def _merge_in(session: Session, sent: Record | None, saved: Record) -> None:
+    """Show what was saved in the place of what was sent, and keep what a task or a thread has changed meanwhile."""
+    now = dict.copy(session)
+    base = {} if sent is None else values.unpack(sent.kept_data())
+    fill(session, merge(base, saved.data, now)[0])
 
 
 def _engine(engine: Engine | Keyring | Key) -> Engine:

@@ -341,6 +341,26 @@ def _renew(site: Site) -> None:
     site.visit(b=1)
 
 
+def test_change_during_a_commit_that_merges_is_not_undone() -> None:
+    """A background task may go on with the session while the commit waits for the store."""
+    site, store = plain_site()
+    site.visit(cart={"bread": 1})
+    session = site.open()
+    session["mine"] = 1
+    site.visit(cart={"bread": 1, "milk": 1})
+
+    def meanwhile() -> None:
+        session["later"] = 1
+        session["cart"]["salt"] = 1
+
+    store.before["get"] = meanwhile  # what is there now is read after the first write has met a conflict
+    site.commit(session)
+
+    site.sessions.finish(session)
+
+    assert dict(site.open()) == {"cart": {"bread": 1, "milk": 1, "salt": 1}, "mine": 1, "later": 1}
+
+
 def test_finish_after_a_merge_takes_nothing_back(site: Site) -> None:
     """What a merge brought in is not seen as a late change that removes it."""
     site.visit(a=1)
