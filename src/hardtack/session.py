@@ -198,7 +198,7 @@ class Session(dict[str, Any]):
     def login(
         self, subject: str, lifetime: str | int | dt.timedelta | None = None, persistent: bool | None = None
     ) -> None:
-        """The session now belongs to `subject`, under a new id. Data of another subject is dropped first.
+        """The session now belongs to `subject`, under a new id. That of another subject is destroyed first.
 
         `lifetime` can shorten the manager's, not exceed it. `persistent`: whether the browser keeps the cookie over a
         restart ("remember me"); None: as the manager says. Raises `ConfigError` for a lifetime that is not understood.
@@ -217,11 +217,14 @@ class Session(dict[str, Any]):
                 raise ConfigError(message)
         if persistent is not None:
             options["persistent"] = bool(persistent)
-        self.regenerate()
-        state = self._state
+        state = self._open()
+        self._refuse_degraded()
+        if state.meta.subject not in (None, subject):
+            # Another user's session ends, and a new one begins: what a request of theirs saves meanwhile is not merged in.
+            self._end()
+        else:
+            self.regenerate()
         meta = state.meta
-        if meta.subject is not None and meta.subject != subject:
-            self._drop_data()
         now = state.manager._now() if state.manager is not None else int(dt.datetime.now(dt.UTC).timestamp())
         meta.subject = subject
         meta.authenticated = now
@@ -232,9 +235,14 @@ class Session(dict[str, Any]):
 
     def destroy(self) -> None:
         """Data gone, record deleted, cookie cleared. The same request may start a new session."""
-        state = self._open()
+        self._open()
         self._refuse_degraded()
-        self._drop_data()
+        self._end()
+
+    def _end(self) -> None:
+        state = self._state
+        state.views = None
+        dict.clear(self)
         if state.record is not None:
             state.destroyed = state.record
         state.record = None
@@ -247,10 +255,6 @@ class Session(dict[str, Any]):
     def logout(self) -> None:
         """The same as `destroy`."""
         self.destroy()
-
-    def _drop_data(self) -> None:
-        self._state.views = None
-        dict.clear(self)
 
     def _refuse_degraded(self) -> None:
         if self._state.degraded:

@@ -495,6 +495,24 @@ def test_login_moves_the_session(site: Site) -> None:
         assert ("rename" in store.calls) == hasattr(store, "rename")
 
 
+def test_login_as_another_takes_nothing_of_what_the_first_user_saves_meanwhile(site: Site) -> None:
+    """Bob's session is not a continuation of Alice's: a slow request of hers is dropped, not merged in."""
+    session = site.open()
+    session.login("alice")
+    site.commit(session)
+    bob, slow = site.open(), site.open()
+    bob.login("bob")
+    slow["card"] = "hers"
+    site.sessions.commit(slow)
+    site.commit(bob)
+    late = site.sessions.commit(slow)
+
+    after = site.open()
+    assert (after.subject, dict(after)) == ("bob", {})
+    assert late.set_cookies == []
+    assert site.told(Destroyed) == [Destroyed(session.id, old_still_valid=False)]
+
+
 def test_login_of_a_user_whose_sessions_are_all_ended_meanwhile() -> None:
     """In the fallback the new key is there before the old one ends: who ends it by then has logged the user out."""
     site, store = plain_site()

@@ -347,8 +347,8 @@ class StoreEngine:
         raw_key = saving.old.id
         entry = yield Get(self.stored_key(saving.held, raw_key))
         theirs, _, _ = self._look(raw_key, entry, context.now, policy)
-        if theirs is None:
-            return None
+        if theirs is None or (saving.old.subject is not None and theirs.subject not in (None, saving.old.subject)):
+            return None  # ended; or another program has logged another user in under the same id
         name = values.encode_bytes(raw_key)
         login = self._login(saving, theirs)
         unchanged = saving.base is not None and saving.base.is_kept_as(saving.new.data)
