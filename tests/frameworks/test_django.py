@@ -10,6 +10,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -21,9 +22,9 @@ from tests.frameworks import django_site
 from tests.frameworks.harness import WatchedStore
 from tests.frameworks.support import source_of
 
-from hardtack import Cookie, CookieEngine, Key, SessionManager, StoreEngine
+from hardtack import Cookie, CookieEngine, Key, Record, SessionManager, StoreEngine
 from hardtack.errors import ConfigError, SessionTooLarge, StoreUnavailable
-from hardtack.events import Created, Event, IdChanged, Opened, Rejected
+from hardtack.events import Created, Destroyed, Event, IdChanged, Opened, Rejected
 from hardtack.foreign.django import DjangoSignedCookie
 from hardtack.protocols import Entry, Version
 from hardtack.stores.memory import MemoryStore
@@ -497,6 +498,42 @@ def test_a_request_whose_session_was_ended_is_a_400() -> None:
         assert client.get("/dump").json() == {"a": 1}
 
 
+def test_a_slow_reader_with_the_old_key_does_not_clear_the_new_cookie() -> None:
+    """Its response may come after the one that carried the new cookie."""
+    with using("store"):
+        client = browser()
+        client.get("/set/a/1")
+        old = client.cookies["sessionid"].value
+        client.get("/login/ann")
+
+        answer = client.get("/dump", headers={"cookie": f"sessionid={old}"})
+
+        assert answer.json() == {}
+        assert not answer.cookies
+        assert client.get("/whoami").content == b"ann"
+
+
+def test_an_anonymous_session_while_the_store_is_down() -> None:
+    """`on_store_error="anonymous"`: who only reads keeps the cookie and is cached by nobody; who writes gets a 503."""
+    store = WatchedStore()
+    sessions = SessionManager(
+        StoreEngine(store, on_store_error="anonymous"), cookie=Cookie.for_development(name="sessionid")
+    )
+    with using("store", HARDTACK_SESSIONS=sessions):
+        client = browser()
+        client.get("/login/ann")
+        store.down = frozenset({"get"})
+        read, written = client.get("/whoami"), client.get("/set/a/1")
+        store.down = frozenset()
+
+        assert (read.status_code, read.content) == (200, b"AnonymousUser")
+        assert read.headers["Cache-Control"] == "private, no-store"
+        assert written.status_code == 503
+        assert not read.cookies
+        assert not written.cookies
+        assert client.get("/whoami").content == b"ann"
+
+
 def test_an_id_of_the_clients_own_is_not_adopted() -> None:
     """Against session fixation, also where the data is replaced without a look."""
     with using("store"):
@@ -654,6 +691,40 @@ def test_a_manager_by_its_dotted_path() -> None:
         assert client.get("/dump").json() == {"a": 1}
         client.get("/login/ann")
         assert client.get("/whoami").content == b"ann"
+
+
+class Ended:
+    """A list of ended sessions."""
+
+    def __init__(self) -> None:
+        self.until: dict[bytes, int] = {}
+
+    def revoke(self, record: Record, expires_at: int) -> None:
+        self.until[record.id] = expires_at
+
+    def is_revoked(self, record: Record) -> bool:
+        return record.id in self.until
+
+
+@pytest.mark.parametrize("path", ["logout", "flush"])
+def test_a_logout_reaches_copies_of_the_cookie_by_a_list_of_ended_sessions(path: str) -> None:
+    """A cookie engine with `revocations`, whether the view has looked at the session before or not."""
+    ended, events = Ended(), list[Event]()
+    sessions = SessionManager(
+        CookieEngine(Key.generate(), revocations=ended),
+        cookie=Cookie.for_development(name="sessionid"),
+        on_event=events.append,
+    )
+    with using("encrypted_cookie", HARDTACK_SESSIONS=sessions):
+        client = browser()
+        client.get("/login/ann")
+        copied = client.cookies["sessionid"].value
+        client.get(f"/{path}")
+
+        assert client.get("/whoami", headers={"cookie": f"sessionid={copied}"}).content == b"AnonymousUser"
+        assert [event.old_still_valid for event in events if isinstance(event, Destroyed)] == [False]
+        assert list(ended.until.values()) == [pytest.approx(time.time() + 14 * 86400, abs=30)]
+        assert client.get(f"/{path}").status_code == 200  # with nothing to end
 
 
 def test_what_is_not_a_manager_is_refused() -> None:

@@ -20,8 +20,10 @@ from hardtack import values
 from hardtack.cookies import MAX_SET_COOKIE, find_values
 from hardtack.engines.store import StoreEngine
 from hardtack.errors import SessionTooLarge, StoreUnavailable, UnsupportedValue
+from hardtack.events import Destroyed
 from hardtack.flow import Flow, arun, run
 from hardtack.frameworks.django.configuration import made, make_manager
+from hardtack.lifetime import absolute_deadline
 from hardtack.manager import SessionManager
 from hardtack.record import Record
 from hardtack.session import Session, State
@@ -246,6 +248,8 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
 
     def _save_flow(self, data: dict[str, Any], *, must_create: bool = False, rotate: bool = False) -> Flow[None]:
         manager = self.manager
+        if self._state.degraded:
+            raise StoreUnavailable("the session store cannot be reached, and the session was changed")
         if must_create:
             self._state = _new_state(manager)
         elif self._state.held is None and self.session_key is not None:
@@ -358,7 +362,10 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
         self.modified = True
 
     def delete(self, session_key: str | None = None) -> None:
-        """End the session of a key, by default this one's. A cookie that somebody copied lives to its deadline."""
+        """End the session of a key, by default this one's.
+
+        A copy of a cookie that holds the session lives to its deadline, unless its engine has `revocations`.
+        """
         run(self._delete_flow(session_key), self._sync_store())
 
     async def adelete(self, session_key: str | None = None) -> None:
@@ -371,9 +378,23 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
         if isinstance(engine, StoreEngine) and raw_key is not None:
             yield from manager._end_flow(values.encode_bytes(raw_key))
         elif engine.store is None and session_key in (None, self.session_key):
+            yield from self._tell_the_end()
             self._session_key = None
             self._session_cache = {}
             self._modified = True
+
+    def _tell_the_end(self) -> Flow[None]:
+        """What a cookie engine can do at a logout: the list of ended sessions, where it has one, and an event."""
+        engine, manager = self.manager.engine, self.manager
+        state = self._state
+        if state.held is None and self.session_key is not None:
+            state = yield from self._load_flow()
+        if state.record is None:
+            return
+        revocations = getattr(engine, "revocations", None)
+        if revocations is not None:
+            revocations.revoke(state.record, absolute_deadline(state.record, manager.lifetime))
+        manager.emit(Destroyed, state.record.id, engine.old_still_valid)
 
     def _raw_key(self, session_key: str | None) -> bytes | None:
         """The store's key of a cookie's value; None where it cannot be one."""

@@ -117,15 +117,20 @@ def _to_save(session: SessionStore, response: Any) -> bool:
 
 def _conclude(session: SessionStore, response: Any, *, saved: bool) -> Any:
     """The cookies, Vary and Cache-Control."""
+    state = session._made_state
+    degraded = state is not None and state.degraded
     if saved:
         _set_cookies(session, response)
         changed = True
+    elif degraded or (state is not None and state.held is not None and state.held.ended):
+        # The session may be there all the same; or a faster response has replaced it, and its cookie must survive this one.
+        changed = False
     else:
         changed = session.is_empty() and _clear_cookies(session, response)
     if not (changed or session.accessed):
         return response
     headers = response.headers
-    cache_control = _NO_STORE if changed else _PRIVATE
+    cache_control = _NO_STORE if changed or degraded else _PRIVATE
     # The dict inside Django's headers, which costs a tenth of asking them. Nearly every response has neither header yet.
     inside = getattr(headers, "_store", None)
     if inside is not None and "vary" not in inside and "cache-control" not in inside:
@@ -136,7 +141,7 @@ def _conclude(session: SessionStore, response: Any, *, saved: bool) -> Any:
     if present is None:
         headers["Cache-Control"] = cache_control[1]
     else:
-        changes = Changes(["changed"] if changed else [], on_replaced=session.manager._replaced)
+        changes = Changes(["changed"] if changed else [], True, degraded, session.manager._replaced)
         headers["Cache-Control"] = changes._replace(present) or present
     return response
 
