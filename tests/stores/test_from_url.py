@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +169,19 @@ def test_a_missing_package_is_named_with_its_extra(
 
     with pytest.raises(ImportError, match=rf"pip install 'hardtack\[{extra}\]'"):
         importlib.import_module(module)
+
+
+def test_missing_greenlet_is_named_with_the_extra(tmp_path: Path) -> None:
+    """SQLAlchemy 2.1 is installed without it, unless it is asked for as the extra does."""
+    code = "import sys; sys.modules['greenlet'] = None; import hardtack.stores.sqlalchemy"
+
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+
+    assert "ImportError: SQLAlchemyStore needs SQLAlchemy and greenlet: pip install 'hardtack[sqlalchemy]'" in result.stderr
+
+
+def test_the_sqlalchemy_extra_brings_greenlet() -> None:
+    """Without it not even the sync store can be imported."""
+    settings = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+
+    assert settings["project"]["optional-dependencies"]["sqlalchemy"] == ["sqlalchemy[asyncio]>=2"]

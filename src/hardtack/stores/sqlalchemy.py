@@ -25,7 +25,9 @@ try:
     from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
     from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 except ImportError as error:
-    message = "SQLAlchemyStore needs SQLAlchemy: pip install 'hardtack[sqlalchemy]', and the driver of your database"
+    message = (
+        "SQLAlchemyStore needs SQLAlchemy and greenlet: pip install 'hardtack[sqlalchemy]', and the driver of your database"
+    )
     raise ImportError(message) from error
 
 TIMEOUT = 5.0
