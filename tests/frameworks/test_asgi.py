@@ -309,9 +309,9 @@ async def test_a_session_that_is_too_large_fails_before_anything_was_sent() -> N
     assert sent == []
 
 
-async def test_after_a_failed_commit_an_error_page_saves_nothing() -> None:
-    """Half of what the handler wanted would be worse than nothing."""
-    page = {"type": "http.response.start", "status": 500, "headers": []}
+async def test_after_a_failed_commit_an_error_page_saves_nothing_and_is_nobody_elses() -> None:
+    """Half of what the handler wanted would be worse than nothing; and what the page shows may be of the session."""
+    page = {"type": "http.response.start", "status": 404, "headers": [(b"cache-control", b"max-age=60")]}
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -323,8 +323,10 @@ async def test_after_a_failed_commit_an_error_page_saves_nothing() -> None:
 
     sent = await call(SessionMiddleware(app, manager()), scope_of())
 
-    assert len(sent) == 1
-    assert sent[0] is page
+    assert [message["status"] for message in sent] == [404]
+    assert set_cookies(sent[0]) == []
+    assert values(sent[0], b"vary") == ["Cookie"]
+    assert values(sent[0], b"cache-control") == ["private, no-store"]
 
 
 async def test_a_request_that_is_cancelled_while_it_saves_sends_nothing() -> None:

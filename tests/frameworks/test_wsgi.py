@@ -337,7 +337,7 @@ def test_an_exception_in_the_body_saves_nothing_more() -> None:
 
 
 def test_an_error_that_the_application_reports_saves_nothing(sessions: SessionManager) -> None:
-    """`exc_info` says that an exception ended the handler."""
+    """`exc_info` says that an exception ended the handler; its page may show the session."""
     cookie = cookie_of(sessions, visits=1)
 
     def app(environ: Environ, start: Start) -> Iterable[bytes]:
@@ -350,7 +350,7 @@ def test_an_error_that_the_application_reports_saves_nothing(sessions: SessionMa
 
     answer = Answer(SessionMiddleware(app, sessions), cookie)
 
-    assert answer.started == [("500 Oops", TEXT)]
+    assert answer.started == [("500 Oops", [*TEXT, ("Vary", "Cookie"), ("Cache-Control", "private")])]
     assert data_of(sessions, cookie) == {"visits": 1}
 
 
@@ -389,7 +389,7 @@ def test_a_second_start_is_left_to_the_server(sessions: SessionManager) -> None:
 
 
 def test_a_session_that_is_too_large_fails_before_anything_was_sent() -> None:
-    """And the error page that the application makes of it saves nothing."""
+    """And the error page that the application makes of it saves nothing, and is kept by no cache: it may show the session."""
 
     def app(environ: Environ, start: Start) -> Iterable[bytes]:
         environ["hardtack.session"]["much"] = "x" * 10_000
@@ -397,12 +397,14 @@ def test_a_session_that_is_too_large_fails_before_anything_was_sent() -> None:
             start("200 OK", TEXT)
         except SessionTooLarge:
             environ["hardtack.session"]["much"] = ""
-            start("500 Oops", TEXT)
+            start("404 Oops", [*TEXT, ("Cache-Control", "max-age=60")])
         return [b"oops"]
 
     answer = Answer(SessionMiddleware(app, manager()))
 
-    assert answer.started == [("500 Oops", TEXT)]
+    assert answer.started == [
+        ("404 Oops", [*TEXT, ("Vary", "Cookie"), ("Cache-Control", "private, no-store")]),
+    ]
 
 
 # --- a store that is down

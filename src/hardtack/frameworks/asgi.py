@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, ClassVar, Final
 
-from hardtack.cookies import NO_CHANGES, Changes
+from hardtack.cookies import Changes
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.manager import SessionManager
 from hardtack.session import Session
@@ -112,11 +112,11 @@ class _Response:
                 changes = (
                     await self._commit() if self.middleware.waits else self.middleware.sessions.commit(self.session)
                 )
-            elif self.failure is not None:
-                # The application's own page for a store that is down: a logout still clears the cookie.
-                changes = Changes(list(self.failure.set_cookies), accessed=True, no_store=True)
             else:
-                changes = NO_CHANGES
+                # The application's own page for a commit that failed, which may show the session. With a store that is
+                # down a logout still clears the cookie.
+                lines = [] if self.failure is None else list(self.failure.set_cookies)
+                changes = Changes(lines, accessed=True, no_store=True)
             if changes:
                 message = self._with(changes, message)
             self.started = True

@@ -102,8 +102,9 @@ class _Response:
 
     def start(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Write:
         if self.changes is None:
-            self.changes = Changes()  # one commit for each response, whether it succeeds or not
-            # With exc_info the application reports that it failed: that saves nothing.
+            # One commit for each response, whether it succeeds or not. With exc_info the application reports that it failed:
+            # that saves nothing, and the page may show the session all the same.
+            self.changes = Changes(accessed=self.session.accessed)
             if exc_info is None:
                 self._commit()
         if self.changes:
@@ -117,10 +118,12 @@ class _Response:
     def _commit(self) -> None:
         try:
             self.changes = self.sessions.commit(self.session)
-        except StoreUnavailable as error:
-            self.failure = error
+        except Exception as error:
             # For the application's own page: a logout clears the cookie even if the store is down.
-            self.changes = Changes(list(error.set_cookies), accessed=True, no_store=True)
+            lines = list(getattr(error, "set_cookies", ()))
+            self.changes = Changes(lines, accessed=True, no_store=True)
+            if isinstance(error, StoreUnavailable):
+                self.failure = error
             raise
         if self.changes.set_cookies:
             self.sessions.warn_plain_http(self.environ["wsgi.url_scheme"], self.environ.get("HTTP_HOST", ""))
