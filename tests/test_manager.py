@@ -12,7 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.kit import KEY, OTHER_KEY, START, Site
 
-from hardtack import Cookie, CookieEngine, EncryptedToken, Keyring, Record, SessionManager, SignedToken, events
+from hardtack import (
+    Cookie,
+    CookieEngine,
+    EncryptedToken,
+    Keyring,
+    Record,
+    SessionManager,
+    SignedToken,
+    StoreEngine,
+    events,
+)
 from hardtack.errors import ConfigError, InvalidToken, SessionTooLarge, UnsupportedValue
 from hardtack.events import (
     CacheControlReplaced,
@@ -29,6 +39,8 @@ from hardtack.events import (
     TakenOver,
 )
 from hardtack.protocols import Context
+from hardtack.stores.memory import MemoryStore
+from hardtack.testing import cookie_header
 
 NAME = "__Host-session"
 DAY = 86_400
@@ -646,6 +658,22 @@ def test_two_sessions_cancel_each_other() -> None:
     assert site.sessions.commit(session).set_cookies == []
 
 
+@pytest.mark.parametrize("make", [lambda: CookieEngine(KEY), lambda: StoreEngine(MemoryStore())])
+@pytest.mark.parametrize(
+    "planted", ["{theirs}; {theirs}; {theirs}; {theirs}", f"{NAME}=1; {NAME}=2; {NAME}=3; {{theirs}}"]
+)
+def test_so_many_cookies_that_the_right_one_is_not_looked_at(make: Any, planted: str) -> None:
+    """Whoever plants them must not be able to choose the session by that."""
+    site = Site(make())
+    site.visit(mine=1)
+    theirs = cookie_header(site.sessions, {"theirs": 1})
+
+    session = site.sessions.open(f"{planted.format(theirs=theirs)}; {site.jar.header}")
+
+    assert dict(session) == {}
+    assert reasons(site)[-1] == "ambiguous"
+
+
 def test_expired_cookie_beside_a_good_one() -> None:
     """One that cannot be used does not count."""
     site = Site(lifetime=100)
@@ -903,6 +931,30 @@ def test_a_format_that_is_never_asked_is_warned_of(caplog: pytest.LogCaptureFixt
     Site(accept=[Theirs()], cookie=Cookie.for_development(name=Theirs().cookie_name))
 
     assert "accept=[Theirs(…)] is never asked" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("header", "data", "told"),
+    [
+        ("theirs=ok1; theirs=ok2", {}, ["ambiguous"]),
+        ("theirs=ok1; theirs=ok1", {"user": "ok1"}, []),
+        ("theirs=malformed; theirs=ok1", {"user": "ok1"}, ["malformed"]),
+        ("theirs=ok1; theirs=tampered", {"user": "ok1"}, ["tampered"]),
+        ("theirs=ok1; theirs=1; theirs=2; theirs=3; theirs=4", {}, ["1", "2", "3", "ambiguous"]),
+    ],
+)
+def test_takeover_of_several_cookies_of_one_name(header: str, data: dict[str, Any], told: list[str]) -> None:
+    """The rules are those of hardtack's own cookies."""
+
+    class Several(Theirs):
+        def open(self, cookies: Mapping[str, Sequence[str]], context: Context) -> Record:
+            record = super().open(cookies, context)
+            return record.with_changes(id=record.data["user"].encode().ljust(16))
+
+    site = Site(accept=[Several(), Theirs()])
+
+    assert dict(site.sessions.open(header)) == data
+    assert reasons(site) == told
 
 
 def test_takeover_only_without_a_cookie_of_our_own() -> None:

@@ -21,7 +21,11 @@ MAX_AGE_LIMIT: Final = 400 * 86400
 """RFC 6265bis 5.5: browsers clamp longer ages."""
 
 MAX_VALUES: Final = 4
-"""Cookies of one name that are looked at: an attacker on a sibling subdomain can plant many."""
+"""Cookies of one name that are looked at: an attacker on a sibling subdomain can plant many.
+
+One more is found, so that it shows where there are too many: then the one that counts may be among those that nobody looks
+at, and none is used.
+"""
 
 # RFC 9110 token: what a cookie's name may be made of.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -157,7 +161,7 @@ def as_text(header: str | bytes | None) -> str:
 
 
 def find_values(header: str, name: str) -> list[str]:
-    """The values of the first `MAX_VALUES` cookies of one name, at the cost of searching the header for the name.
+    """The values of the first cookies of one name, `MAX_VALUES` and one, at the cost of searching the header for the name.
 
     The header is split at ";" only, spaces and tabs are trimmed, names match byte for byte and nothing is decoded.
     """
@@ -174,7 +178,7 @@ def find_values(header: str, name: str) -> list[str]:
         if after:
             stop = header.find(";", after)
             found.append(header[after : stop if stop >= 0 else None].strip(" \t"))
-            if len(found) == MAX_VALUES:
+            if len(found) > MAX_VALUES:
                 break
         searched = end
         start = header.find(name, searched)
@@ -192,16 +196,25 @@ def _after_equals(header: str, start: int, end: int, searched: int) -> int:
 
 
 def parse(header: str) -> dict[str, list[str]]:
-    """Every cookie of a header: names to values in their order, at most `MAX_VALUES` a name; nameless ones are left out."""
+    """Every cookie of a header: names to their first `MAX_VALUES` and one values; nameless ones are left out."""
     cookies: dict[str, list[str]] = {}
     for pair in header.split(";"):
         name, separator, value = pair.partition("=")
         name = name.strip(" \t")
         if separator and name:
             values = cookies.setdefault(name, [])
-            if len(values) < MAX_VALUES:
+            if len(values) <= MAX_VALUES:
                 values.append(value.strip(" \t"))
     return cookies
+
+
+CookieMap = Mapping[str, Sequence[str]]
+
+
+def each_alone(cookies: CookieMap, name: str) -> list[CookieMap]:
+    """The same cookies once for each value of a name that is looked at, with that one alone."""
+    found = cookies.get(name, ())
+    return [cookies] if len(found) < 2 else [{**cookies, name: [value]} for value in found[:MAX_VALUES]]
 
 
 Headers = MutableSequence[tuple[str, str]] | MutableSequence[tuple[bytes, bytes]]
@@ -319,5 +332,3 @@ class Changes:
 
 
 NO_CHANGES: Final = Changes()
-
-CookieMap = Mapping[str, Sequence[str]]

@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 
 from hardtack import _administration, events, values
 from hardtack import record as records
-from hardtack.cookies import Changes, Cookie, as_text, parse
+from hardtack.cookies import MAX_VALUES, Changes, Cookie, CookieMap, as_text, each_alone, parse
 from hardtack.engines.cookie import CookieEngine
 from hardtack.errors import (
     ConfigError,
@@ -329,7 +329,7 @@ class SessionManager(_administration.Administration):
         if self.accept and not (held.names or held.ended or held.clear):
             self._take_over(state, context)
 
-    # --- taking over from other systems (DESIGN: foreign cookies)
+    # --- taking over from other systems
 
     def _take_over(self, state: State, context: Context) -> None:
         cookies = parse(state.header)
@@ -340,24 +340,36 @@ class SessionManager(_administration.Administration):
             if not names or name in refused:
                 continue
             foreign = Context(name, self.purpose, context.now)
-            try:
-                record = token.open(cookies, foreign)
-                if record.plain is None:  # of a format that is not hardtack's own
-                    records.pack(record)
-            except UnsupportedValue:
-                self.emit(Rejected, "malformed", name)
-                continue
-            except InvalidToken as error:
-                self.emit(Rejected, error.reason, name)
-                # Chosen by name and shape: only a value of another shape may be of another format under this name. A
-                # failed MAC must not fall through to a reader that asks for less.
-                if error.reason != "malformed":
-                    refused.add(name)
-                continue
-            if self.admit(record, foreign):
-                self._adopt(state, token, record, names, context.now)
+            opened = [self._open_foreign(token, each, foreign, refused) for each in each_alone(cookies, name)]
+            good = [record for record in opened if record is not None]
+            if len({record.id for record in good}) > 1 or (good and len(cookies.get(name, ())) > MAX_VALUES):
+                # A sibling subdomain can plant a cookie of this name: it must not be able to choose the session.
+                self.emit(Rejected, "ambiguous", name)
+                refused.add(name)
+            elif good:
+                self._adopt(state, token, max(good, key=lambda record: record.seen), names, context.now)
                 return
-            refused.add(name)
+
+    def _open_foreign(self, token: Any, cookies: CookieMap, context: Context, refused: set[str]) -> Record | None:
+        name = context.cookie_name
+        try:
+            record: Record = token.open(cookies, context)
+            if record.plain is None:  # of a format that is not hardtack's own
+                records.pack(record)
+        except UnsupportedValue:
+            self.emit(Rejected, "malformed", name)
+            return None
+        except InvalidToken as error:
+            self.emit(Rejected, error.reason, name)
+            # Chosen by name and shape: only a value of another shape may be of another format under this name. A failed
+            # MAC must not fall through to a reader that asks for less.
+            if error.reason != "malformed":
+                refused.add(name)
+            return None
+        if self.admit(record, context):
+            return record
+        refused.add(name)
+        return None
 
     def _adopt(self, state: State, token: Any, record: Record, names: list[str], now: int) -> None:
         find_subject = getattr(token, "subject", None)

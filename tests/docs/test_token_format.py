@@ -55,7 +55,9 @@ def test_the_chunks_join(page: Any) -> None:
     """The page's chunks are one token."""
     chunks = page["chunks"]
 
-    assert CookieEngine._join([[part] for part in chunks["parts"]]) == chunks["token"]
+    parts = [[part] for part in chunks["parts"]]
+
+    assert CookieEngine._join(parts[0][0][:7], parts) == chunks["token"]
 
 
 def test_the_stored_records_open(page: Any) -> None:

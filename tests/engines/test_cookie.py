@@ -158,6 +158,17 @@ def test_both_forms_of_one_session(site: Site) -> None:
     assert list(site.jar.cookies) == [NAME]
 
 
+def test_two_sessions_in_chunks_cancel_each_other(site: Site) -> None:
+    """Chunks that were planted do not take the place of the session's own, wherever they stand."""
+    site.visit(big=noise(6000))
+    other = Site(CookieEngine(KEY, overflow="chunk"))
+    other.visit(planted=noise(6000))
+
+    for header in (f"{site.jar.header}; {other.jar.header}", f"{other.jar.header}; {site.jar.header}"):
+        assert dict(site.sessions.open(header)) == {}
+        assert site.told(Rejected)[-1].reason == "ambiguous"
+
+
 def test_chunks_are_rotated_with_their_key(site: Site) -> None:
     """Chunks under an accepted key are sealed anew like a single cookie."""
     from hardtack import Keyring

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Literal
 
 from hardtack import values
-from hardtack.cookies import MAX_SET_COOKIE, Cookie, CookieMap, find_values, parse
+from hardtack.cookies import MAX_SET_COOKIE, MAX_VALUES, Cookie, CookieMap, each_alone, find_values, parse
 from hardtack.errors import ConfigError, InvalidToken, SessionTooLarge
 from hardtack.events import Rejected
 from hardtack.flow import Flow
@@ -130,15 +130,16 @@ class CookieEngine:
                 if held.record is not None:
                     held.current = self._is_current(cookies, context)
                 return held
+        candidates, too_many = self._candidates(header, name, held, policy)
         found: list[tuple[Record, CookieMap]] = []
-        for cookies in self._candidates(header, name, held, policy):
+        for cookies in candidates:
             record = self._open(cookies, context, policy)
             if record is not None:
                 found.append((record, cookies))
         if not found:
             return held
         # A sibling subdomain can plant a cookie of this name: it must not be able to choose the session.
-        if len({record.id for record, _ in found}) > 1:
+        if too_many or len({record.id for record, _ in found}) > 1:
             policy.emit(Rejected, "ambiguous", name)
             held.clear = True
             return held
@@ -146,37 +147,32 @@ class CookieEngine:
         held.current = self._is_current(cookies, context)
         return held
 
-    def _candidates(self, header: str, name: str, held: Held, policy: Policy) -> Iterator[CookieMap]:
-        """What may be a session: each value of the name on its own, and the chunks put together."""
+    def _candidates(self, header: str, name: str, held: Held, policy: Policy) -> tuple[list[CookieMap], bool]:
+        """What may be a session, each value of the name on its own and each generation of chunks; and if there is more."""
         if not self.native:
             cookies = parse(header)
             held.names = self._names(header, name)
-            several = cookies.get(name, ())
-            if len(several) < 2:
-                if held.names:
-                    yield cookies
-            else:
-                yield from ({**cookies, name: [value]} for value in several)
-            return
-        found = find_values(header, name)
-        names = [name] if found else []
-        for value in found:
-            yield {name: [value]}
+            return (each_alone(cookies, name) if held.names else []), len(cookies.get(name, ())) > MAX_VALUES
+        found = {each: find_values(header, each) for each in (name, *self._chunk_names(name))}
+        held.names = [each for each, present in found.items() if present]
+        tokens = found.pop(name)[:MAX_VALUES]
         if self.chunks:
-            chunks = {each: find_values(header, each) for each in self._chunk_names(name)}
-            names += [each for each, present in chunks.items() if present]
-            if chunks[f"{name}.0"]:
-                whole = self._join(list(chunks.values()))
-                if whole is None:
-                    policy.emit(Rejected, "incomplete", name)
-                else:
-                    yield {name: [whole]}
-        held.names = names
+            tokens += self._joined(list(found.values()), name, policy)
+        too_many = any(len(find_values(header, each)) > MAX_VALUES for each in held.names)
+        return [{name: [token]} for token in tokens], too_many
+
+    def _joined(self, chunks: Sequence[Sequence[str]], name: str, policy: Policy) -> Iterator[str]:
+        """The tokens that the chunks put together are."""
+        for head in dict.fromkeys(value[:_CHUNK_HEAD] for value in chunks[0][:MAX_VALUES]):
+            whole = self._join(head, chunks)
+            if whole is None:
+                policy.emit(Rejected, "incomplete", name)
+            else:
+                yield whole
 
     @staticmethod
-    def _join(chunks: Sequence[Sequence[str]]) -> str | None:
+    def _join(head: str, chunks: Sequence[Sequence[str]]) -> str | None:
         """The token of one generation of chunks; None where one is missing, foreign or of another generation."""
-        head = chunks[0][-1][:_CHUNK_HEAD]
         if not head[:1].isdecimal() or not head.isascii() or not 1 <= int(head[0]) <= len(chunks):
             return None
         parts = []

@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidTag
 
 from hardtack import record as records
 from hardtack import values
-from hardtack.cookies import Cookie, find_values
+from hardtack.cookies import MAX_VALUES, Cookie, find_values
 from hardtack.errors import ConfigError, InvalidToken, SessionConflict, StoreUnavailable
 from hardtack.events import Conflict, Rejected, StoreFailed
 from hardtack.flow import Close, Delete, Flow, Get, Put, Rename, Resolve
@@ -190,7 +190,7 @@ class StoreEngine:
         found = find_values(header, name)
         good: list[Held] = []
         ended = False
-        for secret in self._secrets(found, name, policy):
+        for secret in self._secrets(found[:MAX_VALUES], name, policy):
             raw_key = self._raw_key(secret, context.purpose)
             key = self._key(secret, raw_key)
             entry = yield Get(key)
@@ -200,7 +200,7 @@ class StoreEngine:
                 policy.emit(Rejected, "ended" if buried else "unknown_id", name)
             elif policy.admit(record, context):
                 good.append(Held(record, [name], current, False, False, secret, entry.version, key))
-        if len(good) == 1:
+        if len(good) == 1 and len(found) <= MAX_VALUES:
             return good[0]
         if not good:
             return Held(names=[name] if found else [], ended=ended)
