@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -112,6 +113,9 @@ class Administration:
         return self.engine
 
     def _find(self, engine: StoreEngine, subject: str) -> Flow[Any]:
+        if type(subject) is not str:  # nobody has logged in as 7: nothing would be found, and nothing ended
+            message = f"subject is the user's id as login() was given it, a str, not {type(subject).__name__}; use str(user.id)"
+            raise TypeError(message)
         if not hasattr(engine.store, "find"):
             message = (
                 f"{type(engine.store).__name__} cannot find the sessions of a user (it has no find()); use a store that can: "
@@ -141,7 +145,7 @@ class Administration:
 
     def _end_flow(self, id: str) -> Flow[bool]:
         engine, context = self._stored(), self._context()
-        found = yield from engine.find_key(id)
+        found = yield from engine.find_key(_id(id, "id"))
         return found is not None and (yield from self._end(engine, *found, context))
 
     def _end(self, engine: StoreEngine, raw_key: bytes, key: str, context: Context) -> Flow[bool]:
@@ -158,20 +162,26 @@ class Administration:
 
     def _end_all_flow(self, subject: str, keep: str | None) -> Flow[int]:
         engine, context = self._stored(), self._context()
-        kept = {keep}
+        kept = {keep if keep is None else _id(keep, "keep")}
         moving = self._moving.get(keep or "")
         if moving is not None and moving.record is not None:
             # The request that asks has a new id since `regenerate` or `login`, and is stored under the old one until then.
             kept.add(values.encode_bytes(moving.record.id))
         count = 0
-        for key in (yield from self._find(engine, subject)):
-            record = yield from self._of_subject(engine, key, subject, context)
-            if record is not None and values.encode_bytes(record.id) not in kept:
-                count += yield from self._end(engine, record.id, key, context)
+        done: set[str] = set()
+        # Until nothing new is found: a session that changes its id meanwhile is in the next round.
+        while new := [key for key in (yield from self._find(engine, subject)) if key not in done]:
+            done.update(new)
+            for key in new:
+                record = yield from self._of_subject(engine, key, subject, context)
+                if record is not None and values.encode_bytes(record.id) not in kept:
+                    count += yield from self._end(engine, record.id, key, context)
         return count
 
     def _update_flow(self, session: Session | str, function: Change) -> Flow[dict[str, Any]]:
         engine, context = self._stored(), self._context()
+        if inspect.iscoroutinefunction(function):
+            raise TypeError("update() and aupdate() take a plain function: a coroutine function would change nothing")
         if isinstance(session, Session):
             state = session._open()
             if state.record is None:  # nothing is stored yet, so nobody else can change it
@@ -180,7 +190,7 @@ class Administration:
             assert state.held is not None
             found: tuple[bytes, str] | None = (state.record.id, engine.stored_key(state.held, state.record.id))
         else:
-            found = yield from engine.find_key(session)
+            found = yield from engine.find_key(_id(session, "session"))
         for _ in range(MAX_ATTEMPTS):
             stored = None if found is None else (yield from self._record(engine, *found, context))
             if found is None or stored is None:
@@ -197,6 +207,13 @@ class Administration:
                 _refresh(session, record, version)
             return record.data
         raise SessionConflict("the session was saved by other requests again and again")
+
+
+def _id(given: str, argument: str) -> str:
+    if type(given) is str:
+        return given
+    message = f"{argument} is the id of a session, a str, not {type(given).__name__}; use session.id"
+    raise TypeError(message)
 
 
 def _changed(function: Change, data: dict[str, Any]) -> dict[str, Any]:

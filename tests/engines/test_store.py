@@ -784,6 +784,46 @@ def test_end_all_keeps_a_session_that_just_got_its_id(change: str) -> None:
     assert [info.id for info in site.sessions.list("alice")] == [session.id]
 
 
+def test_end_all_ends_a_session_that_changes_its_id_meanwhile() -> None:
+    """It was found under an id that is gone when its turn comes."""
+    store = Renaming()
+    site = Site(StoreEngine(store))
+    session = site.open()
+    session.login("alice")
+    site.commit(session)
+
+    def rotate() -> None:
+        stolen = site.open()
+        stolen.regenerate()
+        site.commit(stolen)
+
+    store.before["get"] = rotate
+
+    assert site.sessions.end_all("alice") == 1
+    assert site.open().subject is None
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda sessions: sessions.list(7),
+        lambda sessions: sessions.end_all(7),
+        lambda sessions: sessions.end_all("7", keep=sessions.open()),
+        lambda sessions: sessions.end(sessions.open()),
+        lambda sessions: sessions.update(None, lambda data: None),
+        lambda sessions: sessions.update("7", _never_awaited),
+    ],
+)
+def test_what_is_not_an_id_is_an_error(site: Site, call: Callable[[Any], Any]) -> None:
+    """Where login() took str(user.id), nobody would be found under user.id, and nothing ended."""
+    with pytest.raises(TypeError, match=r"str|plain function"):
+        call(site.sessions)
+
+
+async def _never_awaited(data: dict[str, Any]) -> None:
+    raise AssertionError
+
+
 def test_list_trusts_the_record_and_not_the_index() -> None:
     """Keys that the store's index has by mistake, expired ones and such that are none are left out."""
     store = Renaming()
