@@ -37,6 +37,8 @@ class Reply:
     text: str = "ok"
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
+    shared: bool = False
+    """By the response that the application made once for everybody, where the framework lets it."""
 
 
 class HandlerError(Exception):
@@ -45,6 +47,8 @@ class HandlerError(Exception):
 
 class Script:
     """The handlers: `/<action>` or `/<action>-<key>`, the same in every framework.
+
+    `/untouched-shared` and `/login-shared` return one response to everybody.
 
     A handler of `/slow-<key>` has loaded its session, says so, and waits for the gate before it writes.
     """
@@ -57,7 +61,7 @@ class Script:
         """What one request does. A request that leaves the session alone does not ask for it."""
         action, _, key = path.strip("/").partition("-")
         if action == "untouched":
-            return Reply()
+            return Reply(shared=key == "shared")
         session = get_session()
         if action == "slow":
             session.get(key)
@@ -70,7 +74,7 @@ class Script:
         """`act` for handlers that are coroutines: waiting must not block the others."""
         action, _, key = path.strip("/").partition("-")
         if action == "untouched":
-            return Reply()
+            return Reply(shared=key == "shared")
         session = get_session()
         if asyncio.iscoroutine(session):
             session = await session
@@ -111,7 +115,7 @@ class Script:
     @staticmethod
     def login(session: Any, key: str) -> Reply:
         session.login("ann")
-        return Reply()
+        return Reply(shared=key == "shared")
 
     @staticmethod
     def logout(session: Any, key: str) -> Reply:

@@ -58,10 +58,12 @@ if not settings.configured:
 
 def wsgi_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     """Plain WSGI."""
+    shared = [("Content-Type", "text/plain")]
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         reply = script.act(environ["PATH_INFO"], lambda: environ[wsgi.SESSION])
-        start_response(f"{reply.status} Status", [("Content-Type", "text/plain"), *reply.headers.items()])
+        headers = shared if reply.shared else [("Content-Type", "text/plain"), *reply.headers.items()]
+        start_response(f"{reply.status} Status", headers)
         return [reply.text.encode()]
 
     return WSGISite(wsgi.SessionMiddleware(app, sessions))
@@ -69,11 +71,13 @@ def wsgi_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
 
 def asgi_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     """Plain ASGI."""
+    shared: dict[str, Any] = {"type": "http.response.start", "status": 200, "headers": []}
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         reply = await script.aact(scope["path"], lambda: scope["session"])
         headers = [(name.lower().encode(), value.encode()) for name, value in reply.headers.items()]
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        start = {"type": "http.response.start", "status": reply.status, "headers": headers}
+        await send(shared if reply.shared else start)
         await send({"type": "http.response.body", "body": reply.text.encode()})
 
     return ASGISite(asgi.SessionMiddleware(app, sessions), loop)
@@ -81,10 +85,11 @@ def asgi_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
 
 def starlette_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     """Starlette, its handlers coroutines."""
+    shared = PlainTextResponse("ok")
 
     async def handle(request: Request) -> PlainTextResponse:
         reply = await script.aact(request.url.path, lambda: request.session)
-        return PlainTextResponse(reply.text, reply.status, reply.headers)
+        return shared if reply.shared else PlainTextResponse(reply.text, reply.status, reply.headers)
 
     app = Starlette(routes=[Route("/{name}", handle)])
     app.add_middleware(starlette.SessionMiddleware, sessions=sessions)
@@ -94,12 +99,13 @@ def starlette_site(sessions: SessionManager, script: Script, loop: Loop) -> Site
 def fastapi_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     """FastAPI, its endpoints plain functions, which run in threads."""
     app = fastapi.FastAPI()
+    shared = fastapi.Response("ok")
     app.add_middleware(hardtack_fastapi.SessionMiddleware, sessions=sessions)
 
     @app.get("/{name}")
     def handle(name: str, request: fastapi.Request) -> fastapi.Response:
         reply = script.act(name, lambda: request.session)
-        return fastapi.Response(reply.text, reply.status, reply.headers)
+        return shared if reply.shared else fastapi.Response(reply.text, reply.status, reply.headers)
 
     return ASGISite(app, loop)
 
@@ -132,11 +138,13 @@ def quart_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
 
 def litestar_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     """Litestar."""
+    shared = litestar.Response("ok", media_type="text/plain")
 
     @litestar.get("/{name:str}")
     async def handle(request: litestar.Request[Any, Any, Any]) -> litestar.Response[str]:
         reply = await script.aact(request.path_params["name"], lambda: get_session(request))
-        return litestar.Response(reply.text, status_code=reply.status, headers=reply.headers, media_type="text/plain")
+        own = litestar.Response(reply.text, status_code=reply.status, headers=reply.headers, media_type="text/plain")
+        return shared if reply.shared else own
 
     app = litestar.Litestar([handle], middleware=[HardtackSessionConfig(sessions).middleware], logging_config=None)
     return ASGISite(app, loop)
@@ -176,10 +184,11 @@ def bottle_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     """Bottle."""
     app = bottle.Bottle()
     app.install(SessionPlugin(sessions))
+    shared = bottle.HTTPResponse("ok")
 
     def handle(name: str) -> Any:
         reply = script.act(name, lambda: bottle.request.session)
-        return bottle.HTTPResponse(reply.text, reply.status, reply.headers)
+        return shared if reply.shared else bottle.HTTPResponse(reply.text, reply.status, reply.headers)
 
     app.get("/<name>", callback=handle)
     return WSGISite(app)
@@ -307,10 +316,11 @@ def sanic_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     app: Any = sanic.Sanic(f"behaviour{next(_numbers)}", configure_logging=False)
     app.config.TOUCHUP = False  # it rewrites Sanic's own methods, once a process
     hardtack_sanic.setup(app, sessions)
+    shared = sanic.text("ok")
 
     async def handle(request: Any, name: str) -> Any:
         reply = await script.aact(name, lambda: request.ctx.session)
-        return sanic.text(reply.text, reply.status, reply.headers)
+        return shared if reply.shared else sanic.text(reply.text, reply.status, reply.headers)
 
     app.add_route(handle, "/<name>")
 

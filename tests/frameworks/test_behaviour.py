@@ -195,6 +195,26 @@ def test_a_session_that_outgrows_its_cookie_is_an_error(make: Callable[[str], Wo
     assert world.browser.get("/read-n").text == "1"
 
 
+# Flask, Quart, Django and Pyramid set cookies in the response object, whoever else it may belong to, and their own sessions
+# do as well; aiohttp sends a response once only, and in Falcon and Tornado an application has none to make.
+@pytest.mark.parametrize(
+    "framework",
+    ["asgi", "wsgi", "starlette", "fastapi", "litestar", "sanic", "bottle"],
+    indirect=True,
+)
+def test_a_response_that_is_shared_carries_nobodys_cookie_to_others(world: World) -> None:
+    """An application may make one "ok" at its start, and return it to everybody."""
+    visitor = Browser(world.site)
+
+    before = visitor.get("/untouched-shared")
+    world.browser.get("/login-shared")
+    after = visitor.get("/untouched-shared")
+
+    assert world.browser.state()["subject"] == "ann"
+    assert (before.set_cookies, after.set_cookies) == ([], [])
+    assert after.tokens("vary") == after.tokens("cache-control") == set()
+
+
 def test_a_large_session_is_kept_in_several_cookies(make: Callable[[str], World]) -> None:
     """Each of a size that browsers keep."""
     world = make("chunked")

@@ -24,6 +24,7 @@ from hardtack import CookieEngine, Key, SessionManager, StoreEngine
 from hardtack.errors import ConfigError
 from hardtack.events import CacheControlReplaced, Event, LateWrite
 from hardtack.frameworks.sanic import get_session, setup
+from hardtack.protocols import Version
 
 pytestmark = [
     pytest.mark.asyncio,
@@ -44,6 +45,14 @@ class Unplanned(Exception):
 
 class Planned(Exception):
     """What the application has a handler for."""
+
+
+class SlowStore(AsyncMemoryStore):
+    """A store that lets other requests go on while it writes."""
+
+    async def put(self, *args: Any, **options: Any) -> Version:
+        await asyncio.sleep(0.01)
+        return await super().put(*args, **options)
 
 
 async def untouched(request: AnyRequest) -> HTTPResponse:
@@ -455,6 +464,41 @@ async def test_a_middleware_that_answers_cannot_hide_the_session(path: str) -> N
             200 if path == "/write" else 500,
         )
         assert ("n" in await state(client)) == (path == "/write")
+
+
+async def test_what_a_middleware_answers_everybody_carries_nobodys_cookie() -> None:
+    """One response object for all, which Sanic does not let us replace."""
+    app = application(plain(stored(SlowStore())))
+    shared = text("shared")
+
+    @app.on_response  # type: ignore[untyped-decorator]
+    async def answer(request: AnyRequest, response: HTTPResponse) -> HTTPResponse:
+        return shared
+
+    async with serve(app) as client:
+        paths = ["/write", "/untouched"] * 3
+        answers = await asyncio.gather(*map(client.get, paths))
+
+        assert [await answer.text() for answer in answers] == ["shared"] * 6
+        assert ["Set-Cookie" in answer.headers for answer in answers] == [True, False] * 3
+        assert ["Vary" in answer.headers for answer in answers] == [True, False] * 3
+
+
+async def test_requests_at_the_same_time_may_return_one_response() -> None:
+    """Each is answered on its own connection, however long a store takes."""
+    shared = text("shared")
+
+    async def login_shared(request: AnyRequest) -> HTTPResponse:
+        get_session(request).login("ann")
+        return shared
+
+    app = application(plain(stored(SlowStore())), login_shared=login_shared)
+    async with serve(app) as client:
+        answers = await asyncio.gather(*[client.get("/login_shared") for _ in range(5)])
+
+        assert [await answer.text() for answer in answers] == ["shared"] * 5
+        assert len({answer.headers["Set-Cookie"] for answer in answers}) == 5
+        assert "Set-Cookie" not in shared.headers
 
 
 async def test_a_middleware_that_answers_a_stream_leaves_an_event() -> None:

@@ -6,6 +6,7 @@ request.ctx.session["cart"] = ["bread"]
 
 from __future__ import annotations
 
+from copy import copy
 from inspect import isawaitable
 from types import SimpleNamespace
 from typing import Any, Final
@@ -19,6 +20,7 @@ from hardtack.session import Session
 
 try:
     from sanic import Request, Sanic
+    from sanic.compat import Header
     from sanic.exceptions import SanicException, ServiceUnavailable
     from sanic.http.constants import Stage
     from sanic.response import BaseHTTPResponse, HTTPResponse, ResponseStream
@@ -93,10 +95,31 @@ class _Exchange:
         self.changes: Changes | None = None
         self.response: Response | None = None  # the one that has the headers
 
-    def apply(self, changes: Changes, response: Response) -> None:
+    def apply(self, changes: Changes, response: Response) -> Response:
+        """The response to send: a copy if it has something to say about the session.
+
+        An application may return one response to everybody: what is added to that one goes to the next visitor, too.
+        """
         self.changes = changes
-        self.response = response
-        _headers.apply(changes, response.headers)
+        self.response = _copy(response) if changes else response
+        _headers.apply(changes, self.response.headers)
+        return self.response
+
+
+def _copy(response: Response) -> Response:
+    own = copy(response)
+    own.headers = Header(response.headers)
+    own._cookies = None  # they belong to the other headers
+    return own
+
+
+def _send_instead(stream: Any, response: Any, own: Response) -> None:
+    """Let the copy of a response leave where Sanic is about to call `response.send()`, and nobody can return another."""
+    if own is response:
+        return
+    stream.respond(own)
+    # Where the response is shared, another request may have connected it to its own stream meanwhile.
+    response.stream = stream
 
 
 def _exchange(request: AnyRequest) -> _Exchange | None:
@@ -125,13 +148,13 @@ class _Adapter:
         if exchange is None or exchange.decided:
             return None
         try:
-            await self._commit(request, exchange, response)
+            own: Any = await self._commit(request, exchange, response)
         except Exception as failure:
             # Sanic logs what a response middleware raises, and sends the response all the same.
             refusal = await _refuse(request, failure)
             exchange.response = refusal
             return refusal
-        return None
+        return None if own is response else own
 
     async def on_response(self, request: AnyRequest, response: Response) -> None:
         """The response is about to leave, or has left where it is a stream."""
@@ -143,23 +166,24 @@ class _Adapter:
             await self._finish(exchange)
         elif not exchange.decided:
             # Another middleware answered, and Sanic asked no further ones.
-            await self._commit(request, exchange, response)
+            _send_instead(stream, response, await self._commit(request, exchange, response))
         elif exchange.changes is not None and exchange.response is not response:
-            exchange.apply(exchange.changes, response)
+            _send_instead(stream, response, exchange.apply(exchange.changes, response))
 
     async def after_websocket(self, request: AnyRequest, websocket: object) -> None:
         exchange = _exchange(request)
         if exchange is not None:
             await self.sessions.afinish(exchange.session)
 
-    async def _commit(self, request: AnyRequest, exchange: _Exchange, response: Response) -> None:
+    async def _commit(self, request: AnyRequest, exchange: _Exchange, response: Response) -> Response:
+        """The response to send."""
         exchange.decided = True
         if _escaped(request, exchange.failure):
-            return
+            return response
         changes = await self.sessions.acommit(exchange.session)
         if changes.set_cookies:
             self.sessions.warn_plain_http(request.scheme, request.host)
-        exchange.apply(changes, response)
+        return exchange.apply(changes, response)
 
     async def _finish(self, exchange: _Exchange) -> None:
         if exchange.changes is not None:
