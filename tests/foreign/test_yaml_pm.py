@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -202,3 +204,47 @@ def test_aliases_cannot_fill_the_memory() -> None:
         read("\n".join(lines))
 
     assert caught.value.reason == "too_large"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a: b{blanks}c",
+        "a: b{blanks}#",
+        "a: 'b{blanks}c'",
+        'a: "b"{blanks}c',
+        "a: {{}}{blanks}c",
+        "- a{blanks}b",
+        "a{blanks}b",
+        "a{blanks}: b",
+        "- a{blanks}b: c",
+        "'a'{blanks}b",
+        "? a{blanks}b",
+        "a: |{blanks}b",
+        "a: &b{blanks}#",
+        "{blanks}a: b",
+        "a:{tabs}b{tabs}c",
+        'a: "{backslashes}',
+        "a: '{quotes}b",
+        "{lines}",
+    ],
+)
+def test_reading_takes_time_in_proportion_to_the_text(line: str) -> None:
+    """A visitor stores what he likes: 80,000 characters must not keep the server busy for many seconds."""
+    many = 80_000
+    text = line.format(
+        blanks=" " * many, tabs="\t" * many, backslashes="\\" * many, quotes="'" * many, lines="- |\n" * (many // 2)
+    )
+    began = time.process_time()
+
+    with suppress(InvalidToken):
+        read(text)
+
+    assert time.process_time() - began < 2
+
+
+def test_blanks_around_keys_values_and_comments() -> None:
+    """Blanks inside stay, blanks around go; a comment needs a blank before it."""
+    text = "a  b \t : c  d \t # e\n'f' : 'g' \t# h\ni#j: k#l  \nm: # n\no: {}  \n"
+
+    assert read(text) == {"a  b": "c  d", "f": "g", "i#j": "k#l", "m": None, "o": {}}

@@ -48,9 +48,11 @@ _ESCAPED = {
     "0": "\0",
     '"': '"',
 }
-_PLAIN_KEY = re.compile(r"[^'\"!&*|>%@`{\[#? \t].*?(?=[ \t]*:(?:[ \t]|$))")
+# No pattern may begin with "any number of blanks" where it is searched for: on a long run of blanks, which a visitor can
+# have stored, it would be tried from each of them, and a page would take minutes.
+_PLAIN_KEY = re.compile(r"[^'\"!&*|>%@`{\[#? \t].*?(?=:(?:[ \t]|$))")
 _COLON = re.compile(r"[ \t]*:(?:[ \t]+|$)")
-_COMMENT = re.compile(r"(?:^|[ \t]+)#.*$")
+_COMMENT = re.compile(r"(?:^|(?<=[ \t]))#.*$")
 _BLOCK = re.compile(r"\|([1-9]?)([+-]?)([1-9]?)[ \t]*")
 _ANCHOR = re.compile(r"[&*]([A-Za-z0-9_./-]+)(?:[ \t]+|$)")
 _ITEM = re.compile(r"-(?:[ \t]+|$)")
@@ -190,7 +192,7 @@ class _Reader:
             value, rest = [] if first == "[" else {}, rest[2:]
         else:
             return _plain(rest)
-        if _COMMENT.sub("", rest.rstrip(" \t")):
+        if _COMMENT.sub("", rest).strip(" \t"):
             malformed("text behind a value")
         return value
 
@@ -215,7 +217,8 @@ class _Reader:
         return text if chomp == "-" else f"{text}\n"
 
     def _first_indent(self, indent: int) -> int:
-        for line in self._lines[self._at :]:
+        for at in range(self._at, len(self._lines)):
+            line = self._lines[at]
             if line.strip(" "):
                 return max(len(line) - len(line.lstrip(" ")), indent + 1)
         return indent + 1
@@ -230,7 +233,7 @@ def _key(content: str) -> tuple[str, str]:
         plain = _PLAIN_KEY.match(content)
         if plain is None:
             malformed("a line that is neither a key nor an item")
-        key, rest = plain[0], content[plain.end() :]
+        key, rest = plain[0].rstrip(" \t"), content[plain.end() :]
         colon = _COLON.match(rest)
     if colon is None:
         malformed("a key without a colon")
