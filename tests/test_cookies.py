@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardtack import Cookie
-from hardtack.cookies import MAX_AGE_LIMIT, MAX_VALUES, Changes, as_text, find_values, http_date, parse
+from hardtack.cookies import MAX_AGE_LIMIT, MAX_SEEN, Changes, as_text, find_values, http_date, parse
 from hardtack.errors import ConfigError
 
 
@@ -125,11 +125,11 @@ def test_what_browsers_would_drop_is_refused(settings: dict[str, Any], named: st
         ("s\x0b=1", []),
         ("s=\x0b1", ["\x0b1"]),
         ("=s=1; s=2", ["2"]),
-        ("s=1;s=2;s=3;s=4;s=5;s=6", ["1", "2", "3", "4", "5"]),
+        ("; ".join(["s=1"] * 30), ["1"] * 17),
     ],
 )
 def test_find_values(header: str, values: list[str]) -> None:
-    """Split at ";" only, blanks trimmed, byte for byte, nothing decoded, five at most; as the thorough parser does."""
+    """Split at ";" only, blanks trimmed, byte for byte, nothing decoded, 17 at most; as the thorough parser does."""
     assert find_values(header, "s") == values
     assert parse(header).get("s", []) == values
 
@@ -154,7 +154,7 @@ def test_header_as_bytes_and_none() -> None:
 
 def test_one_value_more_than_is_looked_at_is_parsed() -> None:
     """So that it shows where there are too many."""
-    assert len(parse("; ".join(["s=1"] * 10))["s"]) == MAX_VALUES + 1
+    assert len(parse("; ".join(["s=1"] * 30))["s"]) == MAX_SEEN + 1
 
 
 # --- Changes

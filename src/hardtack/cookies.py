@@ -21,11 +21,10 @@ MAX_AGE_LIMIT: Final = 400 * 86400
 """RFC 6265bis 5.5: browsers clamp longer ages."""
 
 MAX_VALUES: Final = 4
-"""Cookies of one name that are looked at: an attacker on a sibling subdomain can plant many.
+"""Cookies of one name that are considered: an attacker on a sibling subdomain can plant many."""
 
-One more is found, so that it shows where there are too many: then the one that counts may be among those that nobody looks
-at, and none is used.
-"""
+MAX_SEEN: Final = 16
+"""Cookies of one name among which another session is looked for, so that planted ones cannot push it out of those four."""
 
 # RFC 9110 token: what a cookie's name may be made of.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -161,7 +160,7 @@ def as_text(header: str | bytes | None) -> str:
 
 
 def find_values(header: str, name: str) -> list[str]:
-    """The values of the first cookies of one name, `MAX_VALUES` and one, at the cost of searching the header for the name.
+    """The values of the first cookies of one name, `MAX_SEEN` and one, at the cost of searching the header for the name.
 
     The header is split at ";" only, spaces and tabs are trimmed, names match byte for byte and nothing is decoded.
     """
@@ -178,7 +177,7 @@ def find_values(header: str, name: str) -> list[str]:
         if after:
             stop = header.find(";", after)
             found.append(header[after : stop if stop >= 0 else None].strip(" \t"))
-            if len(found) > MAX_VALUES:
+            if len(found) > MAX_SEEN:
                 break
         searched = end
         start = header.find(name, searched)
@@ -196,14 +195,14 @@ def _after_equals(header: str, start: int, end: int, searched: int) -> int:
 
 
 def parse(header: str) -> dict[str, list[str]]:
-    """Every cookie of a header: names to their first `MAX_VALUES` and one values; nameless ones are left out."""
+    """Every cookie of a header: names to their first `MAX_SEEN` and one values; nameless ones are left out."""
     cookies: dict[str, list[str]] = {}
     for pair in header.split(";"):
         name, separator, value = pair.partition("=")
         name = name.strip(" \t")
         if separator and name:
             values = cookies.setdefault(name, [])
-            if len(values) <= MAX_VALUES:
+            if len(values) <= MAX_SEEN:
                 values.append(value.strip(" \t"))
     return cookies
 
@@ -212,9 +211,9 @@ CookieMap = Mapping[str, Sequence[str]]
 
 
 def each_alone(cookies: CookieMap, name: str) -> list[CookieMap]:
-    """The same cookies once for each value of a name that is looked at, with that one alone."""
+    """The same cookies once for each value of a name, with that one alone."""
     found = cookies.get(name, ())
-    return [cookies] if len(found) < 2 else [{**cookies, name: [value]} for value in found[:MAX_VALUES]]
+    return [cookies] if len(found) < 2 else [{**cookies, name: [value]} for value in found]
 
 
 Headers = MutableSequence[tuple[str, str]] | MutableSequence[tuple[bytes, bytes]]

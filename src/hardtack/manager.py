@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 from hardtack import _administration, events, values
 from hardtack import record as records
 from hardtack.cookies import MAX_VALUES, Changes, Cookie, CookieMap, as_text, each_alone, parse
-from hardtack.engines.cookie import CookieEngine
+from hardtack.engines.cookie import CookieEngine, is_disputed
 from hardtack.errors import (
     ConfigError,
     InvalidToken,
@@ -340,9 +340,10 @@ class SessionManager(_administration.Administration):
             if not names or name in refused:
                 continue
             foreign = Context(name, self.purpose, context.now)
-            opened = [self._open_foreign(token, each, foreign, refused) for each in each_alone(cookies, name)]
+            candidates = each_alone(cookies, name)
+            opened = [self._open_foreign(token, each, foreign, refused) for each in candidates[:MAX_VALUES]]
             good = [record for record in opened if record is not None]
-            if len({record.id for record in good}) > 1 or (good and len(cookies.get(name, ())) > MAX_VALUES):
+            if good and is_disputed(token, candidates, good, foreign):
                 # A sibling subdomain can plant a cookie of this name: it must not be able to choose the session.
                 self.emit(Rejected, "ambiguous", name)
                 refused.add(name)

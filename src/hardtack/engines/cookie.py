@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Literal
 
 from hardtack import values
-from hardtack.cookies import MAX_SET_COOKIE, MAX_VALUES, Cookie, CookieMap, each_alone, find_values, parse
+from hardtack.cookies import MAX_SEEN, MAX_SET_COOKIE, MAX_VALUES, Cookie, CookieMap, each_alone, find_values, parse
 from hardtack.errors import ConfigError, InvalidToken, SessionTooLarge
 from hardtack.events import Rejected
 from hardtack.flow import Flow
@@ -130,16 +130,16 @@ class CookieEngine:
                 if held.record is not None:
                     held.current = self._is_current(cookies, context)
                 return held
-        candidates, too_many = self._candidates(header, name, held, policy)
+        candidates = self._candidates(header, name, held, policy)
         found: list[tuple[Record, CookieMap]] = []
-        for cookies in candidates:
+        for cookies in candidates[:MAX_VALUES]:
             record = self._open(cookies, context, policy)
             if record is not None:
                 found.append((record, cookies))
         if not found:
             return held
         # A sibling subdomain can plant a cookie of this name: it must not be able to choose the session.
-        if too_many or len({record.id for record, _ in found}) > 1:
+        if is_disputed(self.token, candidates, [record for record, _ in found], context):
             policy.emit(Rejected, "ambiguous", name)
             held.clear = True
             return held
@@ -147,23 +147,21 @@ class CookieEngine:
         held.current = self._is_current(cookies, context)
         return held
 
-    def _candidates(self, header: str, name: str, held: Held, policy: Policy) -> tuple[list[CookieMap], bool]:
-        """What may be a session, each value of the name on its own and each generation of chunks; and if there is more."""
+    def _candidates(self, header: str, name: str, held: Held, policy: Policy) -> list[CookieMap]:
+        """What may be a session: each value of the name on its own, and each generation of chunks put together."""
         if not self.native:
-            cookies = parse(header)
             held.names = self._names(header, name)
-            return (each_alone(cookies, name) if held.names else []), len(cookies.get(name, ())) > MAX_VALUES
+            return each_alone(parse(header), name) if held.names else []
         found = {each: find_values(header, each) for each in (name, *self._chunk_names(name))}
         held.names = [each for each, present in found.items() if present]
-        tokens = found.pop(name)[:MAX_VALUES]
-        if self.chunks:
-            tokens += self._joined(list(found.values()), name, policy)
-        too_many = any(len(find_values(header, each)) > MAX_VALUES for each in held.names)
-        return [{name: [token]} for token in tokens], too_many
+        tokens = found.pop(name)
+        if any(found.values()):
+            tokens = [*self._joined(list(found.values()), name, policy), *tokens]
+        return [{name: [token]} for token in tokens]
 
     def _joined(self, chunks: Sequence[Sequence[str]], name: str, policy: Policy) -> Iterator[str]:
         """The tokens that the chunks put together are."""
-        for head in dict.fromkeys(value[:_CHUNK_HEAD] for value in chunks[0][:MAX_VALUES]):
+        for head in dict.fromkeys(value[:_CHUNK_HEAD] for value in chunks[0] or [""]):
             whole = self._join(head, chunks)
             if whole is None:
                 policy.emit(Rejected, "incomplete", name)
@@ -252,6 +250,23 @@ class CookieEngine:
     def close(self) -> Flow[None]:
         """Nothing to close."""
         yield from ()
+
+
+def is_disputed(token: TokenFormat, candidates: Sequence[CookieMap], good: Sequence[Record], context: Context) -> bool:
+    """Whether the good ones of the cookies that were considered are not all that there is of one session.
+
+    A session may be taken from the first `MAX_VALUES` candidates. The others are looked at for another session only: who
+    plants cookies before the right one must not be able to choose by that.
+    """
+    ids = {record.id for record in good}
+    if len(ids) > 1 or len(candidates) > MAX_SEEN:
+        return True
+    for cookies in candidates[MAX_VALUES:]:
+        try:
+            ids.add(token.open(cookies, context).id)
+        except InvalidToken:
+            continue
+    return len(ids) > 1
 
 
 _CHUNK_HEAD = 7  # one digit, and six characters of base64url for four bytes

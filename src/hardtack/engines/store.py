@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidTag
 
 from hardtack import record as records
 from hardtack import values
-from hardtack.cookies import MAX_VALUES, Cookie, find_values
+from hardtack.cookies import MAX_SEEN, MAX_VALUES, Cookie, find_values
 from hardtack.errors import ConfigError, InvalidToken, SessionConflict, StoreUnavailable
 from hardtack.events import Conflict, Rejected, StoreFailed
 from hardtack.flow import Close, Delete, Flow, Get, Put, Rename, Resolve
@@ -190,7 +190,8 @@ class StoreEngine:
         found = find_values(header, name)
         good: list[Held] = []
         ended = False
-        for secret in self._secrets(found[:MAX_VALUES], name, policy):
+        considered = self._secrets(found[:MAX_VALUES], name, policy)
+        for secret in considered:
             raw_key = self._raw_key(secret, context.purpose)
             key = self._key(secret, raw_key)
             entry = yield Get(key)
@@ -200,13 +201,25 @@ class StoreEngine:
                 policy.emit(Rejected, "ended" if buried else "unknown_id", name)
             elif policy.admit(record, context):
                 good.append(Held(record, [name], current, False, False, secret, entry.version, key))
-        if len(good) == 1 and len(found) <= MAX_VALUES:
+        if len(good) == 1 and (len(found) <= MAX_VALUES or not self._is_disputed(found, considered)):
             return good[0]
         if not good:
             return Held(names=[name] if found else [], ended=ended)
         # A sibling subdomain can plant a cookie of this name: it must not be able to choose the session.
         policy.emit(Rejected, "ambiguous", name)
         return Held(names=[name], clear=True)
+
+    def _is_disputed(self, found: list[str], considered: list[bytes]) -> bool:
+        """Whether beyond those that were considered is what may be another session: not worth more calls of the store."""
+        if len(found) > MAX_SEEN:
+            return True
+        for text in found[MAX_VALUES:]:
+            try:
+                if self._secret(text) not in considered:
+                    return True
+            except ValueError:
+                continue
+        return False
 
     def _secrets(self, found: list[str], name: str, policy: Policy) -> list[bytes]:
         known: dict[bytes, None] = {}
