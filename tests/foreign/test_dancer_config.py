@@ -61,7 +61,8 @@ def write(directory: Path, text: str, name: str = "config.yml") -> Path:
 
 def dancer2(directory: Path, engine: str, **options: Any) -> Path:
     """A config.yml of Dancer2 with these options of this engine. JSON is YAML."""
-    return write(directory, json.dumps({"session": engine, "engines": {"session": {engine: options}}}))
+    settings = {"session": engine, "engines": {"session": {engine: options}}}
+    return write(directory, json.dumps(settings, ensure_ascii=False))
 
 
 def store_of(manager: SessionManager) -> Any:
@@ -108,6 +109,21 @@ def test_dancer_and_the_manager_share_one_cookie(tmp_path: Path) -> None:
     for attribute in ("Path=/shop", "Domain=example.org", "Secure", "HttpOnly"):
         assert f"; {attribute}" in ours
         assert f"; {attribute.lower()}" in theirs.lower()
+
+
+def test_a_secret_beyond_ascii_is_the_one_that_dancer_hashes(tmp_path: Path) -> None:
+    """Perl decodes the file, and hashes one byte a character."""
+    require("Dancer", "Dancer::Session::Cookie")
+    text = "session: cookie\nsession_cookie_key: 'clé secrète'\nsession_expires: 1h\n"
+    manager = config.from_dancer(write(tmp_path, text))
+    session = manager.open()
+    session["name"] = "hardtack"
+
+    (ours,) = manager.commit(session).set_cookies
+    theirs, _, seen = run_perl(tmp_path, DANCER_APPLICATION, ours.partition(";")[0]).partition("\n")
+
+    assert seen.strip() == "hardtack"
+    assert manager.open(theirs.partition(";")[0])["name"] == "zoë"
 
 
 def test_every_setting_of_dancer(tmp_path: Path) -> None:
@@ -266,6 +282,26 @@ def test_options_are_those_of_the_real_dancer2(tmp_path: Path) -> None:
     assert [manager.cookie.secure, manager.cookie.httponly] == [True, False]
     assert [real["is_secure"], real["is_http_only"]] == ["1", "0"]
     assert (manager.lifetime, real["cookie_duration"]) == (7200, "2 hours")
+
+
+DANCER2_SECRET = r"""
+use strict; use warnings;
+use Session::Storage::Secure;
+package App { use Dancer2; }
+my $secret = App::app()->config->{engines}{session}{Cookie}{secret_key};
+my %options = (secret_key => $secret, sereal_encoder_options => {}, sereal_decoder_options => {});
+print Session::Storage::Secure->new(%options)->encode({ name => 'dancer2' }, time + 60), "\n";
+"""
+
+
+def test_a_secret_beyond_ascii_is_the_one_that_dancer2_hashes(tmp_path: Path) -> None:
+    """Dancer2's own reader of config.yml, and the module that seals its cookies."""
+    require("Dancer2", "YAML", "Session::Storage::Secure")
+    manager = config.from_dancer2(dancer2(tmp_path, "Cookie", secret_key="clé secrète"))
+
+    value = run_perl(tmp_path, DANCER2_SECRET).strip()
+
+    assert manager.open(f"dancer.session={value}")["name"] == "dancer2"
 
 
 def test_every_option_of_the_cookie_engine(tmp_path: Path) -> None:
@@ -427,6 +463,7 @@ def test_memcached_without_pymemcache(tmp_path: Path, monkeypatch: pytest.Monkey
         ("session: [cookie]", "session in {file} must be one value"),
         ("session: cookie", "session_cookie_key in {file} is not set"),
         ("session: cookie\nsession_cookie_key: ''", "session_cookie_key in {file} is not set"),
+        ("session: cookie\nsession_cookie_key: hunter2€", "session_cookie_key in {file} has a character above U+00FF"),
         ("session: Simple\nsession_expires: tomorrow", "session_expires in {file}='tomorrow' is not a duration"),
         ("session: Simple\nsession_expires: 0", "session_expires in {file} must be a second or more"),
         ("session: Simple\nsession_name: a b", "{file}: cookie name='a b' must"),
@@ -445,6 +482,7 @@ def test_a_wrong_configuration_is_named(tmp_path: Path, text: str, message: str)
 
     assert str(caught.value).startswith(message.format(file=file))
     assert "hunter2" not in str(caught.value)
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
 
 
 @pytest.mark.parametrize(

@@ -232,9 +232,17 @@ class _Source:
             self.fail(name, "must be a second or more")
         return result
 
-    def secret(self, name: str) -> str:
-        """The text of a setting that must be there, and never stands in a message."""
-        return self.text(name) or self.fail(name, "is not set, and the Cookie engine needs it")
+    def secret(self, name: str) -> bytes:
+        """The bytes that Perl hashes for a setting that must be there, and never stands in a message.
+
+        Perl's YAML modules decode the file, and its HMAC takes one byte a character: é is one byte, € is an error.
+        """
+        text = self.text(name) or self.fail(name, "is not set, and the Cookie engine needs it")
+        try:
+            return text.encode("latin-1")
+        except UnicodeEncodeError:
+            pass  # and out of the handler: the exception holds the secret
+        return self.fail(name, "has a character above U+00FF, which Perl's HMAC dies of; set another secret there")
 
     def fail(self, name: str, problem: str) -> NoReturn:
         message = f"{name} in {self.where} {problem}"
