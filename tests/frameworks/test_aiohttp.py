@@ -23,7 +23,7 @@ from cryptography.fernet import Fernet
 from tests.frameworks.async_kit import READS, WRITES, AsyncMemoryStore, FailingStore, manager, plain, stored, without
 
 from hardtack import CookieEngine, Key, SessionManager, StoreEngine
-from hardtack.errors import ConfigError
+from hardtack.errors import ConfigError, SessionTooLarge
 from hardtack.events import CacheControlReplaced, Event, LateWrite
 from hardtack.frameworks.aiohttp import (
     KEY,
@@ -501,6 +501,34 @@ async def test_a_session_that_is_too_large_is_a_500(path: str) -> None:
         assert response.status == 500
         assert "Set-Cookie" not in response.headers
         assert "Internal Server Error" in await response.text()
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_the_page_after_a_failed_commit_saves_nothing_and_is_nobody_elses(streamed: bool) -> None:
+    """Half of what the handler wanted would be worse than nothing; and what the page shows may be of the session."""
+
+    async def caught(request: web.Request) -> web.StreamResponse:
+        session = request[KEY]
+        session["big"] = "x" * 10_000
+        try:
+            await web.StreamResponse().prepare(request)
+        except SessionTooLarge:
+            del session["big"]
+            session["less"] = 1
+        page = web.json_response(dict(session), headers={"Cache-Control": "max-age=60"})
+        if streamed:
+            await page.prepare(request)
+        return page
+
+    sessions = plain()
+
+    async with serve(application(sessions, caught=caught)) as client:
+        response = await client.get("/caught")
+
+        assert await response.json() == {"less": 1}
+        assert response.headers["Vary"] == "Cookie"
+        assert response.headers["Cache-Control"] == "private, no-store"
+        assert "Set-Cookie" not in response.headers
 
 
 async def test_a_large_session_is_chunked() -> None:

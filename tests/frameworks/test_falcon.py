@@ -426,6 +426,33 @@ def test_a_session_that_is_too_large_is_a_500_in_place_of_the_stream(kit: Kit) -
     assert b"secret" not in answer.body
 
 
+@pytest.mark.parametrize("fails", ["commit", "responder"])
+def test_an_error_page_depends_on_the_cookie(kit: Kit, fails: str) -> None:
+    """The application's page may show what is in the session, so no cache gives it to somebody else."""
+
+    def handler(req: Any, resp: Any) -> None:
+        req.context.session["big"] = "x" * 5000
+        if fails == "responder":
+            raise KeyError
+
+    def page(req: Any, resp: Any, error: Any, params: Any) -> None:
+        resp.status = 500
+        resp.text = req.context.session["big"][:1]
+
+    async def page_async(req: Any, resp: Any, error: Any, params: Any) -> None:
+        page(req, resp, error, params)
+
+    kit.app.add_error_handler(Exception, page_async if kit.is_async else page)
+    kit.route("/", handler)
+
+    answer = kit.browser.get("/")
+
+    assert (answer.status, answer.text) == (500, "x")
+    assert answer.tokens("vary") == {"cookie"}
+    assert "private" in answer.tokens("cache-control")
+    assert answer.set_cookies == []
+
+
 def test_a_store_that_is_down_on_load_is_a_503(stored: Kit, store: WatchedStore) -> None:
     """The application's handler for StoreUnavailable need not exist."""
     stored.route("/", write)

@@ -367,6 +367,36 @@ def test_an_exception_that_escapes_saves_nothing(client: FlaskClient) -> None:
     assert data_of(client) == {"a": 1}
 
 
+@pytest.mark.parametrize("kind", [500, InternalServerError, HTTPException])
+def test_a_page_of_the_application_for_any_error_is_committed(app: Flask, client: FlaskClient, kind: Any) -> None:
+    """It is a response that the application made, like any other."""
+
+    @app.errorhandler(kind)
+    def page(error: Exception) -> Any:
+        session["page"] = 1
+        return "sorry", 500
+
+    answer = client.get("/fail")
+
+    assert answer.status_code == 500
+    assert data_of(client) == {"failed": True, "page": 1}
+
+
+def test_a_page_for_any_error_that_cannot_be_committed_is_nobody_elses(app: Flask, client: FlaskClient) -> None:
+    """It is sent without a cookie, and no cache keeps it."""
+
+    @app.errorhandler(500)
+    def page(error: Exception) -> Any:
+        session["page"] = object()
+        return "sorry", 500
+
+    answer = client.get("/fail")
+
+    assert "Set-Cookie" not in answer.headers
+    assert (answer.headers["Vary"], answer.headers["Cache-Control"]) == ("Cookie", "private, no-store")
+    assert data_of(client) == {}
+
+
 def test_an_error_that_the_application_answers_is_committed(client: FlaskClient) -> None:
     """`abort` makes a response, and the session goes with it."""
     client.get("/handled")
@@ -637,6 +667,23 @@ def test_a_session_that_is_too_large_is_an_error_of_the_application() -> None:
     app.testing = True
     with pytest.raises(SessionTooLarge):
         app.test_client().get("/big")
+
+
+def test_the_page_after_a_failed_commit_depends_on_the_cookie() -> None:
+    """It may show what is in the session, so no cache gives it to somebody else."""
+    app = in_cookies()
+
+    @app.errorhandler(500)
+    def page(error: Exception) -> Any:
+        return str(session.get("a")), 404, {"Cache-Control": "max-age=60"}
+
+    client = app.test_client()
+    client.get("/set/a/1")
+
+    answer = client.get("/big")
+
+    assert (answer.status_code, answer.text) == (404, "1")
+    assert answer.headers["Vary"] == "Cookie"
 
 
 def test_a_secure_cookie_on_plain_http_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:

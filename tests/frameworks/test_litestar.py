@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from litestar import Controller, Litestar, MediaType, Request, Response, WebSocket, asgi, get, post, websocket
+from litestar import Controller, Litestar, MediaType, Request, Response, Router, WebSocket, asgi, get, post, websocket
 from litestar.background_tasks import BackgroundTask
 from litestar.config.response_cache import ResponseCacheConfig
 from litestar.connection import ASGIConnection
@@ -477,6 +477,34 @@ def test_a_session_that_is_too_large_is_an_error_page() -> None:
     assert response.status_code == 500
     assert "unreached" not in response.text
     assert "set-cookie" not in response.headers
+
+
+def test_the_page_for_any_error_depends_on_the_cookie() -> None:
+    """The application's page may show what is in the session, so no cache gives it to somebody else."""
+
+    def page(request: AnyRequest, error: Exception) -> Response[Any]:
+        return Response(dict(request.session), status_code=404)
+
+    with client_of(manager(), [Router("/", route_handlers=HANDLERS, exception_handlers={Exception: page})]) as client:
+        response = client.get("/fail")
+
+    assert response.json() == {"failed": 1}
+    assert response.headers["vary"] == "Cookie"
+    assert "set-cookie" not in response.headers
+
+
+def test_the_page_for_an_error_that_has_nothing_to_do_with_the_session_is_left_alone() -> None:
+    """It shows nothing of the session."""
+
+    @get("/fail-at-once")
+    async def fail_at_once() -> str:
+        raise Unplanned
+
+    with client_of(manager(), [fail_at_once]) as client:
+        response = client.get("/fail-at-once")
+
+    assert response.status_code == 500
+    assert "vary" not in response.headers
 
 
 def test_a_large_session_is_chunked() -> None:

@@ -359,6 +359,36 @@ async def test_an_exception_that_escapes_saves_nothing(client: Client) -> None:
     assert await data_of(client) == {"a": 1}
 
 
+@pytest.mark.parametrize("kind", [500, InternalServerError, HTTPException])
+async def test_a_page_of_the_application_for_any_error_is_committed(app: Quart, client: Client, kind: Any) -> None:
+    """It is a response that the application made, like any other."""
+
+    @app.errorhandler(kind)
+    async def page(error: Exception) -> Any:
+        quart.session["page"] = 1
+        return "sorry", 500
+
+    answer = await client.get("/fail")
+
+    assert answer.status_code == 500
+    assert await data_of(client) == {"failed": True, "page": 1}
+
+
+async def test_a_page_for_any_error_that_cannot_be_committed_is_nobody_elses(app: Quart, client: Client) -> None:
+    """It is sent without a cookie, and no cache keeps it."""
+
+    @app.errorhandler(500)
+    async def page(error: Exception) -> Any:
+        quart.session["page"] = object()
+        return "sorry", 500
+
+    answer = await client.get("/fail")
+
+    assert "Set-Cookie" not in answer.headers
+    assert (answer.headers["Vary"], answer.headers["Cache-Control"]) == ("Cookie", "private, no-store")
+    assert await data_of(client) == {}
+
+
 async def test_an_error_that_the_application_answers_is_committed(client: Client) -> None:
     """`abort` makes a response, and the session goes with it."""
     await client.get("/handled")
@@ -598,6 +628,23 @@ async def test_a_session_that_is_too_large_is_an_error_of_the_application() -> N
 
     assert answer.status_code == 500
     assert [type(failure) for failure in failures] == [SessionTooLarge]
+
+
+async def test_the_page_after_a_failed_commit_depends_on_the_cookie() -> None:
+    """It may show what is in the session, so no cache gives it to somebody else."""
+    app = in_cookies()
+
+    @app.errorhandler(500)
+    async def page(error: Exception) -> Any:
+        return str(quart.session.get("a")), 404, {"Cache-Control": "max-age=60"}
+
+    client = app.test_client()
+    await client.get("/set/a/1")
+
+    answer = await client.get("/big")
+
+    assert (answer.status_code, await answer.get_data(as_text=True)) == (404, "1")
+    assert answer.headers["Vary"] == "Cookie"
 
 
 # --- the configuration

@@ -658,6 +658,41 @@ async def test_a_session_that_is_too_large_is_a_500(path: str) -> None:
         assert "unreached" not in await response.text()
 
 
+async def test_the_page_for_any_error_depends_on_the_cookie() -> None:
+    """The application's page may show what is in the session, so no cache gives it to somebody else."""
+    app = application(plain())
+
+    async def page(request: AnyRequest, exception: Exception) -> HTTPResponse:
+        return json(dict(get_session(request)), status=404)
+
+    app.error_handler.add(Exception, page)
+
+    async with serve(app) as client:
+        response = await client.get("/fail")
+
+        assert await response.json() == {"failed": 1}
+        assert response.headers["Vary"] == "Cookie"
+        assert "Set-Cookie" not in response.headers
+
+
+@pytest.mark.parametrize("path", ["/big", "/big-stream"])
+async def test_the_page_after_a_failed_commit_is_nobody_elses(path: str) -> None:
+    """No cache keeps it."""
+    app = application(plain())
+
+    async def page(request: AnyRequest, exception: Exception) -> HTTPResponse:
+        return json(len(get_session(request)["big"]), status=404, headers={"Cache-Control": "max-age=60"})
+
+    app.error_handler.add(Exception, page)
+
+    async with serve(app) as client:
+        response = await client.get(path)
+
+        assert await response.json() == 10_000
+        assert response.headers["Vary"] == "Cookie"
+        assert response.headers["Cache-Control"] == "private, no-store"
+
+
 async def test_a_large_session_is_chunked() -> None:
     """Where the engine may."""
 

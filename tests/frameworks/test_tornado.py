@@ -594,6 +594,41 @@ async def test_a_session_that_is_too_large_is_a_500() -> None:
         assert "unreached" not in await response.text()
 
 
+@pytest.mark.parametrize("action", [big, fail])
+async def test_an_error_page_depends_on_the_cookie(
+    action: Callable[[Page], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The application's page may show what is in the session, so no cache gives it to somebody else."""
+
+    def write_error(page: Page, status_code: int, **details: Any) -> None:
+        page.set_header("Cache-Control", "max-age=60")
+        page.finish(dict(page.session))
+
+    monkeypatch.setattr(Page, "write_error", write_error)
+
+    async with serve(application(plain(), page_of(action))) as client:
+        response = await client.get("/page")
+
+        assert response.status == 500
+        assert await response.json()
+        assert response.headers["Vary"] == "Cookie"
+        assert response.headers["Cache-Control"] == "private, no-store"
+        assert "Set-Cookie" not in response.headers
+
+
+async def test_an_error_page_of_an_untouched_session_is_left_alone() -> None:
+    """It shows nothing of the session."""
+
+    def fail_at_once(page: Page) -> None:
+        raise Unplanned
+
+    async with serve(application(plain(), page_of(fail_at_once))) as client:
+        response = await client.get("/page")
+
+        assert response.status == 500
+        assert "Vary" not in response.headers
+
+
 async def test_what_a_store_cannot_keep_is_a_500(sessions: SessionManager) -> None:
     """Also where the handler has returned when it shows."""
 

@@ -153,13 +153,15 @@ class _Exchange:
         if not isinstance(response, web.StreamResponse):
             self.escaped = True  # aiohttp answers 500
         elif self.applied:
-            await self.sessions.afinish(self.session)
+            if not self.escaped:
+                await self.sessions.afinish(self.session)
         elif response.prepared:
             if self.session.modified:
                 self.sessions.emit(LateWrite, self.session.id)
         else:
             try:
-                await self.commit(request)
+                if self.changes is None:
+                    await self.commit(request)
             except StoreUnavailable as error:
                 raise self.unavailable(error) from error
             if not self.hooked:
@@ -170,6 +172,8 @@ class _Exchange:
             self.changes = await self.sessions.acommit(self.session)
         except BaseException:
             self.escaped = True
+            # One commit for each response: the page that the application makes of this saves nothing. It may show the session.
+            self.changes = Changes(accessed=True, no_store=True)
             raise
         if self.changes.set_cookies:
             self.sessions.warn_plain_http(request.scheme, request.host)
@@ -234,7 +238,7 @@ async def _handle(exchange: _Exchange, request: web.Request, handler: Handler) -
 async def _on_response_prepare(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Just before the headers leave: commit where the handler itself begins the response, and add the headers."""
     exchange = request.get(_EXCHANGE)
-    if exchange is None or exchange.escaped or exchange.applied:
+    if exchange is None or exchange.applied or (exchange.escaped and exchange.changes is None):
         return
     if exchange.changes is None:
         try:

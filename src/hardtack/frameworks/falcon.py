@@ -21,6 +21,9 @@ RETRY_AFTER: Final = 5  # seconds
 
 _MERGED: Final = ("Vary", "Cache-Control")
 
+_UNSAVED: Final = Changes(accessed=True, no_store=True)
+"""For what an error handler answers to a failed commit: it may show the session, and no hook comes after it."""
+
 
 class Unavailable(StoreUnavailable, falcon.HTTPServiceUnavailable):
     """`StoreUnavailable` as Falcon's 503: what the application registered for either of the two gets it."""
@@ -92,12 +95,16 @@ class SessionMiddleware:
         self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: bool
     ) -> None:
         """Save what changed, and put the cookie into the response."""
-        session = _session_to_commit(req, resp, req_succeeded)
+        session = _session_of(req)
         if session is None:
+            return
+        if _failed(resp, req_succeeded):
+            self._apply(req, resp, Changes(accessed=session.accessed))
             return
         try:
             changes = self.sessions.commit(session)
         except Exception as error:
+            self._apply(req, resp, _UNSAVED)
             _refuse(resp, error)
         self._apply(req, resp, changes)
         stream: Any = resp.stream
@@ -114,13 +121,17 @@ class SessionMiddleware:
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response, resource: object, req_succeeded: bool
     ) -> None:
         """Save what changed, and put the cookie into the response."""
-        session = _session_to_commit(req, resp, req_succeeded)
+        session = _session_of(req)
         if session is None:
+            return
+        if _failed(resp, req_succeeded):
+            self._apply(req, resp, Changes(accessed=session.accessed))
             return
         try:
             changes = await self.sessions.acommit(session)
         except Exception as error:
             resp.sse = None
+            self._apply(req, resp, _UNSAVED)
             _refuse(resp, error)
         self._apply(req, resp, changes)
         finish = partial(self.sessions.afinish, session)
@@ -181,13 +192,16 @@ def _cookie_header(req: falcon.asgi.Request) -> str | None:
     return req.get_header("Cookie")
 
 
-def _session_to_commit(req: falcon.Request, resp: falcon.Response, req_succeeded: bool) -> Session | None:
-    """The session of the request; None where it was not opened, or the application failed."""
-    # Falcon does not say what was raised: an exception that nobody has a handler for has become a 500 by now.
-    if not req_succeeded and resp.status_code == 500:
-        return None
+def _session_of(req: falcon.Request) -> Session | None:
+    """The session of the request; None where it was not opened."""
     session = getattr(req.context, "session", None)
     return session if isinstance(session, Session) else None
+
+
+def _failed(resp: falcon.Response, req_succeeded: bool) -> bool:
+    """Whether an exception escaped, so that nothing is saved."""
+    # Falcon does not say what was raised: an exception that nobody has a handler for has become a 500 by now.
+    return not req_succeeded and resp.status_code == 500
 
 
 def _refuse(resp: falcon.Response, error: Exception) -> NoReturn:

@@ -216,6 +216,8 @@ class _Response:
                 return
             if escaped is None:
                 message = await self._commit(message)
+            elif self.session.accessed:  # a page for any exception may show it
+                message = _with(Changes(accessed=True), message)
         elif message["type"] == "websocket.close" and self._escaped() is not None:
             self.committed = False  # nothing that was changed since the handshake is saved
         await self.server(message)

@@ -113,6 +113,13 @@ def _copy(response: Response) -> Response:
     return own
 
 
+def _depending(response: Response) -> Response:
+    """A copy that caches give to nobody else: a page for any exception may show the session, which is not saved."""
+    own = _copy(response)
+    _headers.apply(Changes(accessed=True), own.headers)
+    return own
+
+
 def _send_instead(stream: Any, response: Any, own: Response) -> None:
     """Let the copy of a response leave where Sanic is about to call `response.send()`, and nobody can return another."""
     if own is response:
@@ -179,7 +186,7 @@ class _Adapter:
         """The response to send."""
         exchange.decided = True
         if _escaped(request, exchange.failure):
-            return response
+            return _depending(response) if exchange.session.accessed else response
         changes = await self.sessions.acommit(exchange.session)
         if changes.set_cookies:
             self.sessions.warn_plain_http(request.scheme, request.host)

@@ -147,6 +147,8 @@ class SessionMixin(_Handler):
             error = sys.exception()  # Tornado does not pass it on
         if exchange is not None and error is not None and not isinstance(error, HTTPError):
             exchange.escaped = True
+            if exchange.changes is None:  # the page may show the session
+                exchange.changes = Changes(accessed=exchange.session.accessed, no_store=True)
             if isinstance(error, StoreUnavailable) and not self._headers_written:
                 status_code = 503
                 exchange.refused = True
