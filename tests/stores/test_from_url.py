@@ -177,7 +177,10 @@ def test_missing_greenlet_is_named_with_the_extra(tmp_path: Path) -> None:
 
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
 
-    assert "ImportError: SQLAlchemyStore needs SQLAlchemy and greenlet: pip install 'hardtack[sqlalchemy]'" in result.stderr
+    assert (
+        "ImportError: SQLAlchemyStore needs SQLAlchemy and greenlet: pip install 'hardtack[sqlalchemy]'"
+        in result.stderr
+    )
 
 
 def test_the_sqlalchemy_extra_brings_greenlet() -> None:

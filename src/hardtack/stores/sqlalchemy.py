@@ -26,7 +26,7 @@ try:
     from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 except ImportError as error:
     message = (
-        "SQLAlchemyStore needs SQLAlchemy and greenlet: pip install 'hardtack[sqlalchemy]', and the driver of your database"
+        "SQLAlchemyStore needs SQLAlchemy and greenlet: pip install 'hardtack[sqlalchemy]', and your database's driver"
     )
     raise ImportError(message) from error
 
