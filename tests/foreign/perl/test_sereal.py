@@ -65,6 +65,9 @@ ITEMS = {
     b"\x42\x81\x2e\x05": [1, 1],  # an alias
     b"\x42\x28\xaa\x01\x61b\x01\x29\x06": [{"b": 1}, {"b": 1}],  # a second reference
     b"\x42\xa8\x2b\x01\x01\x2e\x05": [[1], [1]],  # an alias of a reference
+    b"\x42\xd1\x61b\x01\x2e\x05": [{"b": 1}, {"b": 1}],  # an alias of a short one
+    b"\x42\xc1\x01\x2e\x05": [[1], [1]],
+    b"\x43\xc1\x01\x2e\x05\x29\x05": [[1], [1], [1]],
     b"\x42\xd1\x61b\x01\x29\x05": [{"b": 1}, {"b": 1}],
     b"\x42\xc1\x01\x29\x05": [[1], [1]],
     b"\x42\x62bc\x2f\x05": ["bc", "bc"],
@@ -105,6 +108,8 @@ REFUSED = {
     "cycle": b"\xa8\xaa\x01\x61b\x29\x05",
     "a cycle of an array": (b"\x28\xab\x01\x29\x05", "cycle"),
     "a cycle of aliases": (b"\xa8\x2b\x01\x2e\x04", "cycle"),
+    "an array that holds an alias of itself": (b"\xc1\x2e\x04", "cycle"),
+    "a hash that holds an alias of itself": (b"\xd1\x61b\x2e\x04", "cycle"),
     "long double": (b"\x24" + bytes(16), "unsupported"),
     "many": (b"\x3c", "unsupported"),
     "packet start": (b"\x3d", "unsupported"),
@@ -236,21 +241,27 @@ def test_depth_is_bounded() -> None:
     assert refused(HEAD + b"\x51\x61a" * 65 + b"\x01") == "deep"
 
 
-def bomb(levels: int) -> bytes:
+def bomb(levels: int, again: bytes, before: bytes, array: bytes) -> bytes:
     """Arrays that each hold the one before, ten times."""
     out = bytearray(b"\x28\x2a" + varint(levels))
     place = 0
     for level in range(levels):
-        out += b"\x61" + bytes((97 + level,)) + b"\x28"
-        items = b"".join(b"\x29" + varint(place) for _ in range(10)) if place else b"\x01" * 10
+        out += b"\x61" + bytes((97 + level,)) + before
+        items = b"".join(again + varint(place) for _ in range(10)) if place else b"\x01" * 10
         place = len(out) + 1
-        out += b"\xab\x0a" + items
+        out += array + items
     return HEAD + bytes(out)
 
 
-def test_references_cannot_fill_the_memory() -> None:
+@pytest.mark.parametrize(
+    "form",
+    [(b"\x29", b"\x28", b"\xab\x0a"), (b"\x29", b"", b"\xca"), (b"\x2e", b"", b"\xca")],
+    ids=["a reference", "a reference to a short array", "an alias"],
+)
+def test_references_cannot_fill_the_memory(form: tuple[bytes, bytes, bytes]) -> None:
     """A document of half a kilobyte that would be 10^12 items is refused, and little memory is used for that."""
-    document = bomb(12)
+    document = bomb(12, *form)
+    assert len(sereal.read(bomb(3, *form))["c"][9][9]) == 10
     tracemalloc.start()
 
     reason = refused(document)

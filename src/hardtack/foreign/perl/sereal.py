@@ -140,10 +140,14 @@ class _Sereal(Reader):
         tag &= 0x7F
         if self.copying:  # nothing points into a copy
             return _READERS[tag](self, tag, depth)
+        result: Any
         if tag >= _HASHREF and tag < _SHORT:
-            return self._hash(tag - _HASHREF, depth, place)
+            # One byte is both the hash, for another reference, and the reference to it, for an alias.
+            result = self.values[place] = self._hash(tag - _HASHREF, depth, place)
+            return result
         if tag >= _ARRAYREF and tag < _HASHREF:
-            return self._array(tag - _ARRAYREF, depth, place)
+            result = self.values[place] = self._array(tag - _ARRAYREF, depth, place)
+            return result
         self.open.add(place)
         result = self.values[place] = _READERS[tag](self, tag, depth)
         self.open.discard(place)
