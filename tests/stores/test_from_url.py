@@ -121,6 +121,8 @@ def test_an_sqlite_url_has_three_slashes_for_a_relative_path(tmp_path: Path, mon
         "redis://:hunter2@host:port",
         "memcached://user:hunter2@host",
         "postgresql+unknown://:hunter2@host/db",
+        "postgresql://user:part@2:hunter2@host/db",
+        "mysql+pymysql://user:password@host:hunter2/db",
     ],
 )
 def test_a_url_that_names_no_store_is_a_config_error(url: str) -> None:

@@ -21,7 +21,7 @@ try:
     from sqlalchemy import event
     from sqlalchemy.dialects import mysql
     from sqlalchemy.engine import URL, Connection, Engine, make_url
-    from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+    from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
     from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
     from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 except ImportError as error:
@@ -331,7 +331,7 @@ def is_async(url: str) -> bool:
     """Whether the URL names a driver that only an async engine can use. Raises `ConfigError`."""
     try:
         return bool(make_url(url).get_dialect().is_async)
-    except (ArgumentError, SQLAlchemyError, ImportError):
+    except (SQLAlchemyError, ImportError, ValueError):
         raise _bad_url() from None
 
 
@@ -382,5 +382,6 @@ def _limit_waiting(engine: Engine) -> None:
 def _bad_url() -> ConfigError:
     return ConfigError(
         "url is not one that SQLAlchemy understands, or its driver is not installed: "
-        "postgresql+psycopg://user:password@host/database, mysql+pymysql://…, postgresql+asyncpg://…, mysql+asyncmy://…"
+        "postgresql+psycopg://user:password@host/database, mysql+pymysql://…, postgresql+asyncpg://…, mysql+asyncmy://…; "
+        "in a password @, : and / are written %40, %3A and %2F"
     )
