@@ -9,6 +9,7 @@ try:
     from flask import got_request_exception, has_request_context, request
     from flask.globals import request_ctx
     from flask.sessions import SessionInterface as FlaskInterface
+    from werkzeug.exceptions import InternalServerError
 except ImportError as error:
     raise ImportError("hardtack.frameworks.flask needs Flask: pip install 'hardtack[flask]'") from error
 
@@ -57,6 +58,12 @@ class SessionInterface(Interface, FlaskInterface):
         except StoreUnavailable as error:
             _answer_unavailable(app, response, error)
             return
+        except Exception:
+            # One commit for each response: the page that the application makes of this saves nothing. Where this is that page,
+            # after another exception, the framework logs what is raised here, and sends it.
+            session._abandoned = True
+            apply(Changes(accessed=True, no_store=True), response.headers)
+            raise
         conclude(session, before, changes, response.headers)
         # Asked here, too: the host is dear to find out, and https needs no warning.
         if changes.set_cookies and manager.cookie.secure and has_request_context() and request.scheme == "http":
@@ -89,9 +96,9 @@ def _answer_unavailable(app: Flask, response: Response, error: StoreUnavailable)
 
 
 def _abandon(sender: Flask, **details: Any) -> None:
-    """Flask tells of an exception that no error handler took."""
+    """Flask tells of an exception that no error handler took; one for 500 is asked only after this."""
     session = getattr(request_ctx, "_session", None)  # the public attribute would mark it as accessed
-    if isinstance(session, FlaskSession):
+    if isinstance(session, FlaskSession) and not sender._find_error_handler(InternalServerError(), request.blueprints):
         session._abandoned = True
 
 

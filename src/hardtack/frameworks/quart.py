@@ -11,6 +11,7 @@ try:
     from quart.sessions import SessionInterface as QuartInterface
     from quart.signals import got_request_exception, got_websocket_exception, websocket_tearing_down
     from quart.wrappers.response import IterableBody, ResponseBody
+    from werkzeug.exceptions import InternalServerError
 except ImportError as error:
     raise ImportError("hardtack.frameworks.quart needs Quart: pip install 'hardtack[quart]'") from error
 
@@ -72,6 +73,12 @@ class SessionInterface(Interface, QuartInterface):
         except StoreUnavailable as error:
             await _answer_unavailable(app, response, error)
             return
+        except Exception:
+            # One commit for each response: the page that the application makes of this saves nothing. Where this is that page,
+            # after another exception, the framework logs what is raised here, and sends it.
+            session._abandoned = True
+            apply(Changes(accessed=True, no_store=True), response.headers)
+            raise
         conclude(session, before, changes, response.headers)
         # Asked here, too: the host is dear to find out, and https needs no warning.
         if changes.set_cookies and manager.cookie.secure and has_request_context() and request.scheme == "http":
@@ -122,10 +129,14 @@ async def _answer_unavailable(app: Quart, response: Response | WerkzeugResponse,
 
 
 async def _abandon(sender: Quart, **details: Any) -> None:
-    """Quart tells of an exception that no error handler took."""
-    session = (request_ctx if has_request_context() else websocket_ctx).session
-    if isinstance(session, FlaskSession):
-        session._abandoned = True
+    """Quart tells of an exception that no error handler took; one for 500 is asked only after this."""
+    of_request = has_request_context()
+    session = (request_ctx if of_request else websocket_ctx).session
+    if not isinstance(session, FlaskSession):
+        return
+    if of_request and sender._find_error_handler(InternalServerError(), request.blueprints):
+        return
+    session._abandoned = True
 
 
 async def _websocket_ended(sender: Quart, **details: Any) -> None:
