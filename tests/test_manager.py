@@ -383,6 +383,19 @@ def test_a_session_revoked_meanwhile_is_told_once() -> None:
     assert site.told(LateWrite) == []
 
 
+def test_logout_of_a_session_that_was_revoked_meanwhile() -> None:
+    """Another request gave it a new id, or ended it: the page says "logged out", so the browser forgets the cookie."""
+    site = Site(CookieEngine(KEY, revocations=Revoked()))
+    site.visit(a=1)
+    leaving, renewed = site.open(), site.open()
+    leaving.logout()
+    renewed.regenerate()
+    site.commit(renewed)
+    site.commit(leaving)
+
+    assert site.jar.cookies == {}
+
+
 def test_revocations_leave_a_plain_save_alone() -> None:
     """A change of data ends nothing."""
     revoked = Revoked()

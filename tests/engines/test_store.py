@@ -513,6 +513,53 @@ def test_login_as_another_takes_nothing_of_what_the_first_user_saves_meanwhile(s
     assert site.told(Destroyed) == [Destroyed(session.id, old_still_valid=False)]
 
 
+@pytest.mark.parametrize("faster", ["logout", "regenerate", "login"])
+def test_slow_login_as_another_does_not_take_the_place_of_what_was_faster(site: Site, faster: str) -> None:
+    """The cookie that the faster response has set survives, whichever response comes last."""
+    session = site.open()
+    session.login("alice")
+    site.commit(session)
+    slow, fast = site.open(), site.open()
+    slow.login("bob")
+    fast.login("carol") if faster == "login" else getattr(fast, faster)()
+    site.commit(fast)
+
+    assert site.commit(slow).set_cookies == []
+    assert site.open().subject == {"logout": None, "regenerate": "alice", "login": "carol"}[faster]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_logout_ends_a_session_that_just_got_a_new_id(site: Site, times: int) -> None:
+    """Both came from one browser: whoever logs out means the session, not the id that it had a moment ago."""
+    session = site.open()
+    session.login("alice")
+    site.commit(session)
+    leaving = site.open()
+    assert leaving.subject == "alice"
+    for _ in range(times):
+        renewed = site.open()
+        renewed.regenerate()
+        site.commit(renewed)
+    leaving.logout()
+    changes = site.sessions.commit(leaving)
+
+    assert site.open().subject is None
+    assert [line.partition("=")[0] for line in changes.set_cookies] == [NAME]
+
+
+def test_a_tombstone_that_cannot_be_read_has_no_successor() -> None:
+    """Somebody has written over it: the session that it was is gone all the same."""
+    site, store = plain_site()
+    session = site.visit(a=1)
+    leaving = site.open()
+    leaving.logout()
+    store.entries[session.id] = (b"junk", 77, None, START)
+
+    assert site.sessions.commit(leaving).set_cookies != []
+    del store.entries[session.id]
+    assert not site.sessions.end(session.id)
+
+
 def test_login_of_a_user_whose_sessions_are_all_ended_meanwhile() -> None:
     """In the fallback the new key is there before the old one ends: who ends it by then has logged the user out."""
     site, store = plain_site()

@@ -209,9 +209,9 @@ class CookieEngine:
         """The Set-Cookie lines. Raises `SessionTooLarge` and `UnsupportedValue`."""
         held, old = saving.held, saving.old
         revocations = None if saving.headers_sent else self.revocations
-        if revocations is not None and old is not None and revocations.is_revoked(old):
-            return None  # it was ended while the handler ran: this response must not bring it back
         cookie = policy.cookie
+        if revocations is not None and old is not None and revocations.is_revoked(old) and saving.new is not None:
+            return None  # it was ended while the handler ran: this response must not bring it back
         after = Held()
         lines: list[str] = []
         if saving.new is not None:

@@ -273,7 +273,10 @@ class StoreEngine:
         if saving.destroyed and old is not None:
             if new is not None:
                 records.pack(new)  # what cannot be kept is to fail before the old session ends
-            yield from self.end(old.id, self.stored_key(held, old.id), held.version, context, policy)
+            key = self.stored_key(held, old.id)
+            ended = yield from self.end(old.id, key, held.version, context, policy, follow=new is None)
+            if not ended and new is not None:
+                return None  # it was ended, or has a new id: what begins here must not take the place of that
         if new is None:
             return Held(), [cookie.clear_cookie(name) for name in held.names]
         key = self._key(held.secret, new.id)
@@ -310,7 +313,7 @@ class StoreEngine:
         version = held.version
         for _ in range(MAX_ATTEMPTS):
             ends = not saving.new.data
-            tombstone = self._tombstone(old, context, policy)
+            tombstone = self._tombstone(old.id, context, policy)
             if ends:
                 put = Put(key, tombstone.data, tombstone.expires_at, version, None)
             else:
@@ -408,11 +411,12 @@ class StoreEngine:
     def _change_id(self, saving: Saving, context: Context, policy: Policy) -> Flow[Version | None]:
         if not self._renames:
             return (yield from self._move(saving, context, policy))
-        tombstone = self._tombstone(saving.old, context, policy)
+        assert saving.old is not None
+        assert saving.new is not None
+        tombstone = self._tombstone(saving.old.id, context, policy, saving.new.id)
         extra = {"tombstone": tombstone} if self._leaves_tombstone else {}
         version = saving.held.version
         for _ in range(MAX_ATTEMPTS):
-            assert saving.old is not None
             put = self._put_new(saving, version, policy)
             old_key = self.stored_key(saving.held, saving.old.id)
             try:
@@ -442,7 +446,7 @@ class StoreEngine:
         assert saving.old is not None
         old_key = self.stored_key(saving.held, saving.old.id)
         new_key = self._key(saving.held.secret, saving.new.id)
-        tombstone = self._tombstone(saving.old, context, policy)
+        tombstone = self._tombstone(saving.old.id, context, policy, saving.new.id)
         created = yield from self._create(saving, policy)
         version = saving.held.version
         for _ in range(MAX_ATTEMPTS):
@@ -467,23 +471,42 @@ class StoreEngine:
 
     # --- the end
 
-    def _tombstone(self, record: Record | None, context: Context, policy: Policy) -> Tombstone:
-        """What tells a slow request that its session was ended: it must neither revive it nor set a cookie."""
+    def _tombstone(self, raw_key: bytes, context: Context, policy: Policy, successor: bytes = b"") -> Tombstone:
+        """What tells a slow request that its session was ended: it must neither revive it nor set a cookie.
+
+        `successor` is the new id of a session that goes on: who logs out at the same moment means that one too.
+        """
         until = context.now + TOMBSTONE_SECONDS
-        identifier = record.id if record is not None else b""
-        ended = Record(identifier, context.now, None, context.now, None, {"ended": until})
+        data = {"successor": successor} if successor and self._native is None else {}
+        ended = Record(raw_key, context.now, None, context.now, None, {"ended": until}, data)
         return Tombstone(self.encode(ended, policy), until)
 
-    def end(self, raw_key: bytes, key: str, version: Version | None, context: Context, policy: Policy) -> Flow[bool]:
-        """End a session, whatever others save meanwhile. False where there was none any more."""
-        tombstone = self._tombstone(Record(raw_key, 0, None, 0), context, policy)
+    def end(
+        self,
+        raw_key: bytes,
+        key: str,
+        version: Version | None,
+        context: Context,
+        policy: Policy,
+        *,
+        follow: bool = True,
+    ) -> Flow[bool]:
+        """End a session, whatever others save meanwhile. False where there was none any more.
+
+        `follow`: where another request has just given it a new id, it ends under that.
+        """
         for _ in range(MAX_ATTEMPTS):
             if version is None:
                 entry = yield Get(key)
                 record, _, _ = self._look(raw_key, entry, context.now, policy)
                 if record is None:
-                    return False
+                    raw_key = self._successor(raw_key, entry, policy) if follow else b""
+                    if not raw_key:
+                        return False
+                    key = values.encode_bytes(raw_key)
+                    continue
                 version = entry.version
+            tombstone = self._tombstone(raw_key, context, policy)
             try:
                 yield Put(key, tombstone.data, tombstone.expires_at, version, None)
             except VersionConflict:
@@ -491,6 +514,17 @@ class StoreEngine:
             else:
                 return True
         raise SessionConflict("the session was saved by other requests again and again")
+
+    def _successor(self, raw_key: bytes, entry: Entry | None, policy: Policy) -> bytes:
+        """The id that a session got in the place of this one, less than a minute ago; empty where there is none."""
+        if entry is None:
+            return b""
+        try:
+            record, _ = self.decode(raw_key, entry.data, policy)
+        except InvalidToken:
+            return b""
+        successor: bytes = record.data.get("successor", b"") if "ended" in record.options else b""
+        return successor
 
     def close(self) -> Flow[None]:
         """Close the store, as far as it was opened by hardtack."""
