@@ -39,6 +39,8 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     shared: bool = False
     """By the response that the application made once for everybody, where the framework lets it."""
+    media: Any = None
+    """What the framework shall make JSON of, after the handler has returned, where it does such."""
 
 
 class HandlerError(Exception):
@@ -126,6 +128,10 @@ class Script:
     def dump(session: Any, key: str) -> Reply:
         state = {"id": session.id, "subject": session.subject, "data": dict(session)}
         return Reply(json.dumps(state))
+
+    @staticmethod
+    def media(session: Any, key: str) -> Reply:
+        return Reply(media=session)
 
     @staticmethod
     def flash(session: Any, key: str) -> Reply:

@@ -102,9 +102,11 @@ def fastapi_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     shared = fastapi.Response("ok")
     app.add_middleware(hardtack_fastapi.SessionMiddleware, sessions=sessions)
 
-    @app.get("/{name}")
-    def handle(name: str, request: fastapi.Request) -> fastapi.Response:
+    @app.get("/{name}", response_model=None)
+    def handle(name: str, request: fastapi.Request) -> Any:
         reply = script.act(name, lambda: request.session)
+        if reply.media is not None:
+            return reply.media
         return shared if reply.shared else fastapi.Response(reply.text, reply.status, reply.headers)
 
     return ASGISite(app, loop)
@@ -141,8 +143,10 @@ def litestar_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     shared = litestar.Response("ok", media_type="text/plain")
 
     @litestar.get("/{name:str}")
-    async def handle(request: litestar.Request[Any, Any, Any]) -> litestar.Response[str]:
+    async def handle(request: litestar.Request[Any, Any, Any]) -> litestar.Response[Any]:
         reply = await script.aact(request.path_params["name"], lambda: get_session(request))
+        if reply.media is not None:
+            return litestar.Response({"session": reply.media})
         own = litestar.Response(reply.text, status_code=reply.status, headers=reply.headers, media_type="text/plain")
         return shared if reply.shared else own
 
@@ -175,7 +179,10 @@ def falcon_asgi_site(sessions: SessionManager, script: Script, loop: Loop) -> Si
 
 
 def _falcon(resp: falcon.Response, reply: Reply) -> None:
-    resp.text = reply.text
+    if reply.media is None:
+        resp.text = reply.text
+    else:
+        resp.media = {"session": reply.media}
     resp.status = reply.status
     resp.set_headers(reply.headers)
 
@@ -188,6 +195,8 @@ def bottle_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
 
     def handle(name: str) -> Any:
         reply = script.act(name, lambda: bottle.request.session)
+        if reply.media is not None:
+            return {"session": reply.media}
         return shared if reply.shared else bottle.HTTPResponse(reply.text, reply.status, reply.headers)
 
     app.get("/<name>", callback=handle)

@@ -116,6 +116,18 @@ def test_reading_creates_nothing(world: World) -> None:
     assert answer.tokens("cache-control") == {"private"}
 
 
+@pytest.mark.parametrize("framework", ["fastapi", "litestar", "falcon-wsgi", "falcon-asgi", "bottle"], indirect=True)
+def test_a_session_that_the_framework_makes_json_of_was_read(world: World) -> None:
+    """The handler only names it, and the response depends on the cookie all the same."""
+    world.browser.get("/write-n")
+
+    answer = world.browser.get("/media")
+
+    assert '"n":1' in answer.text.replace(" ", "")
+    assert "cookie" in answer.tokens("vary")
+    assert answer.tokens("cache-control") == {"private"}
+
+
 def test_what_is_written_is_read_on_the_next_request(world: World) -> None:
     """And reading it sets no cookie again."""
     world.browser.get("/write-n")

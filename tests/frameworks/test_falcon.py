@@ -426,6 +426,46 @@ def test_a_session_that_is_too_large_is_a_500_in_place_of_the_stream(kit: Kit) -
     assert b"secret" not in answer.body
 
 
+def test_media_that_cannot_be_made_saves_nothing(kit: Kit) -> None:
+    """Falcon makes its own page of the exception."""
+
+    def handler(req: Any, resp: Any) -> None:
+        write(req, resp)
+        resp.media = {"object": object()}
+
+    kit.route("/", handler)
+
+    answer = kit.browser.get("/")
+
+    assert answer.status == 500
+    assert answer.set_cookies == []
+
+
+def test_an_error_page_may_have_the_session_in_its_media(kit: Kit) -> None:
+    """No cache gives it to somebody else."""
+
+    def handler(req: Any, resp: Any) -> None:
+        raise KeyError
+
+    def page(req: Any, resp: Any, error: Any, params: Any) -> None:
+        resp.status = 500
+        resp.media = req.context.session
+        resp.stream = [b"unseen"]
+
+    async def page_async(req: Any, resp: Any, error: Any, params: Any) -> None:
+        page(req, resp, error, params)
+
+    kit.app.add_error_handler(Exception, page_async if kit.is_async else page)
+    kit.route("/", handler)
+    kit.route("/write", write)
+    kit.browser.get("/write")
+
+    answer = kit.browser.get("/")
+
+    assert (answer.status, answer.text) == (500, '{"n": 1}')
+    assert answer.tokens("vary") == {"cookie"}
+
+
 @pytest.mark.parametrize("fails", ["commit", "responder"])
 def test_an_error_page_depends_on_the_cookie(kit: Kit, fails: str) -> None:
     """The application's page may show what is in the session, so no cache gives it to somebody else."""

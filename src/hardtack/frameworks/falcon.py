@@ -98,17 +98,17 @@ class SessionMiddleware:
         session = _session_of(req)
         if session is None:
             return
-        if _failed(resp, req_succeeded):
-            self._apply(req, resp, Changes(accessed=session.accessed))
-            return
+        failed = _failed(resp, req_succeeded)
         try:
-            changes = self.sessions.commit(session)
+            if resp.media is not None:
+                resp.render_body()  # now, and not after the commit, because the session may be in it; Falcon keeps the result
+            changes = Changes(accessed=session.accessed) if failed else self.sessions.commit(session)
         except Exception as error:
             self._apply(req, resp, _UNSAVED)
             _refuse(resp, error)
         self._apply(req, resp, changes)
         stream: Any = resp.stream
-        if stream is not None and not hasattr(stream, "read"):
+        if not failed and stream is not None and not hasattr(stream, "read"):
             resp.stream = _Body(stream, partial(self.sessions.finish, session))
 
     # --- ASGI
@@ -124,16 +124,18 @@ class SessionMiddleware:
         session = _session_of(req)
         if session is None:
             return
-        if _failed(resp, req_succeeded):
-            self._apply(req, resp, Changes(accessed=session.accessed))
-            return
+        failed = _failed(resp, req_succeeded)
         try:
-            changes = await self.sessions.acommit(session)
+            if resp.media is not None:
+                await resp.render_body()
+            changes = Changes(accessed=session.accessed) if failed else await self.sessions.acommit(session)
         except Exception as error:
             resp.sse = None
             self._apply(req, resp, _UNSAVED)
             _refuse(resp, error)
         self._apply(req, resp, changes)
+        if failed:
+            return
         finish = partial(self.sessions.afinish, session)
         stream: Any = resp.stream
         if stream is not None and not hasattr(stream, "read"):

@@ -57,6 +57,7 @@ def get_session(connection: ASGIConnection[Any, Any, Any, Any]) -> Session:
     session = cast("dict[str, Any]", connection.scope).get(_SESSION)
     if not isinstance(session, Session):
         raise ConfigError("no session on this connection: add HardtackSessionConfig(sessions).middleware to the layer")
+    session._open()  # as `request.session` does: msgspec reads a dict past its methods
     return session
 
 
