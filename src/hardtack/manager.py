@@ -373,14 +373,7 @@ class SessionManager(_administration.Administration):
         return None
 
     def _adopt(self, state: State, token: Any, record: Record, names: list[str], now: int) -> None:
-        find_subject = getattr(token, "subject", None)
-        subject = find_subject(record.data) if find_subject is not None else None
-        if subject is not None and (type(subject) is not str or not subject):
-            message = (
-                f"subject= of {type(token).__name__} must return the user's id as a str that is not empty, or None, not "
-                f"{type(subject).__name__}; use str(…)"
-            )
-            raise ConfigError(message)
+        subject = records.find_subject(getattr(token, "subject", None), record.data, type(token).__name__)
         created = min(record.created, now) if getattr(token, "authenticates_time", False) else now
         options = {key: value for key, value in record.options.items() if key == "expires"}
         authenticated = created if subject is not None else None

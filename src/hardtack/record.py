@@ -6,14 +6,14 @@ Both encodings are an array of seven: id, created, authenticated, seen, subject,
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import ormsgpack
 
 from hardtack import values
-from hardtack.errors import InvalidToken
+from hardtack.errors import ConfigError, InvalidToken
 
 
 @dataclass(slots=True)
@@ -159,3 +159,18 @@ _OPTION_TYPES: Mapping[str, type] = {"persistent": bool, "lifetime": int, "expir
 def _good_options(options: dict[Any, Any]) -> bool:
     # Unknown options are refused: a newer version's restriction must not be dropped by an older server.
     return all(type(value) is _OPTION_TYPES.get(key) for key, value in options.items())
+
+
+def find_subject(function: Callable[[dict[str, Any]], Any] | None, data: dict[str, Any], owner: str) -> str | None:
+    """Who the user is, by the `subject=` function that `owner` was given, where another system has written the data.
+
+    Raises `ConfigError` for what is no subject: a number would be kept, and the session refused ever after.
+    """
+    subject = None if function is None else function(data)
+    if subject is None or (type(subject) is str and subject):
+        return subject
+    message = (
+        f"subject= of {owner} must return the user's id as a str that is not empty, or None, not "
+        f"{type(subject).__name__}; use str(…)"
+    )
+    raise ConfigError(message)

@@ -488,6 +488,45 @@ def test_the_subject_of_a_file_that_only_dancer_wrote(tmp_path: Path) -> None:
     assert [info.id for info in site.sessions.list("alice")] == [session.id]
 
 
+@pytest.mark.parametrize("changed", [False, True], ids=["Dancer's file", "a file of ours that Dancer changed"])
+@pytest.mark.parametrize("user", [42, "", True])
+def test_a_subject_that_is_no_text_is_told(tmp_path: Path, user: Any, changed: bool) -> None:
+    """The setting is wrong, and not the file: nobody's session is thrown away for it."""
+    site = site_in(tmp_path, format="json", subject=lambda data: data.get("user"))
+    if changed:
+        site.visit(a="1")
+        ((_, path),) = files(site).items()
+        write(path, json.dumps({**json.loads(path.read_text()), "user": user}))
+    else:
+        write(tmp_path / "abc.json", json.dumps({"user": user}))
+        site.jar.cookies[NAME] = "abc"
+
+    with pytest.raises(ConfigError, match="subject= of FileStore must return the user's id as a str"):
+        len(site.open())
+
+
+def test_an_error_of_the_subject_function_is_the_applications(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It comes out as it is, and the file counts as good: it is read once the function is right."""
+    site = site_in(tmp_path, format="yaml", subject=lambda data: data["user"])
+    write(tmp_path / "abc.yml", "---\ncart: bread\n")
+    site.jar.cookies[NAME] = "abc"
+
+    with pytest.raises(KeyError, match="user"):
+        len(site.open())
+
+    assert not caplog.messages
+    write(tmp_path / "abc.yml", "---\ncart: bread\nuser: alice\n")
+    assert site.open().subject == "alice"
+
+
+def test_the_subject_function_does_not_see_what_cannot_be_kept(tmp_path: Path) -> None:
+    """A file with a lone surrogate is damaged before anyone is asked."""
+    site = site_in(tmp_path, format="json", subject=lambda data: str(1 / 0))
+    write(tmp_path / "abc.json", '{"user": "\\ud800"}')
+
+    assert dict(put_cookie(site, "abc")) == {}
+
+
 def test_dancers_own_files_are_not_swept(tmp_path: Path) -> None:
     """They do not say when they end, and the store does not know the lifetime."""
     store = FileStore(tmp_path, "yaml", layout="dancer2")

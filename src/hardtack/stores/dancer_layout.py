@@ -111,14 +111,19 @@ class Dancer2Layout:
             data = self._plain(_text(raw))
             stamp = data.pop(STAMP, None)
             if stamp is None:
-                content = self._made_by_dancer(data, key, modified)
+                record = Record(self.ids.handle(key), modified, None, modified, None, {}, data)
+                believed, expires_at, version = False, NEVER, ""
             else:
-                content = self._stamped(data, parse_json(stamp), key, modified)
+                stamp = parse_json(stamp)
+                record, believed = self._stamped(data, stamp, key, modified)
+                expires_at, version = stamp["expires_at"] if believed else NEVER, stamp["version"]
+            content = Content(records.pack(record), expires_at, record.subject, version)
         except Exception as error:  # whatever a parser raises on a file that was cut, edited or planted
             raise Damaged from error
         if type(content.expires_at) is not int or type(content.version) is not str:
             raise Damaged
-        return content
+        # An error of the application's function is the application's to see: the file is not damaged.
+        return content if believed else self._with_subject(content, record, modified)
 
     def is_tombstone(self, data: bytes) -> bool:
         """Whether a record says that its session was ended."""
@@ -127,14 +132,8 @@ class Dancer2Layout:
         except InvalidToken:
             return False
 
-    def _made_by_dancer(self, data: dict[str, Any], key: str, modified: int) -> Content:
-        """A file that hardtack has not written yet: its session began and was seen when it was last written."""
-        subject = self._subject(data)
-        authenticated = None if subject is None else modified
-        record = Record(self.ids.handle(key), modified, authenticated, modified, subject, {}, data)
-        return Content(records.pack(record), NEVER, subject, "")
-
-    def _stamped(self, data: dict[str, Any], stamp: dict[str, Any], key: str, modified: int) -> Content:
+    def _stamped(self, data: dict[str, Any], stamp: dict[str, Any], key: str, modified: int) -> tuple[Record, bool]:
+        """The record of a file that hardtack has written, and whether its subject still is to be believed."""
         record = records.check(
             [
                 self.ids.handle(key),
@@ -147,18 +146,20 @@ class Dancer2Layout:
             ]
         )
         if stamp["digest"] == _digest(data):
-            return Content(records.pack(record), stamp["expires_at"], record.subject, stamp["version"])
-        # Dancer has changed the session since. It may have logged the user out, or another one in, and knows nothing of
-        # our subject.
-        subject = self._subject(data)
+            return record, True
+        record.seen = max(record.seen, modified)
+        return record, False
+
+    def _with_subject(self, content: Content, record: Record, modified: int) -> Content:
+        """The content of a file that Dancer wrote, with the user whom the application's function sees in the data.
+
+        Dancer may have logged the user out, or another one in, and knows nothing of our subject.
+        """
+        subject = records.find_subject(self._find_subject, record.data, "FileStore")
         if subject is None or subject != record.subject:
             record.authenticated = None if subject is None else modified
         record.subject = subject
-        record.seen = max(record.seen, modified)
-        return Content(records.pack(record), NEVER, subject, stamp["version"])
-
-    def _subject(self, data: dict[str, Any]) -> str | None:
-        return None if self._find_subject is None else self._find_subject(data)
+        return content._replace(data=records.pack(record), subject=subject)
 
     def _check(self, data: dict[str, Any]) -> None:
         check_plain(data, finite=not self._yaml, binary=False)
