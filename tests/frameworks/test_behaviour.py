@@ -29,6 +29,10 @@ ENGINES: dict[str, Callable[[WatchedStore], Any]] = {
     "store": StoreEngine,
 }
 
+LENIENT: dict[str, Callable[[WatchedStore], Any]] = {
+    "anonymous": lambda store: StoreEngine(store, on_store_error="anonymous"),
+}
+
 
 class World:
     """One framework's application, its manager, its store and a browser."""
@@ -65,7 +69,7 @@ def make(framework: str, loop: Loop) -> Iterator[Callable[[str], World]]:
 
     def make(engine: str) -> World:
         store = WatchedStore()
-        world = World(framework, ENGINES[engine](store), store, loop)
+        world = World(framework, (ENGINES | LENIENT)[engine](store), store, loop)
         worlds.append(world)
         return world
 
@@ -469,6 +473,26 @@ def test_a_store_that_cannot_be_written_is_a_503(stored: World) -> None:
 
     assert answer.status == 503
     assert answer.set_cookies == []
+
+
+@pytest.mark.parametrize("path", ["/write-n", "/login", "/logout"])
+def test_a_site_that_goes_on_without_its_store_refuses_changes(make: Callable[[str], World], path: str) -> None:
+    """With a 503; who only reads is served, keeps the cookie, and is cached by nobody."""
+    world = make("anonymous")
+    world.browser.get("/write-n")
+    world.store.down = ALL_METHODS
+
+    reading, changing = world.browser.get("/read-n"), world.browser.get(path)
+    world.store.down = frozenset()
+
+    assert (reading.status, reading.text) == (200, "0")
+    assert "no-store" in reading.tokens("cache-control")
+    assert changing.status == 503
+    assert "no-store" in changing.tokens("cache-control")
+    assert reading.set_cookies == []
+    if (world.framework, path) != ("django-wsgi", "/logout"):  # Django ends a session that was not looked at unloaded
+        assert changing.set_cookies == []
+        assert world.browser.get("/read-n").text == "1"
 
 
 def test_a_logout_that_the_store_did_not_hear_of_clears_the_cookie(stored: World) -> None:

@@ -514,7 +514,7 @@ def test_a_slow_reader_with_the_old_key_does_not_clear_the_new_cookie() -> None:
 
 
 def test_an_anonymous_session_while_the_store_is_down() -> None:
-    """`on_store_error="anonymous"`: who only reads keeps the cookie and is cached by nobody; who writes gets a 503."""
+    """`on_store_error="anonymous"`: who only reads keeps the cookie and is cached by nobody; who changes it gets a 503."""
     store = WatchedStore()
     sessions = SessionManager(
         StoreEngine(store, on_store_error="anonymous"), cookie=Cookie.for_development(name="sessionid")
@@ -523,14 +523,15 @@ def test_an_anonymous_session_while_the_store_is_down() -> None:
         client = browser()
         client.get("/login/ann")
         store.down = frozenset({"get"})
-        read, written = client.get("/whoami"), client.get("/set/a/1")
+        read, written, ended = client.get("/whoami"), client.get("/set/a/1"), client.get("/logout")
         store.down = frozenset()
 
         assert (read.status_code, read.content) == (200, b"AnonymousUser")
         assert read.headers["Cache-Control"] == "private, no-store"
-        assert written.status_code == 503
+        assert written.status_code == ended.status_code == 503
         assert not read.cookies
         assert not written.cookies
+        assert not ended.cookies
         assert client.get("/whoami").content == b"ann"
 
 

@@ -172,6 +172,12 @@ class FlaskSession(Session, SessionMixin):
         if persistent is not None:
             self.permanent = persistent
 
+    def _refuse_degraded(self) -> None:
+        try:
+            super()._refuse_degraded()
+        except StoreUnavailable as error:
+            raise Unavailable(error) from error
+
 
 def _tells(name: str) -> Callable[..., Any]:
     """A method of dict that also notes that the session was written."""

@@ -408,7 +408,8 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
         return engine._raw_key(secret, self.manager.purpose)
 
     def flush(self) -> None:
-        """End the session, and forget its data; what is stored afterwards is a new session."""
+        """End the session, and forget its data; what is stored afterwards is a new session. Raises `StoreUnavailable`."""
+        self._refuse_degraded()
         self.clear()
         try:
             self.delete()
@@ -417,11 +418,17 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
 
     async def aflush(self) -> None:
         """`flush` under async code."""
+        self._refuse_degraded()
         self.clear()
         try:
             await self.adelete()
         finally:
             self._forget()
+
+    def _refuse_degraded(self) -> None:
+        """The real session is still there, under a key that a stand-in for it does not know: it would not be ended."""
+        if self._made_state is not None and self._made_state.degraded:
+            raise StoreUnavailable("the session store cannot be reached, and the session cannot be ended")
 
     def _forget(self) -> None:
         self._session_key = None
