@@ -451,6 +451,47 @@ def test_an_exception_around_the_application_is_none_of_its_own() -> None:
         assert session_of(client)["n"] == 1
 
 
+def test_an_answer_inside_an_except_clause_of_the_application_is_a_response() -> None:
+    """A mounted Starlette makes its error pages so."""
+
+    @asgi("/mounted", is_mount=True, copy_scope=False)
+    async def mounted(scope: Any, receive: Receive, send: Send) -> None:
+        try:
+            raise Unplanned
+        except Unplanned:
+            scope["session"]["recovered"] = 1
+            await send({"type": "http.response.start", "status": 418, "headers": []})
+            await send({"type": "http.response.body", "body": b"recovered", "more_body": False})
+
+    with client_of(manager(), [mounted, read]) as client:
+        response = client.get("/mounted")
+
+        assert (response.status_code, session_of(client)) == (418, {"recovered": 1})
+
+
+def test_what_is_put_into_the_scope_shows_in_before_send() -> None:
+    """As without us: the user of `SessionAuth`, and what a handler changes there."""
+    seen: list[Any] = []
+
+    @get("/mark")
+    async def mark(request: AnyRequest) -> str:
+        scope: Any = request.scope
+        scope["kept"] = scope.setdefault("first", 1)
+        scope.update({"second": 2, "third": 3})
+        del scope["second"]
+        scope.pop("third")
+        return "ok"
+
+    async def before_send(message: Any, scope: Any) -> None:
+        if message["type"] == "http.response.start":
+            seen.append({key: scope.get(key) for key in ("kept", "first", "second", "third")})
+
+    with client_of(manager(), [mark], before_send=[before_send]) as client:
+        client.get("/mark")
+
+    assert seen == [{"kept": 1, "first": 1, "second": None, "third": None}]
+
+
 def test_an_exception_without_a_route_saves_nothing() -> None:
     """An ASGI application has no exception handlers of its own."""
 
@@ -802,6 +843,28 @@ def test_a_websocket_sets_its_cookie_with_the_handshake(client: Client) -> None:
 
     assert state == {"n": 1}
     assert [line.partition("=")[0] for line in lines] == [NAME]
+
+
+def test_a_websocket_may_be_served_inside_an_except_clause_of_the_application() -> None:
+    """The handshake and the end are the application's, and no answer to the exception."""
+
+    @websocket("/recovering")
+    async def recovering(socket: WebSocket[Any, Any, State]) -> None:
+        try:
+            raise Unplanned
+        except Unplanned:
+            socket.session["early"] = 1
+            await socket.accept()
+            await socket.send_text("hello")
+            socket.session["late"] = 1
+            await socket.close()
+
+    with client_of(plain(stored()), [login, read, recovering]) as client:
+        client.get("/login")
+        with client.websocket_connect("/recovering") as ws:
+            ws.receive_text()
+
+        assert {"early": 1, "late": 1}.items() <= session_of(client).items()
 
 
 @pytest.mark.parametrize(("command", "late"), [("bye", True), ("fail", False)])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
@@ -44,6 +44,9 @@ _SESSION: Final = "hardtack.session"
 """Where the scope keeps the session, because an application may put something else into `scope["session"]`."""
 
 _BEGINNINGS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+
+_LITESTARS_ANSWER: Final = ExceptionHandlerMiddleware.__call__.__code__
+"""What catches the exceptions of the application, and answers to them."""
 
 _KEPT: Final = (bytes, dt.datetime, dt.date, dt.time, dt.timedelta, Decimal, UUID)
 """What a session keeps as it is, where msgspec would make text of it."""
@@ -182,9 +185,29 @@ class HardtackMiddleware(SessionMiddleware[HardtackBackend]):
 
 
 class _Scope(dict[str, Any]):
-    """A scope that loads the session when `request.session` asks for it: msgspec reads a dict past its methods."""
+    """A scope that loads the session when `request.session` asks for it: msgspec reads a dict past its methods.
 
-    __slots__ = ()
+    What is put into it is put into the server's scope, too: `before_send` hooks and outer middlewares look for it there.
+    """
+
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: dict[str, Any]) -> None:
+        super().__init__(raw)
+        self.raw = raw
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        dict.__setitem__(self, key, value)
+        self.raw[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        dict.__delitem__(self, key)
+        self.raw.pop(key, None)
+
+    # Through the three above and below, which a dict's own do not call.
+    update = MutableMapping.update
+    setdefault = MutableMapping.setdefault
+    pop = MutableMapping.pop
 
     def __getitem__(self, key: str) -> Any:
         value = dict.__getitem__(self, key)
@@ -196,14 +219,13 @@ class _Scope(dict[str, Any]):
 class _Response:
     """One response: commits the session when it begins."""
 
-    __slots__ = ("backend", "committed", "failure", "outer", "scope", "server", "session")
+    __slots__ = ("backend", "committed", "failure", "scope", "server", "session")
 
     def __init__(self, backend: HardtackBackend, session: Session, scope: Scope, send: Send) -> None:
         self.backend = backend
         self.session = session
         self.scope = scope
         self.server = send
-        self.outer = sys.exception()
         self.committed = False
         self.failure: Exception | None = None
 
@@ -225,8 +247,11 @@ class _Response:
 
     def _escaped(self) -> BaseException | None:
         """The exception that nobody handles, where this is Litestar's own answer to one."""
-        error = sys.exception()  # Litestar answers inside its except clause
-        if error is None or error is self.outer or isinstance(error, HTTPException | WebSocketException):
+        error = sys.exception()  # Litestar answers inside its except clause; the application may do so inside its own
+        caught = None if error is None else error.__traceback__  # it begins where the exception was caught
+        if caught is None or caught.tb_frame.f_code is not _LITESTARS_ANSWER:
+            return None
+        if isinstance(error, HTTPException | WebSocketException):
             return None
         handlers: Any = ScopeState.from_scope(self.scope).exception_handlers
         handled = any(kind in handlers for kind in type(error).__mro__ if kind is not Exception)
