@@ -366,6 +366,27 @@ async def test_an_error_page_of_another_middleware_carries_the_cookie() -> None:
         assert await state(client) == {"seen": 1}
 
 
+async def test_an_error_page_of_a_middleware_inside_is_committed(sessions: SessionManager) -> None:
+    """It is a response of the application, like any other."""
+
+    @web.middleware
+    async def pages(request: web.Request, handler: Any) -> web.StreamResponse:
+        try:
+            response: web.StreamResponse = await handler(request)
+        except Unplanned:
+            return web.Response(text="sorry", status=500)
+        return response
+
+    app = application(sessions)
+    app.middlewares.append(pages)
+
+    async with serve(app) as client:
+        response = await client.get("/fail")
+
+        assert response.status == 500
+        assert await state(client) == {"failed": 1}
+
+
 async def test_other_middlewares_see_the_session_whenever_they_were_added() -> None:
     """`setup` makes ours the outermost."""
 
@@ -740,6 +761,21 @@ async def test_new_session_replaces_the_old_one(sessions: SessionManager) -> Non
 
         assert before != after
         assert await state(client) == {"user": "ann"}
+
+
+async def test_extensions_of_aiohttp_session_find_the_session(sessions: SessionManager) -> None:
+    """They ask aiohttp-session for it, as aiohttp-security does."""
+
+    async def remember(request: web.Request) -> web.Response:
+        identity: Any = await aiohttp_session.get_session(request)
+        identity["AIOHTTP_SECURITY"] = "ann"
+        return web.Response()
+
+    async with serve(application(sessions, remember=remember)) as client:
+        for _ in range(2):
+            assert (await client.get("/remember")).status == 200
+
+        assert await state(client) == {"AIOHTTP_SECURITY": "ann"}
 
 
 async def test_changed_forces_a_save() -> None:

@@ -425,5 +425,8 @@ def cookie_header(request: web.BaseRequest) -> bytes:
 # Before aiohttp 3.14 the keys of requests are text.
 request_key: Any = getattr(web, "RequestKey", lambda name, kind: name)
 
-SESSION_KEY: Final[web.RequestKey[Session]] = request_key("aiohttp_session", Session)
+SESSION_NAME: Final = "aiohttp_session"
+"""Where aiohttp-session itself keeps the session, and extensions of it look for one: aiohttp-security."""
+
+SESSION_KEY: Final[web.RequestKey[Session]] = request_key(SESSION_NAME, Session)
 STORAGE_KEY: Final[web.RequestKey[AbstractStorage]] = request_key("aiohttp_session_storage", AbstractStorage)

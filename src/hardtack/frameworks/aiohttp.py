@@ -7,6 +7,7 @@ aiohttp-session, so that an application moves by changing one import.
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 from hardtack.cookies import NO_CHANGES, Changes
@@ -23,6 +24,7 @@ except ImportError as error:
 from hardtack.frameworks import _headers
 from hardtack.frameworks._aiohttp_session import (
     SESSION_KEY,
+    SESSION_NAME,
     STORAGE_KEY,
     AbstractStorage,
     EncryptedCookieStorage,
@@ -196,6 +198,18 @@ _EXCHANGE: Final[web.RequestKey[_Exchange]] = request_key("hardtack", _Exchange)
 
 
 def _managed(sessions: SessionManager, *, hooked: bool) -> Middleware:
+    knows_name = False
+
+    def share(request: web.Request, session: Session) -> None:
+        nonlocal knows_name
+        if knows_name:
+            request[SESSION_NAME] = session
+            return
+        with warnings.catch_warnings():  # aiohttp warns of a text for a key, once for each text
+            warnings.simplefilter("ignore")
+            request[SESSION_NAME] = session
+        knows_name = True
+
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         outer = request.get(_EXCHANGE)
@@ -214,6 +228,7 @@ def _managed(sessions: SessionManager, *, hooked: bool) -> Middleware:
             raise response from error
         assert isinstance(session, Session)
         request[SESSION_KEY] = session
+        share(request, session)
         exchange = request[_EXCHANGE] = _Exchange(sessions, session, hooked=hooked)
         return await _handle(exchange, request, handler)
 
