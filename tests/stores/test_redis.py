@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -271,6 +272,99 @@ def test_the_subjects_set_lives_as_long_as_its_longest_session(store: RedisStore
     (index,) = (name for name in set(client.keys()) - before if b"subject:" in name)
     assert client.expiretime(index) == now + 5000
     assert client.zcard(index) == 3
+
+
+def index_of(subject: str) -> bytes:
+    """The name of a subject's set, under the store's usual prefix."""
+    return b"hardtack:subject:" + hashlib.sha256(subject.encode()).hexdigest().encode()
+
+
+def test_a_session_that_changes_its_key_leaves_nothing_in_the_subjects_set(store: RedisStore, client: Any) -> None:
+    """The set would grow with every `regenerate` until the first of its keys expires."""
+    subject = new_key()
+    key = new_key()
+    version = create(store, key, b"data", subject)
+
+    for _ in range(3):
+        key, old = new_key(), key
+        version = store.rename(old, key, b"", expires_at=in_an_hour(), if_version=version, subject=subject)
+
+    assert client.zrange(index_of(subject), 0, -1) == [key.encode()]
+
+
+@pytest.mark.parametrize("where", ["redis_server", "cluster"])
+def test_find_forgets_the_keys_that_are_no_longer_the_subjects(
+    request: pytest.FixtureRequest, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of sessions that ended, or went to another subject; in several steps where there are many."""
+    monkeypatch.setattr("hardtack.stores.redis._BATCH", 2)
+    store = RedisStore.from_url(request.getfixturevalue(where).url, prefix="{hardtack}:")
+    subject = new_key()
+    kept, given = new_key(), new_key()
+    create(store, kept, b"data", subject)
+    version = create(store, given, b"data", subject)
+    store.put(given, b"", expires_at=in_an_hour(), if_version=version, subject="another")
+    for _ in range(4):
+        ended = new_key()
+        create(store, ended, b"data", subject)
+        store.delete(ended)
+    index = b"{hardtack}:" + index_of(subject).removeprefix(b"hardtack:")
+    before = store._client.zcard(index)
+
+    found = list(store.find(subject))
+
+    assert (before, found) == (6, [kept])
+    assert store._client.zrange(index, 0, -1) == [kept.encode()]
+    store.close()
+
+
+def test_find_forgets_no_key_that_was_written_meanwhile(store: RedisStore, client: Any) -> None:
+    """Between the look at the entry and the script, another request may write it."""
+    subject, key = new_key(), new_key()
+    create(store, key, b"data", subject)
+    store.delete(key)
+    real = store._client.execute_command
+
+    def late(*command: Any, **options: Any) -> Any:
+        if command[0] == "EVALSHA":
+            store._client.execute_command = real
+            create(store, key, b"data", subject)
+        return real(*command, **options)
+
+    store._client.execute_command = late
+
+    assert list(store.find(subject)) == []
+    assert list(store.find(subject)) == [key]
+
+
+def test_find_need_not_be_allowed_to_forget(store: RedisStore, client: Any, redis_server: RedisServer) -> None:
+    """Under an ACL from before, what was asked for is found all the same."""
+    subject, key, ended = new_key(), new_key(), new_key()
+    create(store, key, b"data", subject)
+    create(store, ended, b"data", subject)
+    store.delete(ended)
+    client.acl_setuser("finder", enabled=True, nopass=True, keys=["*"], commands=["+zrange", "+getrange"])
+
+    limited = RedisStore.from_url(f"redis://finder:any@127.0.0.1:{redis_server.port}/0")
+
+    assert list(limited.find(subject)) == [key]
+    assert client.zcard(index_of(subject)) == 2
+    limited.close()
+    client.acl_deluser("finder")
+
+
+def test_a_cluster_keeps_the_keys_whose_entry_may_be_about_to_come(cluster: RedisCluster) -> None:
+    """The subject's set is in another slot, and is written before the entry."""
+    store = RedisStore.from_url(cluster.url)
+    subject = new_key()
+    for _ in range(8):
+        ended = new_key()
+        create(store, ended, b"data", subject)
+        store.delete(ended)
+
+    assert list(store.find(subject)) == []
+    assert store._client.zcard(index_of(subject)) == 8
+    store.close()
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-lru", "volatile-ttl"])

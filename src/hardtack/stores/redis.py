@@ -2,7 +2,8 @@
 
 An entry is one string: its version (8 bytes), the SHA-256 of its subject (32 bytes, zeros for none), its data. A read is
 one GET, a write is one EVALSHA. The keys of a subject are a sorted set beside it, scored by expiry. That set may hold
-keys that were deleted or went to another subject: `find` asks each entry, so it never returns what is not the subject's.
+keys that were deleted or went to another subject: `find` asks each entry, so it never returns what is not the subject's,
+and takes those keys out.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+from contextlib import suppress
 from typing import Any
 
 from hardtack.errors import ConfigError, StoreUnavailable
@@ -36,6 +38,8 @@ TIMEOUT = 5.0
 """Seconds that a client made by `from_url` waits for a connection, and for an answer, where the URL says nothing else."""
 
 _HEAD = VERSION_BYTES + 32
+_SUBJECT = (VERSION_BYTES, _HEAD - 1)
+_BATCH = 1000  # keys that one script looks at: the server does nothing else meanwhile
 _NO_SUBJECT = bytes(32)
 _ERRORS = (RedisError, RedisClusterException, OSError)
 
@@ -81,7 +85,10 @@ _RENAME = _Script(
 if redis.call('GETRANGE', KEYS[2], 0, 7) == version(ARGV[2]) then return 1 end
 if redis.call('GETRANGE', KEYS[1], 0, 7) ~= ARGV[1] or redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
 save(KEYS[2], ARGV[2], ARGV[3])
-if KEYS[3] then index(KEYS[3], ARGV[4], ARGV[3]) end
+if KEYS[3] then
+  redis.call('ZREM', KEYS[3], ARGV[7])
+  index(KEYS[3], ARGV[4], ARGV[3])
+end
 if ARGV[5] == '' then redis.call('DEL', KEYS[1]) else save(KEYS[1], ARGV[5], ARGV[6]) end
 return 1
 """
@@ -90,6 +97,15 @@ _INDEX = _Script(
     _SAVE
     + """\
 index(KEYS[1], ARGV[1], ARGV[2])
+return 1
+"""
+)
+# Looks again: meanwhile the key may have been written for this subject, or by one who wrote the set first.
+_FORGET = _Script(
+    """\
+for n = 2, #KEYS do
+  if redis.call('GETRANGE', KEYS[n], ARGV[1], ARGV[2]) ~= ARGV[3] then redis.call('ZREM', KEYS[1], ARGV[n + 2]) end
+end
 return 1
 """
 )
@@ -153,16 +169,29 @@ class _Logic:
             raise NotImplementedError("the keys are in two slots of the Redis Cluster")
         yield from self._add_index(keys, new, expires_at, subject)
         left, until = (b"", 0) if tombstone is None else (_value(tombstone.data, None), tombstone.expires_at)
-        yield from self._change(_RENAME, keys, if_version, value, expires_at, new, left, until)
+        yield from self._change(_RENAME, keys, if_version, value, expires_at, new, left, until, old)
         return value[:VERSION_BYTES]
 
     def find(self, subject: str) -> Steps[list[str]]:
         digest = subject_digest(subject)
-        found = []
+        found, stale = [], []
         for member in (yield Request("ZRANGE", self._index(digest), 0, -1)):
-            if (yield Request("GETRANGE", self._prefix + member, VERSION_BYTES, _HEAD - 1)) == digest:
-                found.append(member.decode())  # noqa: PERF401 - no yield in a comprehension
+            if (yield Request("GETRANGE", self._prefix + member, *_SUBJECT)) == digest:
+                found.append(member.decode())
+            else:
+                stale.append(member)
+        for start in range(0, len(stale), _BATCH):
+            yield from self._forget(digest, stale[start : start + _BATCH])
         return found
+
+    def _forget(self, digest: bytes, stale: list[bytes]) -> Steps[None]:
+        """Take keys out of a subject's set: it would grow with every login and every `regenerate`."""
+        index = self._index(digest)
+        keys = [self._prefix + member for member in stale]
+        if not self._in_one_slot(index, *keys):
+            return  # the set is written before the entry there: one that is not there may be about to come
+        with suppress(*_ERRORS):  # it may be forbidden; what was asked for has been found all the same
+            yield from self._run_script(_FORGET, [index, *keys], *_SUBJECT, digest, *stale)
 
     def _add_index(self, keys: list[bytes], member: str, expires_at: int, subject: str | None) -> Steps[None]:
         """Have the script keep the subject's set too; in another slot of a Cluster it takes a command of its own.
