@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from typing import Any
 
 import pytest
 from tests.kit import KEY, OTHER_KEY, Site
 
-from hardtack import Cookie, CookieEngine, EncryptedToken, SignedToken
+from hardtack import Cookie, CookieEngine, EncryptedToken, Record, SessionManager, SignedToken
 from hardtack.errors import ConfigError, SessionTooLarge
 from hardtack.events import Rejected
+from hardtack.foreign.dancer import DancerCookie, DancerLegacyCookie
+from hardtack.foreign.flask import FlaskCookie
+from hardtack.foreign.litestar import LitestarCookie
+from hardtack.foreign.session_storage_secure import SessionStorageSecureCookie
+from hardtack.foreign.trickster import TricksterCookie
+from hardtack.protocols import Context
 
 NAME = "__Host-session"
 
@@ -207,9 +214,73 @@ def test_wrong_settings(settings: dict[str, Any], named: str) -> None:
         CookieEngine(KEY, **settings)
 
 
-@pytest.mark.parametrize("token", [None, "secret", object(), Cookie()])
+class AsyncList:
+    """A list of ended sessions that nobody would wait for."""
+
+    def revoke(self, record: Record, expires_at: int) -> None: ...
+
+    async def is_revoked(self, record: Record) -> bool:
+        return False
+
+
+@pytest.mark.parametrize("revocations", [[], set(), AsyncList(), AsyncList])
+def test_wrong_list_of_ended_sessions(revocations: Any) -> None:
+    """One that must be awaited would call every session ended."""
+    with pytest.raises(ConfigError, match=r"revocations=.* plain methods"):
+        CookieEngine(KEY, revocations=revocations)
+
+
+def test_a_format_that_cannot_be_written_is_no_engine() -> None:
+    """It is told at once, not with the first session."""
+    legacy = DancerLegacyCookie("secret", only={"cart"}, until=dt.date(2100, 1, 1))
+
+    with pytest.raises(ConfigError, match="read only"):
+        CookieEngine(legacy)
+
+
+@pytest.mark.parametrize("make", [DancerCookie, SessionStorageSecureCookie, LitestarCookie])
+def test_a_format_that_carries_a_deadline_carries_the_managers(make: Any) -> None:
+    """When the session began is not in it; what would come back as "now" would never end."""
+    secret = b"k" * 32
+    site = Site(CookieEngine(make(secret)), lifetime="1 hour")
+    site.visit(a=1)
+    site.clock.now += 3599
+    assert dict(site.visit(b=2)) == {"a": 1, "b": 2}
+    site.clock.now += 1
+
+    assert dict(site.open()) == {}
+
+
+def test_a_format_without_times_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """Its sessions have no end, unless it is read until a date only."""
+    SessionManager(CookieEngine(TricksterCookie("secret", until=dt.date(2100, 1, 1))))
+    SessionManager(CookieEngine(DancerCookie("secret")))
+    assert caplog.records == []
+
+    SessionManager(CookieEngine(TricksterCookie("secret")))
+
+    assert "until=" in caplog.text
+
+
+def test_reading_an_empty_session_of_another_system_ends_nothing() -> None:
+    """Dancer has one for each visitor: a parallel login there must not lose its cookie to a request that only read."""
+    perl = Site(CookieEngine(FlaskCookie("secret")))
+    empty = FlaskCookie("secret").seal(Record(bytes(16), 1, None, 1), Context("session", "", int(perl.clock.now)))
+    header = f"session={empty['session']}"
+    session = perl.sessions.open(header)
+    assert session.get("user") is None
+    assert perl.sessions.commit(session).set_cookies == []
+
+    site = Site(accept=[FlaskCookie("secret")])
+    session = site.sessions.open(header)
+    assert session.get("user") is None
+    assert site.sessions.commit(session).set_cookies == []
+    assert site.events == []
+
+
+@pytest.mark.parametrize("token", [None, "secret", object(), Cookie(), EncryptedToken])
 def test_wrong_token(token: Any) -> None:
-    """A secret or a cookie in the place of a token is told so."""
+    """A secret, a cookie or a class in the place of a token is told so."""
     with pytest.raises(ConfigError, match="token format"):
         CookieEngine(token)
 

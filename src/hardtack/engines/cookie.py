@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, Literal
@@ -10,7 +11,7 @@ from typing import Any, Final, Literal
 from hardtack import values
 from hardtack.cookies import MAX_SEEN, MAX_SET_COOKIE, MAX_VALUES, Cookie, CookieMap, each_alone, find_values, parse
 from hardtack.errors import ConfigError, InvalidToken, SessionTooLarge
-from hardtack.events import Rejected
+from hardtack.events import Rejected, logger
 from hardtack.flow import Flow
 from hardtack.protocols import Context, Held, Policy, Revocations, Saving, TokenFormat
 from hardtack.record import Record
@@ -55,8 +56,30 @@ class CookieEngine:
             raise ConfigError(message)
         if isinstance(token, Keyring | Key):
             token = EncryptedToken(token)
-        if not callable(getattr(token, "open", None)) or not callable(getattr(token, "seal", None)):
-            message = f"CookieEngine takes a token format, a Keyring or a Key, not {type(token).__name__}"
+        if (
+            isinstance(token, type)
+            or not callable(getattr(token, "open", None))
+            or not callable(getattr(token, "seal", None))
+        ):
+            given = f"the class {token.__name__}" if isinstance(token, type) else type(token).__name__
+            message = f"CookieEngine takes a token format, a Keyring or a Key, not {given}"
+            raise ConfigError(message)
+        if not getattr(token, "writes", True):
+            message = (
+                f"{type(token).__name__} is read only: name it in accept=[…], and write sessions with another format"
+            )
+            raise ConfigError(message)
+        is_revoked = getattr(revocations, "is_revoked", None)
+        if revocations is not None and (
+            isinstance(revocations, type)
+            or not callable(getattr(revocations, "revoke", None))
+            or not callable(is_revoked)
+            or inspect.iscoroutinefunction(is_revoked)
+        ):
+            message = (
+                f"revocations={type(revocations).__name__} must have the plain methods revoke(record, expires_at) and "
+                "is_revoked(record)"
+            )
             raise ConfigError(message)
         self.token = token
         self.native: bool = getattr(token, "native", False)
@@ -84,6 +107,13 @@ class CookieEngine:
                 "the last renewal; the deadline that holds is the one that the format itself carries"
             )
             raise ConfigError(message)
+        token: Any = self.token
+        if not (self.native or getattr(token, "authenticates_time", True) or getattr(token, "until", None)):
+            logger.warning(
+                "%s does not say when a session began: its lifetime is not enforced, and a copied cookie is good for ever; "
+                "give it until=<a date>",
+                type(token).__name__,
+            )
 
     def default_cookie(self) -> Cookie:
         """The cookie of a manager that was given none: a foreign format's own name and place, with safe attributes."""
@@ -215,6 +245,8 @@ class CookieEngine:
         after = Held()
         lines: list[str] = []
         if saving.new is not None:
+            if not self.native:  # the format does not carry `created`: what it can carry is the deadline
+                saving.new.options = {**saving.new.options, "expires": saving.expires_at}
             lines = self._lines(self.token.seal(saving.new, context), saving, context, cookie)
             after = Held(saving.new, [line[: line.index("=")] for line in lines])
         # Only now: where the new session cannot be kept, the old one goes on.

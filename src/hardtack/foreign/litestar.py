@@ -124,7 +124,7 @@ class LitestarCookie(ForeignCookie):
     def _write(self, record: Record, context: Context) -> str:
         check_plain(record.data, finite=True, binary=False, wide=True)
         plain = shared.dump_json(record.data).encode()
-        associated = shared.dump_json({"expires_at": context.now + self._max_age}).encode()
+        associated = shared.dump_json({"expires_at": self._deadline(record, context, self._max_age)}).encode()
         nonce = os.urandom(_NONCE)
         sealed = nonce + self._cipher.encrypt(nonce, plain, associated)
         return base64.b64encode(sealed + _MARKER + associated).decode()
