@@ -848,6 +848,27 @@ def test_events_hold_no_secrets() -> None:
     assert events.logger.name == "hardtack"
 
 
+@pytest.mark.parametrize("header", [{"session": "x"}, 5, ["session=x"]])
+def test_open_takes_the_raw_header(header: Any) -> None:
+    """A framework's parsed cookies would be an empty session without a word."""
+    with pytest.raises(TypeError, match="raw Cookie header"):
+        Site().sessions.open(header)
+
+
+def test_a_late_change_is_told_with_the_id() -> None:
+    """Also after a logout or a new id, which a cookie engine cannot keep any more."""
+    for late in ("logout", "regenerate"):
+        site = Site()
+        before = site.visit(a=1)
+        session = site.open()
+        assert session["a"] == 1
+        site.commit(session)
+        getattr(session, late)()
+        site.sessions.finish(session)
+
+        assert site.told(LateWrite) == [LateWrite(before.id)]
+
+
 # --- plain http
 
 

@@ -20,9 +20,9 @@ import orjson
 import pydantic
 import pytest
 from fastapi.encoders import jsonable_encoder
-from tests.kit import START, Site
+from tests.kit import OTHER_KEY, START, Site
 
-from hardtack import Session
+from hardtack import CookieEngine, Session
 from hardtack.errors import ConfigError, UnsupportedValue
 from hardtack.events import Opened
 
@@ -378,6 +378,30 @@ def test_unattached_session_cannot_be_committed(site: Site) -> None:
     """It says so, where saving nothing would be a session lost in silence."""
     with pytest.raises(ConfigError, match=r"sessions\.open\(\)"):
         site.sessions.commit(Session({"a": 1}))
+
+
+def test_sessions_that_nobody_touched_are_equal(site: Site) -> None:
+    """dict compares another dict past its methods."""
+    site.visit(a=1)
+
+    assert site.open() == site.open()
+
+
+def test_logout_clears_a_cookie_that_does_not_open_here() -> None:
+    """During a change of keys it may open on another server."""
+    site, ahead = Site(), Site(CookieEngine(OTHER_KEY))
+    ahead.visit(a=1)
+
+    session = site.sessions.open(ahead.jar.header)
+    session.logout()
+
+    assert site.sessions.commit(session).set_cookies == [site.sessions.cookie.clear_cookie("__Host-session")]
+
+
+def test_login_takes_no_text_for_persistent(site: Site) -> None:
+    """The text "no" would be true."""
+    with pytest.raises(ConfigError, match="persistent"):
+        site.open().login("alice", persistent="no")
 
 
 @pytest.mark.parametrize("subject", ["", None, 5, b"alice"])

@@ -184,6 +184,9 @@ class Administration:
             raise TypeError("update() and aupdate() take a plain function: a coroutine function would change nothing")
         if isinstance(session, Session):
             state = session._open()
+            session._refuse_degraded()
+            if state.held is not None and state.held.ended:
+                raise SessionConflict("the session was ended")
             if state.record is None:  # nothing is stored yet, so nobody else can change it
                 fill(session, _changed(function, dict(session)))
                 return dict(session)

@@ -1,7 +1,7 @@
 """The values that MessagePack and JSON do not have, and the thorough way with all of them: what `values` hands on.
 
-It is imported when such a value is met, or something that cannot be kept: decimal, uuid and zoneinfo take as long to import
-as all the rest of hardtack.
+It is imported when such a value is met, or something that cannot be kept: decimal and zoneinfo take a fifth of the time that
+importing hardtack takes.
 """
 
 from __future__ import annotations
@@ -221,6 +221,8 @@ def _without_int_keys(value: Any) -> Any:
 
 
 def _pairs(flat: list[Any]) -> dict[Any, Any]:
+    if not {str, int}.issuperset(map(type, flat[::2])):
+        raise ValueError
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 

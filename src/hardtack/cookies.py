@@ -154,9 +154,16 @@ def http_date(seconds: float) -> str:
 
 def as_text(header: str | bytes | None) -> str:
     """A raw Cookie header as text, one character a byte."""
+    if isinstance(header, str):
+        return header
+    if isinstance(header, bytes):
+        return header.decode("latin-1")
     if header is None:
         return ""
-    return header.decode("latin-1") if isinstance(header, bytes) else header
+    message = (
+        f"open() takes the raw Cookie header, as str or bytes, or None where there is none; not {type(header).__name__}"
+    )
+    raise TypeError(message)
 
 
 def find_values(header: str, name: str) -> list[str]:
@@ -229,7 +236,7 @@ class Changes:
         no_store: no cache may keep the response, whether it sets a cookie or not.
     """
 
-    set_cookies: list[str] = field(default_factory=list)
+    set_cookies: list[str] = field(default_factory=list, repr=False)
     accessed: bool = False
     no_store: bool = False
     on_replaced: Callable[[str, str], None] | None = field(default=None, repr=False)

@@ -7,6 +7,7 @@ here carry the requests out, and throw every exception, cancellation included, b
 from __future__ import annotations
 
 from collections.abc import Generator
+from types import CoroutineType
 from typing import Any, NamedTuple, TypeVar
 
 from hardtack.protocols import AsyncStore, Store, Version
@@ -136,8 +137,10 @@ async def _carry_out(request: Request, store: Any) -> Any:
     blocking = getattr(store, "blocking", None)
     if blocking is None:
         return await request.call(store)
-    if not blocking:
-        return request.call(store)
-    from anyio import to_thread
+    if blocking:
+        from anyio import to_thread
 
-    return await to_thread.run_sync(request.call, store)
+        answer = await to_thread.run_sync(request.call, store)
+    else:
+        answer = request.call(store)
+    return await answer if type(answer) is CoroutineType else answer  # an async store may have the attribute as well

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -40,7 +41,7 @@ from hardtack.events import (
 from hardtack.flow import Flow, arun, run
 from hardtack.lifetime import SKEW, Deadlines, Duration, absolute_deadline, deadlines, seconds
 from hardtack.merge import merge
-from hardtack.protocols import Context, Engine, Held, Renewal, Saving, TokenFormat
+from hardtack.protocols import Context, Engine, Held, Renewal, Saving, TokenFormat, is_async
 from hardtack.record import Record
 from hardtack.session import Guard, Session, State, fill, not_loaded, nothing, unloaded
 from hardtack.tokens.keys import Key, Keyring
@@ -82,6 +83,7 @@ class SessionManager(_administration.Administration):
         # A cookie engine waits for nothing: it is asked without a flow.
         self._load_now: Callable[[str, Context, SessionManager], Held] | None = getattr(self.engine, "load_now", None)
         self._save_now: Any = getattr(self.engine, "save_now", None)
+        self._async_store = self.engine.store is not None and is_async(self.engine.store)
         default_cookie: Callable[[], Cookie] = getattr(self.engine, "default_cookie", Cookie)
         self.cookie = default_cookie() if cookie is None else cookie
         if not isinstance(self.cookie, Cookie):
@@ -103,8 +105,8 @@ class SessionManager(_administration.Administration):
                     type(token).__name__,
                     self.cookie.name,
                 )
-        if on_event is not None and not callable(on_event):
-            message = f"on_event={on_event!r} must be a function, or None"
+        if on_event is not None and (not callable(on_event) or inspect.iscoroutinefunction(on_event)):
+            message = f"on_event={on_event!r} must be a plain function, or None"
             raise ConfigError(message)
         if not callable(clock):
             message = f"clock={clock!r} must be a function that returns seconds since 1970, such as time.time"
@@ -244,6 +246,11 @@ class SessionManager(_administration.Administration):
             except Exception:
                 events.logger.exception("on_event raised for %s", type(value).__name__)
 
+    def _store_failed(self, operation: str, error: Exception) -> None:
+        # Its message says why, and holds no password, key or session data; what it was raised from may.
+        events.logger.error("the session store failed to %s: %s", operation, error)
+        self.emit(StoreFailed, operation, type(error).__name__)
+
     def warn_plain_http(self, scheme: str, host: str) -> None:
         """Log once that a Secure cookie was set on a plain http response, which browsers drop (but for localhost)."""
         if scheme not in ("http", "ws") or not self.cookie.secure or self._warned_plain_http:
@@ -278,7 +285,7 @@ class SessionManager(_administration.Administration):
 
     def _sync_store(self) -> Any:
         store = self.engine.store
-        if store is not None and not hasattr(store, "blocking"):
+        if self._async_store:
             message = f"{type(store).__name__} is for async code: use aopen, acommit and afinish, or the sync twin of the store"
             raise ConfigError(message)
         return store
@@ -291,10 +298,9 @@ class SessionManager(_administration.Administration):
                 context = Context(self.cookie.name, self.purpose, int(self.clock()))
                 self._loaded(state, self._load_now(state.header, context, self), context)
             else:
-                store = self.engine.store
-                if not hasattr(store, "blocking") and self.carries_cookie(state.header):
+                if self._async_store and self.carries_cookie(state.header):
                     not_loaded()
-                run(self._load_flow(session), store)  # type: ignore[arg-type]
+                run(self._load_flow(session), self.engine.store)  # type: ignore[arg-type]
         fill(session, state.meta.data)
         if state.record is not None:
             self.emit(Opened, state.record.id, state.record.subject)
@@ -308,12 +314,13 @@ class SessionManager(_administration.Administration):
         try:
             held = yield from self.engine.load(state.header, context, self)
         except StoreUnavailable as error:
-            self.emit(StoreFailed, "load", type(error).__name__)
+            self._store_failed("load", error)
             if getattr(self.engine, "on_store_error", "raise") != "anonymous":
                 raise
             held = Held(ended=True)
             state.degraded = True
-        self._loaded(state, held, context)
+        if not state.loaded:  # another task of this request may have been faster, and changed the session since
+            self._loaded(state, held, context)
 
     def _loaded(self, state: State, held: Held, context: Context) -> None:
         """What the engine found becomes what the session knows."""
@@ -374,6 +381,10 @@ class SessionManager(_administration.Administration):
 
     def _adopt(self, state: State, token: Any, record: Record, names: list[str], now: int) -> None:
         subject = records.find_subject(getattr(token, "subject", None), record.data, type(token).__name__)
+        if (
+            subject is None and not record.data
+        ):  # nothing to take over, and no reason to clear the other system's cookie
+            return
         created = min(record.created, now) if getattr(token, "authenticates_time", False) else now
         options = {key: value for key, value in record.options.items() if key == "expires"}
         authenticated = created if subject is not None else None
@@ -451,7 +462,7 @@ class SessionManager(_administration.Administration):
                 new = self._next(state, data, now, moves=True)
             elif state.destroyed is None:
                 return self._clear_lines(state, held)
-        elif empty:
+        elif empty and not record.is_kept_as(data):  # another system may keep empty sessions, and who reads ends none
             ends = True
             emptied = not state.rotated  # a new id was asked for: nothing may stay under the old one
             self._clear_foreign(state)
@@ -540,7 +551,7 @@ class SessionManager(_administration.Administration):
         try:
             outcome = yield from self.engine.save(saving, context, self)
         except StoreUnavailable as error:
-            self.emit(StoreFailed, "save", type(error).__name__)
+            self._store_failed("save", error)
             if saving.destroyed and not saving.emptied:  # a logout that the store did not hear of clears the cookie
                 error.set_cookies = [self.cookie.clear_cookie(name) for name in saving.held.names]
             raise
@@ -617,16 +628,17 @@ class SessionManager(_administration.Administration):
         state = session._state
         # The headers are gone: what needs no cookie can still be saved in a store.
         needs_cookie = state.record is None or state.rotated or state.touched_meta
+        known = state.destroyed or state.record or state.meta
         if self.engine.store is None or (needs_cookie and state.destroyed is None):
-            self.emit(LateWrite, state.meta.id)
+            self.emit(LateWrite, known.id)
             return
         try:
             saving = self._decide(session, headers_sent=True)
             if isinstance(saving, Saving):
                 yield from self._save(session, saving)
         except (StoreError, SessionConflict, UnsupportedValue) as error:
-            self.emit(StoreFailed, "finish", type(error).__name__)
-            self.emit(LateWrite, state.meta.id)
+            self._store_failed("finish", error)
+            self.emit(LateWrite, known.id)
 
 
 def _merge_in(session: Session, sent: Record | None, saved: Record) -> None:
@@ -672,6 +684,9 @@ def _accepted(formats: Iterable[TokenFormat]) -> tuple[Any, ...]:
         raise ConfigError(message)
     accepted = tuple(formats)
     for token in accepted:
+        if isinstance(token, type):
+            message = f"accept holds the class {token.__name__}, not a token format: {token.__name__}(…)"
+            raise ConfigError(message)
         if not callable(getattr(token, "open", None)):
             message = f"accept holds a {type(token).__name__}, which is not a token format"
             raise ConfigError(message)

@@ -6,8 +6,9 @@ An author of a store implements `Store` or `AsyncStore`; of a cookie format, `To
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from hardtack.errors import HardtackError
@@ -94,6 +95,11 @@ class AsyncStore(Protocol):
     async def delete(self, key: str, *, if_version: Version | None = None) -> bool: ...
 
     async def close(self) -> None: ...
+
+
+def is_async(store: Store | AsyncStore) -> bool:
+    """Whether the methods of a store are coroutine functions."""
+    return not hasattr(store, "blocking") or inspect.iscoroutinefunction(store.get)
 
 
 class Renames(Protocol):
@@ -212,7 +218,7 @@ class Held:
     current: bool = True
     clear: bool = False
     ended: bool = False
-    secret: bytes = b""
+    secret: bytes = field(default=b"", repr=False)
     version: Version | None = None
     key: str = ""
 

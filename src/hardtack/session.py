@@ -206,8 +206,12 @@ class Session(dict[str, Any]):
         from hardtack.lifetime import seconds
 
         if type(subject) is not str or not subject:
-            message = f"login() takes the user's id as a str that is not empty, not {type(subject).__name__}; use str(user.id)"
+            given = "an empty one" if subject == "" else f"{type(subject).__name__}; use str(user.id)"
+            message = f"login() takes the user's id as a str that is not empty, not {given}"
             raise TypeError(message)
+        if persistent not in (None, True, False):
+            message = f"login(persistent)={persistent!r} must be True, False, or None: as the manager says"
+            raise ConfigError(message)
         values.check(subject)
         options: dict[str, Any] = {}
         if lifetime is not None:
@@ -245,6 +249,8 @@ class Session(dict[str, Any]):
         dict.clear(self)
         if state.record is not None:
             state.destroyed = state.record
+        elif state.held is not None and not state.held.ended:
+            state.held.clear = True  # a cookie that does not open here may open on another server
         state.record = None
         state.rotated = False
         state.touched_meta = False
@@ -389,6 +395,9 @@ def _guarded(name: str) -> Callable[..., Any]:
 
     def guard(self: Guard, *args: Any, **kwargs: Any) -> Any:
         self._touch()
+        for arg in args:  # dict compares and merges another dict past its methods
+            if isinstance(arg, Guard):
+                arg._touch()
         return method(self, *args, **kwargs)
 
     guard.__name__ = name

@@ -118,7 +118,7 @@ def unpack(packed: bytes) -> Any:
 
 # --- what is rare, or thorough
 
-# Not imported before it is needed: the types that it knows take as long to import as hardtack itself.
+# Not imported before it is needed: what it knows of decimal and zoneinfo takes a fifth of hardtack's import.
 
 
 @cache

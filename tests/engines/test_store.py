@@ -1274,6 +1274,83 @@ def test_reading_after_the_end_is_no_conflict(site: Site) -> None:
     assert site.told(Conflict) == []
 
 
+@pytest.mark.parametrize("blocking", [True, False])
+def test_async_store_may_say_that_it_does_not_block(blocking: bool) -> None:
+    """The protocol of sync stores has the attribute; what counts is how the methods are called."""
+    store: Any = Async(Plain())
+    store.blocking = blocking
+    sessions = SessionManager(StoreEngine(store))
+    session = asyncio.run(sessions.aopen())
+    session["a"] = 1
+    changes = asyncio.run(sessions.acommit(session))
+    header = changes.set_cookies[0].partition(";")[0]
+
+    assert dict(asyncio.run(sessions.aopen(header))) == {"a": 1}
+    with pytest.raises(SessionNotLoaded):
+        sessions.open(header)["a"]
+    session["b"] = 1
+    with pytest.raises(ConfigError, match="async code"):
+        sessions.commit(session)
+
+
+def test_two_tasks_load_one_session() -> None:
+    """The second answer does not take the place of what the first task has changed since."""
+
+    class Slow(Async):
+        async def get(self, key: str) -> Entry | None:
+            entry = await super().get(key)
+            slow = len(self.store.calls) > 2
+            await asyncio.sleep(0.02 if slow else 0)
+            return entry
+
+    store = Plain()
+    site = Site(StoreEngine(store))
+    site.visit(a=1)
+    store.calls.clear()
+    sessions = SessionManager(StoreEngine(Slow(store)), clock=site.clock)
+
+    async def both() -> None:
+        session = sessions.open(site.jar.header)
+
+        async def first() -> None:
+            await session.load()
+            session.login("alice")
+
+        store.calls += ["get"]
+        await asyncio.gather(first(), session.load())
+        await sessions.acommit(session)
+        assert session.subject == "alice"
+
+    asyncio.run(both())
+
+
+def test_update_of_a_session_that_is_ended_or_unknown() -> None:
+    """It says so, in place of changing what will never be stored."""
+    store = Plain()
+    site = Site(StoreEngine(store, on_store_error="anonymous"))
+    site.visit(n=0)
+    old = site.jar.header
+    end_by_logout(site)
+
+    with pytest.raises(SessionConflict):
+        site.sessions.update(site.sessions.open(old), dict.clear)
+    store.broken.add("get")
+    with pytest.raises(StoreUnavailable):
+        site.sessions.update(site.sessions.open(old), dict.clear)
+
+
+def test_why_a_store_failed_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The operator needs more than "503"."""
+    site, store = plain_site()
+    site.visit(a=1)
+    store.broken.add("get")
+
+    with pytest.raises(StoreUnavailable):
+        site.open().get("a")
+
+    assert "the session store failed to load: down" in caplog.text
+
+
 # --- settings
 
 
@@ -1285,7 +1362,8 @@ def test_reading_after_the_end_is_no_conflict(site: Site) -> None:
         (type("Half", (), {"get": print, "put": print, "delete": print, "close": print})(), {}, "blocking"),
         (Plain(), {"on_conflict": "ignore"}, "on_conflict"),
         (Plain(), {"on_store_error": "ignore"}, "on_store_error"),
-        (Plain(), {"seal": "secret"}, "Key"),
+        (Plain(), {"seal": "secret"}, "seal=str must be a Keyring or a Key"),
+        (Plain, {}, "the class Plain"),
     ],
 )
 def test_wrong_settings(store: Any, settings: dict[str, Any], named: str) -> None:

@@ -256,6 +256,9 @@ def test_authentic_nonsense_is_malformed(plaintext: bytes) -> None:
         b"[" * 100_000,
         b"\xff",
         b'["!",1,1,1,"",{},{}]',
+        b'["AAAAAAAAAAAAAAAAAAAAAA",1,null,1,null,{},{"a":"\\ud800"}]',
+        b'["AAAAAAAAAAAAAAAAAAAAAA",1,null,1,"\\ud800",{},{}]',
+        b'["AAAAAAAAAAAAAAAAAAAAAA",1,null,1,null,{},{"a":' + b"[" * 100 + b"]" * 100 + b"}]",
     ],
 )
 def test_authentic_json_nonsense_is_malformed(payload: bytes) -> None:

@@ -73,6 +73,9 @@ class StoreEngine:
         on_store_error: Literal["raise", "anonymous"] = "raise",
         seal: Keyring | Key | None = None,
     ) -> None:
+        if isinstance(store, type):
+            message = f"StoreEngine takes a store, not the class {store.__name__}: {store.__name__}(…)"
+            raise ConfigError(message)
         for method in ("get", "put", "delete", "close"):
             if not callable(getattr(store, method, None)):
                 message = f"StoreEngine takes a store; {type(store).__name__} has no method {method}()"
@@ -92,6 +95,9 @@ class StoreEngine:
         self.store: Store | AsyncStore = store
         self.on_conflict = on_conflict
         self.on_store_error = on_store_error
+        if seal is not None and not isinstance(seal, Keyring | Key):
+            message = f"seal={type(seal).__name__} must be a Keyring or a Key: Key.parse(…) makes one of its text"
+            raise ConfigError(message)
         self.seal = None if seal is None else as_keyring(seal)
         self._native: NativeIds | None = getattr(store, "native_ids", None)
         if self._native is not None and self.seal is not None:

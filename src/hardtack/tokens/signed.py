@@ -9,7 +9,7 @@ from typing import Final, NoReturn
 
 from hardtack import record as records
 from hardtack import values
-from hardtack.errors import InvalidToken
+from hardtack.errors import InvalidToken, UnsupportedValue
 from hardtack.protocols import Context
 from hardtack.record import Record
 from hardtack.tokens.encrypted import MAX_LENGTH, binding, last_value
@@ -46,7 +46,12 @@ class SignedToken:
             fields = json.loads(values.decode_bytes(parts[2]), parse_constant=_refuse)
         except (ValueError, RecursionError):
             raise InvalidToken("malformed", "the payload is not JSON") from None
-        return records.from_json(fields)
+        record = records.from_json(fields)
+        try:
+            records.pack(record)
+        except (UnsupportedValue, TypeError):  # a lone surrogate, too deep: JSON that another writer signed
+            raise InvalidToken("malformed", "the payload holds what a session cannot keep") from None
+        return record
 
     def seal(self, record: Record, context: Context) -> dict[str, str]:
         """One cookie, `{cookie_name: token}`. Raises `UnsupportedValue`."""
