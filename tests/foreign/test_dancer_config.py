@@ -176,14 +176,67 @@ def test_a_lifetime_in_a_store_is_said_to_stand_still(tmp_path: Path, caplog: py
     assert message.startswith("session_expires is enforced by the server: a session ends 3600 seconds")
 
 
-@pytest.mark.parametrize("word", ["0", "''", "false", "no", "off", "~", "null", "[]"])
-def test_switches_are_off(tmp_path: Path, word: str) -> None:
-    """As a person writes it."""
-    text = f"session: Simple\nsession_secure: {word}\nsession_is_http_only: {word}\n"
+DANCER_COOKIE = r"""
+use strict; use warnings;
+use Dancer;
+set apphandler => 'PSGI'; set warnings => 0;
+get '/' => sub { session name => 1; 'ok' };
+my %env = (REQUEST_METHOD => 'GET', PATH_INFO => '/', SCRIPT_NAME => '', SERVER_NAME => 'x', SERVER_PORT => 80,
+    QUERY_STRING => '', 'psgi.url_scheme' => 'http', 'psgi.input' => \*STDIN, 'psgi.errors' => \*STDERR);
+my $app = dance;
+my %headers = @{ $app->(\%env)->[1] };
+print $headers{'Set-Cookie'};
+"""
 
-    cookie = config.from_dancer(write(tmp_path, text)).cookie
 
-    assert (cookie.secure, cookie.httponly) == (False, False)
+def attributes_of(line: str, *names: str) -> list[str]:
+    """Those of a Set-Cookie line's attributes that have these names."""
+    parts = [part.strip() for part in line.split(";")[1:]]
+    return sorted(part.lower() for part in parts if part.partition("=")[0].lower() in names)
+
+
+@pytest.mark.parametrize(
+    "word", ["0", "''", "~", "1", "no", "off", "false", "null", "'00'", "'0.0'", "2x", "[]", "", "'~'"]
+)
+def test_switches_are_what_perl_makes_of_them(tmp_path: Path, word: str) -> None:
+    """The real Dancer sends Secure for every true text, `no` as well, and HttpOnly unless the number is 0."""
+    require("Dancer", "YAML")
+    text = f"session: Simple\nsession_secure: {word}\nsession_is_http_only: {word}\nsession_same_site: lax\n"
+    manager = config.from_dancer(write(tmp_path, text))
+    session = manager.open()
+    session["name"] = 1
+
+    (ours,) = manager.commit(session).set_cookies
+    theirs = run_perl(tmp_path, DANCER_COOKIE)
+
+    assert attributes_of(ours, "secure", "httponly") == attributes_of(theirs, "secure", "httponly")
+
+
+@pytest.mark.parametrize("word", ["yes", "true", "on"])
+def test_http_only_is_on_where_that_is_meant(tmp_path: Path, word: str, caplog: pytest.LogCaptureFixture) -> None:
+    """In Perl the word is the number 0, and Dancer leaves HttpOnly out; here it is safer, and said."""
+    manager = config.from_dancer(write(tmp_path, DANCER + f"\nsession_is_http_only: {word}\n"))
+
+    assert manager.cookie.httponly
+    (message,) = caplog.messages
+    assert message.startswith("session_is_http_only in ")
+
+
+@pytest.mark.parametrize(("engine", "path"), [("Cookie", "/shop"), ("Simple", "/"), ("YAML", "/")])
+def test_the_path_is_for_the_cookie_engine_alone(
+    tmp_path: Path, engine: str, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As the real Dancer sends it; that the setting is ignored is said."""
+    require("Dancer", "Dancer::Session::Cookie", "YAML")
+    text = DANCER.replace("session: cookie", f"session: {engine}").replace("session_domain: example.org\n", "")
+    manager = config.from_dancer(write(tmp_path, text))
+
+    theirs = run_perl(tmp_path, DANCER_COOKIE)
+
+    assert manager.cookie.path == path
+    assert attributes_of(theirs, "path") == [f"path={path}"]
+    said = [message for message in caplog.messages if message.startswith("session_cookie_path ")]
+    assert len(said) == (engine != "Cookie")
 
 
 DURATIONS = [
@@ -302,6 +355,23 @@ def test_a_secret_beyond_ascii_is_the_one_that_dancer2_hashes(tmp_path: Path) ->
     value = run_perl(tmp_path, DANCER2_SECRET).strip()
 
     assert manager.open(f"dancer.session={value}")["name"] == "dancer2"
+
+
+@pytest.mark.parametrize("word", ["0", "1", "''", "~", "true", "false", "no", "off", "yes", "on", "2", "[]"])
+def test_switches_of_dancer2(tmp_path: Path, word: str) -> None:
+    """What Dancer2 takes for a boolean is one; what it dies of is a ConfigError."""
+    require("Dancer2", "YAML::XS")
+    text = f"session: Simple\nengines:\n  session:\n    Simple:\n      is_secure: {word}\n      is_http_only: {word}\n"
+    file = write(tmp_path, text)
+
+    try:
+        real = json.loads(run_perl(tmp_path, DANCER2_APPLICATION))
+    except subprocess.CalledProcessError:
+        with pytest.raises(ConfigError, match=r"is_secure in .* is no switch that Dancer2 takes; write 1 or 0"):
+            config.from_dancer2(file)
+    else:
+        cookie = config.from_dancer2(file).cookie
+        assert [cookie.secure, cookie.httponly] == [real["is_secure"] == "1", real["is_http_only"] == "1"]
 
 
 def test_every_option_of_the_cookie_engine(tmp_path: Path) -> None:

@@ -74,14 +74,18 @@ def from_dancer(path: str | os.PathLike[str], *, environment: str | None = None,
     # The file is the whole application's: only what is called like a setting of sessions can be a misspelt one.
     of_sessions = [name for name in source.settings if str(name).startswith("session")]
     _warn_unknown(source, of_sessions, DANCER_SETTINGS, "setting of Dancer's sessions")
+    path = "session_cookie_path"
+    if engine != "Cookie" and source.text(path):
+        _differs(path, f"in {source.where} is for the Cookie engine alone: Path=/ is sent, as Dancer does")
     cookie = overrides.pop("cookie", None) or _cookie(
         source,
         name="session_name",
-        path="session_cookie_path",
+        path=path if engine == "Cookie" else None,
         domain="session_domain",
         secure="session_secure",
-        httponly="session_is_http_only",
         samesite="session_same_site",
+        is_secure=source.truth("session_secure"),
+        is_http_only=source.number("session_is_http_only"),
     )
     expires = source.duration("session_expires")
     lifetime = _lifetime(overrides) or expires
@@ -124,8 +128,9 @@ def from_dancer2(
         path="cookie_path",
         domain="cookie_domain",
         secure="is_secure",
-        httponly="is_http_only",
         samesite="cookie_same_site",
+        is_secure=source.switch("is_secure"),
+        is_http_only=source.switch("is_http_only"),
     )
     given = _lifetime(overrides)
     in_session, in_cookie = source.duration("session_duration"), source.duration("cookie_duration")
@@ -155,13 +160,14 @@ def from_dancer2(
 
 
 _DEFAULT_LIFETIME: Final = "14 days"
-_FALSE: Final = ("", "0", "~", "null", "no", "false", "off")
+_FALSE: Final = (None, "", "0")
+_SWITCH: Final = {**dict.fromkeys((*_FALSE, "null", "false"), False), "1": True, "true": True}
 _SUPPORTED: Final = "Cookie, YAML, JSON, Simple or Memcached"
 
 
 @dataclass(frozen=True)
 class _Source:
-    """Settings by name, and where they come from. Every value is text, as Perl sees it."""
+    """Settings by name, and where they come from. Every value is text or None, as Perl sees it."""
 
     where: str
     directory: Path
@@ -206,18 +212,38 @@ class _Source:
     def text(self, name: str) -> str | None:
         """The text of a setting; None where it is absent or empty."""
         value = self.settings.get(name)
-        if value is None or value in ("", "~"):
+        if value is None or value == "":
             return None
         if not isinstance(value, str):
             self.fail(name, "must be one value, and is a list or a section")
         return value
 
+    def truth(self, name: str) -> bool | None:
+        """Whether Perl takes a setting for true, as it does `no` and `false`; None where it is absent."""
+        return self.settings[name] not in _FALSE if name in self.settings else None
+
+    def number(self, name: str) -> bool | None:
+        """Whether a setting is, for Perl, a number other than 0; None where it is absent or undef.
+
+        `yes`, which is 0 in Perl, is on: it is meant so, and safer.
+        """
+        value = self.settings.get(name)
+        if not isinstance(value, str):
+            return None  # a list is its address
+        if value in ("yes", "true", "on"):
+            _differs(name, f"in {self.where} is {value!r}, and on; in Dancer it is the number 0, and off")
+            return True
+        begin = re.match(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)", value)
+        return begin is not None and float(begin[0]) != 0
+
     def switch(self, name: str) -> bool | None:
-        """Whether a setting is on; None where it is absent."""
+        """Whether an option of Dancer2 is on; None where it is absent. Dancer2 dies of other values, as we do."""
         if name not in self.settings:
             return None
         value = self.settings[name]
-        return isinstance(value, str) and value.strip().lower() not in _FALSE
+        if isinstance(value, list | dict) or value not in _SWITCH:
+            self.fail(name, "is no switch that Dancer2 takes; write 1 or 0")
+        return _SWITCH[value]
 
     def duration(self, name: str) -> int | None:
         """A duration in seconds, in the grammar of Dancer, Dancer2 and Time::Duration::Parse; None where it is absent."""
@@ -256,8 +282,15 @@ def _load(file: Path) -> dict[str, Any]:
     except ImportError:
         message = f"reading {file} needs PyYAML: pip install 'hardtack[yaml]'"
         raise ImportError(message) from None
+
+    class Loader(yaml.BaseLoader):
+        """Builds text, lists and dicts only; and None where nothing stands, or a `~` without quotes."""
+
+        def construct_scalar(self, node: Any) -> Any:
+            return None if node.style is None and node.value in ("", "~") else super().construct_scalar(node)
+
     try:
-        content = yaml.load(file.read_text("utf-8"), Loader=yaml.BaseLoader)  # noqa: S506 - builds text, lists, dicts only
+        content = yaml.load(file.read_text("utf-8"), Loader=Loader)  # noqa: S506 - no objects
     except OSError as error:
         message = f"{file} cannot be read: {error.strerror}"
         raise ConfigError(message) from None
@@ -286,9 +319,18 @@ def _camelize(name: str) -> str:
     return "".join(word[:1].upper() + word[1:] for word in name.split("_"))
 
 
-def _cookie(source: _Source, *, name: str, path: str, domain: str, secure: str, httponly: str, samesite: str) -> Cookie:
-    """The cookie that the application sets; the arguments are how each attribute is called there."""
-    is_secure = source.switch(secure)
+def _cookie(
+    source: _Source,
+    *,
+    name: str,
+    path: str | None,
+    domain: str,
+    secure: str,
+    samesite: str,
+    is_secure: bool | None,
+    is_http_only: bool | None,
+) -> Cookie:
+    """The cookie that the application sets; the arguments of text are how each attribute is called there."""
     if is_secure is None:
         _differs(secure, "is not set: Secure is sent, and Dancer sends none; set it to 0 for a site on plain http")
     same_site = source.text(samesite)
@@ -297,10 +339,10 @@ def _cookie(source: _Source, *, name: str, path: str, domain: str, secure: str, 
     try:
         return Cookie(
             name=source.text(name) or "dancer.session",
-            path=source.text(path) or "/",
+            path=(source.text(path) if path else None) or "/",
             domain=source.text(domain),
             secure=is_secure is not False,
-            httponly=source.switch(httponly) is not False,
+            httponly=is_http_only is not False,
             samesite=same_site or "Lax",  # type: ignore[arg-type]
         )
     except ConfigError as error:
