@@ -20,6 +20,7 @@ from tornado.web import Application, Finish, HTTPError, RequestHandler
 from tornado.websocket import WebSocketHandler
 
 from hardtack import CookieEngine, Key, SessionManager, StoreEngine
+from hardtack.errors import ConfigError
 from hardtack.events import CacheControlReplaced, Event, LateWrite
 from hardtack.foreign.tornado import TornadoCookie
 from hardtack.frameworks.tornado import SessionMixin, WebSocketSessionMixin
@@ -539,6 +540,20 @@ async def test_a_response_that_tornado_refuses_is_a_500(sessions: SessionManager
 
         assert response.status == 500
         assert await state(client) == {"n": 1}
+
+
+@pytest.mark.parametrize(
+    "bases",
+    [
+        (RequestHandler, SessionMixin),
+        (WebSocketHandler, WebSocketSessionMixin),
+        (type("Base", (RequestHandler,), {}), type("Mixin", (SessionMixin,), {})),
+    ],
+)
+async def test_a_mixin_behind_its_handler_class_is_refused(bases: tuple[type, ...]) -> None:
+    """Tornado's own `finish()` would come first, and every session be lost without a word."""
+    with pytest.raises(ConfigError, match=r"class Wrong\(SessionMixin, RequestHandler\)"):
+        type("Wrong", bases, {})
 
 
 # --- bodies

@@ -79,6 +79,17 @@ class SessionMixin(_Handler):
 
     _session_exchange: _Exchange | None = None
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Raises `ConfigError` where a handler class comes before the mixin: its `finish()` would save nothing."""
+        super().__init_subclass__(**options)
+        order = cls.__mro__
+        if RequestHandler in order[: order.index(SessionMixin)]:
+            message = (
+                f"{cls.__name__} would save no session: name the mixin before the handler class, as in "
+                f"class {cls.__name__}(SessionMixin, RequestHandler) or (WebSocketSessionMixin, WebSocketHandler)"
+            )
+            raise ConfigError(message)
+
     @property
     def session(self) -> Session:
         """The session of the request. Raises `ConfigError` where the application has no manager."""
