@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 from tests.cli.support import ORIGIN, another_browser, demo_behind, demo_client
+from tests.servers import MemcachedServer
 
 from hardtack import events
 from hardtack.cli.demo import reports, visitors
 from hardtack.cli.demo.app import create_app
+from hardtack.stores.memcached import MemcachedStore
 from hardtack.stores.memory import MemoryStore
 
 FORMS = [
@@ -506,6 +508,18 @@ def test_ending_others_where_there_are_none(store_client: TestClient) -> None:
     page = store_client.post("/account/end-others").text
 
     assert "No other session was there." in page
+
+
+def test_a_store_that_cannot_find_says_so(memcached_server: MemcachedServer) -> None:
+    """The account page says why there is no list, and ending others does nothing."""
+    with demo_client(MemcachedStore.from_url(memcached_server.url)) as client:
+        log_in(client)
+
+        page = client.post("/account/end-others").text
+
+        assert "This store, a MemcachedStore, has no" in page
+        assert "<table" not in page
+        assert "Log out" in page
 
 
 def test_a_cookie_session_cannot_list_others(client: TestClient) -> None:

@@ -120,14 +120,14 @@ async def logout(request: Request) -> Response:
 async def account(request: Request) -> Response:
     """The user's sessions, in all browsers."""
     demo, session = demo_of(request), await load(request)
-    found = await demo.sessions.alist(session.subject) if demo.in_store and session.subject is not None else []
+    found = await demo.sessions.alist(session.subject) if demo.finds and session.subject is not None else []
     return await render(request, "account.html", sessions=found, now=demo.clock())
 
 
 async def end_others(request: Request) -> Response:
     """End the user's sessions in all other browsers."""
     demo, session = demo_of(request), await load(request)
-    if demo.in_store and session.subject is not None:
+    if demo.finds and session.subject is not None:
         ended = await demo.sessions.aend_all(session.subject, keep=session.id)
         session.flash("No other session was there." if not ended else f"Ended elsewhere: {ended}.", "success")
     return see_other("/account")

@@ -73,6 +73,11 @@ class Demo:
         """Whether sessions are kept in a store."""
         return self.store is not None
 
+    @property
+    def finds(self) -> bool:
+        """Whether the store can find a user's sessions; memcached keeps no list of its keys."""
+        return hasattr(self.store, "find")
+
 
 def demo_of(request: Request) -> Demo:
     """The demo that a request came to."""
