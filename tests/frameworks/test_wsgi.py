@@ -241,6 +241,29 @@ def test_a_file_reaches_the_server_as_it_is(sessions: SessionManager) -> None:
     assert len(answer.set_cookies) == 1
 
 
+def test_a_file_of_a_server_whose_wrapper_is_a_function_reaches_it_as_it_is(sessions: SessionManager) -> None:
+    """uWSGI gives back the file itself, and sends that one by `sendfile`; it is not told apart by its type."""
+    file, other = Body([b"of a file"]), Body([b"other"])
+
+    def app(environ: Environ, start: Start) -> Iterable[bytes]:
+        environ["hardtack.session"]["n"] = 1
+        start("200 OK", TEXT)
+        wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](file, 65536)
+        return wrapped if environ["PATH_INFO"] == "/file" else other
+
+    def wrap(file: Body, block_size: int) -> Body:
+        return file
+
+    answers = [
+        Answer(SessionMiddleware(app, sessions), environ={"wsgi.file_wrapper": wrap, "PATH_INFO": path})
+        for path in ("/file", "/other")
+    ]
+
+    assert answers[0].body is file
+    assert answers[1].body is not other
+    assert [answer.sent for answer in answers] == [b"of a file", b"other"]
+
+
 def test_another_body_is_closed(sessions: SessionManager) -> None:
     """PEP 3333: whoever wraps a body passes `close` on."""
     body = Body([b"a", b"b"])

@@ -22,6 +22,8 @@ SESSION: Final = "hardtack.session"
 SESSIONS: Final = "hardtack.sessions"
 """Where the session and the manager are in the environ."""
 
+_FILE_WRAPPER: Final = "wsgi.file_wrapper"
+
 UNAVAILABLE: Final = b"The session store cannot be reached. Try again soon.\n"
 RETRY_AFTER: Final = 5  # seconds
 
@@ -61,6 +63,9 @@ class SessionMiddleware:
             )
         session = environ[SESSION] = self.sessions.open(environ.get("HTTP_COOKIE"), self.kind)
         environ[SESSIONS] = self.sessions
+        wrapper = environ.get(_FILE_WRAPPER)
+        if wrapper is not None and not isinstance(wrapper, type):
+            environ[_FILE_WRAPPER] = _FileWrapper(wrapper)
         response = _Response(self.sessions, session, environ, start_response)
         try:
             body = self.app(environ, response.start)
@@ -80,8 +85,26 @@ def _runs_no_code(body: Iterable[bytes], environ: Environ) -> bool:
 
     Servers take the length of a list of one item for Content-Length, and send a file by `sendfile`.
     """
-    wrapper = environ.get("wsgi.file_wrapper")
-    return type(body) in (list, tuple) or (isinstance(wrapper, type) and isinstance(body, wrapper))
+    if type(body) in (list, tuple):
+        return True
+    wrapper = environ.get(_FILE_WRAPPER)
+    if isinstance(wrapper, _FileWrapper):
+        return body is wrapper.made
+    return isinstance(wrapper, type) and isinstance(body, wrapper)
+
+
+class _FileWrapper:
+    """A server's `wsgi.file_wrapper` that is a function (uWSGI), and what it has made last: no type tells."""
+
+    __slots__ = ("made", "make")
+
+    def __init__(self, make: Callable[..., Iterable[bytes]]) -> None:
+        self.make = make
+        self.made: Iterable[bytes] | None = None
+
+    def __call__(self, *args: Any) -> Iterable[bytes]:
+        self.made = self.make(*args)
+        return self.made
 
 
 class _Response:
