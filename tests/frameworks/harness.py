@@ -52,7 +52,8 @@ class Script:
 
     `/untouched-shared` and `/login-shared` return one response to everybody.
 
-    A handler of `/slow-<key>` has loaded its session, says so, and waits for the gate before it writes.
+    A handler of `/slow-<key>` has loaded its session, says so, and waits for the gate before it writes. One of
+    `/linger-<key>` does the same, but only reads.
     """
 
     def __init__(self) -> None:
@@ -65,10 +66,10 @@ class Script:
         if action == "untouched":
             return Reply(shared=key == "shared")
         session = get_session()
-        if action == "slow":
+        if action in ("slow", "linger"):
             session.get(key)
             self._wait()
-            action = "write"
+            action = "write" if action == "slow" else "read"
         reply: Reply = getattr(self, action)(session, key)
         return reply
 
@@ -80,10 +81,10 @@ class Script:
         session = get_session()
         if asyncio.iscoroutine(session):
             session = await session
-        if action == "slow":
+        if action in ("slow", "linger"):
             session.get(key)
             await asyncio.to_thread(self._wait)
-            path = f"write-{key}"
+            path = f"write-{key}" if action == "slow" else f"read-{key}"
         return self.act(path, lambda: session)
 
     def _wait(self) -> None:

@@ -449,6 +449,35 @@ def test_a_write_after_a_logout_revives_nothing(stored: World) -> None:
     assert stored.browser.state()["data"] == {}
 
 
+@pytest.mark.parametrize("meanwhile", ["/login", "/logout"])
+def test_a_slow_request_that_only_reads_leaves_the_cookie_alone(stored: World, meanwhile: str) -> None:
+    """Another one has replaced the id or ended the session: the cookie that it has set is the newer one."""
+    stored.browser.get("/write-n")
+    copy = stored.browser.header
+    slow = in_background(lambda: stored.site.request("/linger-n", copy))
+    assert stored.script.entered.acquire(timeout=5)
+
+    stored.browser.get(meanwhile)
+    stored.script.gate.set()
+    answer = slow()
+
+    assert (answer.status, answer.text) == (200, "1")
+    assert answer.set_cookies == []
+
+
+@pytest.mark.parametrize("ended", ["/login", "/logout"])
+def test_a_late_request_with_the_id_from_before_leaves_the_cookie_alone(stored: World, ended: str) -> None:
+    """It was sent before the response that replaced the id was seen."""
+    stored.browser.get("/write-n")
+    copy = stored.browser.header
+    stored.browser.get(ended)
+
+    answer = stored.site.request("/read-n", copy)
+
+    assert (answer.status, answer.text) == (200, "0")
+    assert answer.set_cookies == []
+
+
 # --- a store that is down
 
 
