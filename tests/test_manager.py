@@ -1181,6 +1181,7 @@ def test_foreign_format_refuses_what_it_cannot_carry() -> None:
         ({"purpose": "x" * 70_000}, "purpose"),
         ({"purpose": "\ud800"}, "purpose"),
         ({"accept": ["flask"]}, "accept"),
+        ({"accept": [Theirs]}, "the class Theirs"),
         ({"accept": None}, "accept"),
         ({"persistent": "false"}, "persistent"),
         ({"on_event": "print"}, "on_event"),
