@@ -153,27 +153,64 @@ def test_settings_that_dancer_ignores_are_said(tmp_path: Path, caplog: pytest.Lo
     with caplog.at_level(logging.WARNING, "hardtack"):
         config.from_dancer(write(tmp_path, DANCER + "\nsession_nmae: shop\nsession_store: x\ntemplate: tiny\n"))
 
-    assert [message.partition(" in ")[0] for message in caplog.messages] == ["session_nmae", "session_store"]
+    assert [message.partition(" in ")[0] for message in caplog.messages[:2]] == ["session_nmae", "session_store"]
     assert caplog.messages[0].endswith("is ignored; did you mean session_name?")
 
 
-def test_nothing_is_said_where_nothing_differs(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A configuration that says everything is followed in silence."""
-    with caplog.at_level(logging.WARNING, "hardtack"):
-        config.from_dancer(write(tmp_path, DANCER))
-
-    assert not caplog.messages
-
-
-def test_a_lifetime_in_a_store_is_said_to_stand_still(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Dancer moves it with each use."""
-    text = "session: Simple\nsession_expires: 3600\nsession_secure: 0\nsession_same_site: lax\n"
+@pytest.mark.parametrize("engine", ["Cookie", "Simple"])
+def test_a_lifetime_is_said_to_stand_still(tmp_path: Path, engine: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Dancer moves it with each use; nothing else is said where the configuration says everything."""
+    text = DANCER.replace("session: cookie", f"session: {engine}").replace("session_cookie_path: /shop\n", "")
 
     manager = config.from_dancer(write(tmp_path, text))
 
-    assert (manager.lifetime, manager.cookie.secure) == (3600, False)
+    assert manager.lifetime == 7200
     (message,) = caplog.messages
-    assert message.startswith("session_expires is enforced by the server: a session ends 3600 seconds")
+    assert message.startswith("session_expires is enforced by the server: a session ends 7200 seconds")
+
+
+@pytest.mark.parametrize("engine", ["Cookie", "Simple"])
+def test_a_lifetime_of_dancer2_is_said_to_stand_still(
+    tmp_path: Path, engine: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By the name of the option that was set."""
+    options = {"cookie_duration": "1 hour", "is_secure": "1", "cookie_same_site": "Lax", "secret_key": "x"}
+
+    config.from_dancer2(dancer2(tmp_path, engine, **options))
+
+    (message,) = caplog.messages
+    assert message.startswith("cookie_duration is enforced by the server: a session ends 3600 seconds")
+
+
+@pytest.mark.parametrize("engine", ["Cookie", "Simple"])
+@pytest.mark.parametrize("option", ["cookie_duration", "session_duration", "default_duration"])
+def test_the_duration_that_holds_is_named(
+    tmp_path: Path, engine: str, option: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where only one is set it is that one; a lifetime that was passed is nothing to be told."""
+    file = dancer2(tmp_path, engine, secret_key="x", is_secure="1", cookie_same_site="Lax", **{option: "1 hour"})
+
+    config.from_dancer2(file)
+    config.from_dancer2(file, lifetime="1 day")
+
+    assert [message.partition(" ")[0] for message in caplog.messages] == [option]
+
+
+def test_the_end_of_a_cookie_stands_still(tmp_path: Path) -> None:
+    """A write seals the end that the cookie had."""
+    now = [1_800_000_000]
+    manager = config.from_dancer(write(tmp_path, DANCER), clock=lambda: now[0])
+    session = manager.open()
+    session["a"] = 1
+    (first,) = manager.commit(session).set_cookies
+    now[0] += 1800
+    session = manager.open(first.partition(";")[0])
+    session["a"] = 2
+
+    (second,) = manager.commit(session).set_cookies
+
+    assert first.split("~")[1] == second.split("~")[1] == "1800007200"
+    assert "; Max-Age=5400;" in second
 
 
 DANCER_COOKIE = r"""
@@ -218,8 +255,7 @@ def test_http_only_is_on_where_that_is_meant(tmp_path: Path, word: str, caplog: 
     manager = config.from_dancer(write(tmp_path, DANCER + f"\nsession_is_http_only: {word}\n"))
 
     assert manager.cookie.httponly
-    (message,) = caplog.messages
-    assert message.startswith("session_is_http_only in ")
+    assert [message.partition(" ")[0] for message in caplog.messages] == ["session_is_http_only", "session_expires"]
 
 
 @pytest.mark.parametrize(("engine", "path"), [("Cookie", "/shop"), ("Simple", "/"), ("YAML", "/")])

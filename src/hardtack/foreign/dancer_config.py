@@ -88,7 +88,10 @@ def from_dancer(path: str | os.PathLike[str], *, environment: str | None = None,
         is_http_only=source.number("session_is_http_only"),
     )
     expires = source.duration("session_expires")
-    lifetime = _lifetime(overrides) or expires
+    given = _lifetime(overrides)
+    lifetime = given or expires
+    if given is None:
+        _tell_lifetime("session_expires", session_expires=expires)
     overrides = {"cookie": cookie, "lifetime": lifetime or _DEFAULT_LIFETIME, "persistent": bool(expires), **overrides}
     if engine == "Cookie":
         token = DancerCookie(
@@ -98,9 +101,7 @@ def from_dancer(path: str | os.PathLike[str], *, environment: str | None = None,
             path=cookie.path,
             domain=cookie.domain,
         )
-        _tell_lifetime("session_expires", lifetime, moves=False)
         return SessionManager(CookieEngine(token), **overrides)
-    _tell_lifetime("session_expires", lifetime, moves=True)
     return SessionManager(StoreEngine(_store(source, engine, "dancer")), **overrides)
 
 
@@ -134,7 +135,8 @@ def from_dancer2(
     )
     given = _lifetime(overrides)
     in_session, in_cookie = source.duration("session_duration"), source.duration("cookie_duration")
-    in_token = given or in_cookie or source.duration("default_duration") or in_session
+    default = source.duration("default_duration")
+    in_token = given or in_cookie or default or in_session
     lifetime = given or in_session or in_token
     overrides = {
         "cookie": cookie,
@@ -151,11 +153,17 @@ def from_dancer2(
             path=cookie.path,
             domain=cookie.domain,
         )
-        _tell_lifetime("cookie_duration", in_token, moves=False)
+        if given is None:
+            _tell_lifetime(
+                "cookie_duration", cookie_duration=in_cookie, default_duration=default, session_duration=in_session
+            )
         return SessionManager(CookieEngine(token), **overrides)
     if in_session and in_cookie and in_cookie < in_session:
         overrides.setdefault("idle_timeout", in_cookie)  # Dancer2 moves it with each use
-    _tell_lifetime("session_duration" if in_session else "cookie_duration", lifetime, moves=True)
+    if given is None:
+        _tell_lifetime(
+            "cookie_duration", session_duration=in_session, cookie_duration=in_cookie, default_duration=default
+        )
     return SessionManager(StoreEngine(_store(source, engine, "dancer2")), **overrides)
 
 
@@ -405,11 +413,17 @@ def _lifetime(overrides: dict[str, Any]) -> int | None:
     return seconds(overrides.pop("lifetime"), "lifetime") if "lifetime" in overrides else None
 
 
-def _tell_lifetime(name: str, lifetime: int | None, *, moves: bool) -> None:
-    if lifetime is None:
-        _differs(name, f"is not set: a session ends after {_DEFAULT_LIFETIME}, and never in Dancer; pass lifetime=")
-    elif moves:
-        _differs(name, f"is enforced by the server: a session ends {lifetime} seconds after the login, used or not")
+def _tell_lifetime(missing: str, **durations: int | None) -> None:
+    """Say what becomes of the first of these settings that is set, in seconds, or that `missing` is."""
+    name = next((name for name, duration in durations.items() if duration), None)
+    if name is None:
+        _differs(missing, f"is not set: a session ends after {_DEFAULT_LIFETIME}, and never in Dancer; pass lifetime=")
+    else:
+        _differs(
+            name,
+            f"is enforced by the server: a session ends {durations[name]} seconds after its beginning or its login, used "
+            "or not; Dancer moves the end with each use",
+        )
 
 
 def _warn_unknown(source: _Source, names: Iterable[object], known: tuple[str, ...], kind: str) -> None:
