@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import time
 from typing import Any
 
 import pytest
+from tests.foreign.perl.bridge import call, require, untag
 from tests.foreign.python_support import assert_every_mutation_refused, read, record_of, refused, sealed
 
 from hardtack.errors import ConfigError, UnsupportedValue
@@ -77,6 +79,46 @@ def test_expiration_of_a_session(make: Any) -> None:
 
     assert (week.data, week.options) == ({"expiration": 604800}, {"expires": NOW + 604800})
     assert (browser.data, browser.options) == ({"expiration": 0}, {})
+
+
+def test_numbers_may_be_text(make: Any) -> None:
+    """A form field as `expiration`: to Perl it is the number."""
+    week = read(make(), sealed(make(), {"expiration": "604800"}, NOW), NOW)
+    browser = read(make(), sealed(make(), {"expiration": "0"}, NOW), NOW)
+
+    assert (week.data, week.options) == ({"expiration": "604800"}, {"expires": NOW + 604800})
+    assert (browser.data, browser.options) == ({"expiration": "0"}, {})
+    assert read(MojoliciousCookie(SECRET), signed(f'{{"expires":"{NOW + 5}"}}'), NOW).options == {"expires": NOW + 5}
+
+
+@pytest.mark.parametrize(
+    ("session", "kept"),
+    [
+        ('{"a":1,"expires":"%d"}', True),
+        ('{"a":1,"expires":%d}', True),
+        ('{"a":1,"expires":%d.5}', True),
+        ('{"a":1,"expiration":"0"}', True),
+        ('{"a":1,"expiration":"60","expires":"%d"}', True),
+        ('{"a":1,"expiration":"60"}', False),
+        ('{"a":1,"expires":"1600000000"}', False),
+        ('{"a":1,"expires":"0"}', False),
+        ('{"a":1,"expires":0,"expiration":0}', False),
+        ('{"a":1,"expires":null,"expiration":0}', True),
+    ],
+)
+def test_times_as_mojolicious_reads_them(session: str, kept: bool) -> None:
+    """The real Mojolicious drops the same cookies."""
+    require("Mojolicious")
+    now = int(time.time())
+    value = signed(session % (now + 600) if "%" in session else session)
+
+    theirs = untag(call("mojo_read", secrets=[SECRET], expiration=3600, value=value))
+
+    assert ("a" in theirs) is kept
+    if kept:
+        assert read(MojoliciousCookie(SECRET), value, now).data == theirs
+    else:
+        assert refused(MojoliciousCookie(SECRET), value, now) == "expired"
 
 
 def test_without_an_expiry(make: Any) -> None:

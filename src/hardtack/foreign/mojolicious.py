@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ from hardtack.record import Record
 
 _KNOWN = frozenset({b"mojolicious", b"mojolicious_lite", b"my_app", b"myapp", b"hello", b"app"})
 """Names that the guides and generators give to applications: an application without secrets signs with its name."""
+
+_DIGITS = re.compile("[0-9]{1,15}")
 
 
 class _MojoliciousSession(ForeignCookie):
@@ -76,8 +79,9 @@ class _MojoliciousSession(ForeignCookie):
         expiration = data.get("expiration")
         if expiration is None:
             return self._expiration
-        if type(expiration) in (int, float) and 0 <= expiration < 1 << 40:
-            return int(expiration)
+        duration = _number(expiration)
+        if duration is not None and 0 <= duration < 1 << 40:
+            return int(duration)
         raise InvalidToken("malformed", "its expiration is not a number of seconds")
 
     def _payload(self, record: Record, context: Context) -> bytes:
@@ -102,15 +106,23 @@ class _MojoliciousSession(ForeignCookie):
 
 def _expires(expires: object, duration: int, now: int) -> int | None:
     """The deadline in the JSON, as Mojolicious reads it: from that second on it is expired."""
-    if not expires:
+    if expires is None:
         if duration:
             raise InvalidToken("expired", "it has no expiry, and Mojolicious would drop it")
         return None
-    if type(expires) not in (int, float) or not 0 <= expires < 1 << 50:  # type: ignore[operator]
+    end = _number(expires)
+    if end is None or not 0 <= end < 1 << 50:
         malformed("its expiry is not a time")
-    if expires <= now:  # type: ignore[operator]
+    if end <= now:
         raise InvalidToken("expired")
-    return int(expires)  # type: ignore[call-overload, no-any-return]
+    return int(end)
+
+
+def _number(value: object) -> int | float | None:
+    """A number of the JSON; also one that is written as text, which is the same to Perl."""
+    if type(value) is str and _DIGITS.fullmatch(value):
+        return int(value)
+    return value if type(value) in (int, float) else None  # type: ignore[return-value]
 
 
 class MojoliciousCookie(_MojoliciousSession):
