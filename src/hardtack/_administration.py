@@ -12,7 +12,7 @@ from hardtack import values
 from hardtack.engines.store import MAX_ATTEMPTS, StoreEngine
 from hardtack.errors import ConfigError, SessionConflict
 from hardtack.events import Destroyed, Saved
-from hardtack.flow import Find, Flow, Get, Put, arun, run
+from hardtack.flow import Find, Flow, Get, arun, run
 from hardtack.lifetime import LATEST, Deadlines
 from hardtack.merge import merge
 from hardtack.protocols import Context, Engine, VersionConflict
@@ -122,7 +122,7 @@ class Administration:
                 "Redis, SQLite, SQLAlchemy, file or memory"
             )
             raise ConfigError(message)
-        return (yield Find(subject))
+        return (yield Find(engine.indexed(subject, self)))
 
     def _record(
         self, engine: StoreEngine, raw_key: bytes, key: str, context: Context
@@ -200,9 +200,9 @@ class Administration:
                 raise SessionConflict("the session was ended, or has expired")
             record, version = stored
             record.data = _changed(function, record.data)
-            data = engine.encode(record, self)
+            put = engine._put(found[1], record, self._deadlines(record).nearest, version, self)
             try:
-                version = yield Put(found[1], data, self._deadlines(record).nearest, version, record.subject)
+                version = yield put
             except VersionConflict:
                 continue
             self.emit(Saved, record.id)

@@ -831,6 +831,21 @@ def test_end_all_keeps_a_session_that_just_got_its_id(change: str) -> None:
     assert [info.id for info in site.sessions.list("alice")] == [session.id]
 
 
+def test_two_applications_on_one_store_do_not_find_each_others_users() -> None:
+    """User 7 of the shop is not user 7 of the back office."""
+    store = MemoryStore()
+    shop, office = (Site(StoreEngine(store), purpose=purpose) for purpose in ("shop", "office"))
+    for site in (shop, office):
+        session = site.open()
+        session.login("7")
+        site.commit(session)
+        site.sessions.update(session.id, lambda data: {"seen": 1})
+
+    assert office.sessions.end_all("7") == 1
+    assert len(shop.sessions.list("7")) == 1
+    assert shop.open().subject == "7"
+
+
 def test_end_all_ends_a_session_that_changes_its_id_meanwhile() -> None:
     """It was found under an id that is gone when its turn comes."""
     store = Renaming()

@@ -323,7 +323,7 @@ class StoreEngine:
             if ends:
                 put = Put(key, tombstone.data, tombstone.expires_at, version, None)
             else:
-                put = Put(key, self.encode(saving.new, policy), saving.expires_at, version, saving.new.subject)
+                put = self._put(key, saving.new, saving.expires_at, version, policy)
             try:
                 version = yield put
             except VersionConflict:
@@ -336,10 +336,19 @@ class StoreEngine:
             return Held(saving.new, held.names, secret=held.secret, version=version, key=key), []
         raise SessionConflict("the session was saved by other requests again and again")
 
+    def _put(self, key: str, record: Record, expires_at: int, version: Version | None, policy: Policy) -> Put:
+        subject = None if record.subject is None else self.indexed(record.subject, policy)
+        return Put(key, self.encode(record, policy), expires_at, version, subject)
+
+    def indexed(self, subject: str, policy: Policy) -> str:
+        """What the store finds the sessions of a user by: of this application's user, where several share the store."""
+        if not policy.purpose or self._native is not None:
+            return subject
+        return f"{len(policy.purpose)}:{policy.purpose}{subject}"
+
     def _put_new(self, saving: Saving, version: Version | None, policy: Policy) -> Put:
         assert saving.new is not None
-        key = self._key(saving.held.secret, saving.new.id)
-        return Put(key, self.encode(saving.new, policy), saving.expires_at, version, saving.new.subject)
+        return self._put(self._key(saving.held.secret, saving.new.id), saving.new, saving.expires_at, version, policy)
 
     def _create(self, saving: Saving, policy: Policy) -> Flow[Version]:
         try:
@@ -354,7 +363,7 @@ class StoreEngine:
             new = saving.new
             assert new is not None
             try:
-                return (yield Put(key, self.encode(new, policy), saving.expires_at, version, new.subject))
+                return (yield self._put(key, new, saving.expires_at, version, policy))
             except VersionConflict:
                 pass
             version = yield from self._reconcile(saving, context, policy)
