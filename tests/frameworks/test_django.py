@@ -11,19 +11,22 @@ import pickle
 import subprocess
 import sys
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from django.core.signing import JSONSerializer  # type: ignore[import-untyped]
 from django.test import AsyncClient, Client, override_settings  # type: ignore[import-untyped]
+from django.utils.safestring import SafeString  # type: ignore[import-untyped]
 from tests.frameworks import django_site
 from tests.frameworks.harness import WatchedStore
 from tests.frameworks.support import source_of
 
 from hardtack import Cookie, CookieEngine, Key, Record, SessionManager, StoreEngine
-from hardtack.errors import ConfigError, SessionTooLarge, StoreUnavailable
+from hardtack.errors import ConfigError, SessionTooLarge, StoreUnavailable, UnsupportedValue
 from hardtack.events import Created, Destroyed, Event, IdChanged, Opened, Rejected
 from hardtack.foreign.django import DjangoSignedCookie
 from hardtack.protocols import Entry, Version
@@ -862,6 +865,25 @@ def test_a_serializer_of_ones_own(new_session: Any) -> None:
         again.save()
 
         assert new_session(again.session_key)["a"] == [1, 2]
+
+
+class Plain(JSONSerializer):  # type: ignore[misc]
+    """Django's own under another name."""
+
+
+def test_what_only_json_takes_is_kept_by_a_subclass_of_djangos_serializer(new_session: Any) -> None:
+    """As with Django's engines; without it, a value that would come back as another is refused."""
+    session = new_session()
+    session["v"] = SafeString("a")
+    with pytest.raises(UnsupportedValue):
+        session.save()
+
+    with override_settings(SESSION_SERIALIZER=f"{__name__}.Plain"):
+        session = new_session()
+        session["v"] = {SafeString("a"): None, 1.5: OrderedDict(b=1)}
+        session.save()
+
+        assert new_session(session.session_key)["v"] == {"a": None, "1.5": {"b": 1}}
 
 
 def test_deleting_by_key(new_session: Any) -> None:
