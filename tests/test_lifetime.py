@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from hardtack import Key
 from hardtack.errors import ConfigError
 from hardtack.lifetime import deadlines, seconds
 from hardtack.record import Record
@@ -125,3 +126,11 @@ def test_no_idle_timeout_is_no_deadline() -> None:
 
     assert limits.idle is None
     assert limits.nearest == 1600
+
+
+def test_a_key_in_the_place_of_a_duration_is_not_quoted() -> None:
+    """It would be in the log for everyone to read."""
+    with pytest.raises(ConfigError, match="lifetime=.a key, which is not shown") as caught:
+        seconds(Key.generate().export(), "lifetime")
+
+    assert "htk1_" not in str(caught.value)

@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from hardtack.errors import ConfigError
+from hardtack.tokens.keys import quoted
 
 if TYPE_CHECKING:
     from hardtack.record import Record
@@ -63,7 +64,7 @@ def seconds(duration: Duration, setting: str = "duration") -> int:
         result = None
     if result is None or not 0 <= result < 1 << 40:
         message = (
-            f"{setting}={duration!r} is not a duration; write seconds, a timedelta, or text such as '1 hour', "
+            f"{setting}={quoted(duration)} is not a duration; write seconds, a timedelta, or text such as '1 hour', "
             "'2 days', '1h 30m' or 'PT1H' (not negative; one letter: s m h d w M y)"
         )
         raise ConfigError(message)

@@ -216,3 +216,9 @@ class Keyring:
 def as_keyring(keys: Keyring | Key) -> Keyring:
     """A keyring of one key, or the keyring itself. Raises `ConfigError` for everything else."""
     return keys if isinstance(keys, Keyring) else Keyring(keys)
+
+
+def quoted(value: object) -> str:
+    """How a message quotes a setting: `repr`, but of a key that stands in the place of another setting."""
+    text = repr(value)
+    return "(a key, which is not shown)" if PREFIX in text else text
