@@ -111,6 +111,24 @@ def test_golden_id(entry: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("format", FORMATS)
+def test_booleans_in_both_directions(tmp_path: Path, format: str) -> None:
+    """Those of Perl's JSON modules are bools here, and what is written Dancer2 has as such again."""
+    require("Dancer2", "YAML", "JSON")
+    theirs = ["h", {"yes": ["j", True], "no": ["a", [["j", False], ["j", True]]]}]
+    call("dancer2_flush", format=format, dir=str(tmp_path), id="abc", data=theirs)
+    sessions = manager(tmp_path, format)
+
+    found = load(sessions, "abc")
+    save(sessions, {"more": False}, "abc")
+
+    assert found == {"yes": True, "no": [False, True]}
+    assert type(found["yes"]) is bool
+    back = untag(call("dancer2_retrieve", format=format, dir=str(tmp_path), id="abc"))
+    assert {key: back[key] for key in ("yes", "no", "more")} == {"yes": True, "no": [False, True], "more": False}
+    assert type(back["more"]) is bool
+
+
+@pytest.mark.parametrize("format", FORMATS)
 @many
 @given(data=sessions)
 def test_hardtack_reads_what_dancer2_writes(tmp_path: Path, format: str, data: dict[str, Any]) -> None:

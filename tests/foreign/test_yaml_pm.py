@@ -34,7 +34,7 @@ texts = st.text(st.sampled_from(AWKWARD) | st.characters(exclude_categories=["Cs
     TRAPS
 )
 trees = st.recursive(
-    texts | st.none(),
+    texts | st.none() | st.booleans(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
     max_leaves=10,
 )
@@ -106,6 +106,8 @@ def test_what_perl_writes_is_read(data: dict[str, Any]) -> None:
         ("a: |\n\n  b\n", {"a": "\nb\n"}),
         ("? |-\n  two\n  lines\n: b\n", {"two\nlines": "b"}),
         ("a: &1\n  - x\nb: *1\nc: &2 y\nd: *2\n", {"a": ["x"], "b": ["x"], "c": "y", "d": "y"}),
+        ("a: !!perl/scalar:JSON::PP::Boolean 1\nb: !!perl/scalar:JSON::PP::Boolean 0\n", {"a": True, "b": False}),
+        ("a: &1 !!perl/scalar:JSON::PP::Boolean 0\nb:\n  - *1\n", {"a": False, "b": [False]}),
         ("--- text\n", "text"),
         ("", None),
     ],
@@ -136,6 +138,13 @@ def test_the_class_that_was_asked_for() -> None:
         "- !!perl/regexp x\n",
         "a: &1 !!perl/ref\n  =: b\n",
         "a: ! x\n",
+        "a: !!perl/scalar:JSON::PP::Boolean 2\n",
+        "a: !!perl/scalar:JSON::PP::Boolean\n",
+        "a: !!perl/scalar:JSON::PP::Boolean 1 x\n",
+        "a: !!perl/scalar:JSON::PP::Boolean '1'\n",
+        "a: !!perl/scalar:JSON::PP 1\n",
+        "a: !!perl/hash:JSON::PP::Boolean 1\n",
+        "--- !!perl/hash:JSON::PP::Boolean\na: b\n",
     ],
 )
 def test_tags_are_refused(text: str) -> None:

@@ -563,19 +563,30 @@ def test_numbers_are_text_in_yaml(tmp_path: Path) -> None:
     assert dict(site.open()) == {"count": "1", "price": "9.99", "zip": "00420", "exp": "1e3"}
 
 
+@pytest.mark.parametrize("format", ["yaml", "json"])
+def test_booleans_come_back(tmp_path: Path, format: str) -> None:
+    """As those of Perl's JSON modules, of which Dancer2 keeps them."""
+    site = site_in(tmp_path, format=format)
+
+    site.visit(a=True, b=[{"c": False}])
+
+    assert dict(site.open()) == {"a": True, "b": [{"c": False}]}
+    assert type(site.open()["a"]) is bool
+
+
 @pytest.mark.parametrize(
-    ("format", "data", "path"),
+    ("layout", "data", "path"),
     [
-        ("yaml", {"a": [{"b": False}]}, "a[0].b"),
-        ("yaml", {"a": b"bytes"}, "a"),
-        ("json", {"a": (1,)}, "a"),
-        ("json", {"a": float("nan")}, "a"),
-        ("json", {STAMP: "x"}, STAMP),
+        ("dancer-yaml", {"a": [{"b": False}]}, "a[0].b"),
+        ("dancer2-yaml", {"a": b"bytes"}, "a"),
+        ("dancer2-json", {"a": (1,)}, "a"),
+        ("dancer2-json", {"a": float("nan")}, "a"),
+        ("dancer2-json", {STAMP: "x"}, STAMP),
     ],
 )
-def test_what_dancer_cannot_keep_is_refused(tmp_path: Path, format: str, data: dict[str, Any], path: str) -> None:
+def test_what_dancer_cannot_keep_is_refused(tmp_path: Path, layout: str, data: dict[str, Any], path: str) -> None:
     """With its path, and without a file."""
-    site = site_in(tmp_path, format=format)
+    site = site_in(tmp_path, *layout.split("-"))
     session = site.open()
     session.update(data)
 

@@ -69,6 +69,7 @@ class Dancer2Layout:
     key_rule = "1 to 249 characters of A-Z a-z 0-9 - _ ~"
     class_name: str | None = None
     keeps_id = False
+    keeps_booleans = True
 
     def __init__(self, file_format: str, subject: FindSubject | None = None) -> None:
         if file_format not in ("json", "yaml"):
@@ -163,7 +164,7 @@ class Dancer2Layout:
 
     def _check(self, data: dict[str, Any]) -> None:
         check_plain(data, finite=not self._yaml, binary=False)
-        if self._yaml:
+        if self._yaml and not self.keeps_booleans:
             _refuse_booleans(data, "")
         reserved = (STAMP, "id") if self.keeps_id else (STAMP,)
         for name in reserved:
@@ -194,6 +195,7 @@ class DancerLayout(Dancer2Layout):
     key_rule = "1 to 249 digits"
     class_name = DANCER_CLASS
     keeps_id = True
+    keeps_booleans = False  # Dancer 1 reads the object of a boolean as a reference, which is true
 
 
 def _text(raw: bytes) -> str:
@@ -209,7 +211,7 @@ def _digest(data: dict[str, Any]) -> str:
 
 def _refuse_booleans(value: Any, path: str) -> None:
     if type(value) is bool:
-        problem = "YAML.pm keeps text, and the text of False is true; keep 1 or nothing, or use format='json'"
+        problem = "Dancer 1 takes both booleans of a YAML file for true; keep 1 or nothing, or use format='json'"
         raise UnsupportedValue(path, "bool", problem)
     if type(value) is dict:
         for key, item in value.items():

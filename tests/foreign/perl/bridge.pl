@@ -15,6 +15,7 @@ sub to_perl {
     return undef                                               if $type eq 'u';
     return "$value"                                            if $type eq 's';
     return $value ? !!1 : !!0                                  if $type eq 'b';
+    return $value ? JSON::PP::true : JSON::PP::false           if $type eq 'j';
     return unpack( 'd<', pack( 'H*', $value ) )                if $type eq 'n';
     return { map { $_ => to_perl( $value->{$_} ) } keys %$value } if $type eq 'h';
     return [ map { to_perl($_) } @$value ]                     if $type eq 'a';
@@ -144,7 +145,7 @@ my %operations = (
         defined $session ? from_perl( {%$session} ) : undef;
     },
     yaml_dump => sub { require YAML; YAML::Dump( to_perl( $_[0]{data} ) ) },
-    yaml_load => sub { require YAML; from_perl( YAML::Load( $_[0]{text} ) ) },
+    yaml_load => sub { require YAML; local $YAML::LoadBlessed = 1; from_perl( YAML::Load( $_[0]{text} ) ) },
     sereal_encode => sub {
         require Sereal::Encoder;
         hex_of( Sereal::Encoder->new( $_[0]{options} // {} )->encode( to_perl( $_[0]{data} ) ) );

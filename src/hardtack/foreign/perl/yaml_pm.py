@@ -1,8 +1,8 @@
-"""The dialect of Perl's YAML.pm, for plain data: every scalar is text, as it is in Perl, or None.
+"""The dialect of Perl's YAML.pm, for plain data: every scalar is text, as it is in Perl, None, or a boolean of its JSON.
 
 YAML.pm writes scalars that YAML itself reads as something else (`00420`, `1e3`, `yes`, a DEL, a line separator), so no
 general YAML parser gives back what was written. Read are the documents that YAML.pm writes and the plain block YAML that
-people write. Tags, which YAML.pm turns into objects and code, are refused.
+people write. Tags, which YAML.pm turns into objects and code, are refused but for the class of those booleans.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from hardtack.errors import InvalidToken
 from hardtack.foreign.base import malformed
+from hardtack.foreign.perl.reader import JSON_BOOLEAN
 
 MAX_DEPTH: Final = 64
 MAX_NODES: Final = 100_000
@@ -27,13 +28,15 @@ def read(text: str, *, classes: tuple[str, ...] = ()) -> tuple[Any, str | None]:
 
 
 def write(data: dict[str, Any], *, class_name: str | None = None) -> str:
-    """A document that YAML.pm reads as the same dicts, lists and None; every other value as its text."""
+    """A document that YAML.pm reads as the same dicts, lists, booleans and None; every other value as its text."""
     header = "---" if class_name is None else f"--- !!perl/hash:{class_name}"
     return header + _node(data, 0)
 
 
 # --- reading
 
+_BOOLEAN = f"!!perl/scalar:{JSON_BOOLEAN} "
+_BOOLEANS = {f"{_BOOLEAN}0": False, f"{_BOOLEAN}1": True}
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"|\'((?:[^\']|\'\')*)\'')
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|([never\\fart0\"]))")
 _ESCAPED = {
@@ -184,6 +187,8 @@ class _Reader:
         first = rest[0]
         if first == "|":
             return self._block(rest, indent)
+        if rest in _BOOLEANS:
+            return _BOOLEANS[rest]
         if first == "!":
             raise InvalidToken("object", "a tag that would build an object")
         if first in "'\"":
@@ -287,6 +292,8 @@ def _node(value: Any, indent: int) -> str:
 def _scalar(value: Any) -> str:
     if value is None:
         return "~"
+    if type(value) is bool:
+        return f"{_BOOLEAN}{int(value)}"
     if type(value) in (dict, list):
         return "{}" if type(value) is dict else "[]"
     text = str(value)
