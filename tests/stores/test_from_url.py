@@ -139,6 +139,27 @@ def test_an_unknown_scheme_is_told_the_known_ones() -> None:
         from_url("mongodb://host")
 
 
+@pytest.mark.parametrize("url", [None, ""])
+def test_a_url_that_is_missing_is_said_to_be(url: Any) -> None:
+    """That of an environment variable that is not set."""
+    with pytest.raises(ConfigError, match=r"URL is missing; .* one that begins with memory://, file://, redis://"):
+        from_url(url)
+
+
+def test_a_url_is_text() -> None:
+    """Not bytes, a path or a store."""
+    with pytest.raises(ConfigError, match="URL is of type bytes, not text"):
+        from_url(b"memory://")  # type: ignore[arg-type]
+
+
+def test_a_url_without_a_scheme_is_told_the_known_ones() -> None:
+    """Nothing of it is shown: it may be a password."""
+    with pytest.raises(ConfigError, match="URL has no scheme; it must begin with one of memory://") as raised:
+        from_url("hunter2:hunter2")
+
+    assert "hunter2" not in str(raised.value)
+
+
 def test_nothing_is_imported_before_it_is_needed(tmp_path: Path) -> None:
     """A site with files needs neither redis-py nor SQLAlchemy."""
     code = (

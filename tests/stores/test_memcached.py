@@ -371,3 +371,30 @@ def test_the_port_may_be_left_out() -> None:
     store = MemcachedStore.from_url("memcached://localhost")
 
     assert store._client.server == ("localhost", 11211)
+
+
+@pytest.mark.parametrize(
+    ("kind", "client", "advice"),
+    [
+        (MemcachedStore, "localhost:11211", r"MemcachedStore\.from_url\(url\)"),
+        (AsyncMemcachedStore, "memcached://localhost", r"AsyncMemcachedStore\.from_url\(url\)"),
+        (MemcachedStore, None, r"client is of type NoneType; MemcachedStore takes a pymemcache\.PooledClient"),
+        (AsyncMemcachedStore, None, r"client is of type NoneType; AsyncMemcachedStore takes an aiomcache\.Client"),
+        (AsyncMemcachedStore, pymemcache.PooledClient(("localhost", 1)), "use MemcachedStore"),
+        (AsyncMemcachedStore, HashClient([]), "use MemcachedStore"),
+    ],
+)
+def test_a_client_of_another_kind_is_refused(kind: Any, client: Any, advice: str) -> None:
+    """When the store is made, and not by the first request."""
+    with pytest.raises(ConfigError, match=advice):
+        kind(client)
+
+
+def test_a_client_of_aiomcache_is_for_the_async_store() -> None:
+    """The message names it."""
+
+    async def main() -> None:
+        MemcachedStore(aiomcache.Client("localhost", 1))
+
+    with pytest.raises(ConfigError, match="use AsyncMemcachedStore"):
+        asyncio.run(main())

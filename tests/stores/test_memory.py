@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -111,3 +112,10 @@ def test_close_forgets_everything() -> None:
 
     assert store.get("key") is None
     assert store.find("alice") == []
+
+
+@pytest.mark.parametrize("number", [0, "5", 2.5, True, None])
+def test_the_bound_is_a_whole_number(number: Any) -> None:
+    """One as text would fail when the first session is kept."""
+    with pytest.raises(ConfigError, match=r"max_entries is .*; it must be 1 or more"):
+        MemoryStore(number)

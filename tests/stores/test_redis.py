@@ -560,3 +560,22 @@ def test_conflicts_on_a_cluster_leave_no_session_with_another_subject(cluster: R
 
     assert list(store.find(subject)) == []
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "client", "advice"),
+    [
+        (RedisStore, "redis://:hunter2@localhost", r"RedisStore\.from_url\(url\)"),
+        (AsyncRedisStore, b"redis://:hunter2@localhost", r"AsyncRedisStore\.from_url\(url\)"),
+        (RedisStore, None, r"client is of type NoneType; RedisStore takes a redis\.Redis"),
+        (AsyncRedisStore, 5, r"client is of type int; AsyncRedisStore takes a redis\.asyncio\.Redis"),
+        (RedisStore, redis.asyncio.Redis(), "use AsyncRedisStore"),
+        (AsyncRedisStore, redis.Redis(), "use RedisStore"),
+    ],
+)
+def test_a_client_of_another_kind_is_refused(kind: Any, client: Any, advice: str) -> None:
+    """When the store is made, and not by the first request."""
+    with pytest.raises(ConfigError, match=advice) as raised:
+        kind(client)
+
+    assert "hunter2" not in str(raised.value)

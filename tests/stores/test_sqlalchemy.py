@@ -443,3 +443,49 @@ def test_drivers_are_known_to_be_sync_or_async() -> None:
     """So that a URL alone picks the store."""
     assert is_async("postgresql+asyncpg://host/db")
     assert not is_async("postgresql+psycopg2://host/db")
+
+
+@pytest.mark.parametrize("database", DATABASES)
+def test_a_missing_table_is_said_to_be(request: pytest.FixtureRequest, database: str) -> None:
+    """The message says how it is made, with sync and async drivers."""
+    url = request.getfixturevalue(database)
+    table = sessions_table(sa.MetaData(), "there_is_none")
+    engine = sa.create_engine(url)
+
+    async def aget() -> None:
+        engine = create_async_engine(async_url(url))
+        try:
+            await AsyncSQLAlchemyStore(engine, table).get("key")
+        finally:
+            await engine.dispose()
+
+    with pytest.raises(StoreUnavailable, match=r"create_table\(\)"):
+        SQLAlchemyStore(engine, table).get("key")
+    with pytest.raises(StoreUnavailable, match=r"create_table\(\)"):
+        asyncio.run(aget())
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("kind", "engine", "advice"),
+    [
+        (SQLAlchemyStore, "postgresql://:hunter2@host/db", r"SQLAlchemyStore\.from_url\(url\)"),
+        (AsyncSQLAlchemyStore, "postgresql://:hunter2@host/db", r"AsyncSQLAlchemyStore\.from_url\(url\)"),
+        (SQLAlchemyStore, None, "engine is of type NoneType; SQLAlchemyStore takes an engine"),
+        (SQLAlchemyStore, create_async_engine("sqlite+aiosqlite://"), "use AsyncSQLAlchemyStore"),
+        (AsyncSQLAlchemyStore, sa.create_engine("sqlite://"), "use SQLAlchemyStore"),
+    ],
+)
+def test_an_engine_of_another_kind_is_refused(kind: Any, engine: Any, advice: str) -> None:
+    """When the store is made, and not by the first request."""
+    with pytest.raises(ConfigError, match=advice) as raised:
+        kind(engine)
+
+    assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize("batch", [0, -1, "5"])
+def test_a_batch_has_entries(batch: Any) -> None:
+    """With batch=0 a sweep would never end."""
+    with pytest.raises(ConfigError, match=r"batch is .*; it must be 1 or more"):
+        SQLAlchemyStore(sa.create_engine("sqlite://"), batch=batch)

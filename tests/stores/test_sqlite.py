@@ -228,3 +228,19 @@ def test_a_call_that_was_interrupted_gives_no_connection_back(store: SQLiteStore
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         connection.execute("SELECT 1")
     assert read(store, "key").data == b"data"
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"path": None}, "path is of type NoneType"),
+        ({"timeout": "5"}, "timeout is '5'; it must be a number of seconds"),
+        ({"timeout": -1}, "timeout is -1"),
+        ({"batch": 0}, "batch is 0; it must be 1 or more"),
+        ({"batch": "5"}, "batch is '5'; it must be 1 or more"),
+    ],
+)
+def test_a_setting_of_another_kind_is_refused(tmp_path: Path, settings: dict[str, Any], problem: str) -> None:
+    """When the store is made; with batch=0 a sweep would never end."""
+    with pytest.raises(ConfigError, match=problem):
+        SQLiteStore(**{"path": tmp_path / "sessions.sqlite", **settings})

@@ -13,6 +13,7 @@ __all__ = ["from_url"]
 
 _REDIS = ("redis", "rediss", "redis+cluster", "rediss+cluster")
 _SQL = ("postgresql", "mysql", "mariadb", "sqlite")
+_KNOWN = ", ".join(f"{name}://" for name in ("memory", "file", *_REDIS, "memcached", *_SQL))
 
 
 def from_url(url: str, *, asynchronous: bool = False) -> Store | AsyncStore:
@@ -33,6 +34,12 @@ def from_url(url: str, *, asynchronous: bool = False) -> Store | AsyncStore:
         ConfigError: the URL names no store, or cannot be understood. The message shows no password.
         ImportError: a package is missing; the message names the extra that installs it.
     """
+    if not isinstance(url, str) or not url:
+        message = (
+            "the store's URL is missing" if not url else f"the store's URL is of type {type(url).__name__}, not text"
+        )
+        message += f"; where it is read from must have one, such as one that begins with {_KNOWN}"
+        raise ConfigError(message)
     scheme = url.partition(":")[0].lower()
     if scheme == "memory":
         from hardtack.stores.memory import MemoryStore
@@ -57,9 +64,8 @@ def from_url(url: str, *, asynchronous: bool = False) -> Store | AsyncStore:
     if scheme.partition("+")[0] in _SQL:
         return _sqlalchemy_store(url, asynchronous)
     # The scheme alone: the rest may hold a password, and something that is no URL may be one.
-    shown = scheme if "://" in url else "no scheme"
-    known = ", ".join(f"{name}://" for name in ("memory", "file", *_REDIS, "memcached", *_SQL))
-    message = f"the store's URL begins with {shown!r}; it must begin with one of {known}"
+    problem = f"begins with {scheme!r}" if "://" in url else "has no scheme"
+    message = f"the store's URL {problem}; it must begin with one of {_KNOWN}"
     raise ConfigError(message)
 
 

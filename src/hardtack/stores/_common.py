@@ -1,4 +1,4 @@
-"""What every store needs: versions that never come back, a digest of the subject, and errors of our own."""
+"""What every store needs: versions that never come back, a digest of the subject, errors of our own, and checked settings."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import hashlib
 import secrets
 from collections.abc import Callable
 from types import TracebackType
+from typing import Any
+
+from hardtack.errors import ConfigError
 
 VERSION_BYTES = 8
 
@@ -23,6 +26,30 @@ def new_version() -> int:
 def subject_digest(subject: str) -> bytes:
     """SHA-256 of the subject: of one length for every subject, and exact where a database's collation is not."""
     return hashlib.sha256(subject.encode()).digest()
+
+
+def check_count(value: Any, setting: str) -> None:
+    """Raise `ConfigError` unless the value is a whole number of 1 or more."""
+    if type(value) is not int or value < 1:
+        message = f"{setting} is {value!r}; it must be 1 or more, a whole number"
+        raise ConfigError(message)
+
+
+def check_seconds(value: Any, setting: str) -> None:
+    """Raise `ConfigError` unless the value is a number of seconds."""
+    if type(value) not in (int, float) or not value >= 0:
+        message = f"{setting} is {value!r}; it must be a number of seconds"
+        raise ConfigError(message)
+
+
+def check_client(value: Any, store: str, setting: str, methods: tuple[str, ...], kind: str) -> None:
+    """Raise `ConfigError` where the value is a URL, or lacks what the store asks of every client."""
+    if isinstance(value, str | bytes):  # not shown: it may hold a password
+        message = f"{setting} is text; with a URL it is {store}.from_url(url)"
+        raise ConfigError(message)
+    if not all(hasattr(value, name) for name in methods):
+        message = f"{setting} is of type {type(value).__name__}; {store} takes {kind}"
+        raise ConfigError(message)
 
 
 class Translation:

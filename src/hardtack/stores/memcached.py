@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from hardtack.errors import ConfigError, StoreError, StoreUnavailable
 from hardtack.protocols import Entry, Version, VersionConflict
-from hardtack.stores._common import VERSION_BYTES, Translation, new_version_bytes
+from hardtack.stores._common import VERSION_BYTES, Translation, check_client, new_version_bytes
 from hardtack.stores._steps import AsyncSteppedStore, Request, SteppedStore, Steps
 
 try:
@@ -162,10 +162,13 @@ class MemcachedStore(SteppedStore):
         max_size: the size in bytes of the biggest value that the server takes.
 
     Raises:
-        ConfigError: the client has `ignore_exc=True`, which makes a dead server look like one without sessions.
+        ConfigError: the client is none, or has `ignore_exc=True`, which makes a dead server look like one without sessions.
     """
 
     def __init__(self, client: Any, prefix: str = "hardtack:", max_size: int = MAX_SIZE) -> None:
+        if isinstance(client, aiomcache.FlagClient):
+            raise ConfigError("client is one of aiomcache; use AsyncMemcachedStore")
+        check_client(client, "MemcachedStore", "client", ("gets", "cas"), "a pymemcache.PooledClient or HashClient")
         if getattr(client, "ignore_exc", False):
             raise ConfigError("client has ignore_exc=True, and a server that is down would log everybody out; omit it")
         self._client = client
@@ -235,11 +238,16 @@ class AsyncMemcachedStore(AsyncSteppedStore):
         prefix: what all keys begin with.
         max_size: the size in bytes of the biggest value that the server takes.
         timeout: seconds for one operation, waiting for a connection included: aiomcache has no timeouts.
+
+    Raises `ConfigError`.
     """
 
     def __init__(
         self, client: Any, prefix: str = "hardtack:", max_size: int = MAX_SIZE, timeout: float = TIMEOUT
     ) -> None:
+        if isinstance(client, pymemcache.Client | pymemcache.PooledClient | pymemcache.HashClient):
+            raise ConfigError("client is one of pymemcache; use MemcachedStore, or an aiomcache.Client")
+        check_client(client, "AsyncMemcachedStore", "client", ("gets", "_multi_get"), "an aiomcache.Client")
         _repair(client)
         self._client = client
         self._owned = False

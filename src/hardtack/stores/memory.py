@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from hardtack.errors import ConfigError
 from hardtack.protocols import Entry, Tombstone, Version, VersionConflict
+from hardtack.stores._common import check_count
 
 _log = logging.getLogger("hardtack")
 
@@ -30,15 +31,13 @@ class MemoryStore:
     nearest to its expiry is evicted, and the first time a warning is logged.
 
     Raises:
-        ConfigError: `max_entries` is below 1.
+        ConfigError: `max_entries` is no whole number, or below 1.
     """
 
     blocking = False
 
     def __init__(self, max_entries: int = 100_000) -> None:
-        if max_entries < 1:
-            message = f"max_entries is {max_entries}; it must be 1 or more"
-            raise ConfigError(message)
+        check_count(max_entries, "max_entries")
         self._max_entries = max_entries
         self._slots: dict[str, _Slot] = {}
         self._keys_of: dict[str, set[str]] = {}

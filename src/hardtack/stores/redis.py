@@ -16,7 +16,7 @@ from typing import Any
 
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.protocols import Entry, Tombstone, Version, VersionConflict
-from hardtack.stores._common import VERSION_BYTES, Translation, new_version_bytes, subject_digest
+from hardtack.stores._common import VERSION_BYTES, Translation, check_client, new_version_bytes, subject_digest
 from hardtack.stores._steps import AsyncSteppedRenamingStore, Request, SteppedRenamingStore, Steps
 
 try:
@@ -275,9 +275,14 @@ class RedisStore(SteppedRenamingStore):
         client: a `redis.Redis` or `redis.RedisCluster`, e.g. from `Sentinel.master_for`. It should have a
             `socket_timeout` and a `socket_connect_timeout`: without them a request waits as long as the server hangs.
         prefix: what all keys begin with.
+
+    Raises `ConfigError` where the client is none, or is for `AsyncRedisStore`.
     """
 
     def __init__(self, client: Any, prefix: str = "hardtack:") -> None:
+        if isinstance(client, redis.asyncio.Redis | redis.asyncio.RedisCluster):
+            raise ConfigError("client is one of redis.asyncio; use AsyncRedisStore")
+        check_client(client, "RedisStore", "client", ("execute_command",), "a redis.Redis or redis.RedisCluster")
         self._client = client
         self._owned = False
         self._logic = _Logic(prefix, isinstance(client, redis.RedisCluster))
@@ -305,9 +310,12 @@ class RedisStore(SteppedRenamingStore):
 
 
 class AsyncRedisStore(AsyncSteppedRenamingStore):
-    """`RedisStore` with coroutines, on a `redis.asyncio.Redis` or `redis.asyncio.RedisCluster`."""
+    """`RedisStore` with coroutines, on a `redis.asyncio.Redis` or `redis.asyncio.RedisCluster`. Raises `ConfigError`."""
 
     def __init__(self, client: Any, prefix: str = "hardtack:") -> None:
+        if isinstance(client, redis.Redis | redis.RedisCluster):
+            raise ConfigError("client is not one of redis.asyncio; use RedisStore, or redis.asyncio.Redis(…)")
+        check_client(client, "AsyncRedisStore", "client", ("execute_command",), "a redis.asyncio.Redis or RedisCluster")
         self._client = client
         self._owned = False
         self._cluster = isinstance(client, redis.asyncio.RedisCluster)

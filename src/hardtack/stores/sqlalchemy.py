@@ -13,7 +13,7 @@ from typing import Any
 
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.protocols import Entry, Tombstone, Version, VersionConflict
-from hardtack.stores._common import Translation, new_version, subject_digest
+from hardtack.stores._common import Translation, check_client, check_count, new_version, subject_digest
 from hardtack.stores._steps import AsyncSteppedRenamingStore, Request, SteppedRenamingStore, Steps
 
 try:
@@ -39,6 +39,7 @@ BATCH = 1000
 # Lost races, to be tried again: serialization failure and deadlock in PostgreSQL; deadlock, and "record has changed
 # since last read", in MySQL and MariaDB.
 _CONFLICTS = ("40001", "40P01", 1213, 1020)
+_NO_TABLE = ("42P01", 1146)  # PostgreSQL, MySQL; SQLite has no code for it
 
 
 def sessions_table(metadata: sa.MetaData, name: str = "hardtack_sessions") -> sa.Table:
@@ -178,13 +179,18 @@ def _execute(connection: Connection, *statements: tuple[Any, Mapping[str, Any]])
     return changed
 
 
-def _lost_race(error: DBAPIError) -> bool:
-    codes = (
+def _has_code(error: DBAPIError, codes: tuple[str | int, ...]) -> bool:
+    """Whether it is one of these errors, by the codes of PostgreSQL, MySQL and MariaDB."""
+    found = (
         getattr(error.orig, "sqlstate", None),
         getattr(error.orig, "pgcode", None),
         *getattr(error.orig, "args", ()),
     )
-    return any(code in _CONFLICTS for code in codes)
+    return any(code in codes for code in found)
+
+
+def _lost_race(error: DBAPIError) -> bool:
+    return _has_code(error, _CONFLICTS)
 
 
 def _translate(error: BaseException) -> None:
@@ -193,6 +199,8 @@ def _translate(error: BaseException) -> None:
         if isinstance(error, IntegrityError) or _lost_race(error):
             raise VersionConflict("another request was faster") from error.orig
         message = f"the database of the sessions cannot be used: {type(error.orig).__name__}"
+        if _has_code(error, _NO_TABLE) or str(error.orig).startswith("no such table"):
+            message += "; it has no table for them: create that once, by create_table() or with what ddl() returns"
         raise StoreUnavailable(message) from error.orig
     if isinstance(error, SQLAlchemyError | OSError):
         message = f"the database of the sessions cannot be used: {type(error).__name__}"
@@ -205,6 +213,8 @@ class _Common:
     _logic: Any
 
     def __init__(self, engine: Any, table: sa.Table | None, batch: int) -> None:
+        check_client(engine, type(self).__name__, "engine", ("dialect", "execution_options"), "an engine of SQLAlchemy")
+        check_count(batch, "batch")
         self.table = sessions_table(sa.MetaData()) if table is None else table
         self._engine = engine
         # Without BEGIN and COMMIT a statement is one round trip. Not elsewhere: MySQL's drivers need two to switch.
@@ -235,9 +245,13 @@ class SQLAlchemyStore(_Common, SteppedRenamingStore):
             database hangs.
         table: made by `sessions_table`, where it should have another name or be in your metadata.
         batch: how many entries `sweep` deletes at a time.
+
+    Raises `ConfigError`.
     """
 
     def __init__(self, engine: Engine, table: sa.Table | None = None, batch: int = BATCH) -> None:
+        if isinstance(engine, AsyncEngine):
+            raise ConfigError("engine is an AsyncEngine; use AsyncSQLAlchemyStore")
         super().__init__(engine, table, batch)
 
     @classmethod
@@ -280,11 +294,15 @@ class AsyncSQLAlchemyStore(_Common, AsyncSteppedRenamingStore):
         table: see `SQLAlchemyStore`.
         batch: see `SQLAlchemyStore`.
         timeout: seconds for one statement or rename, waiting for a connection included.
+
+    Raises `ConfigError`.
     """
 
     def __init__(
         self, engine: AsyncEngine, table: sa.Table | None = None, batch: int = BATCH, timeout: float = 2 * TIMEOUT
     ) -> None:
+        if isinstance(engine, Engine):
+            raise ConfigError("engine is an Engine; use SQLAlchemyStore, or create_async_engine() and an async driver")
         super().__init__(engine, table, batch)
         self._timeout = timeout
 

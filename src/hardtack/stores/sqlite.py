@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.protocols import Entry, Tombstone, Version, VersionConflict
-from hardtack.stores._common import new_version
+from hardtack.stores._common import check_count, check_seconds, new_version
 
 SCHEMA = """\
 CREATE TABLE IF NOT EXISTS hardtack_sessions (
@@ -78,6 +78,11 @@ class SQLiteStore:
         if synchronous not in ("NORMAL", "FULL"):
             message = f"synchronous is {synchronous!r}; it must be 'NORMAL' or 'FULL'"
             raise ConfigError(message)
+        if not isinstance(path, str | os.PathLike):
+            message = f"path is of type {type(path).__name__}; it must be the path of a file"
+            raise ConfigError(message)
+        check_seconds(timeout, "timeout")
+        check_count(batch, "batch")
         if str(path) in ("", ":memory:"):
             raise ConfigError("path must be a file: every connection would have a database of its own; use MemoryStore")
         self._path = Path(path).absolute()
