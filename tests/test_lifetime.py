@@ -130,7 +130,7 @@ def test_no_idle_timeout_is_no_deadline() -> None:
 
 def test_a_key_in_the_place_of_a_duration_is_not_quoted() -> None:
     """It would be in the log for everyone to read."""
-    with pytest.raises(ConfigError, match="lifetime=.a key, which is not shown") as caught:
+    with pytest.raises(ConfigError, match=r"lifetime=.a key, which is not shown") as caught:
         seconds(Key.generate().export(), "lifetime")
 
     assert "htk1_" not in str(caught.value)
