@@ -200,11 +200,12 @@ _TO_STANDARD = bytes.maketrans(b"*-", b"+/")
 
 
 def read_memcached_record(raw: bytes) -> dict[str, Any]:
-    """The data of a session that Dancer::Session::Memcached keeps, from the bytes under the session's id.
+    """The data of a session that Dancer and Dancer2 keep in memcached, from the bytes under the session's id.
 
-    Its `id` is left out. Raises `InvalidToken`: objects and code are refused, because who can write to memcached
-    chooses these bytes.
+    Dancer 1 keeps the whole session object, whose `id` is left out; Dancer2 keeps the data alone, where `id` is a key like
+    any other. Raises `InvalidToken`: objects and code are refused, because who can write to memcached chooses these bytes.
     """
-    data = storable.read(raw, classes=("Dancer::Session::Memcached",))
-    data.pop("id", None)
+    data, blessed = storable.read_root(raw, ("Dancer::Session::Memcached",))
+    if blessed is not None:
+        data.pop("id", None)
     return data

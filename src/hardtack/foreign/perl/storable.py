@@ -67,16 +67,21 @@ def read(image: bytes, *, classes: Collection[str] = (), limit: int = LIMIT) -> 
 
     `classes` may name the class that the outermost hash is blessed into; it is read as the plain hash that it is.
     """
+    return read_root(image, classes, limit)[0]
+
+
+def read_root(image: bytes, classes: Collection[str], limit: int = LIMIT) -> tuple[dict[str, Any], str | None]:
+    """What `read` returns, and the one of `classes` that the outermost hash is blessed into, or None."""
     if len(image) > limit:
         raise InvalidToken("too_large", "it is larger than a session may be")
     try:
         reader = _Storable(image, limit)
-        data = reader.root(classes)
+        data, blessed = reader.root(classes)
     except DECODER_ERRORS:
         malformed("the Storable image is damaged")
     if reader.pos != len(image):
         malformed("something follows the Storable image")
-    return data
+    return data, blessed
 
 
 class _Storable(Reader):
@@ -95,16 +100,18 @@ class _Storable(Reader):
         if not self.network and self.take(len(_NATIVE)) != _NATIVE:
             malformed("a Storable image of another architecture")
 
-    def root(self, classes: Collection[str]) -> dict[str, Any]:
+    def root(self, classes: Collection[str]) -> tuple[dict[str, Any], str | None]:
+        blessed = None
         kind = self._kind()
         if kind == _BLESS:
-            if self._class() not in classes:
+            blessed = self._class()
+            if blessed not in classes:
                 raise InvalidToken("object", "an object of some class")
             kind = self._kind()
         result = self._container(kind, 1)
         if type(result) is not dict:
             malformed("the Storable image does not hold a hash")
-        return result
+        return result, blessed
 
     def value(self, depth: int) -> Any:
         """The next item that can stand in a hash or an array."""
