@@ -6,6 +6,8 @@ import contextlib
 import dataclasses
 import enum
 import runpy
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -385,3 +387,16 @@ def test_the_example_keeps_a_cart(client: Client) -> None:
     assert browser.get("/cart").json() == {"items": [{"sku": "bread", "quantity": 1}]}
     browser.post("/logout")
     assert browser.get("/cart").json() == {"items": []}
+
+
+@pytest.mark.parametrize(
+    ("missing", "adapter", "extra"),
+    [("fastapi", "fastapi", "fastapi"), ("starlette", "fastapi", "fastapi"), ("starlette", "starlette", "starlette")],
+)
+def test_a_missing_package_is_named_with_the_extra_of_the_adapter(missing: str, adapter: str, extra: str) -> None:
+    """Whoever wants FastAPI's is not told to install Starlette."""
+    code = f"import sys; sys.modules['{missing}'] = None; import hardtack.frameworks.{adapter}"
+
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert f"pip install 'hardtack[{extra}]'" in result.stderr.splitlines()[-1]

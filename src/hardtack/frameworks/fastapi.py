@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeVar
 
-from hardtack.frameworks.starlette import SessionMiddleware, load, sessions_of
-from hardtack.manager import SessionManager
-from hardtack.session import Session
-
 try:
     from fastapi import Depends
     from fastapi.requests import HTTPConnection
-except ImportError as error:  # pragma: no cover
+except ImportError as error:
     raise ImportError("hardtack.frameworks.fastapi needs FastAPI: pip install 'hardtack[fastapi]'") from error
+
+from hardtack.frameworks.starlette import SessionMiddleware, load, sessions_of
+from hardtack.manager import SessionManager
+from hardtack.session import Session
 
 __all__ = ["CurrentSession", "SessionMiddleware", "SessionView", "Sessions", "load", "sessions_of"]
 

@@ -19,7 +19,7 @@ try:
     from starlette.datastructures import Secret
     from starlette.requests import HTTPConnection
     from starlette.websockets import WebSocketDisconnect
-except ImportError as error:  # pragma: no cover
+except ImportError as error:
     raise ImportError("hardtack.frameworks.starlette needs Starlette: pip install 'hardtack[starlette]'") from error
 
 LONGEST: Final = "400 days"
@@ -130,6 +130,13 @@ async def load(connection: HTTPConnection) -> CoreSession:
 
 
 def sessions_of(connection: HTTPConnection) -> SessionManager:
-    """The manager, for what it does beside requests: `list`, `end`, `end_all`, `update`, and their async twins."""
-    sessions: SessionManager = connection.scope["state"][asgi.SESSIONS]
+    """The manager, for what it does beside requests: `list`, `end`, `end_all`, `update`, and their async twins.
+
+    Raises `ConfigError` where the middleware is missing.
+    """
+    sessions = connection.scope.get("state", {}).get(asgi.SESSIONS)
+    if not isinstance(sessions, SessionManager):
+        raise ConfigError(
+            "no sessions on this connection: app.add_middleware(SessionMiddleware, sessions=SessionManager(…))"
+        )
     return sessions
