@@ -257,6 +257,37 @@ async def test_a_middleware_of_another_kind_is_refused() -> None:
         await call(app, scope_of())
 
 
+async def test_a_middleware_of_another_kind_inside_is_refused() -> None:
+    """Its session would be in the scope in the place of ours, which would be empty and never saved."""
+    inner = StarletteSessionMiddleware(count, secret_key="secret")
+
+    with pytest.raises(ConfigError, match="replaced: by another session middleware"):
+        await call(SessionMiddleware(inner, manager()), scope_of())
+
+
+async def test_an_object_of_the_applications_own_is_refused(sessions: SessionManager) -> None:
+    """It would not be saved; and what is stored would stay, where the application wanted to clear it."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["session"] = {}
+        await untouched(scope, receive, send)
+
+    with pytest.raises(ConfigError, match="replaced"):
+        await call(SessionMiddleware(app, sessions), scope_of())
+
+
+async def test_an_application_may_take_the_session_out_of_its_scope() -> None:
+    """What it did to the session before is saved."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope.pop("session")["visits"] = 1
+        await untouched(scope, receive, send)
+
+    sent = await call(SessionMiddleware(app, manager()), scope_of())
+
+    assert len(set_cookies(sent[0])) == 1
+
+
 def test_the_manager_must_be_one() -> None:
     """A secret in its place is refused by name."""
     with pytest.raises(ConfigError, match="takes a SessionManager, not str"):

@@ -405,6 +405,30 @@ def test_server_sent_events_that_change_a_stored_session_are_saved(loop: Loop, s
     assert kit.browser.get("/read").text == "{'n': 1, 'late': True}"
 
 
+# --- two middlewares
+
+
+def test_two_middlewares_on_one_request_are_refused(kit: Kit) -> None:
+    """The second would win without a word, and the first clear its cookie."""
+    kit.app.add_middleware(SessionMiddleware(kit.sessions))
+    raised: list[Exception] = []
+
+    def note(req: Any, resp: Any, error: Any, params: Any) -> None:
+        raised.append(error)
+        resp.status = 500
+
+    async def note_async(req: Any, resp: Any, error: Any, params: Any) -> None:
+        note(req, resp, error, params)
+
+    kit.app.add_error_handler(errors.ConfigError, note_async if kit.is_async else note)
+    kit.route("/", write)
+
+    answer = kit.browser.get("/")
+
+    assert (answer.status, answer.set_cookies) == (500, [])
+    assert "two session middlewares" in str(raised[0])
+
+
 # --- failures
 
 

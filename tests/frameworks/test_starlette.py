@@ -361,6 +361,29 @@ def test_a_websocket_whose_store_is_down_gets_a_503(client: Client) -> None:
 # --- other packages
 
 
+def test_a_mounted_application_may_have_sessions_of_its_own(client: Client) -> None:
+    """As administration sites have, under Starlette's own middleware."""
+    own = Middleware(StarletteSessionMiddleware, secret_key="secret", session_cookie="admin")
+    admin = Starlette(routes=[Route("/", count)], middleware=[own])
+    browser = client(app_of(manager(), Mount("/admin", admin), Route("/", count)))
+
+    bodies = [browser.get(path).json()["visits"] for path in ("/", "/admin/", "/admin/", "/")]
+
+    assert bodies == [1, 1, 2, 2]
+    assert set(browser.cookies) == {"admin", "session"}
+
+
+def test_without_the_middleware_there_is_no_manager(client: Client) -> None:
+    """The error says what to add."""
+
+    async def manage(request: Request) -> Response:
+        sessions_of(request)
+        raise AssertionError("unreached")
+
+    with pytest.raises(ConfigError, match=r"app\.add_middleware\(SessionMiddleware"):
+        client(Starlette(routes=[Route("/", manage)])).get("/")
+
+
 def test_authlib_keeps_its_state_in_the_session(sessions: SessionManager, client: Client) -> None:
     """OAuth clients store the state before the redirect and take it out after."""
     oauth: Any = OAuth()

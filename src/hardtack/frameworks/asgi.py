@@ -36,7 +36,7 @@ class SessionMiddleware:
         app: the ASGI application.
         sessions: the manager. The application closes it, not the middleware.
 
-    Raises `ConfigError`, on a request, where two session middlewares share it.
+    Raises `ConfigError`, on a request, where two session middlewares share it, or `scope["session"]` was replaced.
     """
 
     kind: ClassVar[type[Session]] = Session
@@ -94,12 +94,13 @@ class SessionMiddleware:
 class _Response:
     """One response: commits the session when it starts."""
 
-    __slots__ = ("failure", "middleware", "scope", "server", "session", "started", "tried")
+    __slots__ = ("failure", "middleware", "root_path", "scope", "server", "session", "started", "tried")
 
     def __init__(self, middleware: SessionMiddleware, session: Session, scope: Scope, send: Send) -> None:
         self.middleware = middleware
         self.session = session
         self.scope = scope
+        self.root_path = scope.get("root_path", "")
         self.server = send
         self.tried = False  # one commit for each response, whether it succeeds or not
         self.started = False
@@ -107,6 +108,8 @@ class _Response:
 
     async def send(self, message: Message) -> None:
         if not self.started and _begins_response(message):
+            if self.scope.get("session", self.session) is not self.session:
+                self._refuse_replacement()
             if not self.tried:
                 self.tried = True
                 changes = (
@@ -121,6 +124,14 @@ class _Response:
                 message = self._with(changes, message)
             self.started = True
         await self.server(message)
+
+    def _refuse_replacement(self) -> None:
+        if self.scope.get("root_path", "") != self.root_path:
+            return  # of a mounted application, such as an administration site, which has sessions of its own
+        raise ConfigError(
+            "scope['session'] has been replaced: by another session middleware inside of this one, which is to be removed, "
+            "or by the application, which is to fill the session that is there, or call its logout()"
+        )
 
     async def _commit(self) -> Changes:
         try:

@@ -76,7 +76,7 @@ class SessionMiddleware:
     Args:
         sessions: the manager. The application closes it, not the middleware.
 
-    Raises `ConfigError`.
+    Raises `ConfigError`, and on a request where two of these middlewares share it.
     """
 
     def __init__(self, sessions: SessionManager) -> None:
@@ -89,6 +89,7 @@ class SessionMiddleware:
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Put the session into `req.context.session`; it loads itself when it is touched."""
+        _refuse_second(req)
         req.context.session = self.sessions.open(req.env.get("HTTP_COOKIE"), FalconSession)
 
     def process_response(
@@ -160,6 +161,7 @@ class SessionMiddleware:
         ws._asgi_send = commit_and_send
 
     async def _aopen(self, req: falcon.asgi.Request) -> Session:
+        _refuse_second(req)
         try:
             return await self.sessions.aopen(_cookie_header(req), FalconSession)
         except StoreUnavailable as error:
@@ -192,6 +194,11 @@ def _cookie_header(req: falcon.asgi.Request) -> str | None:
         return b"; ".join(parts).decode("latin-1")
     # There is none; or the scope has an iterator, as Falcon's test client makes one, and Falcon has used it up.
     return req.get_header("Cookie")
+
+
+def _refuse_second(req: falcon.Request) -> None:
+    if _session_of(req) is not None:
+        raise ConfigError("there are two session middlewares on one request, and each would set a cookie: remove one")
 
 
 def _session_of(req: falcon.Request) -> Session | None:
