@@ -1,4 +1,9 @@
-"""A counter in raw ASGI: `uvicorn app:app` in this folder, then http://127.0.0.1:8000. /forget ends the session."""
+"""A counter in raw ASGI; /forget ends the session.
+
+    pip install hardtack uvicorn
+
+Then `uvicorn app:app` in this folder, and http://127.0.0.1:8000.
+"""
 
 import os
 

@@ -1,4 +1,9 @@
-"""A shopping cart as a typed session, with FastAPI: `uvicorn app:app` in this folder, then http://127.0.0.1:8000/docs."""
+"""A shopping cart as a typed session, with FastAPI.
+
+    pip install 'hardtack[fastapi]' uvicorn
+
+Then `uvicorn app:app` in this folder, and http://127.0.0.1:8000/docs.
+"""
 
 import os
 from typing import Annotated

@@ -1,4 +1,9 @@
-"""A page that knows its visitor, with Litestar: `uvicorn app:app` in this folder, then http://127.0.0.1:8000."""
+"""A page that knows its visitor, with Litestar.
+
+    pip install 'hardtack[litestar]' uvicorn
+
+Then `uvicorn app:app` in this folder, and http://127.0.0.1:8000.
+"""
 
 import os
 from html import escape

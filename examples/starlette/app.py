@@ -1,4 +1,8 @@
-"""A page that knows its visitor, with Starlette: `uvicorn app:app` in this folder, then http://127.0.0.1:8000.
+"""A page that knows its visitor, with Starlette.
+
+    pip install 'hardtack[starlette]' uvicorn python-multipart
+
+Then `uvicorn app:app` in this folder, and http://127.0.0.1:8000. (Starlette reads forms with python-multipart.)
 
 The session is one encrypted cookie. To keep it in a store, change the line that makes `sessions`:
 `SessionManager(StoreEngine(SQLiteStore("sessions.db")), …)`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import runpy
 import socket
 import threading
@@ -710,6 +711,14 @@ async def test_a_client_that_leaves_is_no_failure(error: type[Exception], saved:
         await call(Middleware(app, sessions), scope_of(cookie, kind="websocket"))
 
     assert data_of(sessions, cookie) == {"room": saved}
+
+
+@pytest.mark.parametrize("example", sorted(ROOT.glob("examples/*/app.py")), ids=lambda path: path.parent.name)
+async def test_an_example_says_what_its_server_needs(example: Path) -> None:
+    """No extra brings uvicorn, but that of the demo."""
+    text = example.read_text("utf-8").split('"""')[1]
+
+    assert ("`uvicorn " in text) == bool(re.search(r"^    pip install .* uvicorn\b", text, re.MULTILINE))
 
 
 async def test_the_example_counts_and_forgets() -> None:
