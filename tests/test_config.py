@@ -298,6 +298,18 @@ def test_a_yaml_file(tmp_path: Path, suffix: str) -> None:
         ("a.yml", b"key: [hunter2", "{file} is not plain YAML (line 1)"),
         ("a.yml", b"key: !!python/object:os.system hunter2", "{file} is not plain YAML (line 1)"),
         ("a.yml", b"key: 2020-13-45", "{file} is not plain YAML"),
+        ("a.yml", b"key: x\n\npurpose: 'hunter2\n", "{file} is not plain YAML (line 4)"),
+        ("a.yml", b"purpose: a\nlifetime: 5\npurpose: b", "{file} has purpose twice (line 3); remove one of them"),
+        ("a.yml", b"purpose: a\n'purpose': a", "{file} has purpose twice (line 2)"),
+        ("a.yml", b"cookie:\n  name: a\n  path: /\n  name: b", "{file} has name twice (line 4)"),
+        ("a.yml", b"hardtack: {key: a, key: b}", "{file} has key twice (line 1)"),
+        ("a.yml", b"[a]: 1\n[a]: 2", "{file} is not plain YAML (line 1)"),
+        ("a.yml", b"purpose: " + b"[" * 2000 + b"]" * 2000, "{file} is nested too deeply"),
+        ("a.toml", b"purpose = 'a'\npurpose = 'b'", "{file} is not TOML (at end of document)"),
+        ("a.toml", b"[cookie]\nname = 'a'\nname = 'b'", "{file} is not TOML (at end of document)"),
+        ("a.toml", b"[cookie]\nname = 'a'\n[cookie]\nname = 'b'", "{file} is not TOML (at line 3, column 8)"),
+        ("a.toml", b"purpose = " + b"[" * 2000 + b"]" * 2000, "{file} is nested too deeply"),
+        ("a.yml", b"max_chunks: 1:30", "max_chunks in {file} is '1:30'; write a whole number"),
         ("a.yml", b"- key", "{file} holds no settings"),
         ("a.yml", b"", "key in {file} is missing, and so is store in {file}"),
         ("a.yml", b"hardtack: 5", "hardtack in {file} must be a section"),
@@ -316,6 +328,60 @@ def test_a_wrong_file_is_named(tmp_path: Path, name: str, content: bytes, messag
 
     assert str(caught.value).startswith(message.format(file=file))
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("8:00", 28800),
+        ("1:30:00", 5400),
+        ("0100", 100),
+        ("100", 100),
+        ("1_000", 1000),
+        ("0x10", 16),
+        ("0b11", 3),
+        ("+60", 60),
+        ("8 hours", 28800),
+    ],
+)
+def test_numbers_of_yaml_are_what_they_seem(tmp_path: Path, text: str, seconds: int) -> None:
+    """A duration is not a number to the base 60, and a zero before a number does not make it octal."""
+    file = tmp_path / "a.yml"
+    file.write_text(f"key: {TEXT}\nlifetime: {text}\n")
+
+    assert config.from_file(file).lifetime == seconds
+
+
+@pytest.mark.parametrize("text", ["1.5", ".5", "1:30.5", ".inf", ".nan", "1.0e+3"])
+def test_fractions_of_yaml_are_no_durations(tmp_path: Path, text: str) -> None:
+    """Said with what was read."""
+    file = tmp_path / "a.yml"
+    file.write_text(f"key: {TEXT}\nlifetime: {text}\n")
+
+    with pytest.raises(ConfigError, match=r"^lifetime in .* is not a duration"):
+        config.from_file(file)
+
+
+def test_settings_of_yaml_can_be_merged(tmp_path: Path) -> None:
+    """What a section takes over from another with `<<` and then says itself does not stand twice."""
+    file = tmp_path / "a.yml"
+    file.write_text(
+        f"base: &base\n  key: {TEXT}\n  lifetime: 5\nhardtack: &mine\n  <<: *base\n  lifetime: 6\nlive:\n  <<: *mine\n"
+    )
+
+    assert config.from_file(file).lifetime == 6
+
+
+@pytest.mark.parametrize("name", ["a\0b.toml", "a\0b.yml"])
+def test_a_name_with_a_nul_is_refused(name: str) -> None:
+    """No file has one; Python's error for it is another than for a missing file."""
+    with pytest.raises(ConfigError, match="has a NUL in its name"):
+        config.from_file(name)
+
+
+def test_a_secret_file_with_a_nul_is_refused() -> None:
+    """With the name of the setting."""
+    assert error({"key_file": "a\0b"}).startswith("key_file names the file a\0b, which has a NUL in its name")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -406,7 +472,7 @@ def test_a_wrong_variable_is_named(environ: dict[str, str], message: str) -> Non
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\xff", r"names the file .*/key, which is not text"),
+        (b"\xff", r"names the file .*/key, which is not UTF-8"),
         (b" \n", r"\(.*/key\) is empty"),
         (b"x", r"\(.*/key\): this"),
     ],

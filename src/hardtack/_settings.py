@@ -123,12 +123,21 @@ def _store(value: Any, label: str) -> Any:
 
 def read_secret(path: Any, label: str) -> str:
     """What a file holds, without the white space around it. Raises `ConfigError`."""
+    file = Path(path if isinstance(path, os.PathLike) else _text(path, label))
+    return read_file(file, label, f"names the file {path}, which ").strip()
+
+
+def read_file(file: Path, label: str, what: str = "") -> str:
+    """The text of a file. Raises `ConfigError`, in which `what` stands before the problem."""
     try:
-        return Path(path if isinstance(path, os.PathLike) else _text(path, label)).read_text("utf-8").strip()
+        return file.read_text("utf-8")
     except OSError as error:
-        fail(label, f"names the file {path}, which cannot be read: {error.strerror}")
+        problem = f"cannot be read: {error.strerror}"
     except UnicodeDecodeError:
-        fail(label, f"names the file {path}, which is not text")
+        problem = "is not UTF-8"
+    except ValueError:
+        problem = "has a NUL in its name"
+    return fail(label, what + problem)
 
 
 SETTINGS: Final[dict[str, Reader]] = {

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from hardtack import _settings
+from hardtack import _settings, _yaml
 from hardtack._settings import FOR_COOKIES, FOR_STORES, FROM_FILE, NAMES, fail, named, unknown
 from hardtack.cookies import Cookie
 from hardtack.engines.cookie import CookieEngine
@@ -231,13 +231,8 @@ def _seal(ring: Keyring | None, read: dict[str, Any], given: dict[str, _Given]) 
 def _load(file: Path) -> Mapping[str, Any]:
     if file.suffix not in (".toml", ".yaml", ".yml"):
         fail(str(file), "is neither a .toml, .yaml nor .yml file")
-    try:
-        text = file.read_text("utf-8")
-    except OSError as error:
-        fail(str(file), f"cannot be read: {error.strerror}")
-    except UnicodeDecodeError:
-        fail(str(file), "is not UTF-8")
-    content = _parse_toml(file, text) if file.suffix == ".toml" else _parse_yaml(file, text)
+    text = _settings.read_file(file, str(file))
+    content = _parse_toml(file, text) if file.suffix == ".toml" else _yaml.parse(file, text)
     if content is None:
         content = {}
     if not isinstance(content, Mapping):
@@ -248,23 +243,10 @@ def _load(file: Path) -> Mapping[str, Any]:
 def _parse_toml(file: Path, text: str) -> Any:
     try:
         return tomllib.loads(text)
+    except RecursionError:
+        problem = "is nested too deeply"
     except tomllib.TOMLDecodeError as error:
         # The parser's own message may quote a secret: only the place is told.
         place = re.search(r"\(at [^)]*\)", str(error))
-        message = f"{file} is not TOML {place[0] if place else ''}".rstrip()
-        raise ConfigError(message) from None
-
-
-def _parse_yaml(file: Path, text: str) -> Any:
-    try:
-        import yaml
-    except ImportError:
-        message = f"reading {file} needs PyYAML: pip install 'hardtack[yaml]'"
-        raise ImportError(message) from None
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
-        # The parser's own message quotes the line, which may hold a secret: only its number is told.
-        mark = getattr(error, "problem_mark", None)
-        message = f"{file} is not plain YAML" + (f" (line {mark.line + 1})" if mark else "")
-        raise ConfigError(message) from None
+        problem = f"is not TOML {place[0] if place else ''}".rstrip()
+    return fail(str(file), problem)

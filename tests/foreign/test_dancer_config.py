@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import re
@@ -16,6 +17,7 @@ from tests.servers import MemcachedServer
 
 from hardtack import Cookie, CookieEngine, SessionManager, StoreEngine, config
 from hardtack.errors import ConfigError
+from hardtack.foreign import dancer_config
 from hardtack.foreign.dancer import Dancer2Cookie, DancerCookie
 from hardtack.foreign.dancer_config import DANCER2_OPTIONS, DANCER_SETTINGS
 from hardtack.stores.file import FileStore
@@ -55,7 +57,7 @@ engines:
 def write(directory: Path, text: str, name: str = "config.yml") -> Path:
     file = directory / name
     file.parent.mkdir(exist_ok=True)
-    file.write_text(text, "utf-8")
+    file.write_text(text, "utf-8", "surrogatepass")
     return file
 
 
@@ -576,7 +578,11 @@ def test_memcached_without_pymemcache(tmp_path: Path, monkeypatch: pytest.Monkey
         ("session: Simple\nsession_same_site: loose", "{file}: cookie samesite='loose' must"),
         ("session: Simple\nsession_secure: 0\nsession_same_site: none", "{file}: cookie samesite='None' needs secure"),
         ("- session", "{file} holds no settings"),
-        ("session: [hunter2", "{file} is not YAML"),
+        ("session: [hunter2", "{file} is not plain YAML (line 1)"),
+        ("session: x\n\n\nsession_cookie_key: 'hunter2\n", "{file} is not plain YAML (line 5)"),
+        ("session: Simple\nplugins: " + "[" * 2000 + "]" * 2000, "{file} is nested too deeply"),
+        ('session: YAML\nsession_dir: "a\\0b"', "directory is "),
+        ("session: \ud800", "{file} is not UTF-8"),
     ],
 )
 def test_a_wrong_configuration_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -614,6 +620,26 @@ def test_an_environment_is_a_name(tmp_path: Path, environment: str) -> None:
     """It is no path."""
     with pytest.raises(ConfigError, match="environment="):
         config.from_dancer(write(tmp_path, DANCER), environment=environment)
+
+
+@pytest.mark.parametrize("read", [config.from_dancer, config.from_dancer2])
+def test_an_argument_that_does_not_exist_is_named(tmp_path: Path, read: Any) -> None:
+    """As `from_mapping` says it."""
+    with pytest.raises(ConfigError, match=r"^lifetme is not a setting; did you mean lifetime\?$"):
+        read(write(tmp_path, DANCER), lifetme="1h")
+
+
+def test_every_argument_of_the_manager_can_be_passed() -> None:
+    """But the engine, which the configuration says."""
+    arguments = list(inspect.signature(SessionManager).parameters)
+
+    assert list(dancer_config._OVERRIDES) == [name for name in arguments if name != "engine"]
+
+
+def test_a_name_with_a_nul_is_refused() -> None:
+    """No file has one."""
+    with pytest.raises(ConfigError, match="has a NUL in its name"):
+        config.from_dancer("a\0b")
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:

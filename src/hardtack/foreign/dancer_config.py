@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from hardtack import _settings, _yaml
 from hardtack.cookies import Cookie
 from hardtack.engines.cookie import CookieEngine
 from hardtack.engines.store import StoreEngine
@@ -69,6 +70,7 @@ def from_dancer(path: str | os.PathLike[str], *, environment: str | None = None,
     `environment`: merges `environments/NAME.yml` over it, as Dancer does. `overrides` are arguments of `SessionManager`.
     Raises `ConfigError`.
     """
+    _check_overrides(overrides)
     source = _Source.read(path, environment)
     engine = _camelize(source.text("session") or source.fail("session", "is not set: this application has no sessions"))
     # The file is the whole application's: only what is called like a setting of sessions can be a misspelt one.
@@ -118,6 +120,7 @@ def from_dancer2(
     as Dancer2 does. `request_address` returns the client's address of the current request, and is needed where the
     application has set `with_request_address`. `overrides` are arguments of `SessionManager`. Raises `ConfigError`.
     """
+    _check_overrides(overrides)
     whole = _Source.read(path, environment, local=True)
     name = whole.text("session") or "simple"
     engine = _camelize(name)
@@ -168,6 +171,7 @@ def from_dancer2(
 
 
 _DEFAULT_LIFETIME: Final = "14 days"
+_OVERRIDES: Final = ("cookie", "lifetime", "idle_timeout", "persistent", "purpose", "accept", "on_event", "clock")
 _FALSE: Final = (None, "", "0")
 _SWITCH: Final = {**dict.fromkeys((*_FALSE, "null", "false"), False), "1": True, "true": True}
 _SUPPORTED: Final = "Cookie, YAML, JSON, Simple or Memcached"
@@ -285,26 +289,7 @@ class _Source:
 
 def _load(file: Path) -> dict[str, Any]:
     """A YAML file in which every scalar is text: a secret of digits, or a date, must not become a number."""
-    try:
-        import yaml
-    except ImportError:
-        message = f"reading {file} needs PyYAML: pip install 'hardtack[yaml]'"
-        raise ImportError(message) from None
-
-    class Loader(yaml.BaseLoader):
-        """Builds text, lists and dicts only; and None where nothing stands, or a `~` without quotes."""
-
-        def construct_scalar(self, node: Any) -> Any:
-            return None if node.style is None and node.value in ("", "~") else super().construct_scalar(node)
-
-    try:
-        content = yaml.load(file.read_text("utf-8"), Loader=Loader)  # noqa: S506 - no objects
-    except OSError as error:
-        message = f"{file} cannot be read: {error.strerror}"
-        raise ConfigError(message) from None
-    except (yaml.YAMLError, ValueError):  # not the parser's message: it quotes a line, which may hold the secret
-        message = f"{file} is not YAML"
-        raise ConfigError(message) from None
+    content = _yaml.parse(file, _settings.read_file(file, str(file)), untyped=True)
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -407,6 +392,12 @@ def _address(source: _Source, request_address: Callable[[], str] | None) -> Call
             "with_request_address", "is set: pass request_address=, a function that returns the client's address"
         )
     return request_address
+
+
+def _check_overrides(overrides: Mapping[str, Any]) -> None:
+    for name in overrides:
+        if name not in _OVERRIDES:
+            _settings.unknown(name, name, _OVERRIDES)
 
 
 def _lifetime(overrides: dict[str, Any]) -> int | None:
