@@ -9,7 +9,7 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -375,6 +375,13 @@ def test_an_unknown_setting_is_named(tmp_path: Path, settings: dict[str, Any], s
     """The message says what it may be."""
     with pytest.raises(ConfigError, match=said):
         FileStore(tmp_path, **settings)
+
+
+@pytest.mark.parametrize("make", [lambda: FileStore("a\0b"), lambda: FileStore.from_url("file:///a%00b")])
+def test_a_directory_with_a_nul_is_refused(make: Callable[[], FileStore]) -> None:
+    """Python's error for it is another than for a directory that cannot be made."""
+    with pytest.raises(ConfigError, match="sessions cannot be kept there: embedded null byte"):
+        make()
 
 
 def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:

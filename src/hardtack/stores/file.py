@@ -330,8 +330,9 @@ class FileStore:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._locks.mkdir(mode=0o700, exist_ok=True)
             mode = self._directory.stat().st_mode
-        except OSError as error:
-            message = f"directory is {str(self._directory)!r}, and sessions cannot be kept there: {error.strerror}"
+        except (OSError, ValueError) as error:  # ValueError: a NUL in its name
+            problem = error.strerror if isinstance(error, OSError) else error
+            message = f"directory is {str(self._directory)!r}, and sessions cannot be kept there: {problem}"
             raise ConfigError(message) from error
         if mode & 0o022:
             _log.warning(
