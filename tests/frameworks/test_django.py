@@ -538,6 +538,44 @@ def test_an_anonymous_session_while_the_store_is_down() -> None:
         assert client.get("/whoami").content == b"ann"
 
 
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_managers_cookie_may_have_a_name_of_its_own(ours: bool) -> None:
+    """hardtack's middleware sends that one; Django's own knows SESSION_COOKIE_NAME only. Both find it again."""
+    sessions = SessionManager(Key.generate(), cookie=Cookie.for_development(name="mine"))
+    more = {} if ours else {"MIDDLEWARE": DJANGOS}
+    with using("encrypted_cookie", HARDTACK_SESSIONS=sessions, **more):
+        client = browser()
+        client.get("/set/a/1")
+
+        assert set(client.cookies) == {"mine" if ours else "sessionid"}
+        assert client.get("/dump").json() == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("HARDTACK_LIFETME", r"did you mean HARDTACK_LIFETIME\?"),
+        ("HARDTACK_SESSION", r"did you mean HARDTACK_SESSIONS\?"),
+        ("HARDTACK_KEY", "there are HARDTACK_LIFETIME, HARDTACK_IDLE_TIMEOUT, .*, HARDTACK_STORE"),
+    ],
+)
+def test_a_setting_that_does_not_exist_is_refused(name: str, advice: str) -> None:
+    """It would be ignored, and a default be in force that nobody wants."""
+    with (
+        using("encrypted_cookie", **{name: "8 hours"}),
+        pytest.raises(ConfigError, match=f"{name} is not a .*{advice}"),
+    ):
+        engine("encrypted_cookie").SessionStore().save()
+
+
+def test_beside_a_manager_a_name_is_the_sites_own() -> None:
+    """Settings may hold the key that the manager was made of."""
+    key = Key.generate()
+    sessions = SessionManager(key, cookie=Cookie.for_development(name="sessionid"))
+    with using("encrypted_cookie", HARDTACK_SESSIONS=sessions, HARDTACK_KEY=key):
+        assert browser().get("/set/a/1").status_code == 200
+
+
 def test_an_id_of_the_clients_own_is_not_adopted() -> None:
     """Against session fixation, also where the data is replaced without a look."""
     with using("store"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any, Final
 
 from django.conf import settings  # type: ignore[import-untyped]
@@ -24,6 +25,10 @@ made: Final[dict[Any, SessionManager]] = {}
 
 _stores: Final[dict[str, Any]] = {}
 
+_PREFIX: Final = "HARDTACK_"
+
+_NAMES: Final = ("LIFETIME", "IDLE_TIMEOUT", "OVERFLOW", "COOKIE_PARTITIONED", "SESSIONS", "STORE")
+"""Every setting of hardtack's own, without its prefix."""
 
 _LONGEST: Final = 10 * 365 * 86400
 """Seconds: what `set_expiry` can reach where HARDTACK_LIFETIME does not limit it."""
@@ -66,6 +71,7 @@ def _given(given: Any) -> SessionManager:
 
 
 def _made(engine: str, cookie_age: int, *, chunks: bool) -> SessionManager:
+    _check_names()
     lifetime = getattr(settings, "HARDTACK_LIFETIME", None)
     manager = DjangoManager(
         _engine(engine, chunks=chunks),
@@ -76,6 +82,18 @@ def _made(engine: str, cookie_age: int, *, chunks: bool) -> SessionManager:
     if lifetime is None:
         manager.default_age = cookie_age
     return manager
+
+
+def _check_names() -> None:
+    """A misspelt setting would be ignored, and its default be in force without anybody knowing."""
+    for name in dir(settings):
+        rest = name.removeprefix(_PREFIX)
+        if name.startswith(_PREFIX) and rest not in _NAMES:
+            near = difflib.get_close_matches(rest, _NAMES, 1)
+            names = ", ".join(f"{_PREFIX}{each}" for each in _NAMES)
+            advice = f"did you mean {_PREFIX}{near[0]}?" if near else f"there are {names}"
+            message = f"{name} is not a setting; {advice}"
+            raise ConfigError(message)
 
 
 def _engine(engine: str, *, chunks: bool) -> Engine:
