@@ -133,6 +133,31 @@ def test_a_url_that_names_no_store_is_a_config_error(url: str) -> None:
     assert "hunter2" not in str(raised.value)
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:hunter2@host/0?socket_timeot=5",
+        "rediss://:hunter2@host/0?socket_timeot=5",
+        "redis://:hunter2@host/0?protocol=9",
+        "rediss://:hunter2@host/0?ssl_cert_reqs=perhaps",
+    ],
+)
+def test_an_option_that_redis_does_not_know_is_found_at_once(url: str, asynchronous: bool) -> None:
+    """Not at the first request, and with nothing that may be a password."""
+    with pytest.raises(ConfigError, match="url has an option that redis-py does not take") as raised:
+        from_url(url, asynchronous=asynchronous)
+
+    assert "hunter2" not in str(raised.value)
+    assert raised.value.__context__ is None
+
+
+def test_an_option_that_the_client_of_a_cluster_does_not_know() -> None:
+    """The async client says so; nothing is asked for its nodes."""
+    with pytest.raises(ConfigError, match="url has an option that redis-py does not take"):
+        from_url("redis+cluster://127.0.0.1:1/0?socket_timeot=5", asynchronous=True)
+
+
 def test_an_unknown_scheme_is_told_the_known_ones() -> None:
     """All of them."""
     with pytest.raises(ConfigError, match="'mongodb'; it must begin with one of memory://, file://, redis://"):

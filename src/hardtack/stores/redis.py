@@ -352,7 +352,25 @@ def _client_from_url(url: str, single: Any, cluster: Any, retry: Any) -> Any:
         options["retry"] = retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
     try:
         with _TRANSLATION:  # a Cluster is asked for its nodes at once
-            return kind.from_url(f"{scheme.removesuffix('+cluster')}://{rest}", **options)
-    except ValueError:
-        # Not the reason itself: it may quote the URL, and the password with it.
-        raise ConfigError("url is not one that redis-py understands: redis://user:password@host:port/0") from None
+            client = kind.from_url(f"{scheme.removesuffix('+cluster')}://{rest}", **options)
+    except (ValueError, TypeError) as error:
+        problem = _URL_PROBLEM if isinstance(error, ValueError) else _OPTION_PROBLEM
+    else:
+        if kind is cluster or _can_connect(client.connection_pool):
+            return client
+        problem = _OPTION_PROBLEM
+    # Not the reason itself: it may quote the URL, and the password with it.
+    raise ConfigError(problem)
+
+
+_URL_PROBLEM = "url is not one that redis-py understands: redis://user:password@host:port/0"
+_OPTION_PROBLEM = "url has an option that redis-py does not take; write it like redis://host:port/0?socket_timeout=5"
+
+
+def _can_connect(pool: Any) -> bool:
+    """Whether the pool's options make a connection: the pool itself finds out at the first request."""
+    try:
+        pool.connection_class(**pool.connection_kwargs)  # which connects to nothing yet
+    except (TypeError, ValueError, RedisError):
+        return False
+    return True
