@@ -139,16 +139,65 @@ def test_sweep_of_a_store_that_nobody_knows(capsys: pytest.CaptureFixture[str]) 
     assert printed.out == ""
 
 
-@pytest.mark.parametrize("scheme", ["sqlite", "file"])
+@pytest.mark.parametrize("scheme", ["sqlite", "sqlite+pysqlite", "sqlite+aiosqlite", "file"])
 def test_sweep_makes_no_store(scheme: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A misspelt path in a crontab must fail, not leave an empty database there and report that nothing had expired."""
-    path = tmp_path / "sesions of the shop"
+    path = tmp_path / ("sesions" if "+" in scheme else "sesions of the shop")
 
-    code = main(["sweep", f"{scheme}://{'/' if scheme == 'sqlite' else ''}{str(path).replace(' ', '%20')}"])
+    code = main(["sweep", f"{scheme}://{'' if scheme == 'file' else '/'}{str(path).replace(' ', '%20')}"])
 
     assert code == FAILED
     assert capsys.readouterr().err == f"hardtack: {path} does not exist: there is no store to sweep\n"
     assert not path.exists()
+
+
+def test_sweep_leaves_a_database_in_memory_to_sqlalchemy(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is no path; and it has no table."""
+    code = main(["sweep", "sqlite+pysqlite:///:memory:"])
+
+    assert code == FAILED
+    assert "create_table()" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["passwd", "settings.json"])
+def test_sweep_leaves_a_directory_of_other_files_alone(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It gets no lock files, and nobody believes that nothing had expired."""
+    (tmp_path / name).touch()
+
+    code = main(["sweep", f"file://{tmp_path}"])
+
+    assert code == FAILED
+    assert (
+        capsys.readouterr().err == f"hardtack: {tmp_path} has other files and no session: there is no store to sweep\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("names", [[], ["K5UoYYDTXbNnkLO1yxGmvUTpDCwK8RrB.yml", "passwd"]])
+def test_sweep_of_a_directory_that_hardtack_has_not_used_yet(
+    names: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty one, or that of a Dancer2 application."""
+    for name in names:
+        (tmp_path / name).touch()
+
+    code = main(["sweep", f"file://{tmp_path}?layout=dancer2"])
+
+    assert (code, capsys.readouterr().out) == (OK, "deleted 0 expired sessions\n")
+
+
+def test_sweep_of_a_file_that_is_no_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, no traceback."""
+    path = tmp_path / "sessions.json"
+    path.touch()
+
+    code = main(["sweep", f"file://{path}"])
+
+    printed = capsys.readouterr()
+    assert code == FAILED
+    assert printed.err.count("\n") == 1
 
 
 def test_sweep_of_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

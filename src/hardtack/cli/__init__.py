@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import inspect
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from urllib.parse import unquote, urlsplit
 
 from hardtack import Key, __version__
 from hardtack.errors import ConfigError, StoreError
+
+_SESSION_FILE: Final = re.compile(r"[\w-]{16,}\.(json|ya?ml)", re.ASCII)
 
 OK: Final = 0
 FAILED: Final = 1
@@ -46,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     key.set_defaults(run=_key)
 
     sweep = commands.add_parser("sweep", help="delete the expired sessions of a store that does not forget by itself")
-    sweep.add_argument("url", metavar="URL", help="the store, such as sqlite:///var/lib/shop/sessions.db")
+    sweep.add_argument("url", metavar="URL", help="the store, such as sqlite:////var/lib/shop/sessions.db")
     sweep.set_defaults(run=_sweep)
     return parser
 
@@ -103,10 +106,10 @@ def _cannot_listen(arguments: argparse.Namespace, error: OSError) -> str:
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
-    missing = _missing(arguments.url)
-    if missing is not None:
-        return _complain(f"{missing} does not exist: there is no store to sweep", FAILED)
     try:
+        problem = _no_store(arguments.url)
+        if problem is not None:
+            return _complain(f"{problem}: there is no store to sweep", FAILED)
         kind, deleted = asyncio.run(_sweep_and_close(arguments.url))
     except (ConfigError, ImportError) as error:
         return _complain(error, USAGE)
@@ -119,15 +122,32 @@ def _sweep(arguments: argparse.Namespace) -> int:
     return OK
 
 
-def _missing(url: str) -> Path | None:
-    """The file or directory that a URL names, if it is not there. To open it would make it: a misspelt path, swept every
-    night, would look as if all were well.
+def _no_store(url: str) -> str | None:
+    """Why the file or directory that a URL names is no store. To open it would make one: a misspelt path, swept every night,
+    would look as if all were well.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("file", "sqlite"):
+    scheme, _, driver = url.partition(":")[0].lower().partition("+")
+    if scheme not in ("file", "sqlite"):
         return None
-    path = Path(unquote(parts.path[1:] if parts.scheme == "sqlite" else parts.path))
-    return None if path.exists() else path
+    path = urlsplit(url).path
+    if scheme == "sqlite":
+        path = path[1:]
+    if driver:
+        if path.startswith((":memory:", "file:")):
+            return None
+    else:
+        path = unquote(path)  # SQLAlchemy decodes nothing
+    if not Path(path).exists():
+        return f"{path} does not exist"
+    if scheme == "file" and not _has_sessions(Path(path)):
+        return f"{path} has other files and no session"
+    return None
+
+
+def _has_sessions(directory: Path) -> bool:
+    """Whether a directory is that of a `FileStore`, or of a Dancer application, or may become it."""
+    names = [each.name for each in directory.iterdir()]
+    return not names or ".locks" in names or any(map(_SESSION_FILE.fullmatch, names))
 
 
 def _open_store(url: str) -> Any:
