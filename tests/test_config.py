@@ -308,6 +308,7 @@ def test_a_yaml_file(tmp_path: Path, suffix: str) -> None:
         ("a.toml", b"purpose = 'a'\npurpose = 'b'", "{file} is not TOML (at end of document)"),
         ("a.toml", b"[cookie]\nname = 'a'\nname = 'b'", "{file} is not TOML (at end of document)"),
         ("a.toml", b"[cookie]\nname = 'a'\n[cookie]\nname = 'b'", "{file} is not TOML (at line 3, column 8)"),
+        ("a.toml", b"['(at hunter2)']\n['(at hunter2)']\n", "{file} is not TOML (at line 2, column 16)"),
         ("a.toml", b"purpose = " + b"[" * 2000 + b"]" * 2000, "{file} is nested too deeply"),
         ("a.yml", b"max_chunks: 1:30", "max_chunks in {file} is '1:30'; write a whole number"),
         ("a.yml", b"- key", "{file} holds no settings"),

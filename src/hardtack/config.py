@@ -247,6 +247,6 @@ def _parse_toml(file: Path, text: str) -> Any:
         problem = "is nested too deeply"
     except tomllib.TOMLDecodeError as error:
         # The parser's own message may quote a secret: only the place is told.
-        place = re.search(r"\(at [^)]*\)", str(error))
+        place = re.search(r"\(at [^()]*\)$", str(error))
         problem = f"is not TOML {place[0] if place else ''}".rstrip()
     return fail(str(file), problem)
