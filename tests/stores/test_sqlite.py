@@ -242,5 +242,7 @@ def test_a_call_that_was_interrupted_gives_no_connection_back(store: SQLiteStore
 )
 def test_a_setting_of_another_kind_is_refused(tmp_path: Path, settings: dict[str, Any], problem: str) -> None:
     """When the store is made; with batch=0 a sweep would never end."""
+    arguments: dict[str, Any] = {"path": tmp_path / "sessions.sqlite", **settings}
+
     with pytest.raises(ConfigError, match=problem):
-        SQLiteStore(**{"path": tmp_path / "sessions.sqlite", **settings})
+        SQLiteStore(**arguments)

@@ -143,7 +143,7 @@ class _Response:
             self.changes = self.sessions.commit(self.session)
         except Exception as error:
             # For the application's own page: a logout clears the cookie even if the store is down.
-            lines = list(getattr(error, "set_cookies", ()))
+            lines: list[str] = list(getattr(error, "set_cookies", ()))
             self.changes = Changes(lines, accessed=True, no_store=True)
             if isinstance(error, StoreUnavailable):
                 self.failure = error
