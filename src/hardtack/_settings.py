@@ -136,7 +136,7 @@ def read_file(file: Path, label: str, what: str = "") -> str:
     except UnicodeDecodeError:
         problem = "is not UTF-8"
     except ValueError:
-        problem = "has a NUL in its name"
+        problem = "has a name that no file can have"
     return fail(label, what + problem)
 
 
