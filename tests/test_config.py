@@ -382,7 +382,9 @@ def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
 
 def test_a_secret_file_with_a_nul_is_refused() -> None:
     """With the name of the setting."""
-    assert error({"key_file": "a\0b"}).startswith("key_file names the file a\0b, which has a name that no file can have")
+    assert error({"key_file": "a\0b"}).startswith(
+        "key_file names the file a\0b, which has a name that no file can have"
+    )
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
