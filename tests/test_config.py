@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -521,3 +522,20 @@ def _facts(manager: SessionManager) -> list[Any]:
     kind = type(getattr(engine, "token", None))
     limits = [manager.lifetime, manager.idle_timeout, manager.persistent, manager.purpose, manager.cookie]
     return [*limits, kind, *(getattr(engine, name, None) for name in names)]
+
+
+@pytest.mark.parametrize("setting", ["seal", "lifetime", "token", "cookie_secure", "max_chunks"])
+def test_a_key_in_the_place_of_another_setting_is_not_shown(setting: str) -> None:
+    """In code `seal=` takes a key, here it does not: whoever mixes that up should not find it in the log."""
+    key = Key.generate().export()
+
+    with pytest.raises(ConfigError) as caught:
+        config.from_mapping({"key": key, setting: key, **({"store": "memory://"} if setting == "seal" else {})})
+
+    assert setting in str(caught.value)
+    assert key not in str(caught.value)
+
+
+def test_the_environment_is_in_no_signature() -> None:
+    """help() and documentation generators print defaults."""
+    assert inspect.signature(config.from_env).parameters["environ"].default is None

@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 
 from hardtack.errors import ConfigError
 from hardtack.lifetime import seconds
-from hardtack.tokens.keys import Key
+from hardtack.tokens.keys import Key, quoted
 
 Reader = Callable[[Any, str], Any]
 """Gives what a value means. The text is how the setting is called where it was set: errors begin with it."""
@@ -60,7 +60,7 @@ def _switch(value: Any, label: str) -> bool:
     words = {"yes": True, "true": True, "on": True, "1": True, "no": False, "false": False, "off": False, "0": False}
     answer = words.get(str(value).strip().lower())
     if answer is None:
-        fail(label, f"is {value!r}; write yes or no")
+        fail(label, f"is {quoted(value)}; write yes or no")
     return answer
 
 
@@ -68,14 +68,14 @@ def _number(value: Any, label: str) -> int:
     if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,9}\s*", value):
         return int(value)
     if type(value) is not int:
-        fail(label, f"is {value!r}; write a whole number")
+        fail(label, f"is {quoted(value)}; write a whole number")
     return value
 
 
 def _duration(value: Any, label: str) -> int:
     result = seconds(value, label)
     if result < 1:
-        fail(label, f"is {value!r}; write a second or more, such as '14 days'")
+        fail(label, f"is {quoted(value)}; write a second or more, such as '14 days'")
     return result
 
 
@@ -93,7 +93,7 @@ def _one_of(*choices: str) -> Callable[[Any, str], str]:
         if word not in choices:
             near = difflib.get_close_matches(word, choices, 1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
-            fail(label, f"is {value!r}{hint}; write {' or '.join(choices)}")
+            fail(label, f"is {quoted(value)}{hint}; write {' or '.join(choices)}")
         return word
 
     return read

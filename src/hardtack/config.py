@@ -60,12 +60,12 @@ def from_file(path: str | os.PathLike[str], **overrides: Any) -> SessionManager:
     return _manager(_collect(section, label), overrides, label)
 
 
-def from_env(environ: Mapping[str, str] = os.environ, prefix: str = "HARDTACK_", **overrides: Any) -> SessionManager:
+def from_env(environ: Mapping[str, str] | None = None, prefix: str = "HARDTACK_", **overrides: Any) -> SessionManager:
     """A manager from environment variables: `HARDTACK_KEY`, `HARDTACK_LIFETIME`, `HARDTACK_COOKIE_NAME` …
 
-    Every variable that begins with the prefix must be a setting. `HARDTACK_KEY_FILE` names a file that holds the key (a
-    Docker or Kubernetes secret); likewise `…_ACCEPT_KEYS_FILE` and `…_STORE_FILE`. `overrides` as in `from_mapping`. Raises
-    `ConfigError`.
+    `environ` is `os.environ` where it is None. Every variable that begins with the prefix must be a setting.
+    `HARDTACK_KEY_FILE` names a file that holds the key (a Docker or Kubernetes secret); likewise `…_ACCEPT_KEYS_FILE` and
+    `…_STORE_FILE`. `overrides` as in `from_mapping`. Raises `ConfigError`.
     """
 
     def label(name: str) -> str:
@@ -73,7 +73,7 @@ def from_env(environ: Mapping[str, str] = os.environ, prefix: str = "HARDTACK_",
 
     known = {label(name): name for name in NAMES}
     given: dict[str, _Given] = {}
-    for variable, value in environ.items():
+    for variable, value in (os.environ if environ is None else environ).items():
         if variable.startswith(prefix):
             if variable not in known:
                 unknown(variable, variable, known)

@@ -11,6 +11,12 @@ from tests.foreign.python_support import read, record_of, refused, sealed
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
 from hardtack.foreign import base
 from hardtack.foreign.base import ForeignCookie, check_plain, parse_json, secret_bytes, unix_seconds
+from hardtack.foreign.dancer import DancerLegacyCookie
+from hardtack.foreign.django import DjangoSignedCookie
+from hardtack.foreign.flask import FlaskCookie
+from hardtack.foreign.mojolicious import MojoliciousCookie
+from hardtack.foreign.pyramid import PyramidCookie
+from hardtack.foreign.session_storage_secure import SessionStorageSecureCookie
 from hardtack.protocols import Context
 from hardtack.record import Record
 
@@ -214,3 +220,23 @@ def test_the_base_reads_and_writes_nothing() -> None:
         read(Nothing(), "x")
     with pytest.raises(NotImplementedError):
         sealed(Nothing(), {})
+
+
+@pytest.mark.parametrize(
+    ("make", "settings", "problem"),
+    [
+        (FlaskCookie, {"subject": "alice"}, "subject is a function"),
+        (FlaskCookie, {"salt": None}, "salt is text, not NoneType"),
+        (FlaskCookie, {"secret_fallbacks": None}, "secret_fallbacks is a list of secrets, not NoneType"),
+        (DjangoSignedCookie, {"fallbacks": "one"}, "fallbacks is a list of secrets, not str"),
+        (DjangoSignedCookie, {"salt": 5}, "salt is text, not int"),
+        (PyramidCookie, {"salt": None}, "salt is text, not NoneType"),
+        (MojoliciousCookie, {"moniker": 5}, "moniker is text, not int"),
+        (SessionStorageSecureCookie, {"old_secrets": None}, "old_secrets is a list of secrets, not NoneType"),
+        (DancerLegacyCookie, {"only": 5, "until": 1}, "only is the set of keys"),
+    ],
+)
+def test_a_setting_of_another_kind_is_refused(make: Any, settings: dict[str, Any], problem: str) -> None:
+    """When the object is made, and not for each visitor with an old cookie."""
+    with pytest.raises(ConfigError, match=problem):
+        make("a secret of 32 characters or more.", **settings)

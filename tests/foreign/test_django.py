@@ -185,7 +185,7 @@ def test_what_json_cannot_carry_is_not_written() -> None:
     ("settings", "message"),
     [
         ({"secret": b""}, "secret is empty"),
-        ({"fallbacks": SECRET}, "fallbacks is one secret"),
+        ({"fallbacks": SECRET}, "fallbacks is a list of secrets, not str"),
         ({"digest": "md5"}, "digest='md5'"),
         ({"max_age": -1}, "max_age=-1"),
     ],

@@ -53,6 +53,22 @@ def nonsense_port() -> Iterator[int]:
 
 
 @pytest.fixture
+def port_that_answers() -> Iterator[Callable[[bytes], int]]:
+    """Makes ports whose server answers everything alike: of the protocol, and not what was asked for."""
+
+    def start(reply: bytes) -> int:
+        def answer(connection: socket.socket) -> None:
+            with suppress(OSError):
+                while connection.recv(65536):
+                    connection.sendall(reply)
+
+        return stack.enter_context(_tcp_server(answer))
+
+    with ExitStack() as stack:
+        yield start
+
+
+@pytest.fixture
 def hanging_up_port() -> Iterator[int]:
     """A port whose server closes the connection after the first bytes that it was sent."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import aiomcache
@@ -398,3 +398,13 @@ def test_a_client_of_aiomcache_is_for_the_async_store() -> None:
 
     with pytest.raises(ConfigError, match="use AsyncMemcachedStore"):
         asyncio.run(main())
+
+
+def test_the_answer_to_another_question_is_unavailable(port_that_answers: Callable[[bytes], int]) -> None:
+    """As a client gets it whose connection two processes read from."""
+    port = port_that_answers(b"VALUE other 0 1 5\r\nx\r\nEND\r\n")
+    store = MemcachedStore.from_url(f"memcached://127.0.0.1:{port}")
+
+    with pytest.raises(StoreUnavailable):
+        store.get(new_key())
+    store.close()

@@ -234,6 +234,7 @@ def test_a_call_that_was_interrupted_gives_no_connection_back(store: SQLiteStore
     ("settings", "problem"),
     [
         ({"path": None}, "path is of type NoneType"),
+        ({"path": "/a\0b"}, "no database can be kept there: .*null"),
         ({"timeout": "5"}, "timeout is '5'; it must be a number of seconds"),
         ({"timeout": -1}, "timeout is -1"),
         ({"batch": 0}, "batch is 0; it must be 1 or more"),

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from hardtack import values
-from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
-from hardtack.foreign.base import check_plain, malformed, parse_json, secret_bytes
+from hardtack.errors import InvalidToken, UnsupportedValue
+from hardtack.foreign.base import check_plain, malformed, parse_json
 from hardtack.lifetime import SKEW, Duration, seconds
 from hardtack.protocols import Context
 
@@ -49,14 +49,6 @@ class Signer:
 
     def _signature(self, key: bytes, text: str) -> bytes:
         return values.encode_bytes(hmac.digest(key, text.encode(), self._digest)).encode()
-
-
-def secrets_bytes(secrets: Sequence[str | bytes], setting: str) -> list[bytes]:
-    """Each secret as the other system hashes it. Raises `ConfigError`, also for a text where a list belongs."""
-    if isinstance(secrets, str | bytes):
-        message = f"{setting} is one secret, and must be a list of them; write [{setting}]"
-        raise ConfigError(message)
-    return [secret_bytes(secret, setting) for secret in secrets]
 
 
 def max_age_seconds(max_age: Duration | None) -> int | None:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, NoReturn
 
 from hardtack import record as records
@@ -73,6 +73,9 @@ class ForeignCookie:
             if type(text) is not str or _UNSAFE.search(text):
                 message = f"{setting} has a control character, ';' or ',', which Set-Cookie cannot carry; remove it"
                 raise ConfigError(message)
+        if subject is not None and not callable(subject):
+            message = "subject is a function that takes the data and returns the user's id as a str, or None"
+            raise ConfigError(message)
         self.cookie_name = name
         self.path = path
         self.domain = domain
@@ -174,6 +177,22 @@ def secret_bytes(secret: str | bytes, setting: str = "secret") -> bytes:
         message = f"{setting} is empty or neither str nor bytes; copy it from the other system's configuration"
         raise ConfigError(message)
     return raw
+
+
+def secrets_bytes(secrets: Sequence[str | bytes], setting: str) -> list[bytes]:
+    """Each secret as the other system hashes it. Raises `ConfigError`, also for one secret where a list belongs."""
+    if isinstance(secrets, str | bytes) or not isinstance(secrets, Iterable):
+        message = f"{setting} is a list of secrets, not {type(secrets).__name__}; write [one] or []"
+        raise ConfigError(message)
+    return [secret_bytes(secret, setting) for secret in secrets]
+
+
+def text(value: str, setting: str) -> str:
+    """A setting that is text. Raises `ConfigError` where it is not."""
+    if type(value) is str:
+        return value
+    message = f"{setting} is text, not {type(value).__name__}; leave it out where the other system has the default"
+    raise ConfigError(message)
 
 
 def malformed(detail: str) -> NoReturn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -175,7 +175,12 @@ class DancerLegacyCookie(ForeignCookie):
         if until is None:
             raise ConfigError("DancerLegacyCookie needs until=<a date>: these cookies have no end of their own")
         super().__init__(cookie_name=cookie_name, path=path, domain=domain, until=until)
-        if isinstance(only, str) or not only or not all(type(key) is str for key in only):
+        if (
+            isinstance(only, str)
+            or not isinstance(only, Iterable)
+            or not only
+            or not all(type(key) is str for key in only)
+        ):
             raise ConfigError('only is the set of keys to be read, such as {"cart"}; name at least one')
         self._only = frozenset(only)
         self._secret = secret_bytes(secret)

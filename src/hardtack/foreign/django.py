@@ -9,7 +9,7 @@ from typing import Any
 
 from hardtack.errors import ConfigError
 from hardtack.foreign import _python as shared
-from hardtack.foreign.base import ForeignCookie, Until, malformed, secret_bytes
+from hardtack.foreign.base import ForeignCookie, Until, malformed, secret_bytes, secrets_bytes, text
 from hardtack.lifetime import Duration
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -56,8 +56,10 @@ class DjangoSignedCookie(ForeignCookie):
         if digest not in _DIGESTS:
             message = f"digest={digest!r} is not one of Django's; write one of {', '.join(_DIGESTS)}"
             raise ConfigError(message)
-        secrets = [secret_bytes(secret), *shared.secrets_bytes(fallbacks, "fallbacks")]
-        current, *accept = [hashlib.new(digest, salt.encode() + b"signer" + each).digest() for each in secrets]
+        secrets = [secret_bytes(secret), *secrets_bytes(fallbacks, "fallbacks")]
+        current, *accept = [
+            hashlib.new(digest, text(salt, "salt").encode() + b"signer" + each).digest() for each in secrets
+        ]
         self._signer = shared.Signer(current, accept, digest=digest, separator=":")
         self._max_age = shared.max_age_seconds(max_age)
 

@@ -14,7 +14,7 @@ from uuid import UUID
 from hardtack import values
 from hardtack.errors import ConfigError, UnsupportedValue
 from hardtack.foreign import _python as shared
-from hardtack.foreign.base import ForeignCookie, Until, malformed, secret_bytes
+from hardtack.foreign.base import ForeignCookie, Until, malformed, secret_bytes, secrets_bytes, text
 from hardtack.lifetime import Duration
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -58,8 +58,9 @@ class FlaskCookie(ForeignCookie):
     ) -> None:
         super().__init__(cookie_name=cookie_name, path=path, domain=domain, until=until, subject=subject)
         current = secret_bytes(secret)
-        accept = shared.secrets_bytes(secret_fallbacks, "secret_fallbacks")
+        accept = secrets_bytes(secret_fallbacks, "secret_fallbacks")
         self._max_age = shared.max_age_seconds(max_age)
+        salt = text(salt, "salt")
         self._signer = itsdangerous_signer(current, accept, salt=salt, key_derivation=key_derivation, digest=digest)
 
     def _read(self, value: str, context: Context) -> Record:

@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
-from hardtack.foreign.base import ForeignCookie, Until, check_plain, malformed, parse_json
+from hardtack.foreign.base import ForeignCookie, Until, check_plain, malformed, parse_json, text
 from hardtack.foreign.session_storage_secure import all_secrets
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
@@ -52,7 +52,7 @@ class _MojoliciousSession(ForeignCookie):
     ) -> None:
         super().__init__(cookie_name=cookie_name, path=path, domain=domain, until=until, subject=subject)
         self._secrets = all_secrets(secret, old_secrets)
-        names = _KNOWN if moniker is None else _KNOWN | {moniker.encode()}
+        names = _KNOWN if moniker is None else _KNOWN | {text(moniker, "moniker").encode()}
         if not names.isdisjoint(self._secrets):
             message = (
                 "the secret is the name of the application, Mojolicious's default, which everyone can guess; "

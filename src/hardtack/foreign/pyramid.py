@@ -10,7 +10,7 @@ from typing import Any
 from hardtack import values
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign import _python as shared
-from hardtack.foreign.base import ForeignCookie, Until, check_plain, malformed, secret_bytes
+from hardtack.foreign.base import ForeignCookie, Until, check_plain, malformed, secret_bytes, text
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -85,6 +85,7 @@ class PyramidCookie(ForeignCookie):
 def _salted(salt: str, secret: str | bytes) -> bytes:
     """Salt and secret as WebOb joins them: Latin-1, or UTF-8 where one of them does not fit into Latin-1."""
     secret_bytes(secret)
+    text(salt, "salt")
     try:
         return salt.encode("latin-1") + (secret.encode("latin-1") if isinstance(secret, str) else secret)
     except UnicodeEncodeError:

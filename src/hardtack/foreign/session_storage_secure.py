@@ -20,7 +20,7 @@ import pybase64
 
 from hardtack import values
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
-from hardtack.foreign.base import ForeignCookie, Until, malformed, secret_bytes
+from hardtack.foreign.base import ForeignCookie, Until, malformed, secret_bytes, secrets_bytes
 from hardtack.foreign.perl import cbc, sereal
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
@@ -168,9 +168,7 @@ class SessionStorageSecureCookie(ForeignCookie):
 
 def all_secrets(secret: str | bytes, old_secrets: Sequence[str | bytes]) -> list[bytes]:
     """The secret that is written with, then those that are only read. Raises `ConfigError`."""
-    if isinstance(old_secrets, str | bytes):
-        raise ConfigError("old_secrets is a list of secrets; put the one into brackets")
-    return [secret_bytes(secret), *(secret_bytes(old, "old_secrets") for old in old_secrets)]
+    return [secret_bytes(secret), *secrets_bytes(old_secrets, "old_secrets")]
 
 
 def _salt(text: str, version: str) -> bytes:

@@ -226,8 +226,8 @@ class MemcachedStore(SteppedStore):
                 return _UNKNOWN
             return connection.cas(name, value, ticket.number, expiry, noreply=False)
 
-    # pymemcache takes an answer apart without looking: nonsense is an IndexError or ValueError.
-    _translation = Translation(_unavailable(MemcacheError, OSError, IndexError, ValueError))
+    # pymemcache takes an answer apart without looking: nonsense is an IndexError, KeyError or ValueError.
+    _translation = Translation(_unavailable(MemcacheError, OSError, LookupError, ValueError))
 
 
 class AsyncMemcachedStore(AsyncSteppedStore):

@@ -41,7 +41,8 @@ _HEAD = VERSION_BYTES + 32
 _SUBJECT = (VERSION_BYTES, _HEAD - 1)
 _BATCH = 1000  # keys that one script looks at: the server does nothing else meanwhile
 _NO_SUBJECT = bytes(32)
-_ERRORS = (RedisError, RedisClusterException, OSError)
+# redis-py takes the answer to its HELLO for a mapping without looking: nonsense is an AttributeError.
+_ERRORS = (RedisError, RedisClusterException, OSError, AttributeError)
 
 
 class _Script:

@@ -92,8 +92,9 @@ class SQLiteStore:
         self._idle: deque[sqlite3.Connection] = deque()
         try:
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        except OSError as error:
-            message = f"path is {str(self._path)!r}, and no database can be kept there: {error.strerror}"
+        except (OSError, ValueError) as error:  # a NUL in the path is a ValueError
+            problem = error.strerror if isinstance(error, OSError) else error
+            message = f"path is {str(self._path)!r}, and no database can be kept there: {problem}"
             raise ConfigError(message) from error
         _stores.add(self)
 
