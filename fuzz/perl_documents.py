@@ -99,7 +99,14 @@ def main() -> None:
 
     seeds(directory)
     tracemalloc.start()
-    options = [f"-runs={arguments.runs}", "-max_len=4096", f"-seed={arguments.seed}", "-print_final_stats=1"]
+    # reload=0: libFuzzer would look into the directory once more, and fail where it is gone by then.
+    options = [
+        f"-runs={arguments.runs}",
+        "-max_len=4096",
+        f"-seed={arguments.seed}",
+        "-print_final_stats=1",
+        "-reload=0",
+    ]
     atheris.Setup([sys.argv[0], *options, str(directory)], counted)
     atheris.Fuzz()
 
