@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from hardtack.cookies import Changes
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.manager import SessionManager
+from hardtack.protocols import is_async
 from hardtack.session import Session
 
 try:
@@ -58,7 +59,8 @@ class _Exchange:
     def waits(self) -> bool:
         """Whether a commit may wait for a disk or a network, so that it must not be done in `finish()` itself."""
         store = self.sessions.engine.store
-        return store is not None and getattr(store, "blocking", True) and self.session.accessed
+        blocks = store is not None and (is_async(store) or getattr(store, "blocking", True))
+        return blocks and self.session.accessed
 
     def save(self) -> None:
         self.changes = self.sessions.commit(self.session)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 from hardtack.cookies import Changes
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.manager import SessionManager
+from hardtack.protocols import is_async
 from hardtack.session import Session
 
 Environ = dict[str, Any]
@@ -50,7 +51,7 @@ class SessionMiddleware:
             message = f"SessionMiddleware(app, sessions) takes a SessionManager, not {type(sessions).__name__}"
             raise ConfigError(message)
         store = sessions.engine.store
-        if store is not None and not hasattr(store, "blocking"):
+        if store is not None and is_async(store):
             message = f"{type(store).__name__} is for async code, and WSGI is not: use the sync twin of the store"
             raise ConfigError(message)
         self.app = app

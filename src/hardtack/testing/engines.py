@@ -25,6 +25,7 @@ from uuid import UUID
 from hardtack.cookies import Changes
 from hardtack.events import Destroyed, Event, Expired, IdChanged
 from hardtack.manager import SessionManager
+from hardtack.protocols import is_async
 from hardtack.session import Session
 
 try:
@@ -137,7 +138,7 @@ class EngineContract:
     @pytest.fixture
     def site(self, engine: Any) -> Iterator[Site]:
         """A manager on the engine, and a browser."""
-        if not self.asynchronous and (engine.store is None or hasattr(engine.store, "blocking")):
+        if not self.asynchronous and (engine.store is None or not is_async(engine.store)):
             site = Site(engine, None)
             yield site
             site.sessions.close()
