@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from hardtack import _administration, events, values
 from hardtack import record as records
 from hardtack.cookies import MAX_VALUES, Changes, Cookie, CookieMap, as_text, each_alone, parse
-from hardtack.engines.cookie import CookieEngine, is_disputed
+from hardtack.engines.cookie import CookieEngine, cookie_names, is_disputed
 from hardtack.errors import (
     ConfigError,
     InvalidToken,
@@ -205,7 +205,7 @@ class SessionManager(_administration.Administration):
         if not self.accept or not header:
             return False
         cookies = parse(header)
-        return any(_foreign_names(token, cookies) for token in self.accept)
+        return any(cookie_names(token, cookies, _foreign_name(token)) for token in self.accept)
 
     def is_late(self, session: Session) -> bool:
         """Whether anything was changed since the commit: what `finish` is for. What cannot be encoded was."""
@@ -342,8 +342,8 @@ class SessionManager(_administration.Administration):
         cookies = parse(state.header)
         refused: set[str] = set()
         for token in self.accept:
-            names = _foreign_names(token, cookies)
             name = _foreign_name(token)
+            names = cookie_names(token, cookies, name)
             if not names or name in refused:
                 continue
             foreign = Context(name, self.purpose, context.now)
@@ -401,7 +401,7 @@ class SessionManager(_administration.Administration):
             state.clearing = tuple(
                 _foreign_cookie(token).clear_cookie(name)
                 for token in self.accept
-                for name in _foreign_names(token, cookies)
+                for name in cookie_names(token, cookies, _foreign_name(token))
             )
 
     # --- saving
@@ -702,13 +702,6 @@ def _accepted(formats: Iterable[TokenFormat]) -> tuple[Any, ...]:
 def _foreign_name(token: Any) -> str:
     name: str = token.cookie_name
     return name
-
-
-def _foreign_names(token: Any, cookies: dict[str, list[str]]) -> list[str]:
-    find_names = getattr(token, "cookie_names", None)
-    if find_names is not None:
-        return list(find_names(cookies))
-    return [token.cookie_name] if token.cookie_name in cookies else []
 
 
 def _foreign_cookie(token: Any) -> Cookie:

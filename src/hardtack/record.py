@@ -47,38 +47,32 @@ class Record:
 
     def is_kept_as(self, data: dict[str, Any]) -> bool:
         """Whether the data is what was read, or last written. Raises `UnsupportedValue` for what cannot be kept."""
-        fields = [self.id, self.created, self.authenticated, self.seen, self.subject, self.options, data]
-        return values.is_packed_as(fields, self.plain)
+        return values.is_packed_as(self._fields(data), self.plain)
 
     def keep(self, packed: bytes) -> None:
         """Remember the encoding of the data, by one who has it at hand, as `pack` does."""
-        fields = [self.id, self.created, self.authenticated, self.seen, self.subject, self.options, None]
-        self.plain = ormsgpack.packb(fields)[:-1] + packed  # the data in the place of the None
+        self.plain = self._head() + packed
 
     def kept_data(self) -> bytes:
         """The MessagePack encoding of the data as it was read, or last written, whatever became of `data` since."""
         plain = pack(self) if self.plain is None else self.plain
-        head = ormsgpack.packb([self.id, self.created, self.authenticated, self.seen, self.subject, self.options])
-        if plain.startswith(head[1:], 1):
-            return plain[len(head) :]  # the data is the last element, and both array heads take one byte
+        head = self._head()
+        if plain.startswith(head):
+            return plain[len(head) :]
         # Another program's longer spelling of the same fields: where the data begins is not known.
         return values.pack(values.unpack(plain)[6])
+
+    def _fields(self, data: Any) -> list[Any]:
+        return [self.id, self.created, self.authenticated, self.seen, self.subject, self.options, data]
+
+    def _head(self) -> bytes:
+        """What stands before the data, which is the last element: here a None of one byte."""
+        return ormsgpack.packb(self._fields(None))[:-1]
 
 
 def pack(record: Record) -> bytes:
     """The MessagePack array of seven, which the record remembers. Raises `UnsupportedValue`."""
-    plain = record.plain = values.pack_last(
-        [
-            record.id,
-            record.created,
-            record.authenticated,
-            record.seen,
-            record.subject,
-            record.options,
-            record.data,
-        ],
-        2 + len(record.id),
-    )
+    plain = record.plain = values.pack_last(record._fields(record.data), 2 + len(record.id))
     return plain
 
 

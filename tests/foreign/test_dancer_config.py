@@ -96,18 +96,23 @@ print "$headers{'Set-Cookie'}\n@{ $response->[2] }\n";
 """
 
 
+def exchanged_with_dancer(manager: SessionManager, directory: Path) -> tuple[str, str]:
+    """The Set-Cookie of the manager, which a real application has read, and the one that it answered, and was read here."""
+    session = manager.open()
+    session["name"] = "hardtack"
+    (ours,) = manager.commit(session).set_cookies
+    theirs, _, seen = run_perl(directory, DANCER_APPLICATION, ours.partition(";")[0]).partition("\n")
+
+    assert seen.strip() == "hardtack"
+    assert manager.open(theirs.partition(";")[0])["name"] == "zoë"
+    return ours, theirs
+
+
 def test_dancer_and_the_manager_share_one_cookie(tmp_path: Path) -> None:
     """A real application opens what the manager sets, and the manager opens what it sets, by one config.yml."""
     require("Dancer", "Dancer::Session::Cookie")
     manager = config.from_dancer(write(tmp_path, DANCER))
-    session = manager.open()
-    session["name"] = "hardtack"
-
-    (ours,) = manager.commit(session).set_cookies
-    theirs, _, seen = run_perl(tmp_path, DANCER_APPLICATION, ours.partition(";")[0]).partition("\n")
-
-    assert seen.strip() == "hardtack"
-    assert manager.open(theirs.partition(";")[0])["name"] == "zoë"
+    ours, theirs = exchanged_with_dancer(manager, tmp_path)
     for attribute in ("Path=/shop", "Domain=example.org", "Secure", "HttpOnly"):
         assert f"; {attribute}" in ours
         assert f"; {attribute.lower()}" in theirs.lower()
@@ -118,14 +123,8 @@ def test_a_secret_beyond_ascii_is_the_one_that_dancer_hashes(tmp_path: Path) -> 
     require("Dancer", "Dancer::Session::Cookie")
     text = "session: cookie\nsession_cookie_key: 'clé secrète'\nsession_expires: 1h\n"
     manager = config.from_dancer(write(tmp_path, text))
-    session = manager.open()
-    session["name"] = "hardtack"
 
-    (ours,) = manager.commit(session).set_cookies
-    theirs, _, seen = run_perl(tmp_path, DANCER_APPLICATION, ours.partition(";")[0]).partition("\n")
-
-    assert seen.strip() == "hardtack"
-    assert manager.open(theirs.partition(";")[0])["name"] == "zoë"
+    exchanged_with_dancer(manager, tmp_path)
 
 
 def test_every_setting_of_dancer(tmp_path: Path) -> None:

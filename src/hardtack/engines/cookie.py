@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Literal
 
 from hardtack import values
@@ -126,16 +126,9 @@ class CookieEngine:
         """Whether the request carries a cookie of the engine, valid or not."""
         if cookie.name not in header:
             return False
-        return bool(self._names(header, cookie.name))
-
-    def _names(self, header: str, name: str) -> list[str]:
         if self.native:
-            return [each for each in (name, *self._chunk_names(name)) if find_values(header, each)]
-        cookies = parse(header)
-        find_names = getattr(self.token, "cookie_names", None)
-        if find_names is not None:
-            return list(find_names(cookies))
-        return [name] if name in cookies else []
+            return any(find_values(header, each) for each in (cookie.name, *self._chunk_names(cookie.name)))
+        return bool(cookie_names(self.token, parse(header), cookie.name))
 
     def _chunk_names(self, name: str) -> list[str]:
         return [f"{name}.{index}" for index in range(self.chunks)]
@@ -180,8 +173,9 @@ class CookieEngine:
     def _candidates(self, header: str, name: str, held: Held, policy: Policy) -> list[CookieMap]:
         """What may be a session: each value of the name on its own, and each generation of chunks put together."""
         if not self.native:
-            held.names = self._names(header, name)
-            return each_alone(parse(header), name) if held.names else []
+            cookies = parse(header)
+            held.names = cookie_names(self.token, cookies, name)
+            return each_alone(cookies, name) if held.names else []
         found = {each: find_values(header, each) for each in (name, *self._chunk_names(name))}
         held.names = [each for each, present in found.items() if present]
         tokens = found.pop(name)
@@ -282,6 +276,14 @@ class CookieEngine:
     def close(self) -> Flow[None]:
         """Nothing to close."""
         yield from ()
+
+
+def cookie_names(token: TokenFormat, cookies: CookieMap, name: str) -> list[str]:
+    """Those of a request's cookies that belong to a format: the one of its name, or what the format says itself."""
+    find_names: Callable[[CookieMap], Iterable[str]] | None = getattr(token, "cookie_names", None)
+    if find_names is not None:
+        return list(find_names(cookies))
+    return [name] if name in cookies else []
 
 
 def is_disputed(token: TokenFormat, candidates: Sequence[CookieMap], good: Sequence[Record], context: Context) -> bool:

@@ -76,13 +76,13 @@ def from_dancer(path: str | os.PathLike[str], *, environment: str | None = None,
     # The file is the whole application's: only what is called like a setting of sessions can be a misspelt one.
     of_sessions = [name for name in source.settings if str(name).startswith("session")]
     _warn_unknown(source, of_sessions, DANCER_SETTINGS, "setting of Dancer's sessions")
-    path = "session_cookie_path"
-    if engine != "Cookie" and source.text(path):
-        _differs(path, f"in {source.where} is for the Cookie engine alone: Path=/ is sent, as Dancer does")
+    place = "session_cookie_path"
+    if engine != "Cookie" and source.text(place):
+        _differs(place, f"in {source.where} is for the Cookie engine alone: Path=/ is sent, as Dancer does")
     cookie = overrides.pop("cookie", None) or _cookie(
         source,
         name="session_name",
-        path=path if engine == "Cookie" else None,
+        path=place if engine == "Cookie" else None,
         domain="session_domain",
         secure="session_secure",
         samesite="session_same_site",
