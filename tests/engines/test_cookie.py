@@ -293,3 +293,19 @@ def test_what_is_written_in_nine_chunks_can_be_read(kind: Any) -> None:
 
     assert len(site.jar.cookies) > 4
     assert len(site.open()["text"]) == 24_000
+
+
+@pytest.mark.parametrize("engine", [CookieEngine(KEY, overflow="chunk"), CookieEngine(FlaskCookie("secret"))])
+def test_what_carries_a_cookie_is_known_without_opening_it(engine: CookieEngine) -> None:
+    """By its name alone, good or not; a name in the middle of another is none."""
+    cookie = Cookie.for_development()
+
+    assert [
+        engine.carries(header, cookie) for header in ("session=junk", "a=1; session=", "", "a=session", "my-session=1")
+    ] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
