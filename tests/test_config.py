@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,7 @@ from hardtack._settings import FROM_FILE, SETTINGS
 from hardtack.errors import ConfigError
 from hardtack.stores.memory import MemoryStore
 
-KEY = Key(bytes(range(32)))
-OTHER = Key(bytes(range(1, 33)))
-THIRD = Key(bytes(range(2, 34)))
+KEY, OTHER, THIRD = (Key(sha256(name).digest()) for name in (b"bread", b"butter", b"beer"))
 TEXT = KEY.export()
 
 DOCS = Path(__file__).parents[1] / "docs" / "configuration.md"

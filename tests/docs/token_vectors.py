@@ -24,6 +24,7 @@ from hardtack.engines.cookie import _chunk_head
 from hardtack.protocols import Context
 from hardtack.stores.memory import MemoryStore
 from hardtack.tokens.encrypted import binding
+from hardtack.tokens.keys import derive
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "token-format.md"
 BEGIN: Final = "<!-- vectors: begin -->\n"
@@ -92,8 +93,8 @@ def _keys() -> dict[str, Any]:
         "secret": SECRET.hex(),
         "export": key.export(),
         "key_id": key.id.hex(),
-        "encrypt": key._derive("encrypt", 32).hex(),
-        "sign": key._derive("sign", 32).hex(),
+        "encrypt": derive(SECRET, "encrypt", 32).hex(),
+        "sign": derive(SECRET, "sign", 32).hex(),
         "from_passphrase": {
             "passphrase": passphrase,
             "salt": salt,
