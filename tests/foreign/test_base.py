@@ -14,8 +14,8 @@ from tests.kit import KEY
 from hardtack import SessionManager
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
 from hardtack.foreign import base
-from hardtack.foreign.base import ForeignCookie, check_plain, parse_json, secret_bytes, unix_seconds
 from hardtack.foreign.aiohttp_session import AiohttpSessionCookie
+from hardtack.foreign.base import ForeignCookie, check_plain, parse_json, secret_bytes, unix_seconds
 from hardtack.foreign.dancer import Dancer2Cookie, DancerCookie, DancerLegacyCookie
 from hardtack.foreign.django import DjangoSignedCookie
 from hardtack.foreign.flask import FlaskCookie
