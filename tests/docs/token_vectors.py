@@ -48,6 +48,10 @@ VALUES: Final[list[tuple[str, Any]]] = [
     ("(1, ('a',))", (1, ("a",))),
     ("{'$set': 1}", {"$set": 1}),
     ("{1: 'one', 'two': 2}", {1: "one", "two": 2}),
+    (
+        "{None: 1, True: 2, 1.5: 3, b'k': 4, date(2031, 5, 9): 5, Decimal('1.80'): 6}",
+        {None: 1, True: 2, 1.5: 3, b"k": 4, dt.date(2031, 5, 9): 5, Decimal("1.80"): 6},
+    ),
     ("{'b', 'a', 10}", {"b", "a", 10}),
     ("frozenset()", frozenset()),
     ("18446744073709551616", 2**64),

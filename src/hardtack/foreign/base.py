@@ -112,7 +112,7 @@ class ForeignCookie:
         if not self.writes:
             message = f"{type(self).__name__} is read only; write sessions with another format"
             raise ConfigError(message)
-        return {self.cookie_name: self._write(record, context)}
+        return {self.cookie_name: self._write(record.with_changes(data=values.plain(record.data)), context)}
 
     def _value(self, cookies: Mapping[str, Sequence[str]]) -> str:
         found = cookies.get(self.cookie_name)
