@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from hardtack import _settings, _yaml
+from hardtack import _settings, _toml, _yaml
 from hardtack._settings import FOR_COOKIES, FOR_STORES, FROM_FILE, NAMES, fail, named, unknown
 from hardtack.cookies import Cookie
 from hardtack.engines.cookie import CookieEngine
@@ -251,21 +250,9 @@ def _load(file: Path) -> Mapping[str, Any]:
     if file.suffix not in (".toml", ".yaml", ".yml"):
         fail(str(file), "is neither a .toml, .yaml nor .yml file")
     text = _settings.read_file(file, str(file))
-    content = _parse_toml(file, text) if file.suffix == ".toml" else _yaml.parse(file, text)
+    content = _toml.parse(file, text) if file.suffix == ".toml" else _yaml.parse(file, text)
     if content is None:
         content = {}
     if not isinstance(content, Mapping):
         fail(str(file), "holds no settings: write name: value")
     return content
-
-
-def _parse_toml(file: Path, text: str) -> Any:
-    try:
-        return tomllib.loads(text)
-    except RecursionError:
-        problem = "is nested too deeply"
-    except tomllib.TOMLDecodeError as error:
-        # The parser's own message may quote a secret: only the place is told.
-        place = re.search(r"\(at [^()]*\)$", str(error))
-        problem = f"is not TOML {place[0] if place else ''}".rstrip()
-    return fail(str(file), problem)

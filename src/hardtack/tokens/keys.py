@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hmac
+import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any, Final, NoReturn
 
@@ -215,6 +217,22 @@ class Keyring:
                 raise ConfigError(message)
         object.__setattr__(self, "current", current)
         object.__setattr__(self, "_keys", keys)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str], reload: str | int | timedelta = "10 seconds") -> Keyring:
+        """The ring of a key file, which `hardtack keys` makes and rotates; docs/key-rotation.md has its form.
+
+        The file is read again when it has changed, which is looked at once in `reload` at most; what it says of the future, it
+        does without being read again. A file that cannot be read any more leaves the ring as it was, and is told to the log.
+
+        Raises `ConfigError`: where the file is no key file, or somebody else may write it or a folder that it is in.
+        """
+        from hardtack.tokens.keyfile import FileKeyring
+
+        return FileKeyring(path, reload)
+
+    def check_lifetime(self, lifetime: int) -> None:
+        """Raise `ConfigError` where keys are dropped before sessions of this many seconds have run out."""
 
     def snapshot(self) -> Keyring:
         """The keys of now, which do not change: the ring itself, unless its keys are read from a file."""
