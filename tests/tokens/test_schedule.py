@@ -57,12 +57,13 @@ def test_a_key_issues_from_its_date_and_the_one_before_is_dropped_a_lifetime_aft
 
 def test_a_key_that_all_have_issues_at_once_and_the_one_before_is_kept_for_those_that_do_not_know() -> None:
     """Until a process reads the file again, it seals under the key before: that one is needed a spread longer."""
-    found = ALONE.adding(NEW, NOW - 2 * DAY)
+    later = NOW + 2 * DAY
+    found = ALONE.adding(NEW, NOW)
 
-    found = found.issuing(found.find(NEW.id.hex()), NOW)
+    found = found.issuing(found.find(NEW.id.hex()), later)
 
-    assert found.find(NEW.id.hex()).issues_from == NOW
-    assert found.find(OLD.id.hex()).accepted_until == NOW + SPREAD + LIFETIME + CLOCKS
+    assert found.find(NEW.id.hex()).issues_from == later
+    assert found.find(OLD.id.hex()).accepted_until == later + SPREAD + LIFETIME + CLOCKS
 
 
 def test_in_need_a_key_issues_at_once() -> None:
