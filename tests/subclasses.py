@@ -41,7 +41,7 @@ class Role(str, enum.Enum):  # noqa: UP042 - str() of a StrEnum's member is its 
     ADMIN = "admin"
 
 
-class Claims(dict[str, Any]):
+class Claims(dict[Any, Any]):
     """As an OAuth library's: attributes beside a dict."""
 
     def __getattr__(self, name: str) -> Any:
@@ -104,6 +104,14 @@ class Apart(str):
 
 class NoZone(dt.tzinfo):
     """Does not say what it is."""
+
+    def utcoffset(self, when: dt.datetime | None) -> dt.timedelta | None:
+        raise NotImplementedError
+
+    dst = utcoffset
+
+    def tzname(self, when: dt.datetime | None) -> str | None:
+        raise NotImplementedError
 
 
 class Anywhere(dt.tzinfo):

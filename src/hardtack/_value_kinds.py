@@ -115,13 +115,14 @@ _COPIES: Final[dict[type, Callable[[Any], Any]]] = {
 
 def nearest(value: object) -> type | None:
     """The type that a value would be kept as: that of its bases, such as str for a member of a StrEnum; None: there is none."""
-    found = _nearest(type(value))
+    kind: Any = type(value)
+    found = _nearest(kind)
     return None if found is None else found[0]
 
 
 @lru_cache(maxsize=256)
-def _nearest(kind: type) -> tuple[type, Callable[[Any], Any]] | None:
-    markup = getattr(sys.modules.get("markupsafe"), "Markup", None)
+def _nearest(kind: Any) -> tuple[type, Callable[[Any], Any]] | None:
+    markup: Any = getattr(sys.modules.get("markupsafe"), "Markup", None)
     for base in kind.__mro__:
         if base in _COPIES:
             return (bytes if base in (bytearray, memoryview) else base), _COPIES[base]
@@ -132,7 +133,8 @@ def _nearest(kind: type) -> tuple[type, Callable[[Any], Any]] | None:
 
 def plain_copy(value: Any) -> Any:
     """The equal value of the nearest kept type. Raises `TypeError` where there is none, or it is not equal."""
-    found = _nearest(type(value))
+    kind: Any = type(value)
+    found = _nearest(kind)
     if found is None:
         raise TypeError
     kept_as, copied = found
@@ -143,7 +145,7 @@ def plain_copy(value: Any) -> Any:
         raise TypeError from error
     if not equal:
         raise TypeError
-    _tell(type(value), kept_as)
+    _tell(kind, kept_as)
     return copy
 
 
@@ -152,5 +154,5 @@ def _equal(copy: Any, value: Any) -> bool:
 
 
 @lru_cache(maxsize=256)
-def _tell(kind: type, kept_as: type) -> None:
+def _tell(kind: Any, kept_as: Any) -> None:
     logger.info("values of type %s are kept in the session as %s, and come out as that", _name(kind), kept_as.__name__)

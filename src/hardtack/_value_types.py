@@ -88,19 +88,20 @@ def default(value: Any) -> Any:
     return _extension(value, _FAST) or plain_copy(value)
 
 
-def _strictly(writers: dict[type, tuple[int, Callable[[Any], bytes]]]) -> Callable[[Any], Ext]:
-    def extension(value: Any) -> Ext:
-        found = _extension(value, writers)
-        if found is None:
-            raise TypeError
-        return found
+def strict_default(value: Any) -> Ext:
+    """The extension for a value; `TypeError` where it has none."""
+    return _exactly(value, _STRICT)
 
+
+def _exactly(value: Any, writers: dict[type, tuple[int, Callable[[Any], bytes]]]) -> Ext:
+    extension = _extension(value, writers)
+    if extension is None:
+        raise TypeError
     return extension
 
 
 _FAST = _writers(lambda value: packb(value, default, OPTIONS), _clock)
-strict_default = _strictly(_writers(lambda value: packb(value, strict_default, OPTIONS), _exact_clock))
-"""The extension for a value; `TypeError` where it has none."""
+_STRICT = _writers(lambda value: packb(value, strict_default, OPTIONS), _exact_clock)
 
 
 # The slow way is for data that has dicts with other than str keys somewhere; it is in plain types by then.
@@ -116,7 +117,11 @@ def pack_slowly(value: Any) -> bytes:
     return packb(_with_maps(value), _default_slow, OPTIONS)
 
 
-_default_slow = _strictly(_writers(pack_slowly, _clock))
+def _default_slow(value: Any) -> Ext:
+    return _exactly(value, _SLOW)
+
+
+_SLOW = _writers(pack_slowly, _clock)
 
 
 def _with_maps(value: Any) -> Any:

@@ -111,12 +111,17 @@ def test_a_clock_that_was_put_back_stops_nothing(file: Path, clock: Clock) -> No
     assert set(ring) == {OLD, NEW}
 
 
+def _give_away(file: Path) -> None:
+    keyfile.write(file, BOTH)
+    file.chmod(0o666)
+
+
 BREAKING: list[tuple[Callable[[Path], object], str]] = [
     (lambda file: file.unlink(), "No such file"),
     (lambda file: file.write_text("lifetime = [", "utf-8"), "is not TOML"),
     (lambda file: file.write_bytes(b"\xff"), "is not UTF-8"),
     (lambda file: file.write_text("", "utf-8"), "no [[keys]]"),
-    (lambda file: (keyfile.write(file, BOTH), file.chmod(0o666)), "may be written by other users"),
+    (_give_away, "may be written by other users"),
 ]
 
 
