@@ -141,14 +141,18 @@ class Elsewhere(ZoneInfo):
 class Unheard(ZoneInfo):
     """A zone that the database does not have."""
 
-    key = "Nowhere/Land"
+    @property
+    def key(self) -> str:
+        return "Nowhere/Land"
 
     def utcoffset(self, when: dt.datetime | None) -> dt.timedelta | None:
         return dt.timedelta(hours=-7)
 
 
 class Keyless(Unheard):
-    key = ""
+    @property
+    def key(self) -> str:
+        return ""
 
 
 class Moment(dt.datetime):

@@ -20,7 +20,7 @@ import time
 import types
 import uuid
 import warnings
-from collections import ChainMap, Counter, OrderedDict, UserDict, defaultdict, deque, namedtuple
+from collections import ChainMap, Counter, OrderedDict, UserDict, defaultdict, deque
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
@@ -76,7 +76,9 @@ class Point:
     x: int = 0
 
 
-Pair = namedtuple("Pair", ["one", "two"])
+class Pair(NamedTuple):
+    one: int
+    two: int
 
 
 def _in(module: str, use: Callable[[Any], Any]) -> Callable[[], Any]:
