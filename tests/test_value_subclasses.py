@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import io
 import json
 import logging
 import re
+import struct
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -69,6 +71,19 @@ WRAPS: list[Callable[[Any], Any]] = [
 NOON = dt.datetime(2031, 5, 9, 12, 30, 15, 10)
 PLUS_2, MINUS_7 = dt.timezone(dt.timedelta(hours=2)), dt.timezone(dt.timedelta(hours=-7))
 
+
+def of_its_own(key: str | None) -> ZoneInfo:
+    """Berlin's time from a file, under whatever key."""
+    return ZoneInfo.from_file(io.BytesIO(berlin()), key)
+
+
+def berlin() -> bytes:
+    """A file of a zone that is two hours ahead all the year."""
+    header = b"TZif2" + bytes(15)
+    old = header + struct.pack(">6l", 0, 0, 0, 0, 1, 4) + struct.pack(">lbB", 7200, 0, 0) + b"TWO\0"
+    return old + old + b"\n<TWO>-2\n"
+
+
 KEPT: list[tuple[Any, Any]] = [
     (Word("x"), "x"),
     (Level.LOW, 1),
@@ -108,6 +123,10 @@ KEPT: list[tuple[Any, Any]] = [
     (NOON.replace(tzinfo=Elsewhere("Europe/Berlin")), NOON.replace(tzinfo=MINUS_7)),
     (NOON.replace(tzinfo=Unheard("Europe/Berlin")), NOON.replace(tzinfo=MINUS_7)),
     (NOON.replace(tzinfo=Keyless("Europe/Berlin")), NOON.replace(tzinfo=MINUS_7)),
+    (NOON.replace(tzinfo=of_its_own("Nowhere/Land")), NOON.replace(tzinfo=PLUS_2)),
+    (NOON.replace(tzinfo=of_its_own(None)), NOON.replace(tzinfo=PLUS_2)),
+    (NOON.replace(tzinfo=of_its_own("Asia/Tokyo")), NOON.replace(tzinfo=PLUS_2)),
+    (NOON.replace(tzinfo=of_its_own("Europe/Berlin")), NOON.replace(tzinfo=ZoneInfo("Europe/Berlin"))),
     (dt.time(7, tzinfo=ZoneInfo("Europe/Berlin")), dt.time(7, tzinfo=ZoneInfo("Europe/Berlin"))),
     (NOON.replace(tzinfo=PLUS_2), NOON.replace(tzinfo=PLUS_2)),
     ({None: 1, True: 2, 2.5: 3, b"k": 4}, {None: 1, True: 2, 2.5: 3, b"k": 4}),
@@ -267,6 +286,35 @@ def test_a_frozen_clock_changes_no_types(early: bool, before: str) -> None:
     program = UNDER_A_FAKE_CLOCK.format(early=early, before=before)
 
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+FROZEN = """
+import datetime
+from freezegun import freeze_time
+if {early}:
+    from hardtack import values
+    values.pack({{"day": datetime.date.today(), "now": datetime.datetime.now()}})
+with freeze_time("2031-05-09 12:30"):
+    from hardtack import Key, SessionManager
+    now = datetime.datetime.now(datetime.UTC)
+    sessions = SessionManager(Key.generate(), clock=lambda: 1_936_009_800)
+    session = sessions.open(None)
+    session["day"], session["now"] = datetime.date.today(), now
+    (line,) = sessions.commit(session).set_cookies
+    assert sessions.open(line.partition(";")[0]) == {{"day": datetime.date(2031, 5, 9), "now": now}}
+again = sessions.open(line.partition(";")[0])
+assert [type(each) for each in again.values()] == [datetime.date, datetime.datetime], again
+again["later"] = datetime.datetime(2031, 5, 10)
+assert sessions.commit(again).set_cookies
+"""
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["imported before", "imported while frozen"])
+def test_a_session_with_dates_under_freezegun(early: bool) -> None:
+    """As an application's tests have it, from the cookie and back."""
+    pytest.importorskip("freezegun")
+
+    subprocess.run([sys.executable, "-c", FROZEN.format(early=early)], check=True, timeout=60)
 
 
 # --- any subclass

@@ -169,9 +169,10 @@ def test_sets_are_written_in_one_order() -> None:
 
 @pytest.mark.parametrize("letter", ["ą", "ł", "ƒ", "Ŀ"])
 @pytest.mark.parametrize("length", [1, 100, 190, 40_000])
-def test_letters_that_look_like_binary_are_kept(letter: str, length: int) -> None:
+@pytest.mark.parametrize("rest", [0, 200])
+def test_letters_that_look_like_binary_are_kept(letter: str, length: int, rest: int) -> None:
     """The first byte of these letters is what announces binary data in MessagePack."""
-    data = {"text": letter * length + "x" * 200}
+    data = {"text": letter * length + "x" * rest}
 
     assert values.unpack(values.pack(data)) == data
 

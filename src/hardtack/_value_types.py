@@ -28,9 +28,10 @@ def _clock(value: Any) -> list[Any]:
 
 
 def _exact_clock(value: Any) -> list[Any]:
-    if not is_exact(value.tzinfo):
+    written = _clock(value)
+    if not is_exact(value, written[-1]):
         raise TypeError
-    return _clock(value)
+    return written
 
 
 def _build_clock(kind: Callable[[str], Any], fields: list[Any]) -> Any:

@@ -92,10 +92,10 @@ class _Walk:
             self._refuse_zone(value, path, "its zone does not tell its offset; use astimezone(…)")
         if type(zone) is list:
             _check_text(zone[1], f"{path or _ROOT} (the name of its zone)")
-        if is_exact(value.tzinfo):
+        if is_exact(value, zone):
             return value
         if self._strict:
-            problem = "its zone is neither a datetime.timezone nor a zoneinfo.ZoneInfo with a key; use astimezone(…)"
+            problem = "its zone is neither a datetime.timezone nor a zoneinfo.ZoneInfo of the IANA database; use astimezone(…)"
             self._refuse_zone(value, path, problem)
         return value.replace(tzinfo=build_zone(zone))
 

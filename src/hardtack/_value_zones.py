@@ -28,9 +28,10 @@ def zone_of(value: Any) -> Any:
 _MICROSECOND = dt.timedelta(microseconds=1)
 
 
-def is_exact(zone: Any) -> bool:
-    """Whether a zone comes out as it went in, and not as an offset."""
-    return zone is None or type(zone) is dt.timezone or (type(zone) is ZoneInfo and bool(zone.key))
+def is_exact(value: Any, kept_as: Any) -> bool:
+    """Whether the zone of a datetime or time comes out as it went in, where `zone_of` says that it is `kept_as` this."""
+    kind = type(value.tzinfo)
+    return value.tzinfo is None or kind is dt.timezone or (kind is ZoneInfo and type(kept_as) is str)
 
 
 def _is_known(zone: ZoneInfo, value: Any) -> bool:

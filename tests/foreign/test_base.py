@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.foreign.python_support import read, record_of, refused, sealed
 from tests.kit import KEY
+from tests.subclasses import Claims, Level, Role
 
 from hardtack import SessionManager
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
@@ -259,6 +260,19 @@ def test_check_plain(data: Any, options: dict[str, Any], path: str) -> None:
         check_plain(data, **options)
 
     assert caught.value.path == path
+
+
+@pytest.mark.parametrize("make", [FlaskCookie, StarletteCookie, LitestarCookie, PlackCookie, MojoliciousCookie])
+def test_subclasses_are_written_as_what_they_are_underneath(make: Callable[..., ForeignCookie]) -> None:
+    """The other system gets the plain values, as from its own programs."""
+    cookie = make(b"k" * 32, until=2**40)
+    data = {"role": Role.ADMIN, "user": Claims(sub="ada", levels=[Level.LOW])}
+    context = Context(cookie.cookie_name, "", NOW)
+
+    written = cookie.seal(record_of(data, NOW), context)
+    read_again = cookie.open({name: [value] for name, value in written.items()}, context)
+
+    assert read_again.data == {"role": "admin", "user": {"sub": "ada", "levels": [1]}}
 
 
 def test_check_plain_lets_the_rest_through() -> None:
