@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
@@ -199,6 +200,9 @@ def test_a_folder_that_others_may_write_is_refused(file: Path, mode: int, taken:
     else:
         with pytest.raises(ConfigError, match=r"chmod go-w /"):
             Keyring.from_file(file)
+        with pytest.raises(ConfigError, match=r"chmod go-w /"):
+            keyfile.write(file.with_name("new.toml"), ALONE, new=True)
+        assert not file.with_name("new.toml").exists()
 
 
 def test_every_folder_above_counts(tmp_path: Path, file: Path) -> None:
@@ -329,3 +333,26 @@ def test_a_lock_is_held_against_others(file: Path) -> None:
     thread.join(30)
 
     assert order == ["first", "second"]
+
+
+def test_threads_see_one_state_or_the_next(file: Path) -> None:
+    """While the file is written again and again, each snapshot has the key that issues in it, and nobody meets an error."""
+    ring = Keyring.from_file(file, reload=0)
+    stop = threading.Event()
+
+    def ask() -> int:
+        asked = 0
+        while not stop.is_set():
+            snapshot = ring.snapshot()
+            assert snapshot.get(snapshot.current.id) is snapshot.current
+            assert ring.current == OLD
+            asked += 1
+        return asked
+
+    with ThreadPoolExecutor(4) as threads:
+        asking = [threads.submit(ask) for _ in range(4)]
+        for number in range(50):
+            keyfile.write(file, BOTH if number % 2 else ALONE)
+        stop.set()
+
+        assert all(each.result() > 0 for each in asking)

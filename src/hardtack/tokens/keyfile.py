@@ -35,7 +35,8 @@ def read(path: Path, known: Iterable[Key] = ()) -> tuple[Schedule, Signature]:
     try:
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
-            _check_place(path, found)
+            _check_file(path, found)
+            _check_folders(path)
             text = file.read(_MAX_SIZE).decode()
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
@@ -50,14 +51,19 @@ def _signature(found: os.stat_result) -> Signature:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-def _check_place(path: Path, found: os.stat_result) -> None:
-    """Raise where another user could put keys of his own in: he would be whoever he likes to be."""
-    if os.name != "posix":  # pragma: no cover - elsewhere the mode says nothing
-        return
+# Another user who could put keys of his own in would be whoever he likes to be. Elsewhere than on POSIX the mode says nothing.
+
+
+def _check_file(path: Path, found: os.stat_result) -> None:
     if not stat.S_ISREG(found.st_mode):
         fail(str(path), "is not a file")
-    if found.st_mode & _WRITABLE_BY_OTHERS:
+    if os.name == "posix" and found.st_mode & _WRITABLE_BY_OTHERS:
         fail(str(path), "may be written by other users, who could then forge every session; chmod 600")
+
+
+def _check_folders(path: Path) -> None:
+    if os.name != "posix":  # pragma: no cover
+        return
     for folder in dict.fromkeys((*path.absolute().parents, *path.resolve().parents)):
         nearest = folder in (path.absolute().parent, path.resolve().parent)
         _check_folder(
@@ -221,11 +227,13 @@ def locked(path: Path) -> Iterator[None]:
 def write(path: Path, schedule: Schedule, *, new: bool = False) -> None:
     """Put a schedule into the file: a reader sees the file before or after, whole. Owner and mode stay; `new`: 0600.
 
-    Raises `OSError`; of a `new` file, `FileExistsError` where there is one.
+    Raises `OSError`; of a `new` file, `FileExistsError` where there is one, and `ConfigError` where its folder is not safe.
     """
     target = path.resolve()
-    if new and target.exists():
-        raise FileExistsError(17, "there is such a file", str(target))
+    if new:
+        if target.exists():
+            raise FileExistsError(17, "there is such a file", str(target))
+        _check_folders(path)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
