@@ -56,6 +56,7 @@ values: st.SearchStrategy[Any] = st.recursive(
         st.lists(inner, max_size=4)
         | st.lists(inner, max_size=3).map(tuple)
         | st.dictionaries(text | integers | st.sampled_from(["$", "$tuple", "$map"]), inner, max_size=4)
+        | st.dictionaries(hashable, inner, max_size=4)
         | st.sets(members, max_size=4)
         | st.frozensets(members, max_size=3)
     ),
@@ -69,9 +70,8 @@ def same(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
-        return list(one) == list(other) and all(
-            type(mine) is type(theirs) and same(one[mine], other[theirs])
-            for mine, theirs in zip(one, other, strict=True)
+        return len(one) == len(other) and all(
+            same(mine, theirs) for mine, theirs in zip(one.items(), other.items(), strict=True)
         )
     if isinstance(one, list | tuple):
         return len(one) == len(other) and all(map(same, one, other))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,7 @@ from hardtack._settings import FROM_FILE, SETTINGS
 from hardtack.errors import ConfigError
 from hardtack.stores.memory import MemoryStore
 
-KEY = Key(bytes(range(32)))
-OTHER = Key(bytes(range(1, 33)))
-THIRD = Key(bytes(range(2, 34)))
+KEY, OTHER, THIRD = (Key(sha256(name).digest()) for name in (b"bread", b"butter", b"beer"))
 TEXT = KEY.export()
 
 DOCS = Path(__file__).parents[1] / "docs" / "configuration.md"
@@ -438,6 +437,37 @@ def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("SHOP_KEY", TEXT)
 
     assert token(config.from_env(prefix="SHOP_")).keys.current == KEY
+
+
+def service(name: str) -> dict[str, str]:
+    """What Kubernetes tells each container of a Service."""
+    return {
+        f"{name}_SERVICE_HOST": "10.0.0.7",
+        f"{name}_SERVICE_PORT": "6379",
+        f"{name}_SERVICE_PORT_REDIS_TLS": "6379",
+        f"{name}_PORT": "tcp://10.0.0.7:6379",
+        f"{name}_PORT_6379_TCP": "tcp://10.0.0.7:6379",
+        f"{name}_PORT_6379_TCP_PROTO": "tcp",
+        f"{name}_PORT_6379_TCP_PORT": "6379",
+        f"{name}_PORT_6379_TCP_ADDR": "10.0.0.7",
+    }
+
+
+@pytest.mark.parametrize("name", ["SHOP", "SHOP_REDIS", "SHOP_KEY", "SHOP_SERVICE", "SHOP_PORT"])
+def test_variables_of_kubernetes_are_no_settings(name: str) -> None:
+    """A Service that is called as the prefix begins does not keep the application from starting."""
+    manager = config.from_env({"SHOP_KEY": TEXT} | service(name), prefix="SHOP_")
+
+    assert token(manager).keys.current == KEY
+
+
+@pytest.mark.parametrize(
+    "variable", ["SHOP_PORT", "SHOP_SERVICE_PORT", "SHOP_REDIS_PORT_6379_TCP", "SHOP_SERVICE_HOSTS"]
+)
+def test_only_variables_of_a_service_are_passed_over(variable: str) -> None:
+    """What looks like Kubernetes' and stands alone is a setting that does not exist, as any other."""
+    with pytest.raises(ConfigError, match=f"{variable} is not a setting"):
+        config.from_env({"SHOP_KEY": TEXT, variable: "x", "SHOP_OTHER_SERVICE_HOST": "10.0.0.7"}, prefix="SHOP_")
 
 
 def test_secrets_from_files(tmp_path: Path) -> None:

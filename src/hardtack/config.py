@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from hardtack import _settings, _yaml
+from hardtack import _settings, _toml, _yaml
 from hardtack._settings import FOR_COOKIES, FOR_STORES, FROM_FILE, NAMES, fail, named, unknown
 from hardtack.cookies import Cookie
 from hardtack.engines.cookie import CookieEngine
@@ -63,7 +62,8 @@ def from_file(path: str | os.PathLike[str], **overrides: Any) -> SessionManager:
 def from_env(environ: Mapping[str, str] | None = None, prefix: str = "HARDTACK_", **overrides: Any) -> SessionManager:
     """A manager from environment variables: `HARDTACK_KEY`, `HARDTACK_LIFETIME`, `HARDTACK_COOKIE_NAME` …
 
-    `environ` is `os.environ` where it is None. Every variable that begins with the prefix must be a setting.
+    `environ` is `os.environ` where it is None. Every variable that begins with the prefix must be a setting; those that
+    Kubernetes adds for a Service of such a name (`SHOP_REDIS_SERVICE_HOST`, `SHOP_PORT`) are passed over.
     `HARDTACK_KEY_FILE` names a file that holds the key (a Docker or Kubernetes secret); likewise `…_ACCEPT_KEYS_FILE` and
     `…_STORE_FILE`. `overrides` as in `from_mapping`. Raises `ConfigError`.
     """
@@ -73,9 +73,12 @@ def from_env(environ: Mapping[str, str] | None = None, prefix: str = "HARDTACK_"
 
     known = {label(name): name for name in NAMES}
     given: dict[str, _Given] = {}
-    for variable, value in (os.environ if environ is None else environ).items():
+    variables = os.environ if environ is None else environ
+    for variable, value in variables.items():
         if variable.startswith(prefix):
             if variable not in known:
+                if _is_of_kubernetes(variable, variables):
+                    continue
                 unknown(variable, variable, known)
             given[known[variable]] = _Given(value, variable)
     return _manager(given, overrides, label)
@@ -99,6 +102,21 @@ def from_dancer2(
     from hardtack.foreign import dancer_config
 
     return dancer_config.from_dancer2(path, environment=environment, request_address=request_address, **overrides)
+
+
+# "Discovering services" in the documentation of Kubernetes: what each container is told of each Service.
+_OF_A_SERVICE = re.compile(
+    r"_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+
+
+def _is_of_kubernetes(variable: str, variables: Mapping[str, str]) -> bool:
+    """Whether a variable tells of a Service; of each there is the host, so that no misspelt setting is taken for one."""
+    return any(
+        f"{variable[:at]}_SERVICE_HOST" in variables
+        for at in range(len(variable))
+        if _OF_A_SERVICE.fullmatch(variable, at)
+    )
 
 
 _CODE_ONLY: Final = ("accept", "on_event", "clock")
@@ -232,21 +250,9 @@ def _load(file: Path) -> Mapping[str, Any]:
     if file.suffix not in (".toml", ".yaml", ".yml"):
         fail(str(file), "is neither a .toml, .yaml nor .yml file")
     text = _settings.read_file(file, str(file))
-    content = _parse_toml(file, text) if file.suffix == ".toml" else _yaml.parse(file, text)
+    content = _toml.parse(file, text) if file.suffix == ".toml" else _yaml.parse(file, text)
     if content is None:
         content = {}
     if not isinstance(content, Mapping):
         fail(str(file), "holds no settings: write name: value")
     return content
-
-
-def _parse_toml(file: Path, text: str) -> Any:
-    try:
-        return tomllib.loads(text)
-    except RecursionError:
-        problem = "is nested too deeply"
-    except tomllib.TOMLDecodeError as error:
-        # The parser's own message may quote a secret: only the place is told.
-        place = re.search(r"\(at [^()]*\)$", str(error))
-        problem = f"is not TOML {place[0] if place else ''}".rstrip()
-    return fail(str(file), problem)

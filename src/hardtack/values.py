@@ -1,8 +1,12 @@
-"""What a session may hold, and its MessagePack and JSON forms: what goes in comes out, with its type.
+"""What a session may hold, and its MessagePack and JSON forms: what goes in comes out equal, in the nearest built-in type.
 
-None, bool, int of any size, float, str, bytes, list, tuple, dict (str or int keys), set, frozenset, datetime (with its
-zone), date, time, timedelta, Decimal, UUID and markupsafe's Markup. Anything else is an `UnsupportedValue`. Both forms
-are described to the byte in docs/token-format.md. No class is ever built from a name in the data.
+None, bool, int of any size, float, str, bytes, list, tuple, dict, set, frozenset, datetime (with its zone), date, time,
+timedelta, Decimal, UUID and markupsafe's Markup keep their types; a subclass of one of them comes out as that, if the plain
+copy is equal to it, and bytearray and memoryview as bytes. Keys of a dict are any of the types that are no container.
+Anything else is an `UnsupportedValue`. docs/values.md lists what that means for the objects of other libraries;
+docs/token-format.md describes both forms to the byte. No class is ever built from a name in the data.
+
+`strict=True`, wherever it may be said, refuses what would change its type.
 """
 
 from __future__ import annotations
@@ -32,33 +36,35 @@ OPTIONS: Final = (
 # with one of the last three. What is left of an encoding without all others is looked at, at the speed of C.
 _TELLING = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF, 0xC4, 0xC5, 0xC6])
 _TELLING_NOTHING = bytes(set(range(256)) - set(_TELLING))
-_BRANCHES = frozenset({dict, list, tuple, set, frozenset})
+_BRANCHES = (dict, list, tuple, set, frozenset)
 _PLAIN_LEAVES = frozenset({type(None), bool, int, float, str, bytes})
-_PLAIN_TREES = _PLAIN_LEAVES | {dict, list, tuple}
+_LOOKED_AT = frozenset[type]({memoryview})
+_REFUSED_IF_STRICT = frozenset[type]({memoryview, bytearray})
 
 
-def pack(data: dict[str, Any]) -> bytes:
+def pack(data: dict[str, Any], *, strict: bool = False) -> bytes:
     """The MessagePack form. Raises `UnsupportedValue`, with the path and the type."""
-    return pack_last([data], 1)[1:]
+    return pack_last([data], 1, strict=strict)[1:]
 
 
-def is_packed_as(fields: list[Any], packed: bytes | None) -> bool:
+def is_packed_as(fields: list[Any], packed: bytes | None, *, strict: bool = False) -> bool:
     """Whether `pack_last` wrote this for the fields: nothing that it would refuse can be, so nothing needs checking."""
     try:
-        return packb(fields, default, OPTIONS) == packed
-    except TypeError:  # int keys, or something that cannot be kept
-        return pack_last(fields, 0) == packed
+        return packb(fields, strict_default if strict else default, OPTIONS) == packed
+    except TypeError:  # keys other than str, or something that cannot be kept
+        return pack_last(fields, 0, strict=strict) == packed
 
 
-def pack_last(fields: list[Any], start: int) -> bytes:
+def pack_last(fields: list[Any], start: int, *, strict: bool = False) -> bytes:
     """The MessagePack array of fields that are trusted, and data that is checked: the last, not before byte `start`."""
     try:
-        packed = packb(fields, default, OPTIONS)
+        packed = packb(fields, strict_default if strict else default, OPTIONS)
     except TypeError:  # a dict with other than str keys, or something that cannot be kept
-        slowly: bytes = _others().pack_last(fields)
+        slowly: bytes = _others().pack_last(fields, strict=strict)
         return slowly
-    # What MessagePack would write and should not: data nested too deep, and a bytearray or memoryview, written as bytes.
-    # Both show in the encoding; only an encoding that may hold them is worth a look at the data in Python.
+    # What MessagePack would write and should not: data nested too deep, and a memoryview of other than bytes (`strict`: any,
+    # and a bytearray), written as bytes. Both show in the encoding; only an encoding that may hold them is worth a look at
+    # the data in Python.
     telling = packed.translate(None, _TELLING_NOTHING)
     if (len(telling) > MAX_DEPTH and _is_deep(fields[-1])) or (
         (
@@ -66,9 +72,9 @@ def pack_last(fields: list[Any], start: int) -> bytes:
             or (0xC5 in telling and (len(packed) > 0x8000 or _BIN16(packed, start)))
             or (0xC6 in telling and _BIN32(packed, start))
         )
-        and not _is_plain(fields[-1])
+        and _holds(fields[-1], _REFUSED_IF_STRICT if strict else _LOOKED_AT)
     ):
-        check(fields[-1])
+        check(fields[-1], strict=strict)
     return packed
 
 
@@ -94,21 +100,26 @@ def _is_deep(data: Any) -> bool:
         level = [
             member
             for branch in level
-            for member in (branch.values() if type(branch) is dict else branch)
-            if type(member) in _BRANCHES
+            for member in (branch.values() if isinstance(branch, dict) else branch)
+            if type(member) not in _PLAIN_LEAVES and isinstance(member, _BRANCHES)
         ]
         if not level:
             return False
     return True
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether a tree is of exact, common types only: a quick look before the thorough one."""
-    members = list(value.values()) if type(value) is dict else value
+def _holds(value: Any, suspects: frozenset[type]) -> bool:
+    """Whether a tree has a value of one of these types in it: a quick look before the thorough one."""
+    members = value.values() if isinstance(value, dict) else value
     kinds = set(map(type, members))
     if kinds <= _PLAIN_LEAVES:
+        return False
+    if not kinds.isdisjoint(suspects):
         return True
-    return kinds <= _PLAIN_TREES and all(_is_plain(member) for member in members if type(member) in _BRANCHES)
+    for member in members:
+        if type(member) not in _PLAIN_LEAVES and isinstance(member, _BRANCHES) and _holds(member, suspects):
+            return True
+    return False
 
 
 def unpack(packed: bytes) -> Any:
@@ -128,9 +139,14 @@ def _others() -> Any:
     return _value_types
 
 
-def default(value: Any) -> Ext:
+def default(value: Any) -> Any:
+    """The extension for a value that MessagePack does not have, or its plain copy; `TypeError` where it has neither."""
+    return _others().default(value)
+
+
+def strict_default(value: Any) -> Ext:
     """The extension for a value that MessagePack does not have; `TypeError` where there is none."""
-    extension: Ext = _others().default(value)
+    extension: Ext = _others().strict_default(value)
     return extension
 
 
@@ -139,14 +155,19 @@ def ext_hook(code: int, raw: bytes) -> Any:
     return _others().ext_hook(code, raw)
 
 
-def check(data: object) -> None:
+def plain(data: Any, *, strict: bool = False) -> Any:
+    """The same tree in the types that are kept, as it will come out. Raises the `UnsupportedValue` of what is not kept."""
+    return _others().plain(data, strict=strict)
+
+
+def check(data: object, *, strict: bool = False) -> None:
     """Raise the `UnsupportedValue` of the first value that cannot be kept."""
-    _others().check(data)
+    plain(data, strict=strict)
 
 
-def to_json(value: Any) -> Any:
+def to_json(value: Any, *, strict: bool = False) -> Any:
     """The tree as JSON can carry it. Raises `UnsupportedValue`, with the path and the type."""
-    return _others().to_json(value)
+    return _others().to_json(value, strict=strict)
 
 
 def from_json(value: Any) -> Any:

@@ -24,6 +24,7 @@ from hardtack.engines.cookie import _chunk_head
 from hardtack.protocols import Context
 from hardtack.stores.memory import MemoryStore
 from hardtack.tokens.encrypted import binding
+from hardtack.tokens.keys import derive
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "token-format.md"
 BEGIN: Final = "<!-- vectors: begin -->\n"
@@ -47,6 +48,10 @@ VALUES: Final[list[tuple[str, Any]]] = [
     ("(1, ('a',))", (1, ("a",))),
     ("{'$set': 1}", {"$set": 1}),
     ("{1: 'one', 'two': 2}", {1: "one", "two": 2}),
+    (
+        "{None: 1, True: 2, 1.5: 3, b'k': 4, date(2031, 5, 9): 5, Decimal('1.80'): 6}",
+        {None: 1, True: 2, 1.5: 3, b"k": 4, dt.date(2031, 5, 9): 5, Decimal("1.80"): 6},
+    ),
     ("{'b', 'a', 10}", {"b", "a", 10}),
     ("frozenset()", frozenset()),
     ("18446744073709551616", 2**64),
@@ -92,8 +97,8 @@ def _keys() -> dict[str, Any]:
         "secret": SECRET.hex(),
         "export": key.export(),
         "key_id": key.id.hex(),
-        "encrypt": key._derive("encrypt", 32).hex(),
-        "sign": key._derive("sign", 32).hex(),
+        "encrypt": derive(SECRET, "encrypt", 32).hex(),
+        "sign": derive(SECRET, "sign", 32).hex(),
         "from_passphrase": {
             "passphrase": passphrase,
             "salt": salt,

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
 from tests.foreign.python_support import read, record_of, refused, sealed
+from tests.kit import KEY
+from tests.subclasses import Claims, Level, Role
 
+from hardtack import SessionManager
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
 from hardtack.foreign import base
+from hardtack.foreign.aiohttp_session import AiohttpSessionCookie
 from hardtack.foreign.base import ForeignCookie, check_plain, parse_json, secret_bytes, unix_seconds
-from hardtack.foreign.dancer import DancerLegacyCookie
+from hardtack.foreign.dancer import Dancer2Cookie, DancerCookie, DancerLegacyCookie
 from hardtack.foreign.django import DjangoSignedCookie
 from hardtack.foreign.flask import FlaskCookie
-from hardtack.foreign.mojolicious import MojoliciousCookie
+from hardtack.foreign.litestar import LitestarCookie
+from hardtack.foreign.mojolicious import MojoliciousCookie, MojoliciousEncryptedCookie
+from hardtack.foreign.plack import PlackCookie
 from hardtack.foreign.pyramid import PyramidCookie
 from hardtack.foreign.session_storage_secure import SessionStorageSecureCookie
+from hardtack.foreign.starlette import StarletteCookie
+from hardtack.foreign.tornado import TornadoCookie
+from hardtack.foreign.trickster import TricksterCookie
 from hardtack.protocols import Context
 from hardtack.record import Record
 
@@ -164,11 +175,59 @@ def test_cookie_name_that_is_none(name: Any) -> None:
         PlainCookie(cookie_name=name)
 
 
-@pytest.mark.parametrize("settings", [{"path": "/;x"}, {"domain": "a,b"}, {"path": "/\n"}, {"path": None}])
-def test_place_that_is_none(settings: Any) -> None:
-    """A path or domain that would add attributes is a ConfigError."""
+WRONG_PLACES: list[dict[str, Any]] = [
+    {"path": "/;x"},
+    {"path": "/\n"},
+    {"path": None},
+    {"path": "app"},
+    {"path": ""},
+    {"path": "/ž"},
+    {"domain": "a,b"},
+    {"domain": ""},
+    {"domain": "example.org:8000"},
+    {"domain": "https://example.org"},
+    {"domain": 5},
+    {"path": "/app", "cookie_name": "__Host-session"},
+    {"path": "/app", "cookie_name": "__host-Http-session"},
+    {"domain": "example.org", "cookie_name": "__Host-session"},
+]
+
+FOREIGN: list[Callable[..., ForeignCookie]] = [
+    partial(AiohttpSessionCookie, b"k" * 32),
+    partial(Dancer2Cookie, "secret"),
+    partial(DancerCookie, "secret"),
+    partial(DancerLegacyCookie, "secret", only=["user"], until=1),
+    partial(DjangoSignedCookie, "secret"),
+    partial(FlaskCookie, "secret"),
+    partial(LitestarCookie, b"k" * 32),
+    partial(MojoliciousCookie, "secret"),
+    partial(MojoliciousEncryptedCookie, "secret", moniker="shop"),
+    PlainCookie,
+    partial(PlackCookie, "secret"),
+    partial(PyramidCookie, "secret"),
+    partial(SessionStorageSecureCookie, "secret", cookie_name="session"),
+    partial(StarletteCookie, "secret"),
+    partial(TornadoCookie, "secret"),
+    partial(TricksterCookie, "secret"),
+]
+
+
+@pytest.mark.parametrize("settings", WRONG_PLACES, ids=repr)
+@pytest.mark.parametrize("make", FOREIGN, ids=[getattr(each, "func", each).__name__ for each in FOREIGN])
+def test_place_that_is_none(make: Callable[..., ForeignCookie], settings: dict[str, Any]) -> None:
+    """A path, domain or name under which no browser keeps the cookie is told when the format is made, not to a visitor."""
     with pytest.raises(ConfigError, match=next(iter(settings))):
-        PlainCookie(**settings)
+        make(**settings)
+
+
+@pytest.mark.parametrize("make", FOREIGN, ids=[getattr(each, "func", each).__name__ for each in FOREIGN])
+def test_a_place_that_is_right(make: Callable[..., ForeignCookie]) -> None:
+    """What another system can set is taken, and can be cleared there."""
+    cookie = make(path="/app", domain=".example.org", cookie_name="__Secure-session")
+    make(cookie_name="__Host-session")
+
+    assert (cookie.path, cookie.domain) == ("/app", ".example.org")
+    SessionManager(KEY, accept=[make(path="/app", domain="example.org", until=1)])
 
 
 @pytest.mark.parametrize("secret", ["", b"", None, 1])
@@ -201,6 +260,19 @@ def test_check_plain(data: Any, options: dict[str, Any], path: str) -> None:
         check_plain(data, **options)
 
     assert caught.value.path == path
+
+
+@pytest.mark.parametrize("make", [FlaskCookie, StarletteCookie, LitestarCookie, PlackCookie, MojoliciousCookie])
+def test_subclasses_are_written_as_what_they_are_underneath(make: Callable[..., ForeignCookie]) -> None:
+    """The other system gets the plain values, as from its own programs."""
+    cookie = make(b"k" * 32, until=2**40)
+    data = {"role": Role.ADMIN, "user": Claims(sub="ada", levels=[Level.LOW])}
+    context = Context(cookie.cookie_name, "", NOW)
+
+    written = cookie.seal(record_of(data, NOW), context)
+    read_again = cookie.open({name: [value] for name, value in written.items()}, context)
+
+    assert read_again.data == {"role": "admin", "user": {"sub": "ada", "levels": [1]}}
 
 
 def test_check_plain_lets_the_rest_through() -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from django.core.signing import JSONSerializer  # type: ignore[import-untyped]
+from django.http import QueryDict  # type: ignore[import-untyped]
 from django.test import AsyncClient, Client, override_settings  # type: ignore[import-untyped]
 from django.utils.safestring import SafeString  # type: ignore[import-untyped]
 from tests.frameworks import django_site
@@ -910,10 +911,13 @@ class Plain(JSONSerializer):  # type: ignore[misc]
 
 
 def test_what_only_json_takes_is_kept_by_a_subclass_of_djangos_serializer(new_session: Any) -> None:
-    """As with Django's engines; without it, a value that would come back as another is refused."""
+    """As with Django's engines; without it, a value that would come back as another than it is, is refused."""
     session = new_session()
-    session["v"] = SafeString("a")
-    with pytest.raises(UnsupportedValue):
+    session["v"] = {SafeString("a"): None, 1.5: OrderedDict(b=1)}
+    session.save()
+    assert new_session(session.session_key)["v"] == {"a": None, 1.5: {"b": 1}}
+    session["v"] = QueryDict("a=1&a=2")
+    with pytest.raises(UnsupportedValue, match="plain dict"):
         session.save()
 
     with override_settings(SESSION_SERIALIZER=f"{__name__}.Plain"):

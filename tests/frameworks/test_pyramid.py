@@ -9,6 +9,7 @@ import runpy
 import sys
 import warnings
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ with warnings.catch_warnings():
     from hardtack.frameworks import pyramid as adapter
     from hardtack.frameworks.pyramid import PyramidSession, SessionFactory, Unavailable
 
-KEY = Key(bytes(32))
+KEY = Key(sha256(b"bread").digest())
 
 
 class Kit:

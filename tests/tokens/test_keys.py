@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import copy
-import logging
+import hashlib
 import pickle
+import re
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from tests.kit import KEY, OTHER_KEY
 
-from hardtack import EncryptedToken, Key, Keyring
+from hardtack import EncryptedToken, Key, Keyring, SignedToken
 from hardtack.errors import ConfigError
 from hardtack.tokens import keys
+
+ROOT = Path(__file__).parents[2]
 
 PASSPHRASE = "correct horse battery staple"
 
@@ -24,13 +29,13 @@ def test_generated_keys_differ() -> None:
 
 def test_export_and_parse_give_the_same_key() -> None:
     """A key comes back from its text: the prefix and 43 characters of base64url."""
-    text = KEY.export()
+    key = Key(hashlib.sha256(b"bread").digest())
 
-    parsed = Key.parse(text)
+    parsed = Key.parse(key.export())
 
-    assert text == "htk1_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
-    assert parsed == KEY
-    assert parsed.id == KEY.id
+    assert KEY.export() == "htk1_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
+    assert parsed == key
+    assert parsed.id == key.id
 
 
 def test_key_id_is_derived() -> None:
@@ -57,6 +62,53 @@ def test_parse_refuses_everything_else(text: str) -> None:
         Key.parse(text)
 
     assert len(text) < 6 or text not in str(caught.value)
+
+
+PATTERNS = {
+    "zeros": bytes(32),
+    "all alike": bytes([7]) * 32,
+    "one": bytes(31) + b"\x01",
+    "counting up": bytes(range(32)),
+    "counting up from another": bytes(range(0x40, 0x60)),
+    "counting down": bytes(range(31, -1, -1)),
+    "counting in steps": bytes(range(0, 256, 8)),
+    "the same half twice": bytes.fromhex("000102030405060708090a0b0c0d0e0f") * 2,
+    "a word": bytes.fromhex("deadbeef") * 8,
+}
+
+
+@pytest.mark.parametrize("secret", PATTERNS.values(), ids=PATTERNS)
+def test_parse_refuses_patterns(secret: bytes) -> None:
+    """A key that nobody drew at random protects nothing, and the message does not quote it."""
+    text = Key(secret).export()
+
+    with pytest.raises(ConfigError, match="anyone knows") as caught:
+        Key.parse(text)
+
+    assert text not in str(caught.value)
+
+
+def test_parse_refuses_every_published_key() -> None:
+    """No key that stands anywhere in the repository, pages and vectors included, can become a site's own."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    published: set[str] = set()
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).suffix in (".md", ".json", ".py", ".toml", ".yml", ".yaml", ".mjs"):
+            found = re.findall(r"htk1_[\w-]{43}(?![\w=-])", (ROOT / name).read_text("utf-8"), re.ASCII)
+            published.update(found)
+
+    assert len(published) >= 3
+    for text in published:
+        with pytest.raises(ConfigError):
+            Key.parse(text)
+
+
+def test_random_keys_are_taken() -> None:
+    """What was drawn at random is not taken for a pattern."""
+    for number in range(2000):
+        text = Key.generate().export() if number < 20 else ""
+        assert not text or Key.parse(text).export() == text
+        assert not keys.is_public(hashlib.sha256(number.to_bytes(2, "big")).digest())
 
 
 @pytest.mark.parametrize("wrong", [None, 5, b"htk1_x"])
@@ -101,46 +153,6 @@ def test_from_passphrase_refuses(passphrase: str, salt: str, problem: str) -> No
         Key.from_passphrase(passphrase, salt)
 
     assert str(passphrase) not in str(caught.value)
-
-
-def test_from_framework_secret_takes_any_length_and_warns_once(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A short secret works, is derived once, and is warned of once for each framework."""
-    keys._warn_short.cache_clear()
-    monkeypatch.setattr(keys, "_stretched", {})
-    caplog.set_level(logging.WARNING, "hardtack")
-
-    first = Key.from_framework_secret("dev", framework="flask")
-    again = Key.from_framework_secret(b"dev", framework="flask")
-    other = Key.from_framework_secret("dev", framework="django")
-    Key.from_framework_secret("dav", framework="flask")
-
-    assert first == again
-    assert first != other
-    assert [record.args for record in caplog.records] == [("flask", 32), ("django", 32)]
-    assert "dev" not in caplog.text
-
-
-def test_framework_secrets_are_derived_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second key of a secret costs no scrypt; the memory of them is bounded."""
-    calls: list[bytes] = []
-
-    def stretch(secret: bytes, salt: bytes) -> bytes:
-        calls.append(secret)
-        return bytes(32)
-
-    monkeypatch.setattr(keys, "_stretch", stretch)
-    monkeypatch.setattr(keys, "_stretched", {})
-    secret = "x" * 32
-
-    for _ in range(3):
-        Key.from_framework_secret(secret, framework="flask")
-    for number in range(100):
-        Key.from_framework_secret(f"{secret}{number}", framework="flask")
-
-    assert len(calls) == 101
-    assert len(keys._stretched) <= 64
 
 
 @pytest.mark.parametrize("secret", ["", b"", None, 5])
@@ -192,6 +204,47 @@ def test_ring_has_current_and_accepted_keys() -> None:
     assert repr(ring) == f"<Keyring current={KEY!r} accept=[{OTHER_KEY!r}]>"
 
 
+@pytest.mark.parametrize("name", ["current", "_keys", "accept"])
+def test_a_ring_cannot_be_changed(name: str) -> None:
+    """A key that is put in afterwards would be half in force: tokens would be sealed that nobody opens."""
+    ring = Keyring(KEY)
+
+    with pytest.raises(AttributeError, match=r"Keyring\(current=new, accept=\[old\]\)"):
+        setattr(ring, name, OTHER_KEY)
+    with pytest.raises(AttributeError, match="make a new one"):
+        delattr(ring, name)
+
+    assert ring.current is KEY
+    assert list(ring) == [KEY]
+
+
+@pytest.mark.parametrize("name", ["id", "encrypting", "header", "secret"])
+def test_a_key_cannot_be_changed(name: str) -> None:
+    """Nor can a key become another one under the tokens that hold it."""
+    with pytest.raises(AttributeError, match="cannot be changed"):
+        setattr(KEY, name, b"x")
+    with pytest.raises(AttributeError, match="cannot be changed"):
+        delattr(KEY, name)
+
+    assert KEY.id.hex() == "f699b203a5"
+
+
+def test_a_ring_without_a_file_is_its_own_snapshot() -> None:
+    """A ring that cannot change is what it is at any moment."""
+    ring = Keyring(KEY, accept=[OTHER_KEY])
+
+    assert ring.snapshot() is ring
+    assert ring.finder()(OTHER_KEY.id) is OTHER_KEY
+
+
+@pytest.mark.parametrize("token", [EncryptedToken(Keyring(KEY)), SignedToken(KEY)], ids=["encrypted", "signed"])
+def test_a_token_shows_its_ring(token: EncryptedToken | SignedToken) -> None:
+    """The ring of a token can be read, and not replaced."""
+    assert list(token.keys) == [KEY]
+    with pytest.raises(AttributeError):
+        token.keys = Keyring(OTHER_KEY)  # type: ignore[misc]
+
+
 def test_ring_takes_one_key_to_accept() -> None:
     """A single key need not stand in a list."""
     assert len(Keyring(KEY, OTHER_KEY)) == 2  # type: ignore[arg-type]
@@ -208,7 +261,7 @@ def test_ring_refuses_what_is_no_key() -> None:
 def test_ring_refuses_two_keys_of_one_id() -> None:
     """The id picks the one key that is tried: two keys cannot share one."""
     twin = Key(bytes(32))
-    twin.id = KEY.id
+    object.__setattr__(twin, "id", KEY.id)
 
     with pytest.raises(ConfigError, match="two different keys"):
         Keyring(KEY, [twin])

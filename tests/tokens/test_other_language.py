@@ -58,7 +58,7 @@ def shown(value: Any) -> list[Any]:
     elif kind in (list, tuple):
         content = [shown(item) for item in value]
     elif kind in (set, frozenset):
-        content = [shown(item) for item in sorted(value, key=_value_types._pack_slowly)]
+        content = [shown(item) for item in sorted(value, key=_value_types.pack_slowly)]
     elif kind is dict:
         content = [[shown(key), shown(item)] for key, item in value.items()]
     elif kind in FIELDS:

@@ -60,6 +60,8 @@ def keys() -> Keyring:
     assert_type(Key.parse("htk1_…"), Key)
     assert_type(Key.from_passphrase("correct horse battery staple", salt="example.org"), Key)
     assert_type(Key.from_framework_secret(b"secret", framework="flask"), Key)
+    assert_type(Keyring.from_file("keys.toml", reload="10 seconds"), Keyring)
+    assert_type(Keyring(key).snapshot(), Keyring)
     Keyring("htk1_…")  # type: ignore[arg-type]
     Keyring(accept=[key])  # type: ignore[call-arg]
     return Keyring(current=key, accept=[Key.generate()])

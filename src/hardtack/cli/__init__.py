@@ -1,4 +1,4 @@
-"""The command line: `hardtack demo`, `hardtack key` and `hardtack sweep`."""
+"""The command line: `hardtack demo`, `hardtack key`, `hardtack keys` and `hardtack sweep`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from hardtack import Key, __version__
+from hardtack.cli import keys
 from hardtack.errors import ConfigError, StoreError
 
 _SESSION_FILE: Final = re.compile(r"[\w-]{16,}\.(json|ya?ml)", re.ASCII)
@@ -47,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
 
     key = commands.add_parser("key", help="print a new random key, to be kept with the application's other secrets")
     key.set_defaults(run=_key)
+
+    keys.add_commands(commands)
 
     sweep = commands.add_parser("sweep", help="delete the expired sessions of a store that does not forget by itself")
     sweep.add_argument("url", metavar="URL", help="the store, such as sqlite:////var/lib/shop/sessions.db")

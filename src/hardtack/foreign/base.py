@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NoReturn
 
 from hardtack import record as records
 from hardtack import values
+from hardtack.cookies import Cookie
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -24,7 +25,6 @@ Until = int | dt.date | dt.datetime
 """When a format is no longer read: Unix seconds, an aware datetime, or a date (it is read up to the end of it, UTC)."""
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f;,]")
 
 
 class ForeignCookie:
@@ -32,7 +32,8 @@ class ForeignCookie:
 
     Parameters:
         cookie_name: the cookie's name, where the other system was told another than its default.
-        path, domain: where the other system sets it, so that it can be cleared there.
+        path, domain: where the other system sets it, so that it can be cleared there. A `__Host-` name has path "/" and no
+            domain.
         until: after it the format is not read any more (`InvalidToken("expired")`).
         subject: returns the user whom the data belongs to, or None; asked only when a session is taken over.
 
@@ -69,10 +70,7 @@ class ForeignCookie:
         if type(name) is not str or not _NAME.fullmatch(name):
             message = "cookie_name is not a cookie name; write it as the other system's Set-Cookie header does"
             raise ConfigError(message)
-        for setting, text in (("path", path), ("domain", domain or "")):
-            if type(text) is not str or _UNSAFE.search(text):
-                message = f"{setting} has a control character, ';' or ',', which Set-Cookie cannot carry; remove it"
-                raise ConfigError(message)
+        self._check_place(name, path, domain)
         if subject is not None and not callable(subject):
             message = "subject is a function that takes the data and returns the user's id as a str, or None"
             raise ConfigError(message)
@@ -81,6 +79,14 @@ class ForeignCookie:
         self.domain = domain
         self.until = unix_seconds(until)
         self.subject = subject
+
+    def _check_place(self, name: str, path: str, domain: str | None) -> None:
+        """Raise for what cannot be cleared: otherwise the first visitor with an old cookie would be the one to find out."""
+        try:
+            Cookie(name, path, domain, secure=name.startswith("__"), samesite=None)
+        except ConfigError as error:
+            message = f"{type(self).__name__}: {error}"
+            raise ConfigError(message) from None
 
     def cookie_names(self, cookies: Mapping[str, Sequence[str]]) -> list[str]:
         """Those of the request's cookies that belong to this format: companions and chunks as well."""
@@ -106,7 +112,7 @@ class ForeignCookie:
         if not self.writes:
             message = f"{type(self).__name__} is read only; write sessions with another format"
             raise ConfigError(message)
-        return {self.cookie_name: self._write(record, context)}
+        return {self.cookie_name: self._write(record.with_changes(data=values.plain(record.data)), context)}
 
     def _value(self, cookies: Mapping[str, Sequence[str]]) -> str:
         found = cookies.get(self.cookie_name)

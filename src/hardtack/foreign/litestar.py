@@ -11,6 +11,7 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from hardtack import values
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
 from hardtack.foreign import _python as shared
 from hardtack.foreign.base import ForeignCookie, Until, check_plain, malformed, parse_json, secret_bytes
@@ -73,7 +74,7 @@ class LitestarCookie(ForeignCookie):
 
     def seal(self, record: Record, context: Context) -> dict[str, str]:
         """One cookie, or chunks; raises `UnsupportedValue`."""
-        value = self._write(record, context)
+        value = self._write(record.with_changes(data=values.plain(record.data)), context)
         chunks = [value[start : start + _CHUNK_WRITTEN] for start in range(0, len(value), _CHUNK_WRITTEN)]
         if len(chunks) > _MAX_CHUNKS:
             problem = f"Litestar cannot read more than {_MAX_CHUNKS} cookies of {_CHUNK_WRITTEN} characters"

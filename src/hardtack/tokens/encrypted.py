@@ -12,9 +12,8 @@ from pybase64 import b64decode, b64encode_as_string
 from hardtack.errors import InvalidToken
 from hardtack.protocols import Context
 from hardtack.record import Record, pack, unpack
-from hardtack.tokens.keys import Key, Keyring, as_keyring
+from hardtack.tokens.keys import VERSION, Key, Keyring, as_keyring
 
-VERSION: Final = b"\x01"
 MAX_LENGTH: Final = 9 * 4096
 """Characters of a token that are looked at: as many cookies as `CookieEngine(max_chunks=…)` may write."""
 
@@ -39,9 +38,7 @@ class EncryptedToken:
 
     def __init__(self, keys: Keyring | Key) -> None:
         self._keys = as_keyring(keys)
-        self._by_id = {key.id: key for key in self._keys}
-        self._header = VERSION + self._keys.current.id
-        self._beginning = b64encode_as_string(self._header, b"-_")  # six bytes are eight characters
+        self._find = self._keys.finder()
 
     @property
     def keys(self) -> Keyring:
@@ -52,7 +49,7 @@ class EncryptedToken:
         """The record in the cookie. Raises `InvalidToken`: `malformed`, `too_large`, `unknown_key` or `tampered`."""
         name, purpose, _ = context
         raw = _decode(last_value(cookies, name))
-        key = self._by_id.get(raw[1:6])
+        key = self._find(raw[1:6])
         if key is None:
             raise InvalidToken("unknown_key", "no key of the ring has the token's key id")
         try:
@@ -64,13 +61,14 @@ class EncryptedToken:
     def seal(self, record: Record, context: Context) -> dict[str, str]:
         """One cookie, `{cookie_name: token}`. Raises `UnsupportedValue`."""
         name, purpose, _ = context
-        header = self._header
-        sealed = self._keys.current.encrypting.seal(pack(record), _associated(header, purpose, name), header)
+        key = self._keys.current
+        header = key.header
+        sealed = key.encrypting.seal(pack(record), _associated(header, purpose, name), header)
         return {name: b64encode_as_string(sealed, b"-_").rstrip("=")}
 
     def is_current(self, cookies: Mapping[str, Sequence[str]], context: Context) -> bool:
         """Whether the (good) token in the cookie was sealed under the key that issues now."""
-        return last_value(cookies, context.cookie_name).startswith(self._beginning)
+        return last_value(cookies, context.cookie_name).startswith(self._keys.current.beginning)
 
 
 def last_value(cookies: Mapping[str, Sequence[str]], name: str) -> str:

@@ -3,52 +3,60 @@
 from __future__ import annotations
 
 import hmac
-import logging
+import os
 import secrets
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
-from hashlib import sha256
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from itertools import pairwise
 from typing import Any, Final, NoReturn
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+from pybase64 import b64encode_as_string
 
 from hardtack import values
 from hardtack.errors import ConfigError
+from hardtack.tokens.derivation import stretch, stretch_once
 from hardtack.tokens.xaes import XAES256GCM
 
 PREFIX: Final = "htk1_"
-_SHORT_SECRET = 32
-
-logger = logging.getLogger("hardtack")
+VERSION: Final = b"\x01"
+"""The version of encrypted tokens and of sealed records: their first byte."""
 
 
 class Key:
     """32 secret bytes, and the keys derived from them (docs/token-format.md).
 
     A key has an id of 5 bytes, which is public: it stands in every token. `repr` shows the id and never the secret; a key
-    cannot be pickled; a copy of a key is the key itself.
+    cannot be changed or pickled; a copy of a key is the key itself.
     """
 
-    __slots__ = ("__weakref__", "_secret", "_signing", "encrypting", "id")
+    __slots__ = ("__weakref__", "_secret", "_signing", "beginning", "encrypting", "header", "id")
 
     id: bytes
     encrypting: XAES256GCM
     """The cipher of `EncryptedToken` and of sealed store records."""
+    header: bytes
+    """The six bytes before whatever it encrypts: the version, and the id."""
+    beginning: str
+    """The header as text, which every `EncryptedToken` of the key begins with: six bytes are eight characters."""
+
+    _secret: bytes
+    _signing: bytes
 
     def __init__(self, secret: bytes) -> None:
         if not isinstance(secret, bytes) or len(secret) != 32:
             message = "a Key takes exactly 32 random bytes; use Key.generate(), Key.parse(…) or Key.from_passphrase(…)"
             raise ConfigError(message)
-        self._secret = secret
-        self.id = self._derive("key-id", 5)
-        self.encrypting = XAES256GCM(self._derive("encrypt", 32))
-        self._signing = self._derive("sign", 32)
-
-    def _derive(self, name: str, length: int) -> bytes:
-        info = f"hardtack/1 {name}".encode()
-        return HKDF(algorithm=SHA256(), length=length, salt=None, info=info).derive(self._secret)
+        identifier = derive(secret, "key-id", 5)
+        header = VERSION + identifier
+        put = object.__setattr__
+        put(self, "_secret", secret)
+        put(self, "_signing", derive(secret, "sign", 32))
+        put(self, "id", identifier)
+        put(self, "encrypting", XAES256GCM(derive(secret, "encrypt", 32)))
+        put(self, "header", header)
+        put(self, "beginning", b64encode_as_string(header, b"-_"))
 
     @classmethod
     def generate(cls) -> Key:
@@ -57,17 +65,29 @@ class Key:
 
     @classmethod
     def parse(cls, text: str) -> Key:
-        """The key that `export` wrote: `htk1_` and 43 characters of base64url. Raises `ConfigError`."""
+        """The key that `export` wrote: `htk1_` and 43 characters of base64url.
+
+        Raises `ConfigError`, also for a key that stands in documentation, or that nobody drew at random: whoever reads the
+        same page could forge every session.
+        """
         try:
             if not text.startswith(PREFIX):
                 raise ValueError
-            return cls(values.decode_bytes(text[len(PREFIX) :]))
+            secret = values.decode_bytes(text[len(PREFIX) :])
+            key = cls(secret)
         except (ValueError, AttributeError, TypeError):  # ConfigError is a ValueError: a secret of another length
             message = (
                 f"this is not a hardtack key: a key is {PREFIX!r} and 43 characters of base64url, "
                 "as Key.generate().export() returns it; for a passphrase use Key.from_passphrase(…)"
             )
             raise ConfigError(message) from None
+        if is_public(secret):
+            message = (
+                "this key is an example or a pattern that anyone knows, so anyone could forge sessions; print a random one "
+                "with `hardtack key` (a test that needs a fixed key: Key(bytes))"
+            )
+            raise ConfigError(message)
+        return key
 
     @classmethod
     def from_passphrase(cls, passphrase: str, salt: str) -> Key:
@@ -87,19 +107,20 @@ class Key:
             raise ConfigError(message)
         if not salt:
             raise ConfigError("salt must not be empty; use something of this application alone, such as its domain")
-        return cls(_stretch(_encode(passphrase, "passphrase"), _encode(salt, "salt")))
+        return cls(stretch(_encode(passphrase, "passphrase"), _encode(salt, "salt")))
 
     @classmethod
     def from_framework_secret(cls, secret: str | bytes, framework: str) -> Key:
         """The key of a framework's own secret (Flask's SECRET_KEY …), of any length, by scrypt with the framework as salt.
 
-        Derived once a process. A secret under 32 characters is warned of once. Raises `ConfigError` for an empty one.
+        Derived once a process, in the thread that asks first. A secret under 32 characters is warned of once. Raises
+        `ConfigError` for an empty one.
         """
         raw = _encode(secret, f"the secret of {framework}") if isinstance(secret, str) else secret
         if not isinstance(raw, bytes) or not raw:
             message = f"the secret of {framework} is empty or not text; set it to 32 random characters or more"
             raise ConfigError(message)
-        return cls(_stretch_framework_secret(raw, framework))
+        return cls(stretch_once(raw, _encode(framework, "framework")))
 
     def export(self) -> str:
         """The key as text, `htk1_…`: whoever has it can read and forge every session."""
@@ -118,6 +139,14 @@ class Key:
     def __repr__(self) -> str:
         return f"<Key {self.id.hex()}>"
 
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        message = f"a Key cannot be changed ({name}): make another one"
+        raise AttributeError(message)
+
+    def __delattr__(self, name: str) -> NoReturn:
+        message = f"a Key cannot be changed ({name}): let go of the whole key"
+        raise AttributeError(message)
+
     def __copy__(self) -> Key:
         return self
 
@@ -128,6 +157,31 @@ class Key:
         raise TypeError("a Key cannot be pickled: keep its export() where the application's other secrets are")
 
 
+def derive(secret: bytes, name: str, length: int) -> bytes:
+    """One of the values that come of a key's 32 bytes, by HKDF."""
+    info = f"hardtack/1 {name}".encode()
+    return HKDF(algorithm=SHA256(), length=length, salt=None, info=info).derive(secret)
+
+
+# The keys of docs/token-format.md that are no pattern.
+_PUBLISHED: Final = frozenset(
+    {
+        "KfP2yRDW8hMF3_BWQE-HV54mMpYnnCMleH6gNC0Z0ac",  # of its passphrase
+        "rW0KW6STHGlYBwFvpmk4lJmc-u5hifDFsZpLHWc5RMo",  # of its framework's secret
+    }
+)
+
+
+def is_public(secret: bytes) -> bool:
+    """Whether anyone knows these 32 bytes: few of them differ, they count up or down, repeat, or are in the documentation.
+
+    Of random keys one in 2^120 is taken for such a one.
+    """
+    steps = {(after - before) % 256 for before, after in pairwise(secret)}
+    pattern = len(set(secret)) < 8 or len(steps) == 1 or secret[:16] == secret[16:]
+    return pattern or values.encode_bytes(secret) in _PUBLISHED
+
+
 def _encode(text: str, setting: str) -> bytes:
     try:
         return text.encode()
@@ -136,42 +190,16 @@ def _encode(text: str, setting: str) -> bytes:
         raise ConfigError(message) from None
 
 
-def _stretch(secret: bytes, salt: bytes) -> bytes:
-    return Scrypt(salt=b"hardtack/1 passphrase\x00" + salt, length=32, n=1 << 16, r=8, p=2).derive(secret)
-
-
-# The cache knows the secret by its hash only, and it is small: an application has a handful of secrets.
-_stretched: dict[tuple[bytes, str], bytes] = {}
-
-
-def _stretch_framework_secret(secret: bytes, framework: str) -> bytes:
-    name = (sha256(secret).digest(), framework)
-    stretched = _stretched.get(name)
-    if stretched is None:
-        if len(secret) < _SHORT_SECRET:
-            _warn_short(framework)
-        if len(_stretched) >= 64:
-            _stretched.clear()
-        stretched = _stretched[name] = _stretch(secret, _encode(framework, "framework"))
-    return stretched
-
-
-@lru_cache(maxsize=64)
-def _warn_short(framework: str) -> None:
-    logger.warning(
-        "the secret of %s has fewer than %d characters: whoever has one cookie can try to guess it offline",
-        framework,
-        _SHORT_SECRET,
-    )
-
-
 class Keyring:
     """The key that issues, and the keys that are still accepted. The order of `accept` carries no meaning.
 
-    To rotate, see docs/key-rotation.md: accept everywhere, then issue, then drop.
+    It cannot be changed. To rotate, see docs/key-rotation.md: accept everywhere, then issue, then drop.
     """
 
     __slots__ = ("_keys", "current")
+
+    current: Key
+    _keys: dict[bytes, Key]
 
     def __init__(self, current: Key, accept: Iterable[Key] = ()) -> None:
         if not isinstance(current, Key):
@@ -179,15 +207,40 @@ class Keyring:
             raise ConfigError(message)
         if isinstance(accept, Key):
             accept = (accept,)
-        self.current = current
-        self._keys = {current.id: current}
+        keys = {current.id: current}
         for key in accept:
             if not isinstance(key, Key):
                 message = f"accept holds a {type(key).__name__}, which is not a Key"
                 raise ConfigError(message)
-            if self._keys.setdefault(key.id, key) != key:
+            if keys.setdefault(key.id, key) != key:
                 message = f"two different keys have the id {key.id.hex()}; generate a new key in place of one of them"
                 raise ConfigError(message)
+        object.__setattr__(self, "current", current)
+        object.__setattr__(self, "_keys", keys)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str], reload: str | int | timedelta = "10 seconds") -> Keyring:
+        """The ring of a key file, which `hardtack keys` makes and rotates; docs/key-rotation.md has its form.
+
+        The file is read again when it has changed, which is looked at once in `reload` at most; what it says of the future, it
+        does without being read again. A file that cannot be read any more leaves the ring as it was, and is told to the log.
+
+        Raises `ConfigError`: where the file is no key file, or somebody else may write it or a folder that it is in.
+        """
+        from hardtack.tokens.keyfile import FileKeyring
+
+        return FileKeyring(path, reload)
+
+    def check_lifetime(self, lifetime: int) -> None:
+        """Raise `ConfigError` where keys are dropped before sessions of this many seconds have run out."""
+
+    def snapshot(self) -> Keyring:
+        """The keys of now, which do not change: the ring itself, unless its keys are read from a file."""
+        return self
+
+    def finder(self) -> Callable[[bytes], Key | None]:
+        """`get`, as the function that costs least, for who asks for every request."""
+        return self._keys.get
 
     def get(self, key_id: bytes) -> Key | None:
         """The key with this id, or None."""
@@ -202,6 +255,17 @@ class Keyring:
     def __repr__(self) -> str:
         accepted = [key for key in self if key is not self.current]
         return f"<Keyring current={self.current!r} accept={accepted!r}>"
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        # A token would go on sealing under the old key's id: nobody could open what it sealed.
+        message = (
+            f"a Keyring cannot be changed ({name}): make a new one, Keyring(current=new, accept=[old]), and a new "
+            "SessionManager of it; keys that change while the application runs are those of Keyring.from_file(…)"
+        )
+        raise AttributeError(message)
+
+    def __delattr__(self, name: str) -> NoReturn:
+        self.__setattr__(name, None)
 
     def __copy__(self) -> Keyring:
         return self

@@ -25,7 +25,13 @@ class SignedToken:
     native: Final = True
 
     def __init__(self, keys: Keyring | Key) -> None:
-        self.keys = as_keyring(keys)
+        self._keys = as_keyring(keys)
+        self._find = self._keys.finder()
+
+    @property
+    def keys(self) -> Keyring:
+        """The key that issues, and those that are accepted."""
+        return self._keys
 
     def open(self, cookies: Mapping[str, Sequence[str]], context: Context) -> Record:
         """The record in the cookie. Raises `InvalidToken`: `malformed`, `too_large`, `unknown_key` or `tampered`."""
@@ -36,7 +42,7 @@ class SignedToken:
         parts = signed.split(".")
         if len(parts) != 3 or parts[0] != "ht1" or not token.isascii():
             raise InvalidToken("malformed", "not a version 1 signed token")
-        key = self.keys.get(_field(parts[1]))
+        key = self._find(_field(parts[1]))
         if key is None:
             raise InvalidToken("unknown_key", "no key of the ring has the token's key id")
         # The MAC comes before anything is decoded or parsed, and is compared as bytes of one spelling.
@@ -55,14 +61,14 @@ class SignedToken:
 
     def seal(self, record: Record, context: Context) -> dict[str, str]:
         """One cookie, `{cookie_name: token}`. Raises `UnsupportedValue`."""
-        key = self.keys.current
+        key = self._keys.current
         payload = values.encode_bytes(_dumps(records.to_json(record)).encode())
         signed = f"ht1.{values.encode_bytes(key.id)}.{payload}"
         return {context.cookie_name: f"{signed}.{_mac(key, signed, context)}"}
 
     def is_current(self, cookies: Mapping[str, Sequence[str]], context: Context) -> bool:
         """Whether the (good) token in the cookie was sealed under the key that issues now."""
-        prefix = f"ht1.{values.encode_bytes(self.keys.current.id)}."
+        prefix = f"ht1.{values.encode_bytes(self._keys.current.id)}."
         return last_value(cookies, context.cookie_name).startswith(prefix)
 
 

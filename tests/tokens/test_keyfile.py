@@ -1,0 +1,358 @@
+"""Key files: who may touch them, and the ring that follows one while it is rotated."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from tests.kit import Clock
+
+from hardtack import EncryptedToken, Key, Keyring, Record, SignedToken
+from hardtack.errors import ConfigError
+from hardtack.protocols import Context
+from hardtack.tokens import keyfile, schedule
+from hardtack.tokens.keyfile import FileKeyring
+
+DAY = 86400
+NOW = 2_000_000_000
+OLD, NEW = (Key(sha256(name).digest()) for name in (b"old", b"new"))
+ALONE = schedule.begun(OLD, 14 * DAY, DAY, NOW)
+BOTH = ALONE.adding(NEW, NOW)
+PENDING = BOTH.issuing(BOTH.entries[1], NOW)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The machine's clock, in the test's hand."""
+    found = Clock(NOW)
+    monkeypatch.setattr(time, "time", found)
+    return found
+
+
+@pytest.fixture
+def file(tmp_path: Path, clock: Clock) -> Path:
+    """A key file with one key."""
+    path = tmp_path / "keys.toml"
+    keyfile.write(path, ALONE, new=True)
+    return path
+
+
+def follow(file: Path) -> FileKeyring:
+    ring = Keyring.from_file(file, reload="10 seconds")
+    assert isinstance(ring, FileKeyring)
+    return ring
+
+
+def test_a_ring_of_a_file(file: Path) -> None:
+    """It is a ring like any other, and does not show a secret."""
+    ring = follow(file)
+
+    assert ring.current == OLD
+    assert list(ring) == [OLD]
+    assert len(ring) == 1
+    assert ring.get(OLD.id) == OLD
+    assert ring.finder()(NEW.id) is None
+    assert ring.snapshot().current is ring.current
+    assert ring.lifetime == 14 * DAY
+    assert repr(ring) == f"<Keyring of {file}: <Keyring current={OLD!r} accept=[]>>"
+    with pytest.raises(AttributeError, match="cannot be changed"):
+        ring.current = NEW  # type: ignore[misc]
+
+
+def test_the_file_is_read_again_when_it_changed(file: Path, clock: Clock) -> None:
+    """At most once in `reload`; keys that stay are the same objects, and what they know of their nonces with them."""
+    ring = follow(file)
+    before = ring.current
+    keyfile.write(file, BOTH)
+
+    clock.now += 9
+    assert len(ring) == 1
+    clock.now += 1
+    assert set(ring) == {OLD, NEW}
+    assert ring.current is before
+
+
+def test_a_file_that_did_not_change_is_not_read(file: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking at it costs a stat, and not that once in every `reload`."""
+    ring = follow(file)
+    snapshot = ring.snapshot()
+    monkeypatch.setattr(keyfile, "read", None)
+
+    clock.now += 1000
+
+    assert ring.snapshot() is snapshot
+
+
+def test_dates_come_true_without_a_new_file(file: Path, clock: Clock) -> None:
+    """A key that issues from a date does so by then, and the one before is dropped, though nobody touches the file."""
+    keyfile.write(file, PENDING)
+    ring = follow(file)
+    assert (ring.current, set(ring)) == (OLD, {OLD, NEW})
+
+    clock.now = PENDING.entries[1].issues_from or 0
+    assert (ring.current, set(ring)) == (NEW, {OLD, NEW})
+    clock.now = PENDING.entries[0].accepted_until or 0
+    assert (ring.current, set(ring)) == (NEW, {NEW})
+
+
+def test_a_clock_that_was_put_back_stops_nothing(file: Path, clock: Clock) -> None:
+    """The file is looked at again, and not when that time comes round once more."""
+    ring = follow(file)
+    keyfile.write(file, BOTH)
+
+    clock.now -= 3 * DAY
+
+    assert set(ring) == {OLD, NEW}
+
+
+def _give_away(file: Path) -> None:
+    keyfile.write(file, BOTH)
+    file.chmod(0o666)
+
+
+BREAKING: list[tuple[Callable[[Path], object], str]] = [
+    (lambda file: file.unlink(), "No such file"),
+    (lambda file: file.write_text("lifetime = [", "utf-8"), "is not TOML"),
+    (lambda file: file.write_bytes(b"\xff"), "is not UTF-8"),
+    (lambda file: file.write_text("", "utf-8"), "no [[keys]]"),
+    (_give_away, "may be written by other users"),
+]
+
+
+@pytest.mark.parametrize(("break_it", "problem"), BREAKING, ids=[each[1] for each in BREAKING])
+def test_a_file_that_cannot_be_read_keeps_the_ring(
+    file: Path, clock: Clock, caplog: pytest.LogCaptureFixture, break_it: Callable[[Path], object], problem: str
+) -> None:
+    """The sessions go on under the keys that there were; the log says it once, and once more when all is well again."""
+    ring = follow(file)
+    told: list[str] = []
+    ring.on_stale(told.append)
+    caplog.set_level(logging.INFO, "hardtack")
+    break_it(file)
+
+    for _ in range(3):
+        clock.now += 10
+        assert set(ring) == {OLD}
+    assert ring.problem is not None
+    assert problem in ring.problem
+    assert told == [ring.problem]
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+    file.unlink(missing_ok=True)
+    keyfile.write(file, BOTH, new=True)
+    clock.now += 10
+    assert set(ring) == {OLD, NEW}
+    assert ring.problem is None
+    assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
+    assert "htk1_" not in caplog.text
+
+
+def test_without_a_listener_the_log_is_told(file: Path, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever listens is told beside the log, not instead of it."""
+    ring = follow(file)
+    file.unlink()
+
+    clock.now += 10
+    ring.snapshot()
+
+    assert "No such file" in caplog.text
+
+
+def test_sessions_that_outlive_their_key_are_refused(file: Path, clock: Clock) -> None:
+    """A manager's lifetime may not be longer than the file's, now or when it is read again."""
+    ring = follow(file)
+    ring.check_lifetime(14 * DAY)
+    Keyring(OLD).check_lifetime(10**9)
+
+    with pytest.raises(
+        ConfigError, match=r"lifetime of .*keys.toml is 1209600 seconds, and the sessions of this manager"
+    ):
+        ring.check_lifetime(14 * DAY + 1)
+    keyfile.write(file, schedule.begun(NEW, 13 * DAY, DAY, NOW))
+    clock.now += 10
+    assert set(ring) == {OLD}
+    assert "lifetime of" in (ring.problem or "")
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_a_file_that_others_may_write_is_refused(file: Path, mode: int) -> None:
+    """Who writes a key into it can be any user."""
+    file.chmod(mode)
+
+    with pytest.raises(ConfigError, match="may be written by other users"):
+        Keyring.from_file(file)
+
+
+@pytest.mark.parametrize(("mode", "taken"), [(0o770, False), (0o707, False), (0o1777, True), (0o755, True)])
+def test_a_folder_that_others_may_write_is_refused(file: Path, mode: int, taken: bool) -> None:
+    """Who may put another file in its place, too; in a sticky folder, as Kubernetes mounts secrets, nobody may."""
+    file.parent.chmod(mode)
+
+    if taken:
+        assert Keyring.from_file(file).current == OLD
+    else:
+        with pytest.raises(ConfigError, match=r"chmod go-w /"):
+            Keyring.from_file(file)
+        with pytest.raises(ConfigError, match=r"chmod go-w /"):
+            keyfile.write(file.with_name("new.toml"), ALONE, new=True)
+        assert not file.with_name("new.toml").exists()
+
+
+def test_every_folder_above_counts(tmp_path: Path, file: Path) -> None:
+    """Where everybody may rename a folder further up, the file can be replaced with it; also behind a link."""
+    above = tmp_path / "above"
+    folder = above / "folder"
+    folder.mkdir(parents=True)
+    inside = folder / "keys.toml"
+    inside.write_text(file.read_text("utf-8"), "utf-8")
+    inside.chmod(0o600)
+    link = tmp_path / "link.toml"
+    link.symlink_to(inside)
+
+    above.chmod(0o775)
+    assert Keyring.from_file(link).current == OLD
+    above.chmod(0o777)
+    for path in (inside, link):
+        with pytest.raises(ConfigError, match=f"is in {above}, where"):
+            Keyring.from_file(path)
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, False), (0o644, True), (0o444, True)])
+def test_a_file_that_all_may_read_is_a_warning(
+    file: Path, caplog: pytest.LogCaptureFixture, mode: int, warned: bool
+) -> None:
+    """Docker and Kubernetes mount secrets so, and in a container there is nobody else."""
+    file.chmod(mode)
+
+    assert Keyring.from_file(file).current == OLD
+    assert ("may be read by every user" in caplog.text) is warned
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    """A folder, a pipe, and nothing at all."""
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        Keyring.from_file(tmp_path)
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        Keyring.from_file(tmp_path / "missing")
+    with pytest.raises(ConfigError, match="is not a file"):
+        Keyring.from_file("/dev/null")
+
+
+def test_a_kubernetes_secret_that_is_swapped(tmp_path: Path, clock: Clock) -> None:
+    """Kubernetes puts a new folder in, and turns a link."""
+    for name, content in (("..1", ALONE), ("..2", BOTH)):
+        (tmp_path / name).mkdir()
+        keyfile.write(tmp_path / name / "keys.toml", content, new=True)
+    (tmp_path / "..data").symlink_to("..1")
+    (tmp_path / "keys.toml").symlink_to("..data/keys.toml")
+    ring = follow(tmp_path / "keys.toml")
+    assert set(ring) == {OLD}
+
+    (tmp_path / "..new").symlink_to("..2")
+    (tmp_path / "..new").rename(tmp_path / "..data")
+    clock.now += 10
+
+    assert set(ring) == {OLD, NEW}
+
+
+@pytest.mark.parametrize("kind", [EncryptedToken, SignedToken])
+def test_tokens_follow_the_file(file: Path, clock: Clock, kind: type[EncryptedToken | SignedToken]) -> None:
+    """What was sealed before opens, is told to be old, and is sealed anew under the key of now."""
+    keyfile.write(file, PENDING)
+    token = kind(Keyring.from_file(file))
+    context = Context("session", "", NOW)
+    record = Record(bytes(16), NOW, None, NOW, None, {}, {"a": 1})
+    before = {"session": [token.seal(record, context)["session"]]}
+    assert token.is_current(before, context)
+
+    clock.now = PENDING.entries[1].issues_from or 0
+    after = {"session": [token.seal(record, context)["session"]]}
+
+    assert [token.is_current(each, context) for each in (before, after)] == [False, True]
+    assert token.open(before, context).data == token.open(after, context).data == {"a": 1}
+    assert kind(NEW).open(after, context).data == {"a": 1}
+
+
+def test_writing_keeps_owner_and_mode(file: Path) -> None:
+    """The group that reads the file goes on reading it."""
+    file.chmod(0o640)
+    os.chown(file, -1, os.getgid())
+
+    keyfile.write(file, BOTH)
+
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert [each.name for each in file.parent.iterdir()] == ["keys.toml"]
+
+
+def test_a_new_file_is_for_its_owner_alone_and_replaces_none(file: Path, tmp_path: Path) -> None:
+    """Whatever the umask says; and a file with keys in it is not lost to a command that was typed twice."""
+    new = tmp_path / "new.toml"
+
+    keyfile.write(new, ALONE, new=True)
+
+    assert new.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(FileExistsError):
+        keyfile.write(file, BOTH, new=True)
+
+
+def test_a_write_that_fails_changes_nothing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk leaves the file as it was, and nothing beside it."""
+
+    def fail(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+
+    with pytest.raises(OSError, match="No space"):
+        keyfile.write(file, BOTH)
+
+    assert keyfile.read(file)[0] == ALONE
+    assert [each.name for each in file.parent.iterdir()] == ["keys.toml"]
+
+
+def test_a_lock_is_held_against_others(file: Path) -> None:
+    """The second command waits for the first."""
+    order: list[str] = []
+
+    def second() -> None:
+        with keyfile.locked(file):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    with keyfile.locked(file):
+        thread.start()
+        thread.join(0.1)
+        order.append("first")
+    thread.join(30)
+
+    assert order == ["first", "second"]
+
+
+def test_threads_see_one_state_or_the_next(file: Path) -> None:
+    """While the file is written again and again, each snapshot has the key that issues in it, and nobody meets an error."""
+    ring = Keyring.from_file(file, reload=0)
+    stop = threading.Event()
+
+    def ask() -> int:
+        asked = 0
+        while not stop.is_set():
+            snapshot = ring.snapshot()
+            assert snapshot.get(snapshot.current.id) is snapshot.current
+            assert ring.current == OLD
+            asked += 1
+        return asked
+
+    with ThreadPoolExecutor(4) as threads:
+        asking = [threads.submit(ask) for _ in range(4)]
+        for number in range(50):
+            keyfile.write(file, BOTH if number % 2 else ALONE)
+        stop.set()
+
+        assert all(each.result() > 0 for each in asking)
