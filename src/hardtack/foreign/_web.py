@@ -11,13 +11,12 @@ import hashlib
 import hmac
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypedDict
 from urllib.parse import quote, unquote
 
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
 from hardtack.foreign.base import ForeignCookie, Until, check_plain, malformed, secret_bytes, secrets_bytes
-from hardtack.lifetime import SKEW
 from hardtack.protocols import Context
 from hardtack.record import Record
 
@@ -101,6 +100,48 @@ def same(expected: str | bytes, given: str) -> bool:
     return hmac.compare_digest(right, given.encode("utf-8", "surrogatepass"))
 
 
+# --- chunks
+
+MAX_CHUNKS = 10
+
+
+def numbered(cookies: Mapping[str, Sequence[str]], name: str) -> list[str]:
+    """The names `NAME.0`, `NAME.1` … that a request has, in the order of their numbers.
+
+    Not every name that begins alike: a cookie that somebody else can set beside ours is no chunk of it.
+    """
+    found = [(int(tail), each) for each in cookies if (tail := _chunk_number(each, name)) is not None]
+    return [each for _, each in sorted(found)]
+
+
+def _chunk_number(each: str, name: str) -> str | None:
+    prefix, separator, tail = each.rpartition(".")
+    good = (
+        prefix == name and separator and tail.isascii() and tail.isdigit() and len(tail) <= 2 and str(int(tail)) == tail
+    )
+    return tail if good else None
+
+
+def join_chunks(cookies: Mapping[str, Sequence[str]], names: Sequence[str], first: int, max_length: int) -> str:
+    """The text of chunks that are numbered from `first`; raises `InvalidToken`."""
+    if len(names) > MAX_CHUNKS:
+        raise InvalidToken("too_large", f"more than {MAX_CHUNKS} chunks")
+    if any(int(name.rpartition(".")[2]) != first + index or name not in cookies for index, name in enumerate(names)):
+        raise InvalidToken("incomplete", "a chunk is missing")
+    chunks = [cookies[name][-1] for name in names]
+    if any(len(chunk) > max_length for chunk in chunks):
+        raise InvalidToken("too_large", f"a chunk of more than {max_length} characters")
+    return "".join(chunks)
+
+
+def split_chunks(value: str, size: int) -> list[str]:
+    """Chunks of at most `size` characters. Raises `UnsupportedValue` where there would be too many."""
+    chunks = [value[start : start + size] for start in range(0, len(value), size)]
+    if len(chunks) > MAX_CHUNKS:
+        raise UnsupportedValue("(root)", "dict", f"it takes more than {MAX_CHUNKS} cookies of {size} characters")
+    return chunks
+
+
 # --- text
 
 JAVASCRIPT_SAFE = "!~*'()"
@@ -142,6 +183,23 @@ def write_json(data: dict[str, Any], *, largest_int: int | None = None) -> str:
         return json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     except ValueError:  # Python refuses to print an int of more than 4300 digits, and to read it
         raise UnsupportedValue("(root)", "int", "it has too many digits for JSON") from None
+
+
+def write_javascript(data: dict[str, Any], *, reserved: Collection[str] = ()) -> str:
+    """Compact JSON of a session for JavaScript. `reserved`: keys that the other system keeps for itself."""
+    for key in data:
+        if key in reserved:
+            raise UnsupportedValue(key, "dict", "the other system keeps this key for itself; use another")
+    text = write_json(data, largest_int=EXACT_IN_A_DOUBLE)
+    if "__proto__" in text and _has_key(data, "__proto__"):
+        raise UnsupportedValue("(root)", "dict", "JavaScript does not read __proto__ as a key; use another")
+    return text
+
+
+def _has_key(value: Any, name: str) -> bool:
+    if type(value) is dict:
+        return name in value or any(_has_key(item, name) for item in value.values())
+    return type(value) is list and any(_has_key(item, name) for item in value)
 
 
 def _ints(value: Any) -> Iterator[int]:
@@ -189,8 +247,6 @@ def not_expired(expires: int, context: Context) -> int:
     return expires
 
 
-def not_future(created: int, context: Context) -> int:
-    """When it was made, at most now; `InvalidToken("future")` where another clock is far ahead."""
-    if created > context.now + SKEW:
-        raise InvalidToken("future")
+def began(created: int, context: Context) -> int:
+    """When it was made. No other system refuses a time that is ahead of its own clock, and it counts as now."""
     return min(created, context.now)

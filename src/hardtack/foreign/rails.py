@@ -138,7 +138,7 @@ class RailsCookie(_Rails):
         text = web.percent_decode(value)
         parts = text.split(_SEPARATOR)
         if len(parts) == 2 and self._legacy:
-            return self._read_cbc(*parts, context)
+            return self._read_cbc(parts[0], parts[1], context)
         if len(parts) != 3:
             malformed("it does not have three parts")
         ciphertext, nonce, tag = map(decode_padded, parts)
