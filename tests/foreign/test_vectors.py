@@ -71,8 +71,7 @@ def _clock(entry: Entry) -> int:
         return math.floor(now)
     if "signed_at" in entry.get("options", {}):
         return int(entry["options"]["signed_at"]) + 1
-    valid_before: int | None = entry.get("valid_before_ms")
-    return ANY_TIME if valid_before is None else min(ANY_TIME, valid_before // 1000 - 1)
+    return min(ANY_TIME, int(entry.get("valid_before_ms") or ANY_TIME * 1000) // 1000) - 1
 
 
 def _companions(entry: Entry) -> list[tuple[str, str]]:

@@ -20,7 +20,9 @@ from hardtack.record import Record
 
 pytestmark = pytest.mark.parametrize("format", FORMATS, ids=lambda each: each.name)
 
-many = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None)
+many = settings(
+    max_examples=50, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None
+)
 
 
 def context(cookie: ForeignCookie, at: int | None = None) -> Context:

@@ -81,7 +81,9 @@ TERMS = st.dictionaries(
 
 def php(binary: bool) -> st.SearchStrategy[dict[str, Any]]:
     """What PHP tells apart: no empty mappings below the first level, and none that look like lists."""
-    leaves = st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | FLOATS | st.text()
+    leaves: st.SearchStrategy[Any] = (
+        st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | FLOATS | st.text()
+    )
     if binary:
         leaves |= BINARY
     keys = st.text(min_size=1).filter(lambda key: key != "0") | st.integers(1, 1 << 63).map(str)

@@ -62,13 +62,15 @@ def rack_hmac(entry: Entry) -> TokenFormat:
 
 def cookie_session(entry: Entry) -> TokenFormat:
     secret, old = _secrets(entry)
-    options = {
+    options: dict[str, Any] = {
         "old_secrets": old,
         "digest": entry["options"]["hash"],
         "cookie_name": entry["cookie_name"],
         "until": FAR,
     }
-    return {"cookie-session": CookieSessionCookie, "koa-session": KoaSessionCookie}[entry["format"]](secret, **options)
+    if entry["format"] == "koa-session":
+        return KoaSessionCookie(secret, **options)
+    return CookieSessionCookie(secret, **options)
 
 
 def express_session(entry: Entry) -> TokenFormat:
@@ -77,8 +79,12 @@ def express_session(entry: Entry) -> TokenFormat:
 
 
 def iron(entry: Entry) -> TokenFormat:
-    formats = {"iron-session": IronSessionCookie, "hapi-iron": HapiCookie, "h3-session": H3Cookie}
-    return formats[entry["format"]](entry["secret"], cookie_name=entry["cookie_name"], until=FAR)
+    name = entry["cookie_name"]
+    if entry["format"] == "h3-session":
+        return H3Cookie(entry["secret"], cookie_name=name, until=FAR)
+    if entry["format"] == "hapi-iron":
+        return HapiCookie(entry["secret"], cookie_name=name, until=FAR)
+    return IronSessionCookie(entry["secret"], cookie_name=name, until=FAR)
 
 
 def fastify(entry: Entry) -> TokenFormat:
