@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.foreign.python_support import read, refused, sealed
 
-from hardtack.errors import ConfigError
+from hardtack.errors import ConfigError, UnsupportedValue
 from hardtack.foreign import _web as web
 from hardtack.foreign.rails import RailsCookie, RailsSignedCookie, devise_subject
 
@@ -180,3 +183,28 @@ def test_a_percent_encoding_that_is_none() -> None:
 def test_a_derived_key_is_made_once() -> None:
     """The same secret is stretched once a process."""
     assert web.pbkdf2(b"s", b"salt", 1, 32, "sha1") is web.pbkdf2(b"s", b"salt", 1, 32, "sha1")
+
+
+def test_first_requests_at_once_derive_one_key() -> None:
+    """Threads that come while a key is made wait for it: a burst of requests must not stretch it in each of them."""
+    begun, made = threading.Event(), []
+
+    def derive() -> bytes:
+        begun.set()
+        time.sleep(0.1)  # the others are at the lock by then
+        made.append(1)
+        return b"key"
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(web.once, ("test", id(begun)), derive)
+        begun.wait()
+        second = pool.submit(web.once, ("test", id(begun)), derive)
+        assert first.result() == second.result() == b"key"
+
+    assert made == [1]
+
+
+def test_an_integer_of_too_many_digits() -> None:
+    """Python neither prints nor reads it, so that it would not come back."""
+    with pytest.raises(UnsupportedValue):
+        sealed(COOKIE, {"a": 10**5000})

@@ -7,7 +7,6 @@ by directory and format, and formats without a reader are named.
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections import Counter
 from pathlib import Path
@@ -68,7 +67,7 @@ def _clock(entry: Entry) -> int:
     """The time to read it at: its own, or where it has none any, after every cookie was made that has ended since."""
     now = entry.get("now")
     if now is not None:
-        return math.floor(now)
+        return int(now // 1)
     if "signed_at" in entry.get("options", {}):
         return int(entry["options"]["signed_at"]) + 1
     return min(ANY_TIME, int(entry.get("valid_before_ms") or ANY_TIME * 1000) // 1000) - 1

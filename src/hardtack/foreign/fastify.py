@@ -132,7 +132,7 @@ def _argon2id(secret: bytes, salt: bytes) -> bytes:
     """libsodium's `crypto_pwhash` with its "moderate" limits."""
     try:
         kdf = Argon2id(salt=salt, length=32, iterations=3, lanes=1, memory_cost=256 * 1024)
-    except UnsupportedAlgorithm:  # pragma: no cover - an OpenSSL before 3.2
+    except UnsupportedAlgorithm:  # an OpenSSL before 3.2
         message = "secret= needs Argon2id, which this OpenSSL lacks; install a newer cryptography, or give key="
         raise ConfigError(message) from None
     name = ("argon2id", hashlib.sha256(secret).digest(), salt)

@@ -25,6 +25,9 @@ from hardtack.record import Record
 
 _DATE = re.compile(b"[1-9][0-9]{0,14}")
 
+_JSON_BEGINS = {bytes((first,)) for first in b'{["-0123456789tfn'} | {b""}
+"""A gob begins with a length and a negative number, which no JSON does."""
+
 Keys = tuple[Secret, Secret | None]
 """A hash key, and the block key beside it, or None."""
 
@@ -108,6 +111,6 @@ def _opened(block_key: bytes | None, value: bytes) -> bytes:
         if len(value) < ciphers.BLOCK:
             malformed("it is too short")
         value = ciphers.ctr(block_key, value[: ciphers.BLOCK], value[ciphers.BLOCK :])
-    if value[:1] and not b"\x09" <= value[:1] < b"\x7f":  # JSON is text, gob begins with a length and a type
+    if value.strip()[:1] not in _JSON_BEGINS:
         raise InvalidToken("unsafe", "it is a gob; let the other system write JSON (securecookie.JSONEncoder)")
     return value
