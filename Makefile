@@ -54,6 +54,7 @@ bench: system $(VENV)/.bench  ## Measure against the floor and the peers; writes
 fuzz: $(VENV)/.fuzz  ## Throw RUNS (a million) inputs at what reads from the network
 	$(BIN)/python fuzz/cookie_header.py -runs=$(RUNS) -max_len=6000
 	$(BIN)/python fuzz/perl_documents.py --runs $(RUNS)
+	$(BIN)/python fuzz/web_cookies.py --runs $(RUNS)
 
 screenshot: system $(VENV)/.dev  ## Take the README's picture again
 	$(BIN)/python docs/images/make_screenshot.py

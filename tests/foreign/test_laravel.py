@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 from typing import Any
 
@@ -14,8 +15,8 @@ from tests.foreign.web_support import NOW, UNTIL, read, refused, seal, wrong_set
 
 from hardtack import values
 from hardtack.errors import InvalidToken, UnsupportedValue
+from hardtack.foreign import _ciphers, laravel, php
 from hardtack.foreign import _web as web
-from hardtack.foreign import php
 from hardtack.foreign.laravel import LaravelCookie, LaravelIdCookie, laravel_subject, read_laravel_data
 
 APP_KEY = "base64:" + base64.b64encode(bytes(range(32))).decode()
@@ -160,21 +161,19 @@ def test_a_value_that_is_no_text() -> None:
     """Authentic, and still nothing that Laravel wrote."""
     key = bytes(range(32))
     iv = base64.b64encode(bytes(16)).decode()
-    from hardtack.foreign import _ciphers, laravel
-
     plain = laravel._prefix(key, "laravel_session") + b"|\xff"
     value = base64.b64encode(_ciphers.seal_cbc(key, bytes(16), plain)).decode()
-    mac = laravel.hmac.digest(key, (iv + value).encode(), "sha256").hex()
+    mac = hmac.digest(key, (iv + value).encode(), "sha256").hex()
 
     assert refused(ID, envelope({"iv": iv, "value": value, "mac": mac, "tag": ""})) == "malformed"
     plain = b"no prefix"
     value = base64.b64encode(_ciphers.seal_cbc(key, bytes(16), plain)).decode()
-    mac = laravel.hmac.digest(key, (iv + value).encode(), "sha256").hex()
+    mac = hmac.digest(key, (iv + value).encode(), "sha256").hex()
     assert refused(ID, envelope({"iv": iv, "value": value, "mac": mac, "tag": ""})) == "wrong_purpose"
     value = base64.b64encode(bytes(16)).decode()
-    mac = laravel.hmac.digest(key, (iv + value).encode(), "sha256").hex()
+    mac = hmac.digest(key, (iv + value).encode(), "sha256").hex()
     assert refused(ID, envelope({"iv": iv, "value": value, "mac": mac, "tag": ""})) == "malformed"
-    mac = laravel.hmac.digest(key, b"AAAA", "sha256").hex()
+    mac = hmac.digest(key, b"AAAA", "sha256").hex()
     assert refused(ID, envelope({"iv": "", "value": "AAAA", "mac": mac, "tag": ""})) == "malformed"
 
 

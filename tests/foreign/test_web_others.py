@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import zlib
 from typing import Any
@@ -28,7 +29,7 @@ SECRET = "s" * 64
 def rack(payload: bytes, cookie: RackSessionCookie) -> str:
     """Any padded payload at all under a good secret."""
     salt = bytes(32)
-    key = web.hmac.digest(SECRET[:32].encode(), salt, "sha256")
+    key = hmac.digest(SECRET[:32].encode(), salt, "sha256")
     ciphertext, tag = ciphers.seal_gcm(key, bytes(12), payload, b"\x02" + salt + cookie.cookie_name.encode())
     return base64.b64encode(b"\x02" + salt + bytes(12) + tag + ciphertext).decode()
 
@@ -218,7 +219,7 @@ def test_known_cookies_of_the_crate() -> None:
         (signed, "3tdHXEQ2kf6fxC7dWzBGmpSLMtJenXLKrZ9cHkSsl1w=Tamper-proof"),
         (private, "lObeZJorGVyeSWUA8khTO/8UCzFVBY9g0MGU6/J3NN1R5x11dn2JIA=="),
     ):
-        cookie._data = found.append  # type: ignore[method-assign]
+        cookie._data = found.append  # type: ignore[assignment]
         with pytest.raises(Exception, match="mapping"):
             cookie._read(value, context(cookie))
 
@@ -229,7 +230,7 @@ def test_known_cookies_of_the_crate() -> None:
 def test_the_state_of_actix_is_json_in_text(text: str) -> None:
     """Each value is text that is JSON."""
     actix = RustSignedCookie(bytes(64), content="actix", until=UNTIL)
-    mac = base64.b64encode(web.hmac.digest(bytes(32), text.encode(), "sha256")).decode()
+    mac = base64.b64encode(hmac.digest(bytes(32), text.encode(), "sha256")).decode()
 
     assert refused(actix, web.percent_encode(mac + text)) == "malformed"
 
