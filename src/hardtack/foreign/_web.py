@@ -12,7 +12,7 @@ import hmac
 import json
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, NoReturn, TypedDict
 from urllib.parse import quote, unquote
 
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
@@ -194,6 +194,27 @@ def write_javascript(data: dict[str, Any], *, reserved: Collection[str] = ()) ->
     if "__proto__" in text and _has_key(data, "__proto__"):
         raise UnsupportedValue("(root)", "dict", "JavaScript does not read __proto__ as a key; use another")
     return text
+
+
+def read_javascript(text: str | bytes) -> Any:
+    """What JavaScript makes of JSON: a whole number that a double does not hold is a float, as it is there.
+
+    Raises `InvalidToken("malformed")`.
+    """
+    try:
+        return json.loads(text, parse_int=_number, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise InvalidToken("malformed", "not JSON") from None
+
+
+def _number(text: str) -> int | float:
+    """JavaScript writes 2**60 as 1152921504606847000: read as an int it would be another number than there."""
+    number = float(text)
+    return int(text) if abs(number) <= EXACT_IN_A_DOUBLE else number
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)
 
 
 def _has_key(value: Any, name: str) -> bool:

@@ -25,7 +25,7 @@ from hardtack.foreign import _ciphers as ciphers
 from hardtack.foreign import _web as web
 from hardtack.foreign._python import decode_base64
 from hardtack.foreign._web import Place, Secret, SometimesDated
-from hardtack.foreign.base import malformed, parse_json
+from hardtack.foreign.base import malformed
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -85,14 +85,14 @@ class _Jwe(SometimesDated):
         parts = value.split(".")
         if not value.isascii() or len(parts) != 5 or parts[1]:
             malformed("it is not an encrypted JWT with a direct key")
-        header = parse_json(decode_base64(parts[0]))
+        header = web.read_javascript(decode_base64(parts[0]))
         iv, ciphertext, tag = map(decode_base64, parts[2:])
         cipher, keys = self._chosen(header)
         open_one = _open_cbc_hs512 if cipher == _CBC else _open_gcm
         for key in keys:
             plain = open_one(key.raw, parts[0].encode(), iv, ciphertext, tag)
             if plain is not None:
-                return self._claims(parse_json(plain), tag, context)
+                return self._claims(web.read_javascript(plain), tag, context)
         raise InvalidToken("tampered")
 
     def _chosen(self, header: object) -> tuple[str, list[_Key]]:

@@ -16,7 +16,7 @@ from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
 from hardtack.foreign import _web as web
 from hardtack.foreign._python import decode_padded
 from hardtack.foreign._web import Place, Secret, SometimesDated
-from hardtack.foreign.base import ForeignCookie, malformed, parse_json
+from hardtack.foreign.base import ForeignCookie, malformed
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -114,7 +114,7 @@ class CookieSessionCookie(_Keygrip):
         super().__init__(secret, old_secrets, digest, **place)
 
     def _read(self, value: str, context: Context) -> Record:
-        return self._record(parse_json(decode_padded(value)), context, value)
+        return self._record(web.read_javascript(decode_padded(value)), context, value)
 
     def _write(self, record: Record, context: Context) -> str:
         return base64.b64encode(web.write_javascript(record.data, reserved=_COOKIE_SESSION_KEYS).encode()).decode()
@@ -151,7 +151,7 @@ class KoaSessionCookie(_Keygrip):
         self.authenticates_time = self._max_age is not None
 
     def _read(self, value: str, context: Context) -> Record:
-        data = parse_json(decode_padded(value))
+        data = web.read_javascript(decode_padded(value))
         expires = None
         if type(data) is dict:
             if "_expire" in data:
@@ -235,7 +235,7 @@ def read_express_record(stored: str | bytes, context: Context) -> tuple[dict[str
 
     Raises `InvalidToken`, also where it has ended.
     """
-    data = parse_json(stored)
+    data = web.read_javascript(stored)
     if type(data) is not dict:
         malformed("a session is a mapping")
     cookie = data.pop("cookie", None)

@@ -19,7 +19,7 @@ from hardtack.foreign import _nacl as nacl
 from hardtack.foreign import _web as web
 from hardtack.foreign._python import decode_padded
 from hardtack.foreign._web import Place, Secret
-from hardtack.foreign.base import ForeignCookie, malformed, parse_json, secret_bytes
+from hardtack.foreign.base import ForeignCookie, malformed, secret_bytes
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -82,7 +82,7 @@ class FastifyCookie(ForeignCookie):
         box, nonce = map(decode_padded, parts)
         if len(box) < nacl.TAG or len(nonce) != nacl.NONCE:
             malformed("its box or its nonce is too short")
-        data = parse_json(self._opened(box, nonce))
+        data = web.read_javascript(self._opened(box, nonce))
         made = web.seconds_of(data.get("__ts")) if type(data) is dict else 0
         expires = web.not_expired(made + self._expiry, context)
         content = {key: item for key, item in data.items() if key != "__ts"}

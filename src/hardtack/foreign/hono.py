@@ -13,7 +13,7 @@ from typing import Literal, Unpack
 from hardtack.errors import InvalidToken, UnsupportedValue
 from hardtack.foreign import _web as web
 from hardtack.foreign._web import Place, Secret
-from hardtack.foreign.base import ForeignCookie, check_plain, malformed, parse_json
+from hardtack.foreign.base import ForeignCookie, check_plain, malformed
 from hardtack.protocols import Context
 from hardtack.record import Record
 
@@ -53,7 +53,7 @@ class HonoCookie(ForeignCookie):
             malformed("it has no signature")
         if not any(web.same(_mac(secret, text), mac) for secret in self._secrets):
             raise InvalidToken("tampered")
-        return self._record(parse_json(text) if self._is_json else {"value": text}, context, signed)
+        return self._record(web.read_javascript(text) if self._is_json else {"value": text}, context, signed)
 
     def _write(self, record: Record, context: Context) -> str:
         if self._is_json:

@@ -22,7 +22,7 @@ from hardtack.foreign import _ciphers as ciphers
 from hardtack.foreign import _web as web
 from hardtack.foreign._python import decode_base64
 from hardtack.foreign._web import Place, SometimesDated
-from hardtack.foreign.base import malformed, parse_json
+from hardtack.foreign.base import malformed
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -70,7 +70,7 @@ class _Iron(SometimesDated):
         if expires is not None:
             web.not_expired(expires, context)
         key = _key(password.encryption, parts[2], iterations)
-        return parse_json(ciphers.open_cbc(key, decode_base64(parts[3]), decode_base64(parts[4]))), expires
+        return web.read_javascript(ciphers.open_cbc(key, decode_base64(parts[3]), decode_base64(parts[4]))), expires
 
     def _candidates(self, identifier: str) -> Sequence[_Pair]:
         password = self._passwords.get(self._current if self._any_id else identifier)

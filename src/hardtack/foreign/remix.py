@@ -14,7 +14,7 @@ from hardtack.errors import InvalidToken
 from hardtack.foreign import _web as web
 from hardtack.foreign._python import decode_padded
 from hardtack.foreign._web import Place, Secret
-from hardtack.foreign.base import ForeignCookie, malformed, parse_json
+from hardtack.foreign.base import ForeignCookie, malformed
 from hardtack.protocols import Context
 from hardtack.record import Record
 
@@ -46,7 +46,7 @@ class RemixCookie(ForeignCookie):
             malformed("it has no signature")
         if not any(web.same(_mac(secret, encoded), mac) for secret in self._secrets):
             raise InvalidToken("tampered")
-        return self._record(parse_json(decode_padded(encoded)), context, text)
+        return self._record(web.read_javascript(decode_padded(encoded)), context, text)
 
     def _write(self, record: Record, context: Context) -> str:
         encoded = base64.b64encode(web.write_javascript(record.data).encode()).decode()
