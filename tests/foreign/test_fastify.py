@@ -36,11 +36,6 @@ def test_it_ends_after_its_last_change() -> None:
     assert refused(COOKIE, cookies, NOW + 86401) == "expired"
 
 
-def test_a_session_that_ends_sooner_ends_sooner_there() -> None:
-    """Its time is set back by as much."""
-    assert read(COOKIE, seal(COOKIE, {"a": 1}, expires=NOW + 60)).options == {"expires": NOW + 60}
-
-
 @pytest.mark.parametrize("tree", [[], {}, {"__ts": "now"}, {"__ts": None}, 1])
 def test_without_a_time_it_is_refused(tree: Any) -> None:
     """The plugin takes a session without `__ts` for ever."""

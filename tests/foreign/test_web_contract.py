@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.foreign.python_support import mutations, now, record_of
 from tests.foreign.web_formats import FORMATS, UNTIL, Format
 
-from hardtack import CookieEngine, Key, SessionManager
+from hardtack import Cookie, CookieEngine, Key, SessionManager
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign.base import ForeignCookie
 from hardtack.protocols import Context
@@ -171,3 +171,18 @@ def test_until_is_demanded_where_a_cookie_has_no_time(format: Format) -> None:
 
     with pytest.raises(ConfigError, match="until"):
         SessionManager(CookieEngine(Key.generate()), accept=[cookie])
+
+
+def test_a_manager_works_on_it(format: Format) -> None:
+    """Beside the other stack: the session is read from its cookies, and written into them."""
+    cookie = format.cookie
+    place = Cookie(name=cookie.cookie_name, secure=cookie.cookie_name.startswith("__"))
+    sessions = SessionManager(CookieEngine(cookie), cookie=place)
+    session = sessions.open()
+    session.update(format.sample)
+    lines = sessions.commit(session).set_cookies
+    header = "; ".join(line.partition(";")[0] for line in lines)
+
+    again = sessions.open(header)
+
+    assert {key: again[key] for key in format.sample} == format.sample

@@ -30,6 +30,8 @@ _DEFAULT_SALT = base64.b64decode("mq9hDxBVDbspDR6nLfFT1g==")  # of the plugin, w
 class FastifyCookie(ForeignCookie):
     """The cookie of @fastify/secure-session, read and written.
 
+    The time in it is that of the last write: the session counts as created then, and ends `expiry` later.
+
     Parameters:
         key: `key`, or the first of several: 32 bytes, or their base64.
         old_keys: the others; read, never written with.
@@ -98,8 +100,7 @@ class FastifyCookie(ForeignCookie):
 
     def _write(self, record: Record, context: Context) -> str:
         web.write_javascript(record.data, reserved=("__ts",))
-        ends = self._deadline(record, context, self._expiry) or 0
-        plain = web.write_json({**record.data, "__ts": max(0, ends - self._expiry)})
+        plain = web.write_json({**record.data, "__ts": context.now})
         nonce = os.urandom(nacl.NONCE)
         box = nacl.secretbox_seal(self._accepted()[0], nonce, plain.encode())
         text = ";".join(base64.b64encode(part).decode() for part in (box, nonce))

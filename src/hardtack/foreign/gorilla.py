@@ -38,6 +38,8 @@ class GorillaCookie(ForeignCookie):
     Gob is refused by name (`unsafe`): it is what gorilla/sessions' CookieStore always writes, so that its sessions have to be
     handed over by the Go side.
 
+    The time in it is that of the last write: the session counts as created then, and ends `max_age` later.
+
     Parameters:
         hash_key, block_key: as given to `securecookie.New`; block_key None where it has none.
         old_keys: further pairs of both, as of `CodecsFromPairs`; read, never written with.
@@ -91,10 +93,7 @@ class GorillaCookie(ForeignCookie):
         if block_key is not None:
             iv = os.urandom(ciphers.BLOCK)
             plain = iv + ciphers.ctr(block_key, iv, plain)
-        made = context.now
-        if self._max_age is not None:  # the end is said by the date alone
-            made = max(1, (self._deadline(record, context, self._max_age) or 0) - self._max_age)
-        date, encoded = str(made).encode(), base64.urlsafe_b64encode(plain)
+        date, encoded = str(context.now).encode(), base64.urlsafe_b64encode(plain)
         return base64.urlsafe_b64encode(b"|".join((date, encoded, self._mac(hash_key, date, encoded)))).decode()
 
 
