@@ -164,8 +164,10 @@ def test_devise_knows_scopes() -> None:
 )
 def test_settings_are_checked(settings: dict[str, Any], message: str) -> None:
     """A wrong setting is a ConfigError that says what to do."""
+    arguments: dict[str, Any] = {"secret": SECRET, **settings}
+
     with pytest.raises(ConfigError, match=message):
-        RailsCookie(**{"secret": SECRET, **settings})
+        RailsCookie(**arguments)
 
 
 def test_the_signed_digest_is_checked() -> None:
