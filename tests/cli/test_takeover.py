@@ -92,7 +92,7 @@ def test_the_system_is_named_and_its_lines_work(
     path = tmp_path / "secret"
     path.write_bytes(secret if isinstance(secret, bytes) else secret.encode())
     cookies = header(chosen.cookie, chosen.sample)
-    monkeypatch.setenv("SESSION_KEY", Key.generate().export())
+    monkeypatch.setenv("HARDTACK_KEY", Key.generate().export())
 
     arguments = ["takeover", cookies, "--secret-file", str(path), *(f"--option={each}" for each in options)]
     code = main(arguments)

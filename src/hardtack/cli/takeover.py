@@ -198,7 +198,7 @@ def _configuration(
             "from hardtack import CookieEngine, Key, SessionManager",
             f"from hardtack.foreign.{attempt.module} import {attempt.name}",
             f"old = {attempt.name}({', '.join(written)})",
-            'sessions = SessionManager(CookieEngine(Key.parse(os.environ["SESSION_KEY"])), accept=[old])',
+            'sessions = SessionManager(CookieEngine(Key.parse(os.environ["HARDTACK_KEY"])), accept=[old])',
         )
     )
 
