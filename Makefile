@@ -7,12 +7,13 @@ BIN := $(VENV)/bin
 PORT ?= 8000
 RUNS ?= 1000000
 
-# Real servers, a real browser and the real Perl modules: the tests start and drive them.
+# Real servers, a real browser and the real Perl, Ruby, PHP and Erlang: the tests start and drive them.
 TEST_PACKAGES := chromium redis-server memcached postgresql mariadb-server nodejs \
 	libdancer-perl libdancer-session-cookie-perl libdancer-session-memcached-perl libdancer2-perl \
 	libsession-storage-secure-perl libmojolicious-perl libplack-perl libplack-middleware-session-perl \
 	libcrypt-cbc-perl libcrypt-rijndael-perl libstring-crc32-perl libcryptx-perl \
-	libsereal-encoder-perl libsereal-decoder-perl libyaml-perl libjson-perl
+	libsereal-encoder-perl libsereal-decoder-perl libyaml-perl libjson-perl \
+	ruby-actionpack php-cli php-illuminate-encryption php-illuminate-cookie php-illuminate-session erlang-base
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types coverage bench fuzz screenshot format system node clean

@@ -89,6 +89,11 @@ def test_a_cookie_without_an_end_needs_until() -> None:
     assert refused(RailsCookie(SECRET, expire_after="1 hour"), sealed(COOKIE, {"a": 1})) == "undated"
 
 
+def test_sharing_a_cookie_without_an_end() -> None:
+    """Beside a Rails that has no `expire_after`, its cookies are read as it reads them: `until` is for taking over."""
+    assert read(RailsCookie(SECRET), sealed(COOKIE, {"a": 1})).data["a"] == 1
+
+
 def test_a_session_id_is_written() -> None:
     """Rails takes a session without `session_id` for empty; one that is there stays."""
     assert read(COOKIE, sealed(COOKIE, {"a": 1})).data == {"session_id": "00" * 16, "a": 1}

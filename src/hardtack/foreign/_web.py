@@ -37,8 +37,9 @@ class Place(TypedDict, total=False):
 class SometimesDated(ForeignCookie):
     """A format of which some cookies say when they were made or end, and some do not.
 
-    One that does not is refused (`InvalidToken("undated")`) unless `until` was given: who holds it could otherwise use
-    it for ever. A subclass sets `authenticates_time` by its settings, so that the manager can ask for `until` at once.
+    A subclass sets `authenticates_time` by its settings. Where it is False, whoever takes sessions over asks for `until`
+    at once. Where it is True, a cookie without a time is refused (`InvalidToken("undated")`) unless `until` was given:
+    who holds it could otherwise use it for ever.
     """
 
     def _record(
@@ -50,7 +51,7 @@ class SometimesDated(ForeignCookie):
         created: int | None = None,
         expires: int | None = None,
     ) -> Record:
-        if created is None and expires is None and self.until is None:
+        if self.authenticates_time and created is None and expires is None and self.until is None:
             raise InvalidToken("undated", "it does not say when it ends; give the format until=<a date>")
         return super()._record(data, context, handle, created=created, expires=expires)
 
