@@ -194,3 +194,12 @@ def test_settings_are_checked() -> None:
     wrong_setting(CookieSessionCookie, "old_secrets is a list", "k1", old_secrets="k2")
     wrong_setting(KoaSessionCookie, "max_age", "k1", max_age="soon")
     wrong_setting(ExpressSessionCookie, "load is a function", "k1", load="sess:")
+
+
+def test_numbers_are_those_of_javascript() -> None:
+    """A whole number that a double does not hold is a float, as it is there; NaN is no JSON."""
+    value = base64.b64encode(b'{"a": 1152921504606847000, "b": 9007199254740991}').decode()
+    data = read(COOKIE, {"session": value, "session.sig": COOKIE._mac(b"k1", value)}).data
+
+    assert (data, type(data["a"]), type(data["b"])) == ({"a": 2.0**60, "b": 2**53 - 1}, float, int)
+    assert refused(COOKIE, signed(COOKIE, {"a": float("nan")})) == "malformed"
