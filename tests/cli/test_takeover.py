@@ -241,6 +241,22 @@ def test_what_nobody_can_guess_is_asked_for(secret_file: Path, capsys: pytest.Ca
     assert "not tried; give --option signing_salt=…" in capsys.readouterr().out
 
 
+def test_a_secret_option_comes_from_a_file(
+    secret_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A second key stands neither on the command line nor in what is printed."""
+    path = tmp_path / "encrypt"
+    path.write_text("encrypting " + SECRET)
+    beaker = next(each for each in FORMATS if each.name == "beaker-encrypted")
+    arguments = ["takeover", header(beaker.cookie, {"a": 1}), "--secret-file", str(secret_file)]
+
+    assert main([*arguments, f"--option=encrypt_key=@{path}"]) == OK
+    out = capsys.readouterr().out
+    assert f"encrypt_key=pathlib.Path({str(path)!r}).read_text().strip()" in out
+    assert SECRET not in out
+    assert main([*arguments, "--option=encrypt_key=@/nowhere"]) == USAGE
+
+
 def test_atom_keys_are_a_list(secret_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Separated by commas."""
     phoenix = next(each for each in FORMATS if each.name == "phoenix").cookie

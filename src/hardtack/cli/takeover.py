@@ -56,7 +56,7 @@ def add_parser(commands: Any) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a setting of the other system, such as signing_salt=…; may be repeated",
+        help="a setting of the other system, such as signing_salt=…; @FILE reads the value there; may be repeated",
     )
     parser.add_argument(
         "--show", action="store_true", help="show the values of the session as well, not only their types"
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit code."""
     try:
         cookies = parse_cookies(sys.stdin.read() if arguments.cookie == "-" else arguments.cookie)
-        options = _options(arguments.option)
+        options, sources = _options(arguments.option)
         secret = Path(arguments.secret_file).read_bytes()
         name = _chosen(cookies, arguments.name)
     except (ConfigError, OSError, UnicodeDecodeError) as error:
@@ -84,7 +84,9 @@ def run(arguments: argparse.Namespace) -> int:
             continue
         cookie, record = result
         _show(attempt, record, now, show_values=arguments.show)
-        print(_configuration(attempt, cookie, record, secret, arguments.secret_file, settings, now))
+        written = [attempt.secret_source(secret, arguments.secret_file)]
+        written += [f"{each}={sources.get(each, repr(value))}" for each, value in settings.items()]
+        print(_configuration(attempt, written, now, needs_until=_needs_until(cookie, record, settings, now)))
         return 0
     print(_failure(name, refused))
     return 1
@@ -102,15 +104,19 @@ def parse_cookies(text: str) -> dict[str, str]:
     return cookies
 
 
-def _options(pairs: list[str]) -> dict[str, str]:
-    options = {}
+def _options(pairs: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The values of the options, and for those that are in a file the expression that reads it. Raises `ConfigError`."""
+    values, sources = {}, {}
     for pair in pairs:
         name, separator, value = pair.partition("=")
         if not separator or not name:
-            message = f"--option {pair} is not NAME=VALUE, such as signing_salt=…"
+            message = f"--option {name} is not NAME=VALUE, such as signing_salt=…"
             raise ConfigError(message)
-        options[name] = value
-    return options
+        if value.startswith("@"):
+            sources[name] = f"pathlib.Path({value[1:]!r}).read_text().strip()"
+            value = Path(value[1:]).read_text(encoding="utf-8").strip()
+        values[name] = value
+    return values, sources
 
 
 def _chosen(cookies: Mapping[str, str], wanted: str | None) -> str:
@@ -175,29 +181,22 @@ def _kind(value: object) -> str:
     return name
 
 
-def _configuration(
-    attempt: Attempt,
-    cookie: ForeignCookie,
-    record: Record,
-    secret: bytes,
-    path: str,
-    settings: Mapping[str, Any],
-    now: int,
-) -> str:
-    """Five lines of Python that take such cookies over."""
-    source = attempt.secret(secret, path)[1]
-    written = [f"{attempt.parameter}={source}" if attempt.parameter else source]
-    written += [f"{name}={value!r}" for name, value in settings.items()]
+def _needs_until(cookie: ForeignCookie, record: Record, settings: Mapping[str, Any], now: int) -> bool:
     dated = "expires" in record.options or record.created < now
-    if not cookie.authenticates_time or not dated or "legacy_cbc" in settings:
+    return not cookie.authenticates_time or not dated or "legacy_cbc" in settings
+
+
+def _configuration(attempt: Attempt, arguments: list[str], now: int, *, needs_until: bool) -> str:
+    """Five lines of Python that take such cookies over."""
+    if needs_until:
         last = dt.datetime.fromtimestamp(now, dt.UTC).date() + dt.timedelta(days=_DAYS_TO_READ)
-        written.append(f"until=datetime.date({last.year}, {last.month}, {last.day})")
+        arguments = [*arguments, f"until=datetime.date({last.year}, {last.month}, {last.day})"]
     return "\n".join(
         (
             "import base64, datetime, os, pathlib",
             "from hardtack import CookieEngine, Key, SessionManager",
             f"from hardtack.foreign.{attempt.module} import {attempt.name}",
-            f"old = {attempt.name}({', '.join(written)})",
+            f"old = {attempt.name}({', '.join(arguments)})",
             'sessions = SessionManager(CookieEngine(Key.parse(os.environ["HARDTACK_KEY"])), accept=[old])',
         )
     )

@@ -60,7 +60,7 @@ class Attempt:
     def cookie(self, secret: bytes, arguments: Mapping[str, Any], until: int) -> ForeignCookie:
         """The format. Raises `ConfigError`."""
         kind: type[Any] = getattr(importlib.import_module(f"hardtack.foreign.{self.module}"), self.name)
-        value = self.secret(secret, "")[0]
+        value = self._secret(secret, "")[0]
         made: ForeignCookie
         if self.parameter:
             made = kind(**{self.parameter: value}, **arguments, until=until)
@@ -68,8 +68,13 @@ class Attempt:
             made = kind(value, **arguments, until=until)
         return made
 
-    def secret(self, content: bytes, path: str) -> tuple[Any, str]:
-        """The secret that a file with this content holds, and the Python expression that reads it from there."""
+    def secret_source(self, content: bytes, path: str) -> str:
+        """The first argument: a Python expression that reads the secret from its file."""
+        source = self._secret(content, path)[1]
+        return f"{self.parameter}={source}" if self.parameter else source
+
+    def _secret(self, content: bytes, path: str) -> tuple[Any, str]:
+        """The secret that a file with this content holds, and the expression that reads it from there."""
         text = f"pathlib.Path({path!r}).read_text().strip()"
         stripped = content.strip()
         if self.form == "bytes":
