@@ -12,8 +12,8 @@ from tests.foreign.web_support import NOW, read, refused, seal, wrong_setting
 
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
 from hardtack.foreign import _nacl as nacl
-from hardtack.foreign import _web as web
 from hardtack.foreign import fastify
+from hardtack.foreign._text import percent_encode
 from hardtack.foreign.fastify import FastifyCookie
 
 KEY = bytes(range(32))
@@ -23,7 +23,7 @@ COOKIE = FastifyCookie(KEY)
 def boxed(tree: Any) -> str:
     """Any JSON at all under a good key."""
     box = nacl.secretbox_seal(KEY, bytes(24), json.dumps(tree).encode())
-    return web.percent_encode(";".join(base64.b64encode(part).decode() for part in (box, bytes(24))))
+    return percent_encode(";".join(base64.b64encode(part).decode() for part in (box, bytes(24))))
 
 
 def test_it_ends_after_its_last_change() -> None:

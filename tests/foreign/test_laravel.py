@@ -16,7 +16,7 @@ from tests.foreign.web_support import NOW, UNTIL, read, refused, seal, wrong_set
 from hardtack import values
 from hardtack.errors import InvalidToken, UnsupportedValue
 from hardtack.foreign import _ciphers, laravel, php
-from hardtack.foreign import _web as web
+from hardtack.foreign._text import percent_decode, percent_encode
 from hardtack.foreign.laravel import LaravelCookie, LaravelIdCookie, laravel_subject, read_laravel_data
 
 APP_KEY = "base64:" + base64.b64encode(bytes(range(32))).decode()
@@ -132,11 +132,11 @@ def test_an_id_of_another_form_is_refused() -> None:
 
 
 def envelope(tree: Any) -> str:
-    return web.percent_encode(base64.b64encode(json.dumps(tree).encode()).decode())
+    return percent_encode(base64.b64encode(json.dumps(tree).encode()).decode())
 
 
 def opened(value: str) -> dict[str, str]:
-    tree: dict[str, str] = json.loads(base64.b64decode(web.percent_decode(value)))
+    tree: dict[str, str] = json.loads(base64.b64decode(percent_decode(value)))
     return tree
 
 

@@ -15,20 +15,21 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.foreign.python_support import read, refused, sealed
 
 from hardtack.errors import ConfigError, UnsupportedValue
-from hardtack.foreign import _web as web
+from hardtack.foreign._keys import once, pbkdf2
+from hardtack.foreign._text import percent_encode
 from hardtack.foreign.rails import RailsCookie, RailsSignedCookie, devise_subject
 
 SECRET = "0123456789abcdef" * 8
 UNTIL = 1 << 40
 COOKIE = RailsCookie(SECRET, until=UNTIL)
-KEY = web.pbkdf2(SECRET.encode(), b"authenticated encrypted cookie", 1000, 32, "sha256")
+KEY = pbkdf2(SECRET.encode(), b"authenticated encrypted cookie", 1000, 32, "sha256")
 
 
 def encrypted(plain: bytes) -> str:
     """Any payload at all under a good key."""
     nonce = os.urandom(12)
     raw = AESGCM(KEY).encrypt(nonce, plain, b"")
-    return web.percent_encode("--".join(base64.b64encode(part).decode() for part in (raw[:-16], nonce, raw[-16:])))
+    return percent_encode("--".join(base64.b64encode(part).decode() for part in (raw[:-16], nonce, raw[-16:])))
 
 
 def envelope(message: Any = None, **fields: Any) -> bytes:
@@ -122,7 +123,7 @@ def test_cbc_of_another_shape_inside(inner: bytes) -> None:
     """An authentic cookie whose inside is not ciphertext and IV is refused."""
     legacy = RailsCookie(SECRET, legacy_cbc=True, until=UNTIL)
     encoded = base64.b64encode(inner).decode()
-    key = web.pbkdf2(SECRET.encode(), b"signed encrypted cookie", 1000, 64, "sha1")
+    key = pbkdf2(SECRET.encode(), b"signed encrypted cookie", 1000, 64, "sha1")
 
     assert refused(legacy, f"{encoded}--{RailsSignedCookie(SECRET, until=1)._mac(key, encoded)}") == "malformed"
 
@@ -189,7 +190,7 @@ def test_a_percent_encoding_that_is_none() -> None:
 
 def test_a_derived_key_is_made_once() -> None:
     """The same secret is stretched once a process."""
-    assert web.pbkdf2(b"s", b"salt", 1, 32, "sha1") is web.pbkdf2(b"s", b"salt", 1, 32, "sha1")
+    assert pbkdf2(b"s", b"salt", 1, 32, "sha1") is pbkdf2(b"s", b"salt", 1, 32, "sha1")
 
 
 def test_first_requests_at_once_derive_one_key() -> None:
@@ -203,9 +204,9 @@ def test_first_requests_at_once_derive_one_key() -> None:
         return b"key"
 
     with ThreadPoolExecutor() as pool:
-        first = pool.submit(web.once, ("test", id(begun)), derive)
+        first = pool.submit(once, ("test", id(begun)), derive)
         begun.wait()
-        second = pool.submit(web.once, ("test", id(begun)), derive)
+        second = pool.submit(once, ("test", id(begun)), derive)
         assert first.result() == second.result() == b"key"
 
     assert made == [1]

@@ -13,7 +13,7 @@ from tests.foreign.web_support import NOW, UNTIL, context, read, record_of, refu
 
 from hardtack.errors import UnsupportedValue
 from hardtack.foreign import _ciphers as ciphers
-from hardtack.foreign import _web as web
+from hardtack.foreign._text import percent_decode, percent_encode
 from hardtack.foreign.cookie_rs import RustPrivateCookie, RustSignedCookie
 from hardtack.foreign.gorilla import GorillaCookie
 from hardtack.foreign.hono import HonoCookie
@@ -231,7 +231,7 @@ def test_the_state_of_actix_is_json_in_text(text: str) -> None:
     actix = RustSignedCookie(bytes(64), content="actix", until=UNTIL)
     mac = base64.b64encode(hmac.digest(bytes(32), text.encode(), "sha256")).decode()
 
-    assert refused(actix, web.percent_encode(mac + text)) == "malformed"
+    assert refused(actix, percent_encode(mac + text)) == "malformed"
 
 
 def test_actix_as_it_stands_in_the_cookie() -> None:
@@ -239,7 +239,7 @@ def test_actix_as_it_stands_in_the_cookie() -> None:
     actix = RustSignedCookie(bytes(64), content="actix", until=UNTIL)
     ((_, value),) = actix.seal(record_of({"user": "zoë", "n": 1}), context(actix)).items()
 
-    assert json.loads(web.percent_decode(value)[44:]) == {"user": '"zoë"', "n": "1"}
+    assert json.loads(percent_decode(value)[44:]) == {"user": '"zoë"', "n": "1"}
 
 
 @pytest.mark.parametrize("value", ["", "short", "A" * 44])

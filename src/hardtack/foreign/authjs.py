@@ -22,9 +22,12 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hardtack import values
 from hardtack.errors import InvalidToken
 from hardtack.foreign import _ciphers as ciphers
-from hardtack.foreign import _web as web
+from hardtack.foreign._chunks import join_chunks, numbered, split_chunks
+from hardtack.foreign._keys import all_secrets
+from hardtack.foreign._place import Place, Secret, SometimesDated
 from hardtack.foreign._python import decode_base64
-from hardtack.foreign._web import Place, Secret, SometimesDated
+from hardtack.foreign._text import read_javascript, write_javascript, write_json
+from hardtack.foreign._times import began, not_expired, seconds_of
 from hardtack.foreign.base import malformed
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
@@ -62,37 +65,37 @@ class _Jwe(SometimesDated):
 
     def cookie_names(self, cookies: Mapping[str, Sequence[str]]) -> list[str]:
         """The cookie and its chunks."""
-        return [*super().cookie_names(cookies), *web.numbered(cookies, self.cookie_name)]
+        return [*super().cookie_names(cookies), *numbered(cookies, self.cookie_name)]
 
     def seal(self, record: Record, context: Context) -> dict[str, str]:
         """One cookie, or chunks; raises `UnsupportedValue`."""
         value = self._write(record, context)
         if len(value) <= _CHUNK_WRITTEN:
             return {self.cookie_name: value}
-        chunks = web.split_chunks(value, _CHUNK_WRITTEN)
+        chunks = split_chunks(value, _CHUNK_WRITTEN)
         return {f"{self.cookie_name}.{number}": chunk for number, chunk in enumerate(chunks)}
 
     def _value(self, cookies: Mapping[str, Sequence[str]]) -> str:
-        chunks = web.numbered(cookies, self.cookie_name)
+        chunks = numbered(cookies, self.cookie_name)
         if not chunks:
             return super()._value(cookies)
         if self.cookie_name in cookies:
             # Auth.js clears the one form when it writes the other: here is a leftover, or a planted cookie.
             raise InvalidToken("ambiguous", "a whole cookie and chunks")
-        return web.join_chunks(cookies, chunks, 0, self.max_length)
+        return join_chunks(cookies, chunks, 0, self.max_length)
 
     def _read(self, value: str, context: Context) -> Record:
         parts = value.split(".")
         if not value.isascii() or len(parts) != 5 or parts[1]:
             malformed("it is not an encrypted JWT with a direct key")
-        header = web.read_javascript(decode_base64(parts[0]))
+        header = read_javascript(decode_base64(parts[0]))
         iv, ciphertext, tag = map(decode_base64, parts[2:])
         cipher, keys = self._chosen(header)
         open_one = _open_cbc_hs512 if cipher == _CBC else _open_gcm
         for key in keys:
             plain = open_one(key.raw, parts[0].encode(), iv, ciphertext, tag)
             if plain is not None:
-                return self._claims(web.read_javascript(plain), tag, context)
+                return self._claims(read_javascript(plain), tag, context)
         raise InvalidToken("tampered")
 
     def _chosen(self, header: object) -> tuple[str, list[_Key]]:
@@ -117,20 +120,20 @@ class _Jwe(SometimesDated):
     def _claims(self, claims: object, handle: bytes, context: Context) -> Record:
         if type(claims) is not dict:
             malformed("its claims are not a mapping")
-        if claims.get("nbf") is not None and web.seconds_of(claims["nbf"]) > context.now + _LEEWAY:
+        if claims.get("nbf") is not None and seconds_of(claims["nbf"]) > context.now + _LEEWAY:
             raise InvalidToken("future")
         created = expires = None
         if claims.get("iat") is not None:
-            created = web.began(web.seconds_of(claims["iat"]), context)
+            created = began(seconds_of(claims["iat"]), context)
         if claims.get("exp") is not None:
-            expires = web.not_expired(web.seconds_of(claims["exp"]) + _LEEWAY, context)
+            expires = not_expired(seconds_of(claims["exp"]) + _LEEWAY, context)
         return self._record(claims, context, handle, created=created, expires=expires)
 
     def _write(self, record: Record, context: Context) -> str:
         data = {key: item for key, item in record.data.items() if key not in _TIMES}
-        web.write_javascript(data, reserved=("nbf",))
+        write_javascript(data, reserved=("nbf",))
         times = {"iat": context.now, "exp": self._deadline(record, context, self._max_age), "jti": str(uuid.uuid4())}
-        plain = web.write_json({**data, **times}).encode()
+        plain = write_json({**data, **times}).encode()
         key = self._keys[self._written][0]
         header = {"alg": "dir", "enc": self._written, **({"kid": key.thumbprint} if self._name_the_key else {})}
         head = values.encode_bytes(json.dumps(header, separators=(",", ":")).encode())
@@ -169,7 +172,7 @@ class AuthjsCookie(_Jwe):
     ) -> None:
         name = place.get("cookie_name") or self.default_cookie_name
         info = f"Auth.js Generated Encryption Key ({name})"
-        secrets = web.all_secrets(secret, old_secrets)
+        secrets = all_secrets(secret, old_secrets)
         keys = {enc: [_derive(each, name, info, size) for each in secrets] for enc, size in _KEY_SIZES.items()}
         super().__init__(keys, _CBC, True, max_age, **place)
 
@@ -200,7 +203,7 @@ class NextAuthCookie(_Jwe):
         **place: Unpack[Place],
     ) -> None:
         info = "NextAuth.js Generated Encryption Key" + (f" ({salt})" if salt else "")
-        keys = {_GCM: [_derive(each, salt, info, 32) for each in web.all_secrets(secret, old_secrets)]}
+        keys = {_GCM: [_derive(each, salt, info, 32) for each in all_secrets(secret, old_secrets)]}
         super().__init__(keys, _GCM, False, max_age, **place)
 
 

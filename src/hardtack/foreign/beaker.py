@@ -19,8 +19,9 @@ from typing import Any, Literal, NamedTuple, Unpack
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
 from hardtack.foreign import _ciphers as ciphers
 from hardtack.foreign import _python as shared
-from hardtack.foreign import _web as web
-from hardtack.foreign._web import Place, Secret
+from hardtack.foreign._keys import one_of, same
+from hardtack.foreign._place import Place, Secret
+from hardtack.foreign._times import began, not_expired, seconds_of
 from hardtack.foreign.base import ForeignCookie, malformed, secret_bytes
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
@@ -81,7 +82,7 @@ class BeakerCookie(ForeignCookie):
             raise ConfigError(message)
         self._keys = [_keys(pair) for pair in pairs]
         self._timeout = None if timeout is None else seconds(timeout, "timeout")
-        self._gcm = web.one_of(crypto_type, "crypto_type", ("cryptography", "pycryptodome")) == "cryptography"
+        self._gcm = one_of(crypto_type, "crypto_type", ("cryptography", "pycryptodome")) == "cryptography"
         if type(nonce_bits) is not int or nonce_bits % 8 or not 8 <= nonce_bits <= 512:
             message = f"nonce_bits={nonce_bits!r} is not a multiple of 8 from 8 to 512; Beaker's default is 128"
             raise ConfigError(message)
@@ -94,7 +95,7 @@ class BeakerCookie(ForeignCookie):
         if not value.isascii() or not payload:
             malformed("it is not a signature and a payload")
         for keys in self._keys:
-            if web.same(_mac(keys.validate, payload), mac):
+            if same(_mac(keys.validate, payload), mac):
                 return self._opened(self._payload(keys, payload), context)
         raise InvalidToken("tampered")
 
@@ -110,13 +111,13 @@ class BeakerCookie(ForeignCookie):
         data = shared.read_json(shared.inflate(plain))
         if type(data) is not dict or type(data.get("_id")) is not str:
             malformed("it is not a session of Beaker's")
-        created = web.seconds_of(data.get("_creation_time"))
-        seen = web.seconds_of(data.get("_accessed_time", created))
+        created = seconds_of(data.get("_creation_time"))
+        seen = seconds_of(data.get("_accessed_time", created))
         expires = None
         if self._timeout is not None:
-            expires = web.not_expired(seen + self._timeout + 1, context)
+            expires = not_expired(seen + self._timeout + 1, context)
         content = {key: item for key, item in data.items() if key not in _OWN}
-        return self._record(content, context, data["_id"], created=web.began(created, context), expires=expires)
+        return self._record(content, context, data["_id"], created=began(created, context), expires=expires)
 
     def _write(self, record: Record, context: Context) -> str:
         for key in record.data:

@@ -20,9 +20,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign import _ciphers as ciphers
-from hardtack.foreign import _web as web
+from hardtack.foreign._keys import one_of, same
+from hardtack.foreign._place import Place
 from hardtack.foreign._python import decode_padded
-from hardtack.foreign._web import Place
+from hardtack.foreign._text import percent_decode, percent_encode, write_json
 from hardtack.foreign.base import ForeignCookie, malformed, parse_json
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -46,7 +47,7 @@ class _CookieRs(ForeignCookie):
             message = "old_keys is a list of keys; write [one] or []"
             raise ConfigError(message)
         self._keys = [_key(each, derive) for each in (key, *old_keys)]
-        self._is_actix = web.one_of(content, "content", ("json", "actix")) == "actix"
+        self._is_actix = one_of(content, "content", ("json", "actix")) == "actix"
 
     def _data(self, payload: str | bytes) -> Any:
         data = parse_json(payload)
@@ -57,7 +58,7 @@ class _CookieRs(ForeignCookie):
         return data
 
     def _text(self, record: Record) -> str:
-        text = web.write_json(record.data)
+        text = write_json(record.data)
         if not self._is_actix:
             return text
         state = {name: json.dumps(item, ensure_ascii=False) for name, item in record.data.items()}
@@ -94,7 +95,7 @@ class RustPrivateCookie(_CookieRs):
         super().__init__(key, old_keys, derive, content, **place)
 
     def _read(self, value: str, context: Context) -> Record:
-        raw = decode_padded(web.percent_decode(value))
+        raw = decode_padded(percent_decode(value))
         if len(raw) < ciphers.GCM_NONCE + ciphers.TAG:
             malformed("it is too short")
         nonce, ciphertext, tag = raw[: ciphers.GCM_NONCE], raw[ciphers.GCM_NONCE : -ciphers.TAG], raw[-ciphers.TAG :]
@@ -109,7 +110,7 @@ class RustPrivateCookie(_CookieRs):
     def _write(self, record: Record, context: Context) -> str:
         plain, nonce = self._text(record).encode(), os.urandom(ciphers.GCM_NONCE)
         ciphertext, tag = ciphers.seal_gcm(self._keys[0][32:], nonce, plain, self.cookie_name.encode())
-        return web.percent_encode(base64.b64encode(nonce + ciphertext + tag).decode())
+        return percent_encode(base64.b64encode(nonce + ciphertext + tag).decode())
 
 
 class RustSignedCookie(_CookieRs):
@@ -138,17 +139,17 @@ class RustSignedCookie(_CookieRs):
         super().__init__(key, old_keys, derive, content, **place)
 
     def _read(self, value: str, context: Context) -> Record:
-        signed = web.percent_decode(value)
+        signed = percent_decode(value)
         mac, text = signed[:_MAC_LENGTH], signed[_MAC_LENGTH:]
         if len(mac) < _MAC_LENGTH or not mac.endswith("="):
             malformed("it has no signature")
-        if not any(web.same(_mac(key, text), mac) for key in self._keys):
+        if not any(same(_mac(key, text), mac) for key in self._keys):
             raise InvalidToken("tampered")
         return self._record(self._data(text), context, signed)
 
     def _write(self, record: Record, context: Context) -> str:
         text = self._text(record)
-        return web.percent_encode(_mac(self._keys[0], text) + text)
+        return percent_encode(_mac(self._keys[0], text) + text)
 
 
 def _mac(key: bytes, text: str) -> str:

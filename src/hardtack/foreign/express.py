@@ -13,9 +13,11 @@ from typing import Any, Literal, Unpack
 
 from hardtack import values
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
-from hardtack.foreign import _web as web
+from hardtack.foreign._keys import all_secrets, one_of, same
+from hardtack.foreign._place import Place, Secret, SometimesDated
 from hardtack.foreign._python import decode_padded
-from hardtack.foreign._web import Place, Secret, SometimesDated
+from hardtack.foreign._text import JAVASCRIPT_SAFE, percent_decode, percent_encode, read_javascript, write_javascript
+from hardtack.foreign._times import iso_seconds, iso_text, not_expired, seconds_of
 from hardtack.foreign.base import ForeignCookie, malformed
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
@@ -63,8 +65,8 @@ class _Keygrip(SometimesDated):
 
     def __init__(self, secret: Secret, old_secrets: Sequence[Secret], digest: str, **place: Unpack[Place]) -> None:
         super().__init__(**place)
-        self._secrets = web.all_secrets(secret, old_secrets)
-        self._digest = web.one_of(digest, "digest", _DIGESTS)
+        self._secrets = all_secrets(secret, old_secrets)
+        self._digest = one_of(digest, "digest", _DIGESTS)
 
     def cookie_names(self, cookies: Mapping[str, Sequence[str]]) -> list[str]:
         """The cookie and the one with its signature."""
@@ -85,7 +87,7 @@ class _Keygrip(SometimesDated):
         given = cookies.get(self._signature_name)
         if not given:
             raise InvalidToken("incomplete", f"{self._signature_name} is missing")
-        if not any(web.same(self._mac(secret, value), given[-1]) for secret in self._secrets):
+        if not any(same(self._mac(secret, value), given[-1]) for secret in self._secrets):
             raise InvalidToken("tampered")
         return value
 
@@ -114,10 +116,10 @@ class CookieSessionCookie(_Keygrip):
         super().__init__(secret, old_secrets, digest, **place)
 
     def _read(self, value: str, context: Context) -> Record:
-        return self._record(web.read_javascript(decode_padded(value)), context, value)
+        return self._record(read_javascript(decode_padded(value)), context, value)
 
     def _write(self, record: Record, context: Context) -> str:
-        return base64.b64encode(web.write_javascript(record.data, reserved=_COOKIE_SESSION_KEYS).encode()).decode()
+        return base64.b64encode(write_javascript(record.data, reserved=_COOKIE_SESSION_KEYS).encode()).decode()
 
 
 class KoaSessionCookie(_Keygrip):
@@ -151,11 +153,11 @@ class KoaSessionCookie(_Keygrip):
         self.authenticates_time = self._max_age is not None
 
     def _read(self, value: str, context: Context) -> Record:
-        data = web.read_javascript(decode_padded(value))
+        data = read_javascript(decode_padded(value))
         expires = None
         if type(data) is dict:
             if "_expire" in data:
-                expires = web.not_expired(web.seconds_of(data["_expire"], per_second=1000), context)
+                expires = not_expired(seconds_of(data["_expire"], per_second=1000), context)
             data = {key: item for key, item in data.items() if key not in ("_expire", "_maxAge", "_session")}
         return self._record(data, context, value, expires=expires)
 
@@ -167,7 +169,7 @@ class KoaSessionCookie(_Keygrip):
         times: dict[str, Any] = {"_session": True}
         if expires is not None:
             times = {"_expire": expires * 1000, "_maxAge": max(0, expires - context.now) * 1000}
-        return base64.b64encode(web.write_javascript({**record.data, **times}).encode()).decode()
+        return base64.b64encode(write_javascript({**record.data, **times}).encode()).decode()
 
 
 class ExpressSessionCookie(ForeignCookie):
@@ -202,15 +204,15 @@ class ExpressSessionCookie(ForeignCookie):
         if load is not None and not callable(load):
             message = "load is a function that takes the session's id and returns what the store has of it, or None"
             raise ConfigError(message)
-        self._secrets = web.all_secrets(secret, old_secrets)
+        self._secrets = all_secrets(secret, old_secrets)
         self._load = load
 
     def _read(self, value: str, context: Context) -> Record:
-        text = web.percent_decode(value)
+        text = percent_decode(value)
         identifier, separator, mac = text[2:].rpartition(".")
         if not text.startswith("s:") or not separator or not identifier:
             malformed("it is not s:, an id and a signature")
-        if not any(web.same(_express_mac(secret, identifier), mac) for secret in self._secrets):
+        if not any(same(_express_mac(secret, identifier), mac) for secret in self._secrets):
             raise InvalidToken("tampered")
         if self._load is None:
             return self._record({"session_id": identifier}, context, identifier)
@@ -227,7 +229,7 @@ class ExpressSessionCookie(ForeignCookie):
             raise UnsupportedValue("(root)", "dict", problem)
         values.check(record.data)
         signed = f"s:{identifier}.{_express_mac(self._secrets[0], identifier)}"
-        return web.percent_encode(signed, safe=web.JAVASCRIPT_SAFE)
+        return percent_encode(signed, safe=JAVASCRIPT_SAFE)
 
 
 def read_express_record(stored: str | bytes, context: Context) -> tuple[dict[str, Any], int | None]:
@@ -235,12 +237,12 @@ def read_express_record(stored: str | bytes, context: Context) -> tuple[dict[str
 
     Raises `InvalidToken`, also where it has ended.
     """
-    data = web.read_javascript(stored)
+    data = read_javascript(stored)
     if type(data) is not dict:
         malformed("a session is a mapping")
     cookie = data.pop("cookie", None)
     expires = cookie.get("expires") if type(cookie) is dict else None
-    return data, None if expires is None else web.not_expired(web.iso_seconds(expires), context)
+    return data, None if expires is None else not_expired(iso_seconds(expires), context)
 
 
 def write_express_record(data: dict[str, Any], *, expires: int | None = None, path: str = "/") -> str:
@@ -248,10 +250,10 @@ def write_express_record(data: dict[str, Any], *, expires: int | None = None, pa
 
     express-session refuses a record without `cookie`.
     """
-    text = None if expires is None else web.iso_text(expires)
+    text = None if expires is None else iso_text(expires)
     cookie = {"originalMaxAge": None, "expires": text, "httpOnly": True, "path": path}
-    web.write_javascript(data, reserved=_EXPRESS_SESSION_KEYS)
-    return web.write_javascript({"cookie": cookie, **data})
+    write_javascript(data, reserved=_EXPRESS_SESSION_KEYS)
+    return write_javascript({"cookie": cookie, **data})
 
 
 def _express_mac(secret: bytes, identifier: str) -> str:

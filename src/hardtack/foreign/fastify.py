@@ -16,9 +16,18 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign import _nacl as nacl
-from hardtack.foreign import _web as web
+from hardtack.foreign._keys import once
+from hardtack.foreign._place import Place, Secret
 from hardtack.foreign._python import decode_padded
-from hardtack.foreign._web import Place, Secret
+from hardtack.foreign._text import (
+    JAVASCRIPT_SAFE,
+    percent_decode,
+    percent_encode,
+    read_javascript,
+    write_javascript,
+    write_json,
+)
+from hardtack.foreign._times import began, not_expired, seconds_of
 from hardtack.foreign.base import ForeignCookie, malformed, secret_bytes
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
@@ -78,17 +87,17 @@ class FastifyCookie(ForeignCookie):
         return self._keys if self._secret is None else [_argon2id(self._secret, self._salt), *self._keys]
 
     def _read(self, value: str, context: Context) -> Record:
-        parts = web.percent_decode(value).split(";")
+        parts = percent_decode(value).split(";")
         if len(parts) != 2:
             malformed("it is not a box and a nonce")
         box, nonce = map(decode_padded, parts)
         if len(box) < nacl.TAG or len(nonce) != nacl.NONCE:
             malformed("its box or its nonce is too short")
-        data = web.read_javascript(self._opened(box, nonce))
-        made = web.seconds_of(data.get("__ts")) if type(data) is dict else 0
-        expires = web.not_expired(made + self._expiry, context)
+        data = read_javascript(self._opened(box, nonce))
+        made = seconds_of(data.get("__ts")) if type(data) is dict else 0
+        expires = not_expired(made + self._expiry, context)
         content = {key: item for key, item in data.items() if key != "__ts"}
-        return self._record(content, context, nonce, created=web.began(made, context), expires=expires)
+        return self._record(content, context, nonce, created=began(made, context), expires=expires)
 
     def _opened(self, box: bytes, nonce: bytes) -> bytes:
         for key in self._accepted():
@@ -99,12 +108,12 @@ class FastifyCookie(ForeignCookie):
         raise InvalidToken("tampered")
 
     def _write(self, record: Record, context: Context) -> str:
-        web.write_javascript(record.data, reserved=("__ts",))
-        plain = web.write_json({**record.data, "__ts": context.now})
+        write_javascript(record.data, reserved=("__ts",))
+        plain = write_json({**record.data, "__ts": context.now})
         nonce = os.urandom(nacl.NONCE)
         box = nacl.secretbox_seal(self._accepted()[0], nonce, plain.encode())
         text = ";".join(base64.b64encode(part).decode() for part in (box, nonce))
-        return web.percent_encode(text, safe=web.JAVASCRIPT_SAFE)
+        return percent_encode(text, safe=JAVASCRIPT_SAFE)
 
 
 def _key(key: object) -> bytes:
@@ -137,4 +146,4 @@ def _argon2id(secret: bytes, salt: bytes) -> bytes:
         message = "secret= needs Argon2id, which this OpenSSL lacks; install a newer cryptography, or give key="
         raise ConfigError(message) from None
     name = ("argon2id", hashlib.sha256(secret).digest(), salt)
-    return web.once(name, lambda: kdf.derive(secret))
+    return once(name, lambda: kdf.derive(secret))

@@ -15,9 +15,10 @@ from typing import Unpack
 
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign import _ciphers as ciphers
-from hardtack.foreign import _web as web
+from hardtack.foreign._place import Place, Secret
 from hardtack.foreign._python import decode_padded
-from hardtack.foreign._web import Place, Secret
+from hardtack.foreign._text import EXACT_IN_A_DOUBLE, write_json
+from hardtack.foreign._times import began, not_expired
 from hardtack.foreign.base import ForeignCookie, malformed, parse_json, secret_bytes
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
@@ -79,16 +80,16 @@ class GorillaCookie(ForeignCookie):
         for hash_key, block_key in self._keys:
             if hmac.compare_digest(self._mac(hash_key, date, encoded), mac):
                 made = int(date)
-                expires = None if self._max_age is None else web.not_expired(made + self._max_age, context)
+                expires = None if self._max_age is None else not_expired(made + self._max_age, context)
                 plain = _opened(block_key, decode_padded(encoded.decode("latin-1"), url_safe=True))
-                return self._record(parse_json(plain), context, mac, created=web.began(made, context), expires=expires)
+                return self._record(parse_json(plain), context, mac, created=began(made, context), expires=expires)
         raise InvalidToken("tampered")
 
     def _mac(self, key: bytes, date: bytes, encoded: bytes) -> bytes:
         return hmac.digest(key, b"|".join((self.cookie_name.encode(), date, encoded)), "sha256")
 
     def _write(self, record: Record, context: Context) -> str:
-        plain = web.write_json(record.data, largest_int=web.EXACT_IN_A_DOUBLE).encode()
+        plain = write_json(record.data, largest_int=EXACT_IN_A_DOUBLE).encode()
         hash_key, block_key = self._keys[0]
         if block_key is not None:
             iv = os.urandom(ciphers.BLOCK)

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import Literal, Unpack
 
 from hardtack.errors import InvalidToken, UnsupportedValue
-from hardtack.foreign import _web as web
-from hardtack.foreign._web import Place, Secret
+from hardtack.foreign._keys import all_secrets, one_of, same
+from hardtack.foreign._place import Place, Secret
+from hardtack.foreign._text import JAVASCRIPT_SAFE, percent_decode, percent_encode, read_javascript, write_javascript
 from hardtack.foreign.base import ForeignCookie, check_plain, malformed
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -43,28 +44,28 @@ class HonoCookie(ForeignCookie):
         **place: Unpack[Place],
     ) -> None:
         super().__init__(**place)
-        self._secrets = web.all_secrets(secret, old_secrets)
-        self._is_json = web.one_of(content, "content", ("json", "text")) == "json"
+        self._secrets = all_secrets(secret, old_secrets)
+        self._is_json = one_of(content, "content", ("json", "text")) == "json"
 
     def _read(self, value: str, context: Context) -> Record:
-        signed = web.percent_decode(value)
+        signed = percent_decode(value)
         text, separator, mac = signed.rpartition(".")
         if not separator:
             malformed("it has no signature")
-        if not any(web.same(_mac(secret, text), mac) for secret in self._secrets):
+        if not any(same(_mac(secret, text), mac) for secret in self._secrets):
             raise InvalidToken("tampered")
-        return self._record(web.read_javascript(text) if self._is_json else {"value": text}, context, signed)
+        return self._record(read_javascript(text) if self._is_json else {"value": text}, context, signed)
 
     def _write(self, record: Record, context: Context) -> str:
         if self._is_json:
-            text = web.write_javascript(record.data)
+            text = write_javascript(record.data)
         else:
             check_plain(record.data, binary=False)
             value = record.data.get("value")
             if type(value) is not str or len(record.data) > 1:
                 raise UnsupportedValue("(root)", "dict", "a cookie of text carries the key value alone, a str")
             text = value
-        return web.percent_encode(f"{text}.{_mac(self._secrets[0], text)}", safe=web.JAVASCRIPT_SAFE)
+        return percent_encode(f"{text}.{_mac(self._secrets[0], text)}", safe=JAVASCRIPT_SAFE)
 
 
 def _mac(secret: bytes, text: str) -> str:

@@ -19,9 +19,12 @@ from uuid import UUID
 from hardtack import values
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign import _ciphers as ciphers
-from hardtack.foreign import _web as web
+from hardtack.foreign._chunks import join_chunks, numbered, split_chunks
+from hardtack.foreign._keys import same
+from hardtack.foreign._place import Place, SometimesDated
 from hardtack.foreign._python import decode_base64
-from hardtack.foreign._web import Place, SometimesDated
+from hardtack.foreign._text import percent_decode, read_javascript, write_javascript, write_json
+from hardtack.foreign._times import began, not_expired, seconds_of
 from hardtack.foreign.base import malformed
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
@@ -68,9 +71,9 @@ class _Iron(SometimesDated):
         password, iterations = _signed_with(self._candidates(parts[1]), parts[6], signed, parts[7], rounds)
         expires = int(parts[5]) // 1000 + _SKEW if parts[5] else None
         if expires is not None:
-            web.not_expired(expires, context)
+            not_expired(expires, context)
         key = _key(password.encryption, parts[2], iterations)
-        return web.read_javascript(ciphers.open_cbc(key, decode_base64(parts[3]), decode_base64(parts[4]))), expires
+        return read_javascript(ciphers.open_cbc(key, decode_base64(parts[3]), decode_base64(parts[4]))), expires
 
     def _candidates(self, identifier: str) -> Sequence[_Pair]:
         password = self._passwords.get(self._current if self._any_id else identifier)
@@ -121,7 +124,7 @@ class IronSessionCookie(_Iron):
         super().__init__(passwords, max(passwords, key=int), _ttl(ttl), **place)
 
     def _read(self, value: str, context: Context) -> Record:
-        text = web.percent_decode(value)
+        text = percent_decode(value)
         sealed, delimiter, version = text.partition("~")
         if delimiter and version != "2":
             malformed("its version is not 2")
@@ -131,7 +134,7 @@ class IronSessionCookie(_Iron):
         return self._record(data, context, sealed, expires=expires)
 
     def _write(self, record: Record, context: Context) -> str:
-        plain = web.write_javascript(record.data, reserved=("save", "destroy", "updateConfig"))
+        plain = write_javascript(record.data, reserved=("save", "destroy", "updateConfig"))
         return self._seal(plain, self._ends(record, context), 1) + "~2"
 
 
@@ -171,12 +174,12 @@ class HapiCookie(_Iron):
         super().__init__(passwords, current, _ttl(ttl), **place)
 
     def _read(self, value: str, context: Context) -> Record:
-        text = web.percent_decode(value)
+        text = percent_decode(value)
         data, expires = self._unseal(text, context, (1,))
         return self._record(data, context, text, expires=expires)
 
     def _write(self, record: Record, context: Context) -> str:
-        return self._seal(web.write_javascript(record.data), self._ends(record, context), 1)
+        return self._seal(write_javascript(record.data), self._ends(record, context), 1)
 
 
 class H3Cookie(_Iron):
@@ -224,14 +227,14 @@ class H3Cookie(_Iron):
 
     def cookie_names(self, cookies: Mapping[str, Sequence[str]]) -> list[str]:
         """The cookie and its chunks."""
-        return [*super().cookie_names(cookies), *web.numbered(cookies, self.cookie_name)]
+        return [*super().cookie_names(cookies), *numbered(cookies, self.cookie_name)]
 
     def seal(self, record: Record, context: Context) -> dict[str, str]:
         """One cookie, or a count and chunks; raises `UnsupportedValue`."""
         value = self._write(record, context)
         if len(value) <= self._chunk:
             return {self.cookie_name: value}
-        chunks = web.split_chunks(value, self._chunk)
+        chunks = split_chunks(value, self._chunk)
         counted = {self.cookie_name: f"__chunked__{len(chunks)}"}
         return counted | {f"{self.cookie_name}.{number}": chunk for number, chunk in enumerate(chunks, 1)}
 
@@ -243,36 +246,34 @@ class H3Cookie(_Iron):
         if not re.fullmatch("[1-9][0-9]{0,2}", count):
             malformed("its number of chunks is not one")
         names = [f"{self.cookie_name}.{number}" for number in range(1, int(count) + 1)]
-        return web.join_chunks(cookies, names, 1, self.max_length)
+        return join_chunks(cookies, names, 1, self.max_length)
 
     def _candidates(self, identifier: str) -> Sequence[_Pair]:
         return self._accepted
 
     def _read(self, value: str, context: Context) -> Record:
-        session, expires = self._unseal(web.percent_decode(value), context, (8192, 1))
+        session, expires = self._unseal(percent_decode(value), context, (8192, 1))
         if type(session) is not dict or type(session.get("id")) is not str or not session["id"]:
             malformed("it is not a session of h3's")
-        created = web.seconds_of(session.get("createdAt"), per_second=1000)
+        created = seconds_of(session.get("createdAt"), per_second=1000)
         seen = created
         if session.get("lastSeenAt") is not None:
-            seen = web.seconds_of(session["lastSeenAt"], per_second=1000)
+            seen = seconds_of(session["lastSeenAt"], per_second=1000)
         limits = [] if expires is None else [expires]
         if self._max_age is not None:
-            limits.append(web.not_expired(created + self._max_age, context))
+            limits.append(not_expired(created + self._max_age, context))
         if self._idle_timeout is not None:
-            limits.append(web.not_expired(seen + self._idle_timeout, context))
+            limits.append(not_expired(seen + self._idle_timeout, context))
         ends = min(limits, default=None)
-        return self._record(
-            session.get("data"), context, session["id"], created=web.began(created, context), expires=ends
-        )
+        return self._record(session.get("data"), context, session["id"], created=began(created, context), expires=ends)
 
     def _write(self, record: Record, context: Context) -> str:
-        web.write_javascript(record.data)
+        write_javascript(record.data)
         session: dict[str, Any] = {"id": str(UUID(bytes=record.id[:16])), "createdAt": record.created * 1000}
         session["data"] = record.data
         if self._idle_timeout is not None:
             session["lastSeenAt"] = context.now * 1000
-        return self._seal(web.write_json(session), self._ends(record, context), self._iterations)
+        return self._seal(write_json(session), self._ends(record, context), self._iterations)
 
 
 def _by_id(secret: object) -> dict[str, Any]:
@@ -308,7 +309,7 @@ def _signed_with(
     """The password and the number of iterations with which the MAC is right; raises `InvalidToken("tampered")`."""
     for iterations in rounds:
         for password in passwords:
-            if web.same(_mac(password.integrity, salt, signed, iterations), mac):
+            if same(_mac(password.integrity, salt, signed, iterations), mac):
                 return password, iterations
     raise InvalidToken("tampered")
 

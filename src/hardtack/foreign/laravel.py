@@ -22,10 +22,12 @@ from typing import Any, Final, Unpack
 
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
 from hardtack.foreign import _ciphers as ciphers
-from hardtack.foreign import _web as web
 from hardtack.foreign import php
+from hardtack.foreign._keys import one_of, same
+from hardtack.foreign._place import Place
 from hardtack.foreign._python import decode_padded
-from hardtack.foreign._web import Place
+from hardtack.foreign._text import percent_decode, percent_encode, write_json
+from hardtack.foreign._times import not_expired, seconds_of
 from hardtack.foreign.base import ForeignCookie, malformed, parse_json
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
@@ -44,7 +46,7 @@ class _Laravel(ForeignCookie):
 
     def __init__(self, secret: str, old_secrets: Sequence[str], cipher: str, **place: Unpack[Place]) -> None:
         super().__init__(**place)
-        self._cipher = web.one_of(cipher.lower() if isinstance(cipher, str) else cipher, "cipher", tuple(_CIPHERS))
+        self._cipher = one_of(cipher.lower() if isinstance(cipher, str) else cipher, "cipher", tuple(_CIPHERS))
         if isinstance(old_secrets, str | bytes):
             message = "old_secrets is a list of keys; split APP_PREVIOUS_KEYS at the commas"
             raise ConfigError(message)
@@ -52,7 +54,7 @@ class _Laravel(ForeignCookie):
 
     def _decrypt(self, name: str, value: str) -> str:
         """The text that the cookie of this name holds. Raises `InvalidToken`."""
-        envelope = parse_json(decode_padded(web.percent_decode(value)))
+        envelope = parse_json(decode_padded(percent_decode(value)))
         if type(envelope) is not dict:
             malformed("it is not an envelope of Laravel's")
         fields = [envelope.get(key, "") for key in ("iv", "value", "mac", "tag")]
@@ -70,7 +72,7 @@ class _Laravel(ForeignCookie):
     def _opened(self, key: bytes, iv: str, value: str, mac: str, tag: str) -> bytes | None:
         """The plain text, or None where the MAC is not this key's."""
         if self._cipher.endswith("cbc"):
-            if not web.same(hmac.digest(key, (iv + value).encode(), "sha256").hex(), mac):
+            if not same(hmac.digest(key, (iv + value).encode(), "sha256").hex(), mac):
                 return None
             return ciphers.open_cbc(key, decode_padded(iv), decode_padded(value))
         try:
@@ -93,7 +95,7 @@ class _Laravel(ForeignCookie):
             ciphertext, raw_tag = ciphers.seal_gcm(key, raw_iv, plain)
             iv, value, tag = _base64(raw_iv), _base64(ciphertext), _base64(raw_tag)
         envelope = json.dumps({"iv": iv, "value": value, "mac": mac, "tag": tag}, separators=(",", ":"))
-        return web.percent_encode(_base64(envelope.encode()))
+        return percent_encode(_base64(envelope.encode()))
 
     def _id(self, value: str) -> str:
         identifier = self._decrypt(self.cookie_name, value)
@@ -131,7 +133,7 @@ class LaravelCookie(_Laravel):
         **place: Unpack[Place],
     ) -> None:
         super().__init__(secret, old_secrets, cipher, **place)
-        self._serialization = web.one_of(serialization, "serialization", ("php", "json"))
+        self._serialization = one_of(serialization, "serialization", ("php", "json"))
         self._lifetime = seconds(lifetime, "lifetime")
 
     def cookie_names(self, cookies: Mapping[str, Sequence[str]]) -> list[str]:
@@ -149,7 +151,7 @@ class LaravelCookie(_Laravel):
         identifier = _identifier(record.id)
         packed = php.write(record.data)  # with either serialization: what PHP would not get back equal is refused
         try:
-            data = packed.decode() if self._serialization == "php" else web.write_json(record.data)
+            data = packed.decode() if self._serialization == "php" else write_json(record.data)
         except UnicodeDecodeError:
             raise UnsupportedValue("(root)", "bytes", "Laravel's cookie driver keeps text only; use base64") from None
         content = {"data": data, "expires": self._deadline(record, context, self._lifetime)}
@@ -175,7 +177,7 @@ class LaravelCookie(_Laravel):
         data = content.get("data") if type(content) is dict else None
         if type(data) is not str:
             malformed("it is not what the cookie driver writes")
-        expires = web.not_expired(web.seconds_of(content.get("expires")), context)
+        expires = not_expired(seconds_of(content.get("expires")), context)
         return self._record(read_laravel_data(data), context, identifier, expires=expires)
 
 

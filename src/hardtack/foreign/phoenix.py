@@ -18,10 +18,11 @@ from hardtack import values
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign import _ciphers as ciphers
 from hardtack.foreign import _nacl as nacl
-from hardtack.foreign import _web as web
 from hardtack.foreign import etf
+from hardtack.foreign._keys import all_secrets, one_of, pbkdf2, same
+from hardtack.foreign._place import Place, Secret
 from hardtack.foreign._python import decode_base64
-from hardtack.foreign._web import Place, Secret
+from hardtack.foreign._times import began, not_expired
 from hardtack.foreign.base import ForeignCookie, malformed, secret_bytes
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
@@ -46,12 +47,12 @@ class _Plug(ForeignCookie):
         if isinstance(atom_keys, str) or not all(type(key) is str for key in atom_keys):
             message = "atom_keys is a list of names, without their colons; write ['user_id']"
             raise ConfigError(message)
-        self._secrets = web.all_secrets(secret, old_secrets)
+        self._secrets = all_secrets(secret, old_secrets)
         self._atom_keys = frozenset(atom_keys)
 
     def _keys(self, salt: Secret, setting: str, *, iterations: int, length: int, digest: str) -> list[bytes]:
         raw = secret_bytes(salt, setting)
-        return [web.pbkdf2(each, raw, iterations, length, digest) for each in self._secrets]
+        return [pbkdf2(each, raw, iterations, length, digest) for each in self._secrets]
 
     def _term(self, payload: bytes) -> Any:
         return etf.read(payload, atom_keys=self._atom_keys)
@@ -228,9 +229,9 @@ class PhoenixTokenCookie(_Plug):
 
     def _read(self, value: str, context: Context) -> Record:
         content, signed_at, max_age = etf.read_token(verify(value, self._signing), atom_keys=self._atom_keys)
-        created = web.began(signed_at // 1000, context)
+        created = began(signed_at // 1000, context)
         allowed = self._max_age if max_age is None else min(self._max_age, max_age)
-        expires = web.not_expired(signed_at // 1000 + allowed, context)
+        expires = not_expired(signed_at // 1000 + allowed, context)
         data = content if type(content) is dict else {"value": content}
         return self._record(data, context, value, created=created, expires=expires)
 
@@ -243,7 +244,7 @@ def verify(value: str, keys: Sequence[bytes]) -> bytes:
         malformed("it is not signed by Plug")
     signed, mac = f"{parts[0]}.{parts[1]}", parts[2]
     raw = signed.encode("utf-8", "surrogatepass")
-    if any(web.same(values.encode_bytes(hmac.digest(key, raw, digest)), mac) for key in keys):
+    if any(same(values.encode_bytes(hmac.digest(key, raw, digest)), mac) for key in keys):
         return decode_base64(parts[1])
     raise InvalidToken("tampered")
 
@@ -261,5 +262,5 @@ def _derivation(iterations: object, key_length: object, key_digest: object) -> d
     if type(key_length) is not int or not 16 <= key_length <= 128:
         message = f"key_length={key_length!r} is not from 16 to 128 bytes; leave it out where Plug has the default, 32"
         raise ConfigError(message)
-    digest = web.one_of(key_digest, "key_digest", ("sha256", "sha384", "sha512"))
+    digest = one_of(key_digest, "key_digest", ("sha256", "sha384", "sha512"))
     return {"iterations": iterations, "length": key_length, "digest": digest}

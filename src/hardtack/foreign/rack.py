@@ -18,9 +18,10 @@ from typing import Literal, Unpack
 
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign import _ciphers as ciphers
-from hardtack.foreign import _web as web
+from hardtack.foreign._keys import all_secrets, one_of, same
+from hardtack.foreign._place import Place, Secret
 from hardtack.foreign._python import decode_padded, inflate
-from hardtack.foreign._web import Place, Secret
+from hardtack.foreign._text import percent_decode, percent_encode, write_json
 from hardtack.foreign.base import ForeignCookie, malformed, parse_json
 from hardtack.foreign.rails import refuse_marshal
 from hardtack.protocols import Context
@@ -69,7 +70,7 @@ class RackSessionCookie(ForeignCookie):
         if pad_size is not None and not (type(pad_size) is int and 2 <= pad_size <= _MAX_PADDING):
             message = f"pad_size={pad_size!r} is not from 2 to {_MAX_PADDING} bytes, as in rack-session, or None"
             raise ConfigError(message)
-        self._secrets = web.all_secrets(secret, old_secrets)
+        self._secrets = all_secrets(secret, old_secrets)
         if any(len(each) < (64 if version == 1 else 32) for each in self._secrets):
             message = "secret is shorter than rack-session takes: 64 bytes, or 32 for version 2 alone"
             raise ConfigError(message)
@@ -79,7 +80,7 @@ class RackSessionCookie(ForeignCookie):
         self._pad_size = pad_size
 
     def _read(self, value: str, context: Context) -> Record:
-        text = web.percent_decode(value)
+        text = percent_decode(value)
         raw = decode_padded(text, url_safe=not _URL_SAFE.isdisjoint(text))
         if raw[:1] == b"\x02":
             padded = self._open_2(raw)
@@ -119,7 +120,7 @@ class RackSessionCookie(ForeignCookie):
         return hmac.digest(secret[32:], signed + self._purpose, "sha256")
 
     def _write(self, record: Record, context: Context) -> str:
-        payload = web.write_json(record.data).encode()
+        payload = write_json(record.data).encode()
         size = 0 if self._pad_size is None else -(2 + len(payload)) % self._pad_size
         plain = size.to_bytes(2, "little") + os.urandom(size) + payload
         secret, salt = self._secrets[0], os.urandom(32)
@@ -132,7 +133,7 @@ class RackSessionCookie(ForeignCookie):
             iv = os.urandom(ciphers.BLOCK)
             signed = b"\x01" + salt + iv + ciphers.ctr(key, iv, plain)
             raw = signed + self._mac_1(secret, signed)
-        return web.percent_encode(base64.b64encode(raw, b"-_" if self._url_safe else None).decode())
+        return percent_encode(base64.b64encode(raw, b"-_" if self._url_safe else None).decode())
 
 
 class RackHmacCookie(ForeignCookie):
@@ -163,15 +164,15 @@ class RackHmacCookie(ForeignCookie):
         **place: Unpack[Place],
     ) -> None:
         super().__init__(**place)
-        self._secrets = web.all_secrets(secret, old_secrets)
-        self._digest = web.one_of(digest, "digest", ("sha1", "sha256", "sha384", "sha512"))
+        self._secrets = all_secrets(secret, old_secrets)
+        self._digest = one_of(digest, "digest", ("sha1", "sha256", "sha384", "sha512"))
         self._zipped = zipped
 
     def _read(self, value: str, context: Context) -> Record:
-        encoded, separator, mac = web.percent_decode(value).rpartition("--")
+        encoded, separator, mac = percent_decode(value).rpartition("--")
         if not separator:
             malformed("it has no signature")
-        if not any(web.same(self._mac(secret, encoded), mac) for secret in self._secrets):
+        if not any(same(self._mac(secret, encoded), mac) for secret in self._secrets):
             raise InvalidToken("tampered")
         payload = decode_padded(encoded)
         refuse_marshal(payload)
@@ -181,9 +182,9 @@ class RackHmacCookie(ForeignCookie):
         return self._record(parse_json(payload), context, encoded)
 
     def _write(self, record: Record, context: Context) -> str:
-        payload = web.write_json(record.data).encode()
+        payload = write_json(record.data).encode()
         encoded = base64.b64encode(zlib.compress(payload) if self._zipped else payload).decode()
-        return web.percent_encode(f"{encoded}--{self._mac(self._secrets[0], encoded)}")
+        return percent_encode(f"{encoded}--{self._mac(self._secrets[0], encoded)}")
 
     def _mac(self, secret: bytes, encoded: str) -> str:
         return hmac.digest(secret, encoded.encode("utf-8", "surrogatepass"), self._digest).hex()

@@ -19,9 +19,11 @@ from typing import Any, Unpack
 
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign import _ciphers as ciphers
-from hardtack.foreign import _web as web
+from hardtack.foreign._keys import all_secrets, one_of, pbkdf2, same
+from hardtack.foreign._place import Place, Secret, SometimesDated
 from hardtack.foreign._python import decode_padded
-from hardtack.foreign._web import Place, Secret, SometimesDated
+from hardtack.foreign._text import percent_decode, percent_encode, write_json
+from hardtack.foreign._times import iso_seconds, iso_text, not_expired
 from hardtack.foreign.base import malformed, parse_json
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
@@ -63,7 +65,7 @@ class _Rails(SometimesDated):
             raise InvalidToken("wrong_purpose", "it was made for another cookie")
         expires = None
         if envelope.get("exp") is not None:
-            expires = web.not_expired(web.iso_seconds(envelope["exp"]), context)
+            expires = not_expired(iso_seconds(envelope["exp"]), context)
         return decode_padded(envelope["message"]), expires
 
     def _payload(self, record: Record, context: Context) -> bytes:
@@ -71,13 +73,13 @@ class _Rails(SometimesDated):
         data = record.data
         if "session_id" not in data:
             data = {"session_id": record.id[:16].hex(), **data}
-        message = web.write_json(data).encode()
+        message = write_json(data).encode()
         if not self._metadata:
             return message
         expires = self._deadline(record, context, self._expire_after)
         envelope = {
             "message": base64.b64encode(message).decode(),
-            "exp": None if expires is None else web.iso_text(expires),
+            "exp": None if expires is None else iso_text(expires),
             "pur": f"cookie.{self.cookie_name}",
         }
         return json.dumps({"_rails": envelope}, separators=(",", ":")).encode()
@@ -118,10 +120,10 @@ class RailsCookie(_Rails):
         **place: Unpack[Place],
     ) -> None:
         super().__init__(metadata=metadata, expire_after=expire_after, **place)
-        all_secrets = web.all_secrets(secret, old_secrets)
+        accepted = all_secrets(secret, old_secrets)
         self._keys = [
             _derive(each, b"authenticated encrypted cookie", 32, name)
-            for each in all_secrets
+            for each in accepted
             for name in _digests(digest, old_digests)
         ]
         self._legacy: list[tuple[bytes, bytes]] = []
@@ -131,11 +133,11 @@ class RailsCookie(_Rails):
                 raise ConfigError(message)
             self._legacy = [
                 (_derive(each, b"encrypted cookie", 32, "sha1"), _derive(each, b"signed encrypted cookie", 64, "sha1"))
-                for each in all_secrets
+                for each in accepted
             ]
 
     def _read(self, value: str, context: Context) -> Record:
-        text = web.percent_decode(value)
+        text = percent_decode(value)
         parts = text.split(_SEPARATOR)
         if len(parts) == 2 and self._legacy:
             return self._read_cbc(parts[0], parts[1], context)
@@ -154,7 +156,7 @@ class RailsCookie(_Rails):
 
     def _read_cbc(self, encoded: str, mac: str, context: Context) -> Record:
         for key, mac_key in self._legacy:
-            if web.same(hmac.digest(mac_key, encoded.encode(), "sha1").hex(), mac):
+            if same(hmac.digest(mac_key, encoded.encode(), "sha1").hex(), mac):
                 parts = decode_padded(encoded).decode("latin-1").split(_SEPARATOR)
                 if len(parts) != 2:
                     malformed("its ciphertext and IV are not two parts")
@@ -165,7 +167,7 @@ class RailsCookie(_Rails):
     def _write(self, record: Record, context: Context) -> str:
         nonce = os.urandom(ciphers.GCM_NONCE)
         ciphertext, tag = ciphers.seal_gcm(self._keys[0], nonce, self._payload(record, context))
-        return web.percent_encode(_SEPARATOR.join(base64.b64encode(part).decode() for part in (ciphertext, nonce, tag)))
+        return percent_encode(_SEPARATOR.join(base64.b64encode(part).decode() for part in (ciphertext, nonce, tag)))
 
 
 class RailsSignedCookie(_Rails):
@@ -193,24 +195,24 @@ class RailsSignedCookie(_Rails):
         **place: Unpack[Place],
     ) -> None:
         super().__init__(metadata=metadata, expire_after=expire_after, **place)
-        self._hmac = web.one_of(signed_cookie_digest, "signed_cookie_digest", _DIGESTS)
+        self._hmac = one_of(signed_cookie_digest, "signed_cookie_digest", _DIGESTS)
         self._keys = [
             _derive(each, b"signed cookie", 64, name)
-            for each in web.all_secrets(secret, old_secrets)
+            for each in all_secrets(secret, old_secrets)
             for name in _digests(digest, old_digests)
         ]
 
     def _read(self, value: str, context: Context) -> Record:
-        encoded, separator, mac = web.percent_decode(value).rpartition(_SEPARATOR)
+        encoded, separator, mac = percent_decode(value).rpartition(_SEPARATOR)
         if not separator:
             malformed("it has no signature")
-        if not any(web.same(self._mac(key, encoded), mac) for key in self._keys):
+        if not any(same(self._mac(key, encoded), mac) for key in self._keys):
             raise InvalidToken("tampered")
         return self._opened(decode_padded(encoded), mac.encode(), context)
 
     def _write(self, record: Record, context: Context) -> str:
         encoded = base64.b64encode(self._payload(record, context)).decode()
-        return web.percent_encode(f"{encoded}{_SEPARATOR}{self._mac(self._keys[0], encoded)}")
+        return percent_encode(f"{encoded}{_SEPARATOR}{self._mac(self._keys[0], encoded)}")
 
     def _mac(self, key: bytes, encoded: str) -> str:
         return hmac.digest(key, encoded.encode("utf-8", "surrogatepass"), self._hmac).hex()
@@ -244,10 +246,10 @@ def _digests(digest: str, old_digests: Sequence[str]) -> list[str]:
         message = f"old_digests={old_digests!r} is a list of digests; write [{old_digests!r}]"
         raise ConfigError(message)
     return [
-        web.one_of(digest, "digest", _DIGESTS),
-        *(web.one_of(each, "old_digests", _DIGESTS) for each in old_digests),
+        one_of(digest, "digest", _DIGESTS),
+        *(one_of(each, "old_digests", _DIGESTS) for each in old_digests),
     ]
 
 
 def _derive(secret: bytes, salt: bytes, length: int, digest: str) -> bytes:
-    return web.pbkdf2(secret, salt, _ITERATIONS, length, digest)
+    return pbkdf2(secret, salt, _ITERATIONS, length, digest)

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import Any, Unpack
 
 from hardtack.errors import InvalidToken
-from hardtack.foreign import _web as web
+from hardtack.foreign._keys import all_secrets, same
+from hardtack.foreign._place import Place, Secret
 from hardtack.foreign._python import decode_padded
-from hardtack.foreign._web import Place, Secret
+from hardtack.foreign._text import JAVASCRIPT_SAFE, percent_decode, percent_encode, read_javascript, write_javascript
 from hardtack.foreign.base import ForeignCookie, malformed
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -37,20 +38,20 @@ class RemixCookie(ForeignCookie):
 
     def __init__(self, secret: Secret, *, old_secrets: Sequence[Secret] = (), **place: Unpack[Place]) -> None:
         super().__init__(**place)
-        self._secrets = web.all_secrets(secret, old_secrets)
+        self._secrets = all_secrets(secret, old_secrets)
 
     def _read(self, value: str, context: Context) -> Record:
-        text = web.percent_decode(value)
+        text = percent_decode(value)
         encoded, separator, mac = text.rpartition(".")
         if not separator:
             malformed("it has no signature")
-        if not any(web.same(_mac(secret, encoded), mac) for secret in self._secrets):
+        if not any(same(_mac(secret, encoded), mac) for secret in self._secrets):
             raise InvalidToken("tampered")
-        return self._record(web.read_javascript(decode_padded(encoded)), context, text)
+        return self._record(read_javascript(decode_padded(encoded)), context, text)
 
     def _write(self, record: Record, context: Context) -> str:
-        encoded = base64.b64encode(web.write_javascript(record.data).encode()).decode()
-        return web.percent_encode(f"{encoded}.{_mac(self._secrets[0], encoded)}", safe=web.JAVASCRIPT_SAFE)
+        encoded = base64.b64encode(write_javascript(record.data).encode()).decode()
+        return percent_encode(f"{encoded}.{_mac(self._secrets[0], encoded)}", safe=JAVASCRIPT_SAFE)
 
 
 def take_flashes(data: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from hardtack.foreign import _web as web
+from hardtack.foreign._text import read_javascript
 
 HERE = Path(__file__).parent
 
@@ -84,7 +84,7 @@ def put(system: str, data: dict[str, Any]) -> dict[str, str]:
 def get(system: str, cookies: dict[str, str]) -> Any:
     """The session that the system reads from the cookies."""
     header = "; ".join(f"{name}={value}" for name, value in cookies.items())
-    return web.read_javascript(_ask("GET", system, None, {"Cookie": header})[0])
+    return read_javascript(_ask("GET", system, None, {"Cookie": header})[0])
 
 
 def _ask(method: str, system: str, content: str | None, headers: dict[str, str]) -> tuple[bytes, list[str]]:
