@@ -7,15 +7,16 @@ BIN := $(VENV)/bin
 PORT ?= 8000
 RUNS ?= 1000000
 
-# Real servers, a real browser and the real Perl modules: the tests start and drive them.
+# Real servers, a real browser and the real Perl, Ruby, PHP and Erlang: the tests start and drive them.
 TEST_PACKAGES := chromium redis-server memcached postgresql mariadb-server nodejs \
 	libdancer-perl libdancer-session-cookie-perl libdancer-session-memcached-perl libdancer2-perl \
 	libsession-storage-secure-perl libmojolicious-perl libplack-perl libplack-middleware-session-perl \
 	libcrypt-cbc-perl libcrypt-rijndael-perl libstring-crc32-perl libcryptx-perl \
-	libsereal-encoder-perl libsereal-decoder-perl libyaml-perl libjson-perl
+	libsereal-encoder-perl libsereal-decoder-perl libyaml-perl libjson-perl \
+	ruby-actionpack php-cli php-illuminate-encryption php-illuminate-cookie php-illuminate-session erlang-base
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types coverage bench fuzz screenshot format system clean
+.PHONY: help demo test lint types coverage bench fuzz screenshot format system node clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,7 +26,7 @@ help:  ## Show what there is
 demo: $(VENV)/.demo  ## Start the demo shop, and print its address
 	$(BIN)/hardtack demo --port $(PORT)
 
-test: system $(VENV)/.dev lint types coverage  ## Lint, types, all tests, branch coverage
+test: system node lint types coverage  ## Lint, types, all tests, branch coverage
 
 # --- its parts
 
@@ -54,6 +55,7 @@ bench: system $(VENV)/.bench  ## Measure against the floor and the peers; writes
 fuzz: $(VENV)/.fuzz  ## Throw RUNS (a million) inputs at what reads from the network
 	$(BIN)/python fuzz/cookie_header.py -runs=$(RUNS) -max_len=6000
 	$(BIN)/python fuzz/perl_documents.py --runs $(RUNS)
+	$(BIN)/python fuzz/web_cookies.py --runs $(RUNS)
 
 screenshot: system $(VENV)/.dev  ## Take the README's picture again
 	$(BIN)/python docs/images/make_screenshot.py
@@ -84,6 +86,10 @@ $(VENV)/.bench: $(VENV)/.dev
 $(VENV)/.fuzz: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --group fuzz
 	@touch $@
+
+# Without the npm registry, the tests against the libraries of Node.js are skipped by name (and fail under CI).
+node: $(VENV)/.dev
+	@$(BIN)/python tools/node_libraries.py
 
 # Without the rights to install, the tests that need a missing package are skipped by name (and fail under CI).
 system:

@@ -15,10 +15,11 @@ from uuid import UUID
 from markupsafe import Markup
 from tests.foreign.perl_readers import perl_readers
 from tests.foreign.python_readers import python_readers
+from tests.foreign.web_readers import WEB_EXPECTED, web_readers
 
 from hardtack.protocols import TokenFormat
 
-READERS: dict[str, Callable[[dict[str, Any]], TokenFormat]] = {**perl_readers, **python_readers}
+READERS: dict[str, Callable[[dict[str, Any]], TokenFormat]] = {**perl_readers, **python_readers, **web_readers}
 
 
 _TAGS: dict[str, Callable[[Any], Any]] = {
@@ -43,4 +44,5 @@ EXPECTED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "flask": _flask,
     "tornado-v2": lambda data: json.loads(data["raw"]),
     "aiohttp-session-fernet": lambda data: data["session"],
+    **WEB_EXPECTED,
 }

@@ -48,7 +48,7 @@ class ForeignCookie:
     carries_times: ClassVar[bool] = False
     """Whether the cookie can carry our times (created, authenticated, seen); no other system's can."""
 
-    authenticates_time: ClassVar[bool] = False
+    authenticates_time: bool = False
     """Whether the other system seals a time of creation or expiry; where it does not, taking over demands `until`."""
 
     writes: ClassVar[bool] = True

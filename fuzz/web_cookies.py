@@ -1,0 +1,163 @@
+"""Fuzz the readers of other languages' cookies with atheris: `python fuzz/web_cookies.py --runs 1000000`.
+
+Whatever stands in a cookie, or in the document inside an authentic one: it is read as plain data, or it is an
+`InvalidToken`; nothing else is ever raised, no object comes out, and nothing makes a reader allocate more than a fixed
+bound, or take longer than a second of the processor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import atheris
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+with atheris.instrument_imports(include=["hardtack.foreign"]):
+    from hardtack.foreign import etf, php
+    from hardtack.foreign.base import ForeignCookie, parse_json
+    from hardtack.foreign.laravel import read_laravel_data
+
+from tests.foreign.web_formats import FORMATS
+
+from hardtack import values
+from hardtack.errors import InvalidToken
+from hardtack.protocols import Context
+from hardtack.record import Record
+
+VECTORS = Path(__file__).parents[1] / "tests" / "vectors"
+ALLOCATION = 16 << 20
+SECONDS = 1.0
+NOW = 1_800_000_000
+PLAIN = {type(None), bool, int, float, str, bytes}
+
+outcomes: Counter[str] = Counter()
+highest = 0
+slowest = 0.0
+
+# The iterations of h3 2 make 400 inputs a second; those of h3 1 take the same way through the code.
+CHOSEN = [each for each in FORMATS if each.name != "h3"]
+COOKIES: list[ForeignCookie] = [each.cookie for each in CHOSEN]
+GOOD = [
+    cookie.seal(Record(bytes(16), NOW, None, NOW, None, {}, each.sample), Context(cookie.cookie_name, "", NOW))
+    for cookie, each in zip(COOKIES, CHOSEN, strict=True)
+]
+DOCUMENTS: list[Callable[[bytes], Any]] = [etf.read, php.read, read_laravel_data, parse_json]
+
+
+def check_plain(value: object) -> int:
+    """How many items there are, all of exactly the plain types."""
+    if type(value) is dict:
+        assert all(type(key) is str for key in value)
+        return 1 + sum(map(check_plain, value.values()))
+    if type(value) is list:
+        return 1 + sum(map(check_plain, value))
+    assert type(value) in PLAIN, type(value)
+    return 1
+
+
+def read_document(provider: Any) -> object:
+    read = DOCUMENTS[provider.ConsumeIntInRange(0, len(DOCUMENTS) - 1)]
+    raw = provider.ConsumeBytes(1 << 16)
+    return read(b"\x83" + raw if read is etf.read else raw)
+
+
+def read_cookie(provider: Any) -> object:
+    """Junk in a cookie, or written over some of a good one's characters."""
+    index = provider.ConsumeIntInRange(0, len(COOKIES) - 1)
+    cookies = dict(GOOD[index])
+    name = list(cookies)[provider.ConsumeIntInRange(0, len(cookies) - 1)]
+    position = provider.ConsumeIntInRange(0, len(cookies[name]))
+    whole = provider.ConsumeBool()
+    junk = provider.ConsumeUnicode(9000)
+    cookies[name] = junk if whole else cookies[name][:position] + junk + cookies[name][position + len(junk) :]
+    record = COOKIES[index].open(
+        {each: [value] for each, value in cookies.items()}, Context(COOKIES[index].cookie_name, "", NOW)
+    )
+    values.unpack(values.pack(record.data))
+    return record.data
+
+
+def test_one_input(raw: bytes) -> None:
+    """The first byte chooses between documents and cookies, and the next ones which."""
+    global highest, slowest
+    provider = atheris.FuzzedDataProvider(raw)
+    read = read_document if provider.ConsumeBool() else read_cookie
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    began = time.process_time()
+    try:
+        data = read(provider)
+    except InvalidToken as error:
+        outcomes[error.reason] += 1
+    else:
+        outcomes["read"] += 1
+        assert check_plain(data) <= 1 << 17
+    slowest = max(slowest, time.process_time() - began)
+    allocated = tracemalloc.get_traced_memory()[1] - before
+    highest = max(highest, allocated)
+    assert allocated <= ALLOCATION, f"{allocated} bytes for an input of {len(raw)}"
+    assert slowest <= SECONDS, f"{slowest} seconds for an input of {len(raw)}"
+
+
+def seeds(directory: Path) -> None:
+    """Documents that the real systems made or could have made, so that the fuzzer starts from what is read."""
+    documents = []
+    for name in ("plug-1.2.json", "plug-2.1.json", "laravel.json"):
+        for entry in json.loads((VECTORS / name).read_text("utf-8")):
+            data = entry["data"]
+            if entry["expect"] == "accept" and isinstance(data, dict):
+                documents += [
+                    etf.write(data)[1:],
+                    php.write({**data, "big": 1, "empty": []}),
+                    json.dumps(data).encode(),
+                ]
+    for number, document in enumerate(documents):
+        # What a provider consumes of numbers stands at the end of an input.
+        for choice in range(len(DOCUMENTS)):
+            (directory / f"{number}-{choice}").write_bytes(document + bytes((choice, 1)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=100_000, help="how many inputs")
+    parser.add_argument("--seed", type=int, default=0, help="libFuzzer's random seed; 0 chooses one")
+    arguments = parser.parse_args()
+    done = 0
+    directory = Path(tempfile.mkdtemp(prefix="hardtack-fuzz-"))
+
+    def counted(raw: bytes) -> None:
+        nonlocal done
+        test_one_input(raw)
+        done += 1
+        if done == arguments.runs:  # libFuzzer ends the process without returning here
+            shutil.rmtree(directory)
+            figures = f"most allocated: {highest} bytes; slowest: {slowest * 1000:.1f} ms"
+            print(f"{done} inputs: {dict(outcomes.most_common())}; {figures}", flush=True)
+
+    seeds(directory)
+    tracemalloc.start()
+    # reload=0: libFuzzer would look into the directory once more, and fail where it is gone by then.
+    options = [
+        f"-runs={arguments.runs}",
+        "-max_len=9000",
+        f"-seed={arguments.seed}",
+        "-print_final_stats=1",
+        "-reload=0",
+    ]
+    atheris.Setup([sys.argv[0], *options, str(directory)], counted)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

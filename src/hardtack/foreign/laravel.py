@@ -1,0 +1,288 @@
+"""Laravel's cookies: the session under the `cookie` driver, and the id of a session that is in a store.
+
+    percent-encoded b64 of {"iv": b64, "value": b64, "mac": hex, "tag": b64}
+    AES-256-CBC   mac = HMAC-SHA256(key, iv ‖ value), both as base64; tag is ""       (the default)
+    AES-256-GCM   tag of 16 bytes; mac is ""
+    inside        hex(HMAC-SHA1(key, name ‖ "v2")) | value
+
+The `cookie` driver sets a second cookie, named by the session's id, whose value is `{"data": …, "expires": …}`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import re
+import string
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Unpack
+
+from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
+from hardtack.foreign import _ciphers as ciphers
+from hardtack.foreign import php
+from hardtack.foreign._keys import one_of, same
+from hardtack.foreign._place import Place
+from hardtack.foreign._python import decode_padded
+from hardtack.foreign._text import percent_decode, percent_encode, write_json
+from hardtack.foreign._times import not_expired, seconds_of
+from hardtack.foreign.base import ForeignCookie, malformed, parse_json
+from hardtack.lifetime import Duration, seconds
+from hardtack.protocols import Context
+from hardtack.record import Record
+
+_ALPHABET = string.digits + string.ascii_letters
+_ID = re.compile("[A-Za-z0-9]{40}")
+_CIPHERS: Final = {"aes-128-cbc": 16, "aes-256-cbc": 32, "aes-128-gcm": 16, "aes-256-gcm": 32}
+_SESSION_GUARD = "Illuminate\\Auth\\SessionGuard"
+
+
+class _Laravel(ForeignCookie):
+    """Laravel's encrypter, and the prefix that binds a value to the cookie's name."""
+
+    default_cookie_name = "laravel_session"
+
+    def __init__(self, secret: str, old_secrets: Sequence[str], cipher: str, **place: Unpack[Place]) -> None:
+        super().__init__(**place)
+        self._cipher = one_of(cipher.lower() if isinstance(cipher, str) else cipher, "cipher", tuple(_CIPHERS))
+        if isinstance(old_secrets, str | bytes):
+            message = "old_secrets is a list of keys; split APP_PREVIOUS_KEYS at the commas"
+            raise ConfigError(message)
+        self._keys = [_app_key(each, _CIPHERS[self._cipher]) for each in (secret, *old_secrets)]
+
+    def _decrypt(self, name: str, value: str) -> str:
+        """The text that the cookie of this name holds. Raises `InvalidToken`."""
+        envelope = parse_json(decode_padded(percent_decode(value)))
+        if type(envelope) is not dict:
+            malformed("it is not an envelope of Laravel's")
+        fields = [envelope.get(key, "") for key in ("iv", "value", "mac", "tag")]
+        if not all(type(field) is str and field.isascii() for field in fields):
+            malformed("it is not an envelope of Laravel's")
+        for key in self._keys:
+            plain = self._opened(key, *fields)
+            if plain is not None:
+                prefix, separator, text = plain.partition(b"|")
+                if not separator or not hmac.compare_digest(prefix, _prefix(key, name)):
+                    raise InvalidToken("wrong_purpose", "it was made for another cookie")
+                return _text(text)
+        raise InvalidToken("tampered")
+
+    def _opened(self, key: bytes, iv: str, value: str, mac: str, tag: str) -> bytes | None:
+        """The plain text, or None where the MAC is not this key's."""
+        if self._cipher.endswith("cbc"):
+            if not same(hmac.digest(key, (iv + value).encode(), "sha256").hex(), mac):
+                return None
+            return ciphers.open_cbc(key, decode_padded(iv), decode_padded(value))
+        try:
+            return ciphers.open_gcm(key, decode_padded(iv), decode_padded(value), decode_padded(tag))
+        except InvalidToken as error:
+            if error.reason != "tampered":
+                raise
+            return None
+
+    def _encrypt(self, name: str, text: str) -> str:
+        key = self._keys[0]
+        plain = _prefix(key, name) + b"|" + text.encode()
+        mac = tag = ""
+        if self._cipher.endswith("cbc"):
+            raw_iv = os.urandom(ciphers.BLOCK)
+            iv, value = _base64(raw_iv), _base64(ciphers.seal_cbc(key, raw_iv, plain))
+            mac = hmac.digest(key, (iv + value).encode(), "sha256").hex()
+        else:
+            raw_iv = os.urandom(ciphers.GCM_NONCE)
+            ciphertext, raw_tag = ciphers.seal_gcm(key, raw_iv, plain)
+            iv, value, tag = _base64(raw_iv), _base64(ciphertext), _base64(raw_tag)
+        envelope = json.dumps({"iv": iv, "value": value, "mac": mac, "tag": tag}, separators=(",", ":"))
+        return percent_encode(_base64(envelope.encode()))
+
+    def _id(self, value: str) -> str:
+        identifier = self._decrypt(self.cookie_name, value)
+        if not _ID.fullmatch(identifier):
+            malformed("it is not the id of a session of Laravel's")
+        return identifier
+
+
+class LaravelCookie(_Laravel):
+    """A session of Laravel's `cookie` driver, in two cookies, read and written.
+
+    Parameters:
+        secret: `APP_KEY`, with its `base64:`.
+        old_secrets: `APP_PREVIOUS_KEYS`, split at the commas; read, never written with.
+        cipher: `cipher` of `config/app.php`, by default `aes-256-cbc`.
+        serialization: `session.serialization`, `php` or `json`; both are read, PHP's objects never.
+        lifetime: `session.lifetime` as a duration, by default 120 minutes; a cookie written here ends then.
+        place: see `ForeignCookie`; `session.cookie`, by default the application's name and `_session`, or `-session` since
+            Laravel 12.
+
+    Raises `ConfigError`.
+    """
+
+    format_name = "laravel"
+    authenticates_time = True
+
+    def __init__(
+        self,
+        secret: str,
+        *,
+        old_secrets: Sequence[str] = (),
+        cipher: str = "aes-256-cbc",
+        serialization: str = "php",
+        lifetime: Duration = "120 minutes",
+        **place: Unpack[Place],
+    ) -> None:
+        super().__init__(secret, old_secrets, cipher, **place)
+        self._serialization = one_of(serialization, "serialization", ("php", "json"))
+        self._lifetime = seconds(lifetime, "lifetime")
+
+    def cookie_names(self, cookies: Mapping[str, Sequence[str]]) -> list[str]:
+        """The cookie with the id, and those that may be of a session: 40 letters and digits."""
+        if self.cookie_name not in cookies:
+            return []
+        try:
+            identifier = self._id(super()._value(cookies))
+        except InvalidToken:
+            return [self.cookie_name]
+        return [self.cookie_name, *([identifier] if identifier in cookies else [])]
+
+    def seal(self, record: Record, context: Context) -> dict[str, str]:
+        """Both cookies; raises `UnsupportedValue`."""
+        identifier = _identifier(record.id)
+        packed = php.write(record.data)  # with either serialization: what PHP would not get back equal is refused
+        try:
+            data = packed.decode() if self._serialization == "php" else write_json(record.data)
+        except UnicodeDecodeError:
+            raise UnsupportedValue("(root)", "bytes", "Laravel's cookie driver keeps text only; use base64") from None
+        content = {"data": data, "expires": self._deadline(record, context, self._lifetime)}
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        return {
+            self.cookie_name: self._encrypt(self.cookie_name, identifier),
+            identifier: self._encrypt(identifier, text),
+        }
+
+    def _value(self, cookies: Mapping[str, Sequence[str]]) -> str:
+        """The id, and the value of the cookie that it names."""
+        identifier = self._id(super()._value(cookies))
+        found = cookies.get(identifier)
+        if not found:
+            raise InvalidToken("incomplete", "the cookie named by the session's id is missing")
+        if len(found[-1]) > self.max_length:
+            raise InvalidToken("too_large", f"more than {self.max_length} characters")
+        return f"{identifier}={found[-1]}"
+
+    def _read(self, value: str, context: Context) -> Record:
+        identifier, _, sealed = value.partition("=")
+        content = parse_json(self._decrypt(identifier, sealed))
+        data = content.get("data") if type(content) is dict else None
+        if type(data) is not str:
+            malformed("it is not what the cookie driver writes")
+        expires = not_expired(seconds_of(content.get("expires")), context)
+        return self._record(read_laravel_data(data), context, identifier, expires=expires)
+
+
+class LaravelIdCookie(_Laravel):
+    """The cookie of Laravel's other drivers, read and written: the id of a session that is in a store.
+
+    The session's data is `{"session_id": …}`, unless `load` finds more.
+
+    Parameters:
+        secret, old_secrets, cipher, place: see `LaravelCookie`. `until` is required: the cookie says nothing about its age.
+        load: a function that takes the id and returns what the store has under it, as PHP's `serialize` or JSON, or None
+            where there is nothing. It is called while a request is answered, and only for an authentic id.
+
+    Raises `ConfigError`.
+    """
+
+    format_name = "laravel-id"
+
+    def __init__(
+        self,
+        secret: str,
+        *,
+        old_secrets: Sequence[str] = (),
+        cipher: str = "aes-256-cbc",
+        load: Callable[[str], str | bytes | None] | None = None,
+        **place: Unpack[Place],
+    ) -> None:
+        super().__init__(secret, old_secrets, cipher, **place)
+        if load is not None and not callable(load):
+            message = "load is a function that takes the session's id and returns what the store has of it, or None"
+            raise ConfigError(message)
+        self._load = load
+
+    def _read(self, value: str, context: Context) -> Record:
+        identifier = self._id(value)
+        if self._load is None:
+            return self._record({"session_id": identifier}, context, identifier)
+        stored = self._load(identifier)
+        if stored is None:
+            raise InvalidToken("unknown_id", "the other system's store has no such session")
+        return self._record(read_laravel_data(stored), context, identifier)
+
+    def _write(self, record: Record, context: Context) -> str:
+        identifier = record.data.get("session_id")
+        if type(identifier) is not str or not _ID.fullmatch(identifier) or len(record.data) > 1:
+            problem = (
+                "the cookie carries the key session_id alone, of 40 letters and digits; the rest is in Laravel's store"
+            )
+            raise UnsupportedValue("(root)", "dict", problem)
+        return self._encrypt(self.cookie_name, identifier)
+
+
+def read_laravel_data(stored: str | bytes) -> Any:
+    """The session that Laravel's stores keep, as PHP's `serialize` or as JSON. Raises `InvalidToken`."""
+    raw = stored.encode("utf-8", "surrogatepass") if isinstance(stored, str) else stored
+    data = parse_json(raw) if raw[:1] in (b"{", b"[") else php.read(raw)
+    return {} if data == [] else data
+
+
+def laravel_subject(guard: str = "web", guard_class: str = _SESSION_GUARD) -> Callable[[dict[str, Any]], str | None]:
+    """A `subject=` for sessions of Laravel: the id of the user who is logged in under `guard`, or None."""
+    name = f"login_{guard}_{hashlib.sha1(guard_class.encode(), usedforsecurity=False).hexdigest()}"
+
+    def subject(data: dict[str, Any]) -> str | None:
+        identifier = data.get(name)
+        return str(identifier) if type(identifier) in (int, str) and identifier != "" else None
+
+    return subject
+
+
+def _app_key(secret: object, length: int) -> bytes:
+    """The bytes of an `APP_KEY`. Raises `ConfigError`."""
+    key = b""
+    if type(secret) is str:
+        try:
+            encoded = secret.removeprefix("base64:")
+            key = secret.encode() if encoded == secret else base64.b64decode(encoded, validate=True)
+        except ValueError:
+            key = b""
+    if len(key) != length:
+        message = f"secret is not an APP_KEY of {length} bytes for this cipher; copy it from .env, with its base64:"
+        raise ConfigError(message)
+    return key
+
+
+def _prefix(key: bytes, name: str) -> bytes:
+    return hmac.digest(key, name.encode() + b"v2", "sha1").hex().encode()
+
+
+def _identifier(handle: bytes) -> str:
+    """An id of the form of Laravel's, which is the same for the same session. It is no credential: the cookie is sealed."""
+    number = int.from_bytes(hashlib.sha512(b"hardtack/1 laravel" + handle).digest(), "big")
+    characters = []
+    for _ in range(40):
+        number, digit = divmod(number, 62)
+        characters.append(_ALPHABET[digit])
+    return "".join(characters)
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        malformed("it is not UTF-8")
+
+
+def _base64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()

@@ -1,0 +1,183 @@
+"""PHP's `serialize`, for plain data: what Laravel keeps a session in. Read bounded, and never an object.
+
+    null  N;    bool  b:1;    int  i:42;    float  d:1.5;    string  s:LENGTH IN BYTES:"…";    array  a:COUNT:{key item …}
+
+A string that is UTF-8 is a str, another one bytes. An array whose keys are 0, 1, 2 … is a list, as `json_encode` has it;
+an empty one too, since PHP does not tell which it was.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from hardtack.errors import InvalidToken, UnsupportedValue
+from hardtack.foreign.base import check_plain, malformed
+
+MAX_DEPTH = 64
+_INT = re.compile(rb"i:(0|-?[1-9][0-9]{0,18});")
+_BOOL = re.compile(rb"b:([01]);")
+_FLOAT = re.compile(rb"d:(NAN|-?INF|-?[0-9]{1,400}(?:\.[0-9]{1,400})?(?:E[+-]?[0-9]{1,4})?);")
+_STRING = re.compile(rb's:(0|[1-9][0-9]{0,8}):"')
+_ARRAY = re.compile(rb"a:(0|[1-9][0-9]{0,8}):\{")
+_SHORTEST_ITEM = 6  # bytes of an array's item: `i:0;N;`
+_CANONICAL_INT = re.compile(r"0|-?[1-9][0-9]{0,18}")
+
+
+def read(document: bytes) -> Any:
+    """The value of a whole document.
+
+    Raises `InvalidToken`: `unsafe` for objects, references and everything else that PHP would build by a name, else
+    `malformed`.
+    """
+    value, end = _value(document, 0, 0)
+    if end != len(document):
+        malformed("something follows the value")
+    return value
+
+
+def _value(document: bytes, at: int, depth: int) -> tuple[Any, int]:
+    """A value, and where it ends."""
+    if depth > MAX_DEPTH:
+        malformed(f"more than {MAX_DEPTH} levels")
+    kind = document[at : at + 2]
+    if kind == b"N;":
+        return None, at + 2
+    if kind == b"s:":
+        return _string(document, at)
+    if kind == b"a:":
+        return _array(document, at, depth)
+    if kind == b"i:":
+        return _int(document, at)
+    if kind == b"b:" and (found := _BOOL.match(document, at)):
+        return found[1] == b"1", found.end()
+    if kind == b"d:" and (found := _FLOAT.match(document, at)):
+        return float(found[1].replace(b"INF", b"inf")), found.end()
+    if kind not in (b"O:", b"C:", b"E:", b"r:", b"R:"):
+        malformed("not what PHP's serialize writes")
+    raise InvalidToken("unsafe", "it has a PHP object or a reference in it; keep plain data in the session")
+
+
+def _int(document: bytes, at: int) -> tuple[int, int]:
+    found = _INT.match(document, at)
+    number = int(found[1]) if found else 1 << 63
+    if not found or not -(1 << 63) <= number < 1 << 63:
+        malformed("an integer is not one of 64 bits")
+    return number, found.end()
+
+
+def _string(document: bytes, at: int) -> tuple[str | bytes, int]:
+    found = _STRING.match(document, at)
+    if not found:
+        malformed("a string has no length")
+    start = found.end()
+    end = start + int(found[1])
+    if document[end : end + 2] != b'";':
+        malformed("a string does not have its length")
+    raw = document[start:end]
+    try:
+        return raw.decode(), end + 2
+    except UnicodeDecodeError:
+        return raw, end + 2
+
+
+def _array(document: bytes, at: int, depth: int) -> tuple[list[Any] | dict[str, Any], int]:
+    found = _ARRAY.match(document, at)
+    if not found or int(found[1]) * _SHORTEST_ITEM > len(document) - found.end():
+        malformed("an array has more items than bytes")
+    count, at = int(found[1]), found.end()
+    items: dict[str, Any] = {}
+    is_list = True
+    for index in range(count):
+        key, at = _key(document, at)
+        value, at = _value(document, at, depth + 1)
+        is_list = is_list and key == index
+        items[str(key)] = value
+    if len(items) != count or document[at : at + 1] != b"}":
+        malformed("an array does not have its number of items")
+    return (list(items.values()) if is_list else items), at + 1
+
+
+def _key(document: bytes, at: int) -> tuple[int | str, int]:
+    kind = document[at : at + 2]
+    if kind == b"i:":
+        return _int(document, at)
+    key, at = _string(document, at) if kind == b"s:" else (b"", at)
+    # A string that is a number is none in any array of PHP.
+    if not isinstance(key, str) or _is_number(key):
+        malformed("a key is neither an integer nor text")
+    return key, at
+
+
+def write(value: Any) -> bytes:
+    """The document that `read` and PHP read. Raises `UnsupportedValue` for what would not come back equal.
+
+    That are mappings that come back as lists, below the first level (empty ones, and those with the keys "0", "1", "2" …),
+    and bytes that are UTF-8, which come back as text.
+    """
+    check_plain(value)
+    return b"".join(_written(value, ""))
+
+
+def _written(value: Any, path: str) -> list[bytes]:
+    kind = type(value)
+    if value is None:
+        return [b"N;"]
+    if kind is bool:
+        return [b"b:1;" if value else b"b:0;"]
+    if kind is int:
+        if not -(1 << 63) <= value < 1 << 63:
+            raise UnsupportedValue(path or "(root)", "int", "PHP's integers have 64 bits with a sign")
+        return [b"i:%d;" % value]
+    if kind is float:
+        return [f"d:{_float(value)};".encode()]
+    if kind is dict:
+        return _mapping(value, path)
+    if kind is list:
+        parts = [b"a:%d:{" % len(value)]
+        for index, item in enumerate(value):
+            parts += [b"i:%d;" % index, *_written(item, f"{path}[{index}]")]
+        return [*parts, b"}"]
+    raw = value.encode() if kind is str else value
+    if kind is bytes and _is_text(raw):
+        raise UnsupportedValue(path or "(root)", "bytes", "PHP does not tell bytes that are UTF-8 from text; use a str")
+    return [b's:%d:"' % len(raw), raw, b'";']
+
+
+def _mapping(value: dict[str, Any], path: str) -> list[bytes]:
+    if list(value) == [str(index) for index in range(len(value))] and (path or value):
+        problem = (
+            "PHP does not tell it from a list: its keys are 0, 1, 2 …, or it is empty; leave it out, or use a list"
+        )
+        raise UnsupportedValue(path or "(root)", "dict", problem)
+    parts = [b"a:%d:{" % len(value)]
+    for key, item in value.items():
+        parts += [_written_key(key), *_written(item, f"{path}.{key}" if path else key or "(empty)")]
+    return [*parts, b"}"]
+
+
+def _written_key(key: str) -> bytes:
+    if _is_number(key):
+        return b"i:%b;" % key.encode()
+    raw = key.encode()
+    return b's:%d:"%b";' % (len(raw), raw)
+
+
+def _is_number(key: str) -> bool:
+    """Whether PHP makes an integer of this key, in every array."""
+    return _CANONICAL_INT.fullmatch(key) is not None and -(1 << 63) <= int(key) < 1 << 63
+
+
+def _float(value: float) -> str:
+    if math.isfinite(value):
+        return repr(value).replace("e", "E")
+    return "NAN" if math.isnan(value) else "INF" if value > 0 else "-INF"
+
+
+def _is_text(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

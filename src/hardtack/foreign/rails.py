@@ -1,0 +1,255 @@
+"""Rails' session cookie, encrypted or signed, with JSON in it: of Rails 5.2 to 8, and read-only the CBC of 5.1 and before.
+
+    encrypted   b64(ciphertext) -- b64(nonce) -- b64(tag)      AES-256-GCM
+    signed      b64(payload) -- hex(HMAC)
+    before 5.2  b64(b64(ciphertext) -- b64(iv)) -- hex(HMAC-SHA1)      AES-256-CBC
+
+All of it percent-encoded; the keys are PBKDF2 of `secret_key_base`. Inside is an envelope that names the cookie and may
+say when it ends: `{"_rails": {"message": b64(JSON), "exp": …, "pur": "cookie.NAME"}}`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Unpack
+
+from hardtack.errors import ConfigError, InvalidToken
+from hardtack.foreign import _ciphers as ciphers
+from hardtack.foreign._keys import all_secrets, one_of, pbkdf2, same
+from hardtack.foreign._place import Place, Secret, SometimesDated
+from hardtack.foreign._python import decode_padded
+from hardtack.foreign._text import percent_decode, percent_encode, write_json
+from hardtack.foreign._times import iso_seconds, iso_text, not_expired
+from hardtack.foreign.base import malformed, parse_json
+from hardtack.lifetime import Duration, seconds
+from hardtack.protocols import Context
+from hardtack.record import Record
+
+_DIGESTS = ("sha1", "sha256", "sha384", "sha512")
+_ITERATIONS = 1000
+_SEPARATOR = "--"
+
+
+class _Rails(SometimesDated):
+    """What both kinds have in common: the envelope and what is in it."""
+
+    default_cookie_name = "_app_session"
+
+    def __init__(self, *, metadata: bool, expire_after: Duration | None, **place: Unpack[Place]) -> None:
+        super().__init__(**place)
+        self._metadata = metadata
+        self._expire_after = None if expire_after is None else seconds(expire_after, "expire_after")
+        self.authenticates_time = expire_after is not None
+
+    def _opened(self, payload: bytes, handle: bytes, context: Context, *, bare: bool = False) -> Record:
+        """The record of an authentic payload: an envelope, or where that may be (`bare`) the session itself."""
+        refuse_marshal(payload)
+        tree = parse_json(payload)
+        expires = None
+        if type(tree) is dict and tree.keys() == {"_rails"}:
+            message, expires = self._envelope(tree["_rails"], context)
+            refuse_marshal(message)
+            tree = parse_json(message)
+        elif self._metadata and not bare:
+            raise InvalidToken("wrong_purpose", "it does not name its cookie; metadata=False reads those of Rails 5.2")
+        return self._record(tree, context, handle, expires=expires)
+
+    def _envelope(self, envelope: object, context: Context) -> tuple[bytes, int | None]:
+        if type(envelope) is not dict or type(envelope.get("message")) is not str:
+            malformed("its envelope is not one of Rails")
+        if envelope.get("pur") != f"cookie.{self.cookie_name}":
+            raise InvalidToken("wrong_purpose", "it was made for another cookie")
+        expires = None
+        if envelope.get("exp") is not None:
+            expires = not_expired(iso_seconds(envelope["exp"]), context)
+        return decode_padded(envelope["message"]), expires
+
+    def _payload(self, record: Record, context: Context) -> bytes:
+        """The session as Rails reads it. Without a `session_id` Rails takes it for empty."""
+        data = record.data
+        if "session_id" not in data:
+            data = {"session_id": record.id[:16].hex(), **data}
+        message = write_json(data).encode()
+        if not self._metadata:
+            return message
+        expires = self._deadline(record, context, self._expire_after)
+        envelope = {
+            "message": base64.b64encode(message).decode(),
+            "exp": None if expires is None else iso_text(expires),
+            "pur": f"cookie.{self.cookie_name}",
+        }
+        return json.dumps({"_rails": envelope}, separators=(",", ":")).encode()
+
+
+class RailsCookie(_Rails):
+    """The encrypted session cookie of Rails (`cookie_store`), read and written; the serializer is `:json`.
+
+    Marshal, the serializer of old applications, is refused (`unsafe`): reading it would build any object.
+
+    Parameters:
+        secret: `secret_key_base`, as text: hex is not decoded.
+        old_secrets: earlier ones; read, never written with.
+        digest: `config.active_support.key_generator_hash_digest_class`: `sha256` since `load_defaults 7.0`, else `sha1`.
+        old_digests: further ones that are read, while Rails rotates its cookies.
+        metadata: `use_cookies_with_metadata`. False, as in Rails 5.2: cookies that do not name their cookie are read too,
+            and written.
+        expire_after: of `session_store`; a cookie written here ends then. None, as in Rails: the cookie says nothing about
+            its age, and is read up to `until`.
+        legacy_cbc: also read the cookies of Rails 5.1 and before, up to `until`, which is then required.
+        place: see `ForeignCookie`. Rails names the cookie after the application: `_shop_session`.
+
+    Raises `ConfigError`.
+    """
+
+    format_name = "rails"
+
+    def __init__(
+        self,
+        secret: Secret,
+        *,
+        old_secrets: Sequence[Secret] = (),
+        digest: str = "sha256",
+        old_digests: Sequence[str] = (),
+        metadata: bool = True,
+        expire_after: Duration | None = None,
+        legacy_cbc: bool = False,
+        **place: Unpack[Place],
+    ) -> None:
+        super().__init__(metadata=metadata, expire_after=expire_after, **place)
+        accepted = all_secrets(secret, old_secrets)
+        self._keys = [
+            _derive(each, b"authenticated encrypted cookie", 32, name)
+            for each in accepted
+            for name in _digests(digest, old_digests)
+        ]
+        self._legacy: list[tuple[bytes, bytes]] = []
+        if legacy_cbc:
+            if self.until is None:
+                message = "legacy_cbc=True needs until=<a date>: such a cookie does not say when it was made"
+                raise ConfigError(message)
+            self._legacy = [
+                (_derive(each, b"encrypted cookie", 32, "sha1"), _derive(each, b"signed encrypted cookie", 64, "sha1"))
+                for each in accepted
+            ]
+
+    def _read(self, value: str, context: Context) -> Record:
+        text = percent_decode(value)
+        parts = text.split(_SEPARATOR)
+        if len(parts) == 2 and self._legacy:
+            return self._read_cbc(parts[0], parts[1], context)
+        if len(parts) != 3:
+            malformed("it does not have three parts")
+        ciphertext, nonce, tag = map(decode_padded, parts)
+        for key in self._keys:
+            try:
+                plain = ciphers.open_gcm(key, nonce, ciphertext, tag)
+            except InvalidToken as error:
+                if error.reason != "tampered":
+                    raise
+            else:
+                return self._opened(plain, nonce + tag, context)
+        raise InvalidToken("tampered")
+
+    def _read_cbc(self, encoded: str, mac: str, context: Context) -> Record:
+        for key, mac_key in self._legacy:
+            if same(hmac.digest(mac_key, encoded.encode(), "sha1").hex(), mac):
+                parts = decode_padded(encoded).decode("latin-1").split(_SEPARATOR)
+                if len(parts) != 2:
+                    malformed("its ciphertext and IV are not two parts")
+                ciphertext, iv = map(decode_padded, parts)
+                return self._opened(ciphers.open_cbc(key, iv, ciphertext), mac.encode(), context, bare=True)
+        raise InvalidToken("tampered")
+
+    def _write(self, record: Record, context: Context) -> str:
+        nonce = os.urandom(ciphers.GCM_NONCE)
+        ciphertext, tag = ciphers.seal_gcm(self._keys[0], nonce, self._payload(record, context))
+        return percent_encode(_SEPARATOR.join(base64.b64encode(part).decode() for part in (ciphertext, nonce, tag)))
+
+
+class RailsSignedCookie(_Rails):
+    """A cookie of Rails' `cookies.signed` whose value is a JSON object, read and written.
+
+    Parameters:
+        secret, old_secrets, digest, old_digests, metadata, expire_after, place: see `RailsCookie`.
+        signed_cookie_digest: `config.action_dispatch.signed_cookie_digest`; Rails' own default is `sha1`.
+
+    Raises `ConfigError`.
+    """
+
+    format_name = "rails-signed"
+
+    def __init__(
+        self,
+        secret: Secret,
+        *,
+        old_secrets: Sequence[Secret] = (),
+        digest: str = "sha256",
+        old_digests: Sequence[str] = (),
+        signed_cookie_digest: str = "sha1",
+        metadata: bool = True,
+        expire_after: Duration | None = None,
+        **place: Unpack[Place],
+    ) -> None:
+        super().__init__(metadata=metadata, expire_after=expire_after, **place)
+        self._hmac = one_of(signed_cookie_digest, "signed_cookie_digest", _DIGESTS)
+        self._keys = [
+            _derive(each, b"signed cookie", 64, name)
+            for each in all_secrets(secret, old_secrets)
+            for name in _digests(digest, old_digests)
+        ]
+
+    def _read(self, value: str, context: Context) -> Record:
+        encoded, separator, mac = percent_decode(value).rpartition(_SEPARATOR)
+        if not separator:
+            malformed("it has no signature")
+        if not any(same(self._mac(key, encoded), mac) for key in self._keys):
+            raise InvalidToken("tampered")
+        return self._opened(decode_padded(encoded), mac.encode(), context)
+
+    def _write(self, record: Record, context: Context) -> str:
+        encoded = base64.b64encode(self._payload(record, context)).decode()
+        return percent_encode(f"{encoded}{_SEPARATOR}{self._mac(self._keys[0], encoded)}")
+
+    def _mac(self, key: bytes, encoded: str) -> str:
+        return hmac.digest(key, encoded.encode("utf-8", "surrogatepass"), self._hmac).hex()
+
+
+def devise_subject(scope: str = "user") -> Callable[[dict[str, Any]], str | None]:
+    """A `subject=` for sessions of Devise (Warden): the id of the user who is logged in under `scope`, or None.
+
+    Warden keeps `[[id], "$2a$10$…"]` under `warden.user.SCOPE.key`. The second part is the beginning of the password's
+    hash, by which Devise ends the sessions of a changed password: compare it with the user's where that matters to you.
+    """
+    name = f"warden.user.{scope}.key"
+
+    def subject(data: dict[str, Any]) -> str | None:
+        kept = data.get(name)
+        ids = kept[0] if type(kept) is list and kept else None
+        identifier = ids[0] if type(ids) is list and len(ids) == 1 else None
+        return str(identifier) if type(identifier) in (int, str) and identifier != "" else None
+
+    return subject
+
+
+def refuse_marshal(payload: bytes) -> None:
+    """`InvalidToken("unsafe")` for Ruby's Marshal, which builds whatever object it names."""
+    if payload.startswith(b"\x04\x08"):
+        raise InvalidToken("unsafe", "it is Ruby's Marshal; let the other system write JSON")
+
+
+def _digests(digest: str, old_digests: Sequence[str]) -> list[str]:
+    if isinstance(old_digests, str):
+        message = f"old_digests={old_digests!r} is a list of digests; write [{old_digests!r}]"
+        raise ConfigError(message)
+    return [
+        one_of(digest, "digest", _DIGESTS),
+        *(one_of(each, "old_digests", _DIGESTS) for each in old_digests),
+    ]
+
+
+def _derive(secret: bytes, salt: bytes, length: int, digest: str) -> bytes:
+    return pbkdf2(secret, salt, _ITERATIONS, length, digest)

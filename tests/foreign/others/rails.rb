@@ -1,0 +1,56 @@
+# The cookie jars of the real Rails: one JSON request a line on stdin, one JSON answer a line on stdout.
+
+require "json"
+require "openssl"
+require "action_controller"
+require "action_dispatch"
+require "active_support/key_generator"
+require "active_support/message_encryptor"
+require "active_support/message_verifier"
+require "active_support/messages/rotation_configuration"
+
+def jar(request, cookies)
+  digest = OpenSSL::Digest.const_get(request["digest"])
+  options = { iterations: 1000 }
+  options[:hash_digest_class] = digest if ActiveSupport::KeyGenerator.respond_to?(:hash_digest_class)
+  generator = ActiveSupport::KeyGenerator.new(request["secret"], **options)
+  environment = {
+    "action_dispatch.key_generator" => generator,
+    "action_dispatch.secret_key_base" => request["secret"],
+    "action_dispatch.authenticated_encrypted_cookie_salt" => "authenticated encrypted cookie",
+    "action_dispatch.encrypted_cookie_salt" => "encrypted cookie",
+    "action_dispatch.encrypted_signed_cookie_salt" => "signed encrypted cookie",
+    "action_dispatch.signed_cookie_salt" => "signed cookie",
+    "action_dispatch.use_authenticated_cookie_encryption" => true,
+    "action_dispatch.use_cookies_with_metadata" => true,
+    "action_dispatch.cookies_serializer" => :json,
+    "action_dispatch.cookies_rotations" => ActiveSupport::Messages::RotationConfiguration.new,
+  }
+  ActionDispatch::Cookies::CookieJar.build(ActionDispatch::Request.new(environment), cookies)
+end
+
+def answer(request)
+  name = request["name"]
+  case request["op"]
+  when "version"
+    ActionPack.version.to_s
+  when "sha256"
+    ActiveSupport::KeyGenerator.respond_to?(:hash_digest_class)
+  when "write"
+    cookies = jar(request, {})
+    cookies.public_send(request["kind"])[name] = { value: request["data"] }
+    Rack::Utils.escape(cookies[name])
+  when "read"
+    jar(request, { name => Rack::Utils.unescape(request["value"]) }).public_send(request["kind"])[name]
+  end
+end
+
+$stdin.each_line do |line|
+  result = begin
+    { result: answer(JSON.parse(line)) }
+  rescue StandardError => error
+    { error: error.message }
+  end
+  puts JSON.generate(result)
+  $stdout.flush
+end

@@ -1,0 +1,343 @@
+"""The cookies of Laravel beyond the golden ones, and PHP's serialize: what is read, and what is refused."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.foreign.web_formats import php as php_data
+from tests.foreign.web_support import NOW, UNTIL, read, refused, seal, wrong_setting
+
+from hardtack import values
+from hardtack.errors import InvalidToken, UnsupportedValue
+from hardtack.foreign import _ciphers, laravel, php
+from hardtack.foreign._text import percent_decode, percent_encode
+from hardtack.foreign.laravel import LaravelCookie, LaravelIdCookie, laravel_subject, read_laravel_data
+
+APP_KEY = "base64:" + base64.b64encode(bytes(range(32))).decode()
+COOKIE = LaravelCookie(APP_KEY)
+ID = LaravelIdCookie(APP_KEY, until=UNTIL)
+GCM = LaravelIdCookie(APP_KEY, cipher="aes-256-gcm", until=UNTIL)
+SESSION_ID = "aB3" * 13 + "x"
+
+
+def driver(content: Any, name: str = SESSION_ID) -> dict[str, str]:
+    """The cookie driver's two cookies, with any content at all."""
+    text = content if isinstance(content, str) else json.dumps(content)
+    return {"laravel_session": COOKIE._encrypt("laravel_session", SESSION_ID), name: COOKIE._encrypt(name, text)}
+
+
+def test_the_driver_has_two_cookies() -> None:
+    """The second is named by the id in the first, and both are cleared on takeover."""
+    cookies = seal(COOKIE, {"a": 1})
+    names = list(cookies)
+
+    assert names[0] == "laravel_session"
+    assert len(names[1]) == 40
+    assert COOKIE.cookie_names({name: [value] for name, value in {**cookies, "x" * 40: ""}.items()}) == names
+    assert COOKIE.cookie_names({"laravel_session": ["junk"], names[1]: [""]}) == ["laravel_session"]
+    assert COOKIE.cookie_names({"laravel_session": [cookies["laravel_session"]]}) == ["laravel_session"]
+    assert COOKIE.cookie_names({}) == []
+
+
+def test_without_its_data_a_session_is_incomplete() -> None:
+    """The id alone is not the session."""
+    assert refused(COOKIE, {"laravel_session": driver({})["laravel_session"]}) == "incomplete"
+
+
+def test_the_data_of_another_session_is_refused() -> None:
+    """A value is bound to the name of its cookie."""
+    cookies = driver({"data": "a:0:{}", "expires": NOW + 60})
+    cookies[SESSION_ID] = COOKIE._encrypt("x" * 40, '{"data":"a:0:{}","expires":1}')
+
+    assert refused(COOKIE, cookies) == "wrong_purpose"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({"data": "a:0:{}", "expires": NOW}, "expired"),
+        ({"data": "a:0:{}", "expires": "soon"}, "malformed"),
+        ({"data": "a:0:{}"}, "malformed"),
+        ({"data": {}, "expires": NOW + 60}, "malformed"),
+        ({"data": "i:1;", "expires": NOW + 60}, "malformed"),
+        ({"data": 'O:8:"stdClass":0:{}', "expires": NOW + 60}, "unsafe"),
+        ([], "malformed"),
+        ("{", "malformed"),
+    ],
+)
+def test_content_that_is_refused(content: Any, reason: str) -> None:
+    """An end, and data that is a mapping without objects."""
+    assert refused(COOKIE, driver(content)) == reason
+
+
+def test_the_end_is_carried_over() -> None:
+    """It is the driver's own, enforced to the second."""
+    assert read(COOKIE, seal(COOKIE, {"a": 1})).options == {"expires": NOW + 7200}
+    assert read(COOKIE, seal(COOKIE, {"a": 1}, expires=NOW + 5)).options == {"expires": NOW + 5}
+
+
+def test_an_empty_session() -> None:
+    """PHP does not tell an empty mapping from an empty list; a session is a mapping."""
+    assert read(COOKIE, driver({"data": "a:0:{}", "expires": NOW + 60})).data == {}
+    assert read(COOKIE, driver({"data": "[]", "expires": NOW + 60})).data == {}
+
+
+def test_too_long_a_second_cookie_is_not_looked_at() -> None:
+    """As the first."""
+    cookies = driver({})
+    cookies[SESSION_ID] = "A" * 8193
+
+    assert refused(COOKIE, cookies) == "too_large"
+
+
+def test_bytes_do_not_fit_into_json() -> None:
+    """The driver keeps text."""
+    with pytest.raises(UnsupportedValue, match="keeps text"):
+        seal(COOKIE, {"a": b"\xff"})
+
+
+def test_the_store_is_asked_for_an_authentic_id_alone() -> None:
+    """`load` gets the id; both serializations are read."""
+    found = {SESSION_ID: 'a:1:{s:1:"a";i:1;}'}
+    cookie = LaravelIdCookie(APP_KEY, load=found.get, until=UNTIL)
+    cookies = seal(ID, {"session_id": SESSION_ID})
+
+    assert read(cookie, cookies).data == {"a": 1}
+    found[SESSION_ID] = '{"a": 2}'
+    assert read(cookie, cookies).data == {"a": 2}
+    assert refused(cookie, seal(ID, {"session_id": "x" * 40})) == "unknown_id"
+
+
+def test_data_of_a_store() -> None:
+    """As bytes too."""
+    assert read_laravel_data(b'a:1:{s:1:"a";i:1;}') == {"a": 1}
+
+
+@pytest.mark.parametrize("data", [{}, {"session_id": "short"}, {"session_id": SESSION_ID, "a": 1}, {"session_id": 1}])
+def test_the_cookie_carries_an_id_alone(data: dict[str, Any]) -> None:
+    """Of Laravel's form; everything else is in the store."""
+    with pytest.raises(UnsupportedValue):
+        seal(ID, data)
+
+
+def test_an_id_of_another_form_is_refused() -> None:
+    """It would be looked up in a store."""
+    assert refused(ID, ID._encrypt("laravel_session", "../../etc/passwd")) == "malformed"
+
+
+def envelope(tree: Any) -> str:
+    return percent_encode(base64.b64encode(json.dumps(tree).encode()).decode())
+
+
+def opened(value: str) -> dict[str, str]:
+    tree: dict[str, str] = json.loads(base64.b64decode(percent_decode(value)))
+    return tree
+
+
+@pytest.mark.parametrize("tree", [[], {"iv": 1}, {"iv": "é"}, 1, "text"])
+def test_another_shape_is_of_no_format(tree: Any) -> None:
+    """Four members of text."""
+    assert refused(ID, envelope(tree)) == "malformed"
+
+
+def test_a_mac_is_demanded_with_cbc_and_a_tag_with_gcm() -> None:
+    """An empty one is none."""
+    cbc = opened(ID._encrypt("laravel_session", SESSION_ID))
+    gcm = opened(GCM._encrypt("laravel_session", SESSION_ID))
+
+    assert refused(ID, envelope({**cbc, "mac": ""})) == "tampered"
+    assert refused(GCM, envelope({**gcm, "tag": ""})) == "malformed"
+    assert refused(GCM, envelope({**gcm, "tag": gcm["tag"][:16]})) == "malformed"
+    assert refused(GCM, envelope(cbc)) == "malformed"
+
+
+def test_a_value_that_is_no_text() -> None:
+    """Authentic, and still nothing that Laravel wrote."""
+    key = bytes(range(32))
+    iv = base64.b64encode(bytes(16)).decode()
+    plain = laravel._prefix(key, "laravel_session") + b"|\xff"
+    value = base64.b64encode(_ciphers.seal_cbc(key, bytes(16), plain)).decode()
+    mac = hmac.digest(key, (iv + value).encode(), "sha256").hex()
+
+    assert refused(ID, envelope({"iv": iv, "value": value, "mac": mac, "tag": ""})) == "malformed"
+    plain = b"no prefix"
+    value = base64.b64encode(_ciphers.seal_cbc(key, bytes(16), plain)).decode()
+    mac = hmac.digest(key, (iv + value).encode(), "sha256").hex()
+    assert refused(ID, envelope({"iv": iv, "value": value, "mac": mac, "tag": ""})) == "wrong_purpose"
+    value = base64.b64encode(bytes(16)).decode()
+    mac = hmac.digest(key, (iv + value).encode(), "sha256").hex()
+    assert refused(ID, envelope({"iv": iv, "value": value, "mac": mac, "tag": ""})) == "malformed"
+    mac = hmac.digest(key, b"AAAA", "sha256").hex()
+    assert refused(ID, envelope({"iv": "", "value": "AAAA", "mac": mac, "tag": ""})) == "malformed"
+
+
+LOGIN = "login_web_59ba36addc2b2f9401580f014c7f58ea4e30989d"
+
+
+@pytest.mark.parametrize(
+    ("data", "subject"),
+    [({LOGIN: 42}, "42"), ({LOGIN: "uuid"}, "uuid"), ({LOGIN: ""}, None), ({LOGIN: True}, None), ({}, None)],
+)
+def test_laravel_names_the_user(data: dict[str, Any], subject: str | None) -> None:
+    """The id of the logged-in user, and nobody where the session has another form."""
+    assert laravel_subject()(data) == subject
+
+
+def test_laravel_knows_guards() -> None:
+    """An application may have several kinds of users."""
+    assert laravel_subject("admin")({"login_admin_59ba36addc2b2f9401580f014c7f58ea4e30989d": 7}) == "7"
+
+
+def test_a_key_may_be_raw() -> None:
+    """Without `base64:` it is its characters."""
+    assert read(LaravelIdCookie("k" * 32, until=UNTIL), seal(LaravelIdCookie("k" * 32), {"session_id": SESSION_ID}))
+
+
+def test_settings_are_checked() -> None:
+    """Each wrong setting is told."""
+    wrong_setting(LaravelCookie, "not an APP_KEY of 32 bytes", "short")
+    wrong_setting(LaravelCookie, "not an APP_KEY of 32 bytes", "base64:!")
+    wrong_setting(LaravelCookie, "not an APP_KEY of 16 bytes", APP_KEY, cipher="aes-128-cbc")
+    wrong_setting(LaravelCookie, "not an APP_KEY", b"k" * 32)
+    wrong_setting(LaravelCookie, "cipher='des'", APP_KEY, cipher="des")
+    wrong_setting(LaravelCookie, "cipher=1", APP_KEY, cipher=1)
+    wrong_setting(LaravelCookie, "old_secrets is a list", APP_KEY, old_secrets=APP_KEY)
+    wrong_setting(LaravelCookie, "serialization='xml'", APP_KEY, serialization="xml")
+    wrong_setting(LaravelIdCookie, "load is a function", APP_KEY, load="redis")
+
+
+# --- PHP's serialize
+
+
+def refused_document(document: bytes) -> str:
+    with pytest.raises(InvalidToken) as caught:
+        php.read(document)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("document", "value"),
+    [
+        (b"N;", None),
+        (b"b:0;", False),
+        (b"i:-9223372036854775808;", -(1 << 63)),
+        (b"d:0.1;", 0.1),
+        (b"d:1.0E+25;", 1e25),
+        (b"d:1;", 1.0),
+        (b"d:-INF;", float("-inf")),
+        ('s:3:"ë!";'.encode(), "ë!"),
+        (b's:1:"\xff";', b"\xff"),
+        (b's:4:"a";b";', 'a";b'),
+        (b"a:0:{}", []),
+        (b"a:2:{i:0;i:1;i:1;i:2;}", [1, 2]),
+        (b"a:2:{i:1;i:1;i:0;i:2;}", {"1": 1, "0": 2}),
+        (b"a:1:{i:17;i:2;}", {"17": 2}),
+        (b'a:1:{s:2:"07";i:2;}', {"07": 2}),
+        (b'a:1:{s:19:"9223372036854775808";i:2;}', {"9223372036854775808": 2}),
+    ],
+)
+def test_documents_that_are_read(document: bytes, value: Any) -> None:
+    """Every kind of plain data."""
+    found = php.read(document)
+
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b'O:8:"stdClass":0:{}',
+        b'C:11:"ArrayObject":21:{x:i:0;a:0:{};m:a:0:{}}',
+        b'E:7:"A:Const";',
+        b"a:2:{i:0;i:1;i:1;R:2;}",
+        b"a:2:{i:0;i:1;i:1;r:2;}",
+    ],
+)
+def test_objects_and_references_are_refused(document: bytes) -> None:
+    """With their own reason: reading them would build whatever class they name."""
+    assert refused_document(document) == "unsafe"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"N",
+        b"N;N;",
+        b"x:1;",
+        b"b:2;",
+        b"i:;",
+        b"i:01;",
+        b"i:9223372036854775808;",
+        b"i:99999999999999999999;",
+        b"d:x;",
+        b"d:;",
+        b's:5:"abc";',
+        b's:2:"abc";',
+        b's:03:"abc";',
+        b"s:3:abc;",
+        b"a:1:{}",
+        b"a:0:{i:0;N;}",
+        b"a:1:{i:0;N;",
+        b"a:99999999:{i:0;N;}",
+        b"a:1:{N;N;}",
+        b"a:1:{d:1;N;i:0;}",
+        b'a:1:{s:1:"7";i:2;}',
+        b'a:1:{s:1:"\xff";i:2;}',
+        b"a:2:{i:1;N;i:1;N;}",
+        b"a:1:{i:0;" * 70 + b"N;" + b"}" * 70,
+    ],
+)
+def test_documents_that_are_malformed(document: bytes) -> None:
+    """Whatever is too short, too long, too deep or of no kind."""
+    assert refused_document(document) == "malformed"
+
+
+@given(php_data(binary=True))
+def test_documents_come_back(data: dict[str, Any]) -> None:
+    """Whatever is written reads as it was, with its types."""
+    found = php.read(php.write(data))
+
+    assert (found or {}) == data
+    assert values.pack(found or {}) == values.pack(data)
+
+
+@given(st.binary())
+def test_junk_is_never_another_error(raw: bytes) -> None:
+    """Nothing but InvalidToken."""
+    try:
+        php.read(raw)
+    except InvalidToken as error:
+        assert error.reason in ("malformed", "unsafe")  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a": {}},
+        {"a": {"0": 1}},
+        {"0": 1, "1": 2},
+        {"a": [b"text"]},
+        {"a": 1 << 63},
+        1 << 63,
+    ],
+)
+def test_what_would_not_come_back_is_not_written(value: Any) -> None:
+    """Mappings that look like lists, bytes that are text, and integers beyond 64 bits."""
+    with pytest.raises(UnsupportedValue):
+        php.write(value)
+
+
+@pytest.mark.parametrize(("value", "text"), [(1e25, b"d:1E+25;"), (0.1, b"d:0.1;"), (float("inf"), b"d:INF;")])
+def test_floats_as_php_writes_them(value: float, text: bytes) -> None:
+    """With E, and infinity in capitals."""
+    assert php.write(value) == text
+    assert php.write(-float("inf")) == b"d:-INF;"
+    assert php.write(float("nan")) == b"d:NAN;"

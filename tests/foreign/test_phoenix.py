@@ -1,0 +1,271 @@
+"""The cookies of Phoenix beyond the golden ones, and Erlang's terms: what is read, what is refused, and no more memory."""
+
+from __future__ import annotations
+
+import struct
+import tracemalloc
+import zlib
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.foreign.web_formats import TERMS
+from tests.foreign.web_support import NOW, UNTIL, read, refused, seal, wrong_setting
+
+from hardtack import values
+from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
+from hardtack.foreign import etf, phoenix
+from hardtack.foreign.phoenix import PhoenixCookie, PhoenixEncryptedCookie, PhoenixTokenCookie
+
+SECRET = "0123456789abcdef" * 4
+COOKIE = PhoenixCookie(SECRET, "sign salt", until=UNTIL)
+ENCRYPTED = PhoenixEncryptedCookie(SECRET, "enc salt", "sign salt", until=UNTIL)
+TOKEN = PhoenixTokenCookie(SECRET, "user auth")
+
+
+def test_a_token_of_bytes_stays_bytes() -> None:
+    """Generated logins keep a random token in the session, which is no text."""
+    data = {"user_token": b"\xff\x00" * 16, "live_socket_id": "users_sessions:x"}
+
+    assert read(COOKIE, seal(COOKIE, data)).data == data
+
+
+def test_keys_that_are_atoms_need_to_be_named() -> None:
+    """An atom is refused, unless it is one of `atom_keys`."""
+    value = phoenix.sign(b"\x83t\x00\x00\x00\x01w\x07user_ida\x2a", COOKIE._signing[0])
+
+    assert refused(COOKIE, value) == "unsafe"
+    named = PhoenixCookie(SECRET, "sign salt", atom_keys=["user_id"], until=UNTIL)
+    assert read(named, value).data == {"user_id": 42}
+
+
+@pytest.mark.parametrize("value", ["", "SFMyNTY", "SFMyNTY.a", "SFMyNTY.a.b.c", "SFMyNTX.a.b", "bm9uZQ.a."])
+def test_another_shape_is_not_signed(value: str) -> None:
+    """Three parts, of which the first names a digest that Plug has."""
+    assert refused(COOKIE, value) == "malformed"
+
+
+@pytest.mark.parametrize("value", ["", "XCP", "XCP.AA", "XCP.AA.AA", "QTEyOEdDTQ.AA.AA.AA", "QTEyOEdDTQ.AA.AA.AA.AA"])
+def test_another_shape_is_not_encrypted(value: str) -> None:
+    """Either of the two forms, each with all of its parts."""
+    assert refused(ENCRYPTED, value) == "malformed"
+
+
+def test_a_signed_cookie_is_not_an_encrypted_one() -> None:
+    """The format that asks for less is never asked instead."""
+    ((_, value),) = seal(COOKIE, {"a": 1}).items()
+
+    assert refused(ENCRYPTED, value) == "malformed"
+
+
+def token(content: bytes, signed_at: bytes, max_age: bytes) -> str:
+    return phoenix.sign(b"\x83h\x03" + content + signed_at + max_age, TOKEN._signing[0])
+
+
+def millis(seconds: int) -> bytes:
+    return etf.write(seconds * 1000)[1:]
+
+
+def test_a_token_ends_at_the_sooner_of_its_age_and_ours() -> None:
+    """It carries its own, and the reader has one."""
+    day = token(b"a\x2a", millis(NOW), etf.write(86400 * 9)[1:])
+    minute = token(b"t\x00\x00\x00\x00", millis(NOW), etf.write(60)[1:])
+
+    assert read(TOKEN, day, NOW + 86399).data == {"value": 42}
+    assert refused(TOKEN, day, NOW + 86400) == "expired"
+    assert read(TOKEN, minute, NOW + 59).data == {}
+    assert refused(TOKEN, minute, NOW + 60) == "expired"
+
+
+@pytest.mark.parametrize("infinity", [b"d\x00\x08infinity", b"w\x08infinity"])
+def test_a_token_without_an_end_has_ours(infinity: bytes) -> None:
+    """`:infinity` is the one atom that may stand there."""
+    record = read(TOKEN, token(b"a\x2a", millis(NOW), infinity))
+
+    assert (record.created, record.options) == (NOW, {"expires": NOW + 86400})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        token(b"a\x2a", b"m\x00\x00\x00\x00", b"a\x01"),
+        token(b"a\x2a", millis(NOW), b"m\x00\x00\x00\x00"),
+        token(b"a\x2a", millis(NOW), b"a\x01a\x01"),
+        phoenix.sign(b"\x83h\x02a\x01a\x01", TOKEN._signing[0]),
+        phoenix.sign(b"\x84h\x02a\x01a\x01", TOKEN._signing[0]),
+    ],
+)
+def test_what_is_no_token(value: str) -> None:
+    """A tuple of three, of which two are numbers."""
+    assert refused(TOKEN, value) == "malformed"
+
+
+def test_tokens_are_read_only() -> None:
+    """They are made for one value, not for a session."""
+    with pytest.raises(ConfigError, match="read only"):
+        seal(TOKEN, {})
+
+
+def test_settings_are_checked() -> None:
+    """Each wrong setting is told."""
+    wrong_setting(PhoenixCookie, "signing_salt is empty", SECRET, "")
+    wrong_setting(PhoenixCookie, "iterations=0", SECRET, "salt", iterations=0)
+    wrong_setting(PhoenixCookie, "key_length=8", SECRET, "salt", key_length=8)
+    wrong_setting(PhoenixCookie, "key_digest='md5'", SECRET, "salt", key_digest="md5")
+    wrong_setting(PhoenixCookie, "atom_keys is a list", SECRET, "salt", atom_keys="user_id")
+    wrong_setting(PhoenixCookie, "atom_keys is a list", SECRET, "salt", atom_keys=[1])
+    wrong_setting(PhoenixEncryptedCookie, "key_length=64", SECRET, "salt", "salt", key_length=64)
+    wrong_setting(PhoenixTokenCookie, "max_age", SECRET, "salt", max_age="soon")
+
+
+# --- terms
+
+
+def term(raw: bytes) -> Any:
+    return etf.read(b"\x83" + raw)
+
+
+def refused_term(document: bytes) -> str:
+    with pytest.raises(InvalidToken) as caught:
+        etf.read(document)
+    return caught.value.reason
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        (b"a\xff", 255),
+        (b"b\xff\xff\xff\xff", -1),
+        (b"n\x01\x01\x05", -5),
+        (b"n\x08\x00" + b"\xff" * 8, (1 << 64) - 1),
+        (b"o\x00\x00\x00\x01\x00\x05", 5),
+        (b"F" + struct.pack(">d", 1.5), 1.5),
+        (b"m\x00\x00\x00\x02\xc3\xab", "ë"),
+        (b"m\x00\x00\x00\x01\xff", b"\xff"),
+        (b"d\x00\x03nil", None),
+        (b"s\x04true", True),
+        (b"v\x00\x05false", False),
+        (b"w\x03nil", None),
+        (b"j", []),
+        (b"k\x00\x02\x01\x02", [1, 2]),
+        (b"l\x00\x00\x00\x01a\x01j", [1]),
+        (b"t\x00\x00\x00\x01m\x00\x00\x00\x01aa\x01", {"a": 1}),
+    ],
+)
+def test_terms_that_are_read(raw: bytes, value: Any) -> None:
+    """Every tag of plain data, in the old form and in the new."""
+    found = term(raw)
+
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"h\x01a\x01",
+        b"i\x00\x00\x00\x01a\x01",
+        b"p",
+        b"q",
+        b"u",
+        b"X",
+        b"g",
+        b"f",
+        b"x",
+        b"Y",
+        b"Z",
+        b"r",
+        b"e",
+        b"M",
+        b"R",
+        b"c",
+        b"w\x05admin",
+        b"d\x00\x05admin",
+        b"l\x00\x00\x00\x01a\x01a\x02",
+        b"t\x00\x00\x00\x01w\x01aa\x01",
+    ],
+)
+def test_terms_that_are_not_plain(raw: bytes) -> None:
+    """Tuples, functions, processes, references, atoms and improper lists have their own reason."""
+    assert refused_term(b"\x83" + raw) == "unsafe"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"\x83",
+        b"\x82a\x01",
+        b"\x83a",
+        b"\x83a\x01a\x01",
+        b"\x83\xff",
+        b"\x83n\x00\x00",
+        b"\x83n\x81\x00" + b"\x01" * 129,
+        b"\x83n\x01\x02\x05",
+        b"\x83F" + struct.pack(">d", float("nan")),
+        b"\x83F" + struct.pack(">d", float("inf")),
+        b"\x83m\x00\x00\x00\x05abc",
+        b"\x83l\xff\xff\xff\xffa\x01",
+        b"\x83t\xff\xff\xff\xffa\x01",
+        b"\x83t\x00\x00\x00\x02m\x00\x00\x00\x01aa\x01m\x00\x00\x00\x01aa\x02",
+        b"\x83t\x00\x00\x00\x01a\x01a\x01",
+        b"\x83t\x00\x00\x00\x01m\x00\x00\x00\x01\xffa\x01",
+        b"\x83" + b"l\x00\x00\x00\x01" * 70 + b"a\x01" + b"j" * 70,
+        b"\x83P",
+        b"\x83P\x00\x00\x00\x05junk",
+        b"\x83P\x00\x00\x00\x05" + zlib.compress(b"a\x01"),
+        b"\x83P\x00\x00\x00\x02" + zlib.compress(b"a\x01a\x01"),
+        b"\x83P\x00\x00\x00\x02" + zlib.compress(b"a\x01") + b"x",
+    ],
+)
+def test_terms_that_are_malformed(document: bytes) -> None:
+    """Whatever is too short, too long, too deep or of no tag."""
+    assert refused_term(document) == "malformed"
+
+
+def test_a_compressed_term() -> None:
+    """Of the length that it says, and within the bound."""
+    inner = etf.write(["x" * 1000])[1:]
+
+    assert etf.read(b"\x83P" + struct.pack(">I", len(inner)) + zlib.compress(inner)) == ["x" * 1000]
+    assert refused_term(b"\x83P\xff\xff\xff\xff" + zlib.compress(inner)) == "too_large"
+
+
+def test_a_small_term_takes_no_memory() -> None:
+    """Counts and lengths are compared with what is there, before anything is made of them."""
+    bomb = b"\x83P" + struct.pack(">I", 1000) + zlib.compress(bytes(50_000_000), 9)
+    tracemalloc.start()
+    try:
+        for document in (bomb, b"\x83l\x7f\xff\xff\xff", b"\x83m\x7f\xff\xff\xff", b"\x83o\x7f\xff\xff\xff\x00"):
+            assert refused_term(document) == "malformed"
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@given(TERMS)
+def test_terms_come_back(data: dict[str, Any]) -> None:
+    """Whatever is written reads as it was, with its types."""
+    found = etf.read(etf.write(data))
+
+    assert found == data
+    assert values.pack(found) == values.pack(data)
+
+
+@given(st.binary())
+def test_junk_is_never_another_error(raw: bytes) -> None:
+    """Nothing but InvalidToken."""
+    try:
+        etf.read(b"\x83" + raw)
+    except InvalidToken as error:
+        assert error.reason in ("malformed", "unsafe", "too_large")  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    "value", [b"text", b"", {"a": [b"text"]}, 1 << 1025, float("inf"), {"a": {"b": 1 << 1025}}, {1: 2}]
+)
+def test_what_would_not_come_back_is_not_written(value: Any) -> None:
+    """Bytes that are text, infinities, and numbers without a bound."""
+    with pytest.raises(UnsupportedValue):
+        etf.write(value)

@@ -1,0 +1,218 @@
+"""RailsCookie and RailsSignedCookie beyond the golden cookies: the envelope, times, Marshal, and Devise's user."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from tests.foreign.python_support import read, refused, sealed
+
+from hardtack.errors import ConfigError, UnsupportedValue
+from hardtack.foreign._keys import once, pbkdf2
+from hardtack.foreign._text import percent_encode
+from hardtack.foreign.rails import RailsCookie, RailsSignedCookie, devise_subject
+
+SECRET = "0123456789abcdef" * 8
+UNTIL = 1 << 40
+COOKIE = RailsCookie(SECRET, until=UNTIL)
+KEY = pbkdf2(SECRET.encode(), b"authenticated encrypted cookie", 1000, 32, "sha256")
+
+
+def encrypted(plain: bytes) -> str:
+    """Any payload at all under a good key."""
+    nonce = os.urandom(12)
+    raw = AESGCM(KEY).encrypt(nonce, plain, b"")
+    return percent_encode("--".join(base64.b64encode(part).decode() for part in (raw[:-16], nonce, raw[-16:])))
+
+
+def envelope(message: Any = None, **fields: Any) -> bytes:
+    good = {"message": base64.b64encode(b'{"a":1}').decode(), "exp": None, "pur": "cookie._app_session"}
+    return json.dumps({"_rails": {**good, **({} if message is None else {"message": message}), **fields}}).encode()
+
+
+def test_the_envelope_opens() -> None:
+    """The helpers of this file make what Rails makes."""
+    assert read(COOKIE, encrypted(envelope())).data == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (envelope(pur="cookie.other"), "wrong_purpose"),
+        (envelope(pur=None), "wrong_purpose"),
+        (envelope(exp="2001-01-01T00:00:00.000Z"), "expired"),
+        (envelope(exp="2099-01-01T00:00:00"), "malformed"),
+        (envelope(exp="tomorrow"), "malformed"),
+        (envelope(exp=4102444800), "malformed"),
+        (envelope(message=1), "malformed"),
+        (envelope(message="e30"), "malformed"),
+        (envelope(message="bnVsbA=="), "malformed"),
+        (envelope(message=base64.b64encode(b"\x04\x08{\x00").decode()), "unsafe"),
+        (b"\x04\x08{\x00", "unsafe"),
+        (b'{"_rails": []}', "malformed"),
+        (b'{"a": 1}', "wrong_purpose"),
+        (b"[]", "wrong_purpose"),
+        (b"\xff", "malformed"),
+    ],
+)
+def test_what_is_refused(payload: bytes, reason: str) -> None:
+    """Each field of the envelope is checked, and Marshal has its own reason."""
+    assert refused(COOKIE, encrypted(payload)) == reason
+
+
+def test_without_metadata_both_kinds_are_read() -> None:
+    """As Rails does while an application moves from 5.2 to 6."""
+    bare = RailsCookie(SECRET, metadata=False, until=UNTIL)
+
+    assert read(bare, encrypted(b'{"a": 1}')).data == {"a": 1}
+    assert read(bare, encrypted(envelope())).data == {"a": 1}
+    assert refused(COOKIE, sealed(bare, {"a": 1})) == "wrong_purpose"
+
+
+def test_the_end_is_carried_over() -> None:
+    """A cookie with `exp` ends then, to the second, and needs no `until`."""
+    cookie = RailsCookie(SECRET, expire_after="1 hour")
+    value = sealed(cookie, {"a": 1}, 10_000)
+
+    assert read(cookie, value, 13_599).options == {"expires": 13_600}
+    assert refused(cookie, value, 13_600) == "expired"
+
+
+def test_a_cookie_without_an_end_needs_until() -> None:
+    """Where the application sets `expire_after`, an older cookie without an end is not good for ever."""
+    assert refused(RailsCookie(SECRET, expire_after="1 hour"), sealed(COOKIE, {"a": 1})) == "undated"
+
+
+def test_sharing_a_cookie_without_an_end() -> None:
+    """Beside a Rails that has no `expire_after`, its cookies are read as it reads them: `until` is for taking over."""
+    assert read(RailsCookie(SECRET), sealed(COOKIE, {"a": 1})).data["a"] == 1
+
+
+def test_a_session_id_is_written() -> None:
+    """Rails takes a session without `session_id` for empty; one that is there stays."""
+    assert read(COOKIE, sealed(COOKIE, {"a": 1})).data == {"session_id": "00" * 16, "a": 1}
+    assert read(COOKIE, sealed(COOKIE, {"session_id": "x"})).data == {"session_id": "x"}
+
+
+def test_both_derivations_are_read_while_rails_rotates() -> None:
+    """`old_digests` reads what the other derivation made."""
+    old = RailsCookie(SECRET, digest="sha1", until=UNTIL)
+    both = RailsCookie(SECRET, old_digests=["sha1"], until=UNTIL)
+
+    assert read(both, sealed(old, {"a": 1})).data["a"] == 1
+    assert refused(COOKIE, sealed(old, {"a": 1})) == "tampered"
+
+
+def test_cbc_only_where_it_was_asked_for() -> None:
+    """The cookies of 5.1 have another shape: without `legacy_cbc` they are of no format that is read."""
+    legacy = RailsCookie(SECRET, legacy_cbc=True, until=UNTIL)
+
+    assert refused(COOKIE, "YQ==--" + "0" * 40) == "malformed"
+    assert refused(legacy, "YQ==--" + "0" * 40) == "tampered"
+
+
+@pytest.mark.parametrize("inner", [b"YQ==", b"YQ==--YQ==--YQ==", b"YQ==--YQ==", b"!--!"])
+def test_cbc_of_another_shape_inside(inner: bytes) -> None:
+    """An authentic cookie whose inside is not ciphertext and IV is refused."""
+    legacy = RailsCookie(SECRET, legacy_cbc=True, until=UNTIL)
+    encoded = base64.b64encode(inner).decode()
+    key = pbkdf2(SECRET.encode(), b"signed encrypted cookie", 1000, 64, "sha1")
+
+    assert refused(legacy, f"{encoded}--{RailsSignedCookie(SECRET, until=1)._mac(key, encoded)}") == "malformed"
+
+
+def test_a_signed_cookie_without_signature() -> None:
+    """It is of another shape."""
+    assert refused(RailsSignedCookie(SECRET, until=UNTIL), "e30=") == "malformed"
+
+
+@pytest.mark.parametrize(
+    ("data", "subject"),
+    [
+        ({"warden.user.user.key": [[42], "$2a$12$abc"]}, "42"),
+        ({"warden.user.user.key": [["0f-uuid"], "$2a$12$abc"]}, "0f-uuid"),
+        ({"warden.user.admin.key": [[42], "$2a$12$abc"]}, None),
+        ({"warden.user.user.key": [[1, 2], "$2a"]}, None),
+        ({"warden.user.user.key": [[True], "$2a"]}, None),
+        ({"warden.user.user.key": [[""], "$2a"]}, None),
+        ({"warden.user.user.key": []}, None),
+        ({"warden.user.user.key": "42"}, None),
+        ({}, None),
+    ],
+)
+def test_devise_names_the_user(data: dict[str, Any], subject: str | None) -> None:
+    """The id of the logged-in user, and nobody where the session has another form."""
+    assert devise_subject()(data) == subject
+
+
+def test_devise_knows_scopes() -> None:
+    """An application may have several kinds of users."""
+    assert devise_subject("admin")({"warden.user.admin.key": [[7], "$2a"]}) == "7"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"digest": "md5"}, "digest='md5' is not known"),
+        ({"old_digests": ["md5"]}, "old_digests='md5' is not known"),
+        ({"old_digests": "sha1"}, "write \\['sha1'\\]"),
+        ({"legacy_cbc": True}, "legacy_cbc=True needs until="),
+        ({"secret": ""}, "secret is empty"),
+        ({"expire_after": "soon"}, "expire_after"),
+    ],
+)
+def test_settings_are_checked(settings: dict[str, Any], message: str) -> None:
+    """A wrong setting is a ConfigError that says what to do."""
+    arguments: dict[str, Any] = {"secret": SECRET, **settings}
+
+    with pytest.raises(ConfigError, match=message):
+        RailsCookie(**arguments)
+
+
+def test_the_signed_digest_is_checked() -> None:
+    """Of a signed cookie as well."""
+    with pytest.raises(ConfigError, match="signed_cookie_digest"):
+        RailsSignedCookie(SECRET, signed_cookie_digest="md5")
+
+
+def test_a_percent_encoding_that_is_none() -> None:
+    """Bytes that are no UTF-8, and characters that are no ASCII, are no cookie of Rails."""
+    assert refused(COOKIE, "%ff--a--b") == "malformed"
+    assert refused(COOKIE, "é--a--b") == "malformed"
+
+
+def test_a_derived_key_is_made_once() -> None:
+    """The same secret is stretched once a process."""
+    assert pbkdf2(b"s", b"salt", 1, 32, "sha1") is pbkdf2(b"s", b"salt", 1, 32, "sha1")
+
+
+def test_first_requests_at_once_derive_one_key() -> None:
+    """Threads that come while a key is made wait for it: a burst of requests must not stretch it in each of them."""
+    begun, made = threading.Event(), []
+
+    def derive() -> bytes:
+        begun.set()
+        time.sleep(0.1)  # the others are at the lock by then
+        made.append(1)
+        return b"key"
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(once, ("test", id(begun)), derive)
+        begun.wait()
+        second = pool.submit(once, ("test", id(begun)), derive)
+        assert first.result() == second.result() == b"key"
+
+    assert made == [1]
+
+
+def test_an_integer_of_too_many_digits() -> None:
+    """Python neither prints nor reads it, so that it would not come back."""
+    with pytest.raises(UnsupportedValue):
+        sealed(COOKIE, {"a": 10**5000})

@@ -1,0 +1,157 @@
+"""Rails, PHP with Laravel's encrypter, and Erlang: the real ones, in both directions, with made-up data."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from tests.foreign.others.lines import OtherError, ask, call, require
+from tests.foreign.python_support import now, read, record_of, sealed
+from tests.foreign.web_formats import TERMS, WIDE
+from tests.foreign.web_formats import php as php_data
+
+from hardtack.foreign import etf, php
+from hardtack.foreign.laravel import LaravelCookie, LaravelIdCookie
+from hardtack.foreign.rails import RailsCookie, RailsSignedCookie
+from hardtack.protocols import Context
+
+SECRET = "0123456789abcdef" * 8
+UNTIL = 1 << 40
+many = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+# --- Rails
+
+RUBY = ("ruby", "rails.rb")
+
+
+@pytest.fixture
+def rails() -> None:
+    require("ruby", "-raction_controller", "-e1")
+
+
+def rails_cookie(kind: str, digest: str) -> RailsCookie | RailsSignedCookie:
+    make = RailsCookie if kind == "encrypted" else RailsSignedCookie
+    return make(SECRET, digest=digest.lower(), until=UNTIL)
+
+
+def rails_call(op: str, kind: str, digest: str, **request: Any) -> Any:
+    return call(RUBY, op=op, kind=kind, digest=digest, secret=SECRET, name="_app_session", **request)
+
+
+KINDS = [(kind, digest) for kind in ("encrypted", "signed") for digest in ("SHA1", "SHA256")]
+DATA: dict[str, Any] = {
+    "session_id": "x",
+    "user_id": 42,
+    "name": "zoë <b>&\u2028",
+    "list": [1, 2.5, None, True],
+    "d": {},
+}
+
+
+@pytest.mark.parametrize(("kind", "digest"), KINDS)
+@pytest.mark.usefixtures("rails")
+def test_rails_in_both_directions(kind: str, digest: str) -> None:
+    """A cookie jar of the real Rails, whichever version is installed: SHA-256 came with 7.0."""
+    if digest == "SHA256" and not call(RUBY, op="sha256"):
+        digest = "SHA1"
+    cookie = rails_cookie(kind, digest)
+
+    assert read(cookie, rails_call("write", kind, digest, data=DATA)).data == DATA
+    assert rails_call("read", kind, digest, value=sealed(cookie, DATA)) == DATA
+
+
+@many
+@given(WIDE)
+@pytest.mark.usefixtures("rails")
+def test_rails_reads_made_up_data(data: dict[str, Any]) -> None:
+    """Whatever JSON carries."""
+    session = {"session_id": "x", **data}
+
+    assert rails_call("read", "encrypted", "SHA1", value=sealed(rails_cookie("encrypted", "SHA1"), session)) == session
+
+
+# --- PHP and Laravel
+
+PHP = ("php", "laravel.php")
+KEY = bytes(range(32))
+APP_KEY = "base64:" + base64.b64encode(KEY).decode()
+
+
+@pytest.fixture
+def laravel() -> None:
+    require("php", "-r", "require 'Illuminate/Encryption/autoload.php'; require 'Illuminate/Session/autoload.php';")
+
+
+@many
+@given(php_data(binary=True))
+@pytest.mark.usefixtures("laravel")
+def test_php_reads_and_writes_the_same(data: dict[str, Any]) -> None:
+    """What we write, PHP unserializes; what it then serializes, we read as it was."""
+    written = call(PHP, op="unserialize", document=php.write(data).hex())
+
+    assert (php.read(bytes.fromhex(written)) or {}) == data
+
+
+@pytest.mark.parametrize("cipher", ["aes-256-cbc", "aes-256-gcm"])
+@pytest.mark.usefixtures("laravel")
+def test_laravel_in_both_directions(cipher: str) -> None:
+    """The encrypter, and the prefix that binds a value to its cookie."""
+    cookie = LaravelIdCookie(APP_KEY, cipher=cipher, until=UNTIL)
+    settings = {"key": base64.b64encode(KEY).decode(), "cipher": cipher, "name": "laravel_session"}
+    data = {"session_id": "aB3" * 13 + "x"}
+
+    theirs = call(PHP, op="encrypt", text=data["session_id"], **settings)
+
+    assert read(cookie, theirs).data == data
+    assert call(PHP, op="decrypt", value=sealed(cookie, data), **settings) == data["session_id"]
+    with pytest.raises(OtherError):
+        call(PHP, op="decrypt", value=sealed(cookie, data)[:-8], **settings)
+
+
+@pytest.mark.usefixtures("laravel")
+def test_the_cookie_driver_in_both_directions() -> None:
+    """The store and the handler of the real Laravel: two cookies, with PHP's serialize in them."""
+    cookie = LaravelCookie(APP_KEY)
+    settings = {"key": base64.b64encode(KEY).decode(), "cipher": "aes-256-cbc", "name": "laravel_session"}
+    data = {"user_id": 42, "name": "zoë", "cart": {"17": 2}, "list": [1, 2.5, None, True]}
+    here = Context("laravel_session", "", now())
+
+    theirs = call(PHP, op="save", data=data, **settings)
+    record = cookie.open({name: [value] for name, value in theirs.items()}, here)
+    loaded = call(PHP, op="load", cookies=cookie.seal(record_of(data), here), **settings)
+
+    assert {key: record.data[key] for key in data} == data
+    assert {key: loaded[key] for key in data} == data
+
+
+# --- Erlang
+
+ERLANG = ("escript", "terms.escript")
+
+
+@pytest.fixture
+def erlang() -> None:
+    require("escript")
+
+
+@pytest.mark.parametrize("how", ["p", "c"])
+@many
+@given(TERMS)
+@pytest.mark.usefixtures("erlang")
+def test_erlang_reads_and_writes_the_same(how: str, data: dict[str, Any]) -> None:
+    """What we write, Erlang reads in its safe mode; what it then writes, plain or compressed, we read as it was."""
+    written = ask(how + etf.write(data).hex(), *ERLANG)
+
+    assert written != "error"
+    assert etf.read(bytes.fromhex(written)) == data
+
+
+@pytest.mark.usefixtures("erlang")
+def test_a_long_text_is_compressed_by_erlang() -> None:
+    """So that the other test has something of that form."""
+    written = bytes.fromhex(ask("c" + etf.write({"pad": "x" * 1000}).hex(), *ERLANG))
+
+    assert written[:2] == b"\x83P"
+    assert etf.read(written) == {"pad": "x" * 1000}

@@ -1,0 +1,266 @@
+"""The cookies of Rack, gorilla, React Router, Hono and Rust beyond the golden ones."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import zlib
+from typing import Any
+
+import pytest
+from tests.foreign.web_support import NOW, UNTIL, context, read, record_of, refused, seal, wrong_setting
+
+from hardtack.errors import UnsupportedValue
+from hardtack.foreign import _ciphers as ciphers
+from hardtack.foreign._text import percent_decode, percent_encode
+from hardtack.foreign.cookie_rs import RustPrivateCookie, RustSignedCookie
+from hardtack.foreign.gorilla import GorillaCookie
+from hardtack.foreign.hono import HonoCookie
+from hardtack.foreign.rack import RackHmacCookie, RackSessionCookie
+from hardtack.foreign.remix import RemixCookie, take_flashes
+
+SECRET = "s" * 64
+
+
+# --- Rack
+
+
+def rack(payload: bytes, cookie: RackSessionCookie) -> str:
+    """Any padded payload at all under a good secret."""
+    salt = bytes(32)
+    key = hmac.digest(SECRET[:32].encode(), salt, "sha256")
+    ciphertext, tag = ciphers.seal_gcm(key, bytes(12), payload, b"\x02" + salt + cookie.cookie_name.encode())
+    return base64.b64encode(b"\x02" + salt + bytes(12) + tag + ciphertext).decode()
+
+
+RACK = RackSessionCookie(SECRET, until=UNTIL)
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"\x00\x00\x04\x08{\x00", "unsafe"),
+        (b"\x01\x00x\x04\x08{\x00", "unsafe"),
+        (b"\x05\x00{}", "malformed"),
+        (b"", "malformed"),
+        (b"\x00\x00[]", "malformed"),
+        (b"\x00\x00{", "malformed"),
+    ],
+)
+def test_payloads_of_rack_session(payload: bytes, reason: str) -> None:
+    """Padding that is longer than it, Marshal, and what is no mapping."""
+    assert refused(RACK, rack(payload, RACK)) == reason
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x03" + bytes(99), b"\x01" + bytes(50), b"\x02" + bytes(20)])
+def test_another_shape_is_not_rack_session(raw: bytes) -> None:
+    """Neither of the two versions, or too short for it."""
+    assert refused(RACK, base64.b64encode(raw).decode()) == "malformed"
+
+
+def test_both_alphabets_are_read() -> None:
+    """base64 until rack-session 2.1.2, base64url since."""
+    for url_safe in (False, True):
+        cookie = RackSessionCookie(SECRET, url_safe=url_safe, until=UNTIL)
+        for number in range(20):
+            assert read(RACK, seal(cookie, {"a": number})).data == {"a": number}
+
+
+def test_a_short_secret_reads_version_2_alone() -> None:
+    """Version 1 takes 32 bytes for each of its keys."""
+    short = RackSessionCookie("s" * 32, until=UNTIL)
+    one = RackSessionCookie(SECRET, version=1, until=UNTIL)
+
+    assert read(RACK, seal(short, {"a": 1})).data == {"a": 1}
+    assert refused(short, seal(one, {"a": 1})) == "tampered"
+
+
+def test_a_purpose_of_its_own() -> None:
+    """It binds the cookie as its name does."""
+    other = RackSessionCookie(SECRET, purpose="other", until=UNTIL)
+    none = RackSessionCookie(SECRET, purpose="", until=UNTIL)
+
+    assert refused(RACK, seal(other, {"a": 1})) == "tampered"
+    assert read(none, seal(none, {"a": 1})).data == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"\x04\x08{\x00", "unsafe"),
+        (zlib.compress(b"\x04\x08{\x00"), "unsafe"),
+        (b"\x78junk", "malformed"),
+        (zlib.compress(bytes(1 << 20)), "too_large"),
+        (b"[]", "malformed"),
+    ],
+)
+def test_payloads_of_rack_2(payload: bytes, reason: str) -> None:
+    """Marshal, zipped or not, and what unpacks to more than a cookie can hold."""
+    cookie = RackHmacCookie(SECRET, until=UNTIL)
+    encoded = base64.b64encode(payload).decode()
+
+    assert refused(cookie, f"{encoded}--{cookie._mac(SECRET.encode(), encoded)}") == reason
+    assert refused(cookie, encoded) == "malformed"
+
+
+def test_settings_of_rack_are_checked() -> None:
+    """Each wrong setting is told."""
+    wrong_setting(RackSessionCookie, "version=3", SECRET, version=3)
+    wrong_setting(RackSessionCookie, "pad_size=1", SECRET, pad_size=1)
+    wrong_setting(RackSessionCookie, "shorter than", "short")
+    wrong_setting(RackSessionCookie, "shorter than", "s" * 63, version=1)
+    wrong_setting(RackHmacCookie, "digest='md5'", SECRET, digest="md5")
+
+
+# --- gorilla
+
+GORILLA = GorillaCookie("hash key")
+
+
+def test_the_age_of_a_gorilla_cookie() -> None:
+    """`MaxAge` runs from when it was written; without one, it says when it was made all the same."""
+    cookies = seal(GORILLA, {"a": 1})
+    month = 30 * 86400
+
+    record = read(GORILLA, cookies, NOW + month - 1)
+
+    assert (record.created, record.options) == (NOW, {"expires": NOW + month})
+    assert refused(GORILLA, cookies, NOW + month) == "expired"
+    endless = GorillaCookie("hash key", max_age=0)
+    assert read(endless, cookies, NOW + month).options == {}
+    assert read(endless, seal(endless, {"a": 1})).created == NOW
+
+
+def gorilla(value: bytes, date: bytes = str(NOW).encode()) -> str:
+    encoded = base64.urlsafe_b64encode(value)
+    mac = GORILLA._mac(b"hash key", date, encoded)
+    return base64.urlsafe_b64encode(b"|".join((date, encoded, mac))).decode()
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (gorilla(b"\x0d\xff\x81\x04\x01\x02\xff\x82"), "unsafe"),
+        (gorilla(b"\xff\x9f\x04"), "unsafe"),
+        (gorilla(b"[]"), "malformed"),
+        (gorilla(b""), "malformed"),
+        (gorilla(b"{}", b"0"), "malformed"),
+        (gorilla(b"{}", b"soon"), "malformed"),
+        (base64.urlsafe_b64encode(b"1|e30=").decode(), "malformed"),
+    ],
+)
+def test_gorilla_cookies_that_are_refused(value: str, reason: str) -> None:
+    """Gob has its own reason; a date is a number."""
+    assert refused(GORILLA, value) == reason
+
+
+def test_too_short_to_be_encrypted() -> None:
+    """An authentic value of fewer bytes than an IV has."""
+    assert refused(GorillaCookie("hash key", "b" * 16), gorilla(b"{}")) == "malformed"
+
+
+def test_json_ends_in_a_newline() -> None:
+    """As Go's encoder writes it."""
+    assert read(GORILLA, gorilla(b'{"a":1}\n')).data == {"a": 1}
+
+
+def test_settings_of_gorilla_are_checked() -> None:
+    """Each wrong setting is told."""
+    wrong_setting(GorillaCookie, "hash_key is empty", "")
+    wrong_setting(GorillaCookie, "16, 24 or 32", "hash key", "short")
+    wrong_setting(GorillaCookie, "list of pairs", "hash key", old_keys=["other"])
+    wrong_setting(GorillaCookie, "max_age", "hash key", max_age="soon")
+
+
+# --- React Router and Hono
+
+
+def test_flashes_are_taken() -> None:
+    """They are kept under names of their own, and are gone once they were taken."""
+    data = {"a": 1, "__flash_notice__": "hi", "__flash___": 2, "__flash_x": 3}
+
+    assert take_flashes(data) == {"notice": "hi"}
+    assert data == {"a": 1, "__flash___": 2, "__flash_x": 3}
+
+
+@pytest.mark.parametrize("cookie", [RemixCookie("s", until=UNTIL), HonoCookie("s", until=UNTIL)])
+def test_without_a_signature(cookie: RemixCookie | HonoCookie) -> None:
+    """It is of another shape."""
+    assert refused(cookie, "e30=") == "malformed"
+
+
+@pytest.mark.parametrize("data", [{}, {"value": 1}, {"value": "a", "b": 1}, {"other": "a"}])
+def test_a_text_cookie_of_hono_carries_text(data: dict[str, Any]) -> None:
+    """One key, and nothing beside it."""
+    with pytest.raises(UnsupportedValue):
+        seal(HonoCookie("s", content="text", until=UNTIL), data)
+
+
+def test_settings_of_hono_are_checked() -> None:
+    """Each wrong setting is told."""
+    wrong_setting(HonoCookie, "content='xml'", "s", content="xml")
+
+
+# --- Rust
+
+KEY = bytes([89, 202, 200, 125, 230, 90, 197, 245, 166, 249, 34, 169, 135, 31, 20, 197, 94, 154, 254, 79, 60, 26, 8, 143,
+             254, 24, 116, 138, 92, 225, 159, 60, 157, 41, 135, 129, 31, 226, 196, 16, 198, 168, 134, 4, 42, 1, 196, 24,
+             57, 103, 241, 147, 201, 185, 233, 10, 180, 170, 187, 89, 252, 137, 110, 107])  # fmt: skip
+
+
+def test_known_cookies_of_the_crate() -> None:
+    """The values that its own tests keep, from an early version: the text inside is no JSON, but opens."""
+    signed = RustSignedCookie(KEY, cookie_name="signed_with_ring014", until=UNTIL)
+    private = RustPrivateCookie(KEY, cookie_name="encrypted_with_ring014", until=UNTIL)
+    found: list[Any] = []
+    for cookie, value in (
+        (signed, "3tdHXEQ2kf6fxC7dWzBGmpSLMtJenXLKrZ9cHkSsl1w=Tamper-proof"),
+        (private, "lObeZJorGVyeSWUA8khTO/8UCzFVBY9g0MGU6/J3NN1R5x11dn2JIA=="),
+    ):
+        cookie._data = found.append  # type: ignore[assignment]
+        with pytest.raises(Exception, match="mapping"):
+            cookie._read(value, context(cookie))
+
+    assert found == ["Tamper-proof", b"Tamper-proof"]
+
+
+@pytest.mark.parametrize("text", ["[]", '{"a": 1}', '{"a": "{"}', "{"])
+def test_the_state_of_actix_is_json_in_text(text: str) -> None:
+    """Each value is text that is JSON."""
+    actix = RustSignedCookie(bytes(64), content="actix", until=UNTIL)
+    mac = base64.b64encode(hmac.digest(bytes(32), text.encode(), "sha256")).decode()
+
+    assert refused(actix, percent_encode(mac + text)) == "malformed"
+
+
+def test_actix_as_it_stands_in_the_cookie() -> None:
+    """Text within text."""
+    actix = RustSignedCookie(bytes(64), content="actix", until=UNTIL)
+    ((_, value),) = actix.seal(record_of({"user": "zoë", "n": 1}), context(actix)).items()
+
+    assert json.loads(percent_decode(value)[44:]) == {"user": '"zoë"', "n": "1"}
+
+
+@pytest.mark.parametrize("value", ["", "short", "A" * 44])
+def test_without_a_signature_or_a_tag(value: str) -> None:
+    """It is of another shape."""
+    assert refused(RustSignedCookie(bytes(64), until=UNTIL), value) == "malformed"
+    assert refused(RustPrivateCookie(bytes(64), until=UNTIL), value[:8]) == "malformed"
+
+
+def test_a_private_cookie_is_bound_to_its_name() -> None:
+    """A signed one is not, in Rust."""
+    other = RustPrivateCookie(bytes(64), cookie_name="other", until=UNTIL)
+    ((_, value),) = seal(RustPrivateCookie(bytes(64), until=UNTIL), {"a": 1}).items()
+
+    assert refused(other, value) == "tampered"
+
+
+def test_settings_of_rust_are_checked() -> None:
+    """Each wrong setting is told."""
+    wrong_setting(RustSignedCookie, "not the 64 bytes", bytes(63))
+    wrong_setting(RustSignedCookie, "not the 64 bytes", bytes(31), derive=True)
+    wrong_setting(RustSignedCookie, "not the 64 bytes", "text" * 16)
+    wrong_setting(RustPrivateCookie, "old_keys is a list", bytes(64), old_keys=bytes(64))
+    wrong_setting(RustPrivateCookie, "content='xml'", bytes(64), content="xml")
