@@ -225,9 +225,11 @@ def test_missing_greenlet_is_named_with_the_extra(tmp_path: Path) -> None:
 
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
 
-    assert (
-        "ImportError: SQLAlchemyStore needs SQLAlchemy and greenlet: pip install 'hardtack[sqlalchemy]'"
-        in result.stderr
+    error = result.stderr.splitlines()[-1]
+    assert error.startswith("ImportError: SQLAlchemyStore does not work with sqlalchemy ")
+    assert "'greenlet'" in error
+    assert error.endswith(
+        "it needs sqlalchemy[asyncio]>=2: pip install 'hardtack[sqlalchemy]', and your database's driver"
     )
 
 
