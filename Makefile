@@ -12,7 +12,8 @@ TEST_PACKAGES := chromium redis-server memcached postgresql mariadb-server nodej
 	libdancer-perl libdancer-session-cookie-perl libdancer-session-memcached-perl libdancer2-perl \
 	libsession-storage-secure-perl libmojolicious-perl libplack-perl libplack-middleware-session-perl \
 	libcrypt-cbc-perl libcrypt-rijndael-perl libstring-crc32-perl libcryptx-perl \
-	libsereal-encoder-perl libsereal-decoder-perl libyaml-perl libjson-perl
+	libsereal-encoder-perl libsereal-decoder-perl libyaml-perl libyaml-libyaml-perl libjson-perl \
+	libhttp-server-simple-psgi-perl libtime-duration-parse-perl
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types coverage bench fuzz screenshot format system clean

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from tests import needs
 from tests.servers import MariaDBServer, MemcachedServer, PostgreSQLServer, RedisServer
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Before `-m` chooses."""
+    for item in items:
+        needs.mark(item)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before the first fixture."""
+    needs.check(item)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ from hardtack import SessionManager, StoreEngine
 from hardtack.frameworks.asgi import SessionMiddleware
 from hardtack.stores.redis import AsyncRedisStore, RedisStore
 
+pytestmark = pytest.mark.program("redis")
+
 BROWSERS = 40
 RESTARTS = 4
 UP = 0.6
