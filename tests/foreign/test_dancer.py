@@ -189,7 +189,9 @@ LEGACY_REFUSED = {
 }
 
 
-@pytest.mark.parametrize("value", LEGACY_REFUSED, ids=repr)
+@pytest.mark.parametrize(
+    "value", LEGACY_REFUSED, ids=range(len(LEGACY_REFUSED))
+)  # the values are not those of the last run
 def test_legacy_value_that_is_refused(value: str) -> None:
     """What is not such a cookie, and what would build objects or run code, is refused."""
     reason = refused(legacy("cart"), value)
