@@ -586,7 +586,7 @@ def test_a_client_of_another_kind_is_refused(kind: Any, client: Any, advice: str
 @pytest.mark.parametrize("reply", [b":5\r\n", b"+OK\r\n", b"$-1\r\n", b"*0\r\n"])
 def test_a_greeting_that_is_none_is_unavailable(port_that_answers: Callable[[bytes], int], reply: bytes) -> None:
     """redis-py takes what comes for a mapping."""
-    store = RedisStore.from_url(f"redis://127.0.0.1:{port_that_answers(reply)}")
+    store = RedisStore.from_url(f"redis://127.0.0.1:{port_that_answers(reply)}?protocol=3")
 
     with pytest.raises(StoreUnavailable):
         store.get(new_key())
