@@ -1,7 +1,7 @@
 """What a test needs of the machine: its marks `program` and `perl` name it, and without them it can start no program.
 
 So `-m "not program and not perl"` are the tests that run on every machine. A fixture or a parameter that is called as a
-server is brings the mark with it.
+server is brings the mark with it. The mark `slow` is for what takes seconds: `make quick` leaves it out.
 """
 
 from __future__ import annotations
@@ -25,17 +25,22 @@ PROGRAMS: dict[str, list[tuple[str, ...]]] = {
 }
 """What a mark `program` may name, and its programs; of each group one must be installed."""
 
+SLOW = {"hanging_port", "test_an_entry_expires_when_its_time_comes"}
+"""Fixtures, and tests that others inherit, that wait for seconds to pass; so are those that try hundreds of examples."""
+
 _named: set[str] = set()
 
 
 def mark(item: pytest.Item) -> None:
     """Give a test the marks of the servers that its fixtures and parameters name."""
-    names = set(getattr(item, "fixturenames", ()))
+    names = {*getattr(item, "fixturenames", ()), getattr(item, "originalname", None)}
     if hasattr(item, "callspec"):
         names.update(_texts(item.callspec.params.values()))
     for program in PROGRAMS:
         if names & {program, f"{program}_server", f"{program}_cluster", f"{program}_url"}:
             item.add_marker(pytest.mark.program(program))
+    if names & SLOW or getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+        item.add_marker(pytest.mark.slow)
 
 
 def _texts(values: Iterable[object]) -> Iterator[str]:

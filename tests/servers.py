@@ -87,11 +87,11 @@ class Server(ABC):
     def stop(self) -> None:
         """Stop the server at once. Its data stay where it keeps them on the disk."""
         if self._process is not None:
-            self._process.send_signal(self.stop_signal)
+            self._process.send_signal(getattr(signal, self.stop_signal))
             self._process.wait(timeout=START_TIMEOUT)
             self._process = None
 
-    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    stop_signal: ClassVar[str] = "SIGTERM"  # by name: Windows lacks some
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -210,7 +210,7 @@ class MemcachedServer(Server):
 class PostgreSQLServer(Server):
     """PostgreSQL, with trust authentication on the loopback interface."""
 
-    stop_signal = signal.SIGQUIT  # without waiting for its clients
+    stop_signal = "SIGQUIT"  # without waiting for its clients
 
     @property
     def url(self) -> str:
@@ -248,7 +248,7 @@ class PostgreSQLServer(Server):
 class MariaDBServer(Server):
     """MariaDB or MySQL, with a user `hardtack` who needs no password."""
 
-    stop_signal = signal.SIGKILL  # InnoDB recovers; a shutdown takes its time
+    stop_signal = "SIGKILL"  # InnoDB recovers; a shutdown takes its time
 
     @property
     def url(self) -> str:

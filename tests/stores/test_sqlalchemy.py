@@ -418,7 +418,7 @@ def test_an_async_engine_of_the_application_stays_open(sqlite_url: str) -> None:
     """The same, async."""
 
     async def main() -> int:
-        engine = create_async_engine(async_url(sqlite_url))
+        engine = create_async_engine(async_url(sqlite_url), poolclass=sa.AsyncAdaptedQueuePool)
         async with engine.connect():
             pass
         await AsyncSQLAlchemyStore(engine).close()
