@@ -5,7 +5,6 @@ set -eu
 suite=$1
 shift
 here=$(cd "$(dirname "$0")" && pwd)
-roots=${ROOTS:-build/roots}
 base=$(sh "$here/debian-root.sh" "$suite" python3 python3-venv make git)
 root=$(dirname "$base")/bare-$suite
 

@@ -36,9 +36,10 @@ for version in $versions; do
         not_run "pip could not install what the tests need"
         continue
     fi
+    rm -f "$root/passed"
     {
-        sh "$here/in-root.sh" "$root" sh -c 'cd /root/hardtack && exec /root/venv/bin/python -m pytest -q -n 2 "$@"' sh \
-            -m "not program and not perl" "$@" && : >"$root/passed" || rm -f "$root/passed"
+        if sh "$here/in-root.sh" "$root" sh -c 'cd /root/hardtack && exec /root/venv/bin/python -m pytest -q -n 2 "$@"' sh \
+            -m "not program and not perl" "$@"; then : >"$root/passed"; fi
     } | tee "$root/log"
     echo "Python $version: $(tail -n 1 "$root/log")" >>"$results"
     [ -e "$root/passed" ] || status=1

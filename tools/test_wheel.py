@@ -22,10 +22,8 @@ COPIED = (
     "examples",
     "benchmarks",
     "pyproject.toml",
-    "README.md",
-    "CHANGELOG.md",
-    "SECURITY.md",
     "LICENSE",
+    *(page.name for page in ROOT.glob("*.md")),
 )
 
 LINKS = "tests/docs/test_examples.py::test_links_inside_the_repository_lead_somewhere"
