@@ -34,8 +34,9 @@ _named: set[str] = set()
 def mark(item: pytest.Item) -> None:
     """Give a test the marks of the servers that its fixtures and parameters name."""
     names = {*getattr(item, "fixturenames", ()), getattr(item, "originalname", None)}
-    if hasattr(item, "callspec"):
-        names.update(_texts(item.callspec.params.values()))
+    callspec = getattr(item, "callspec", None)
+    if callspec is not None:
+        names.update(_texts(callspec.params.values()))
     for program in PROGRAMS:
         if names & {program, f"{program}_server", f"{program}_cluster", f"{program}_url"}:
             item.add_marker(pytest.mark.program(program))
