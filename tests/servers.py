@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from tests.needs import find_program
 
 START_TIMEOUT = 60
 
@@ -30,27 +30,12 @@ def free_port() -> int:
         return port
 
 
-def find_program(*names: str) -> str:
-    """The path of the first of these programs that is installed.
-
-    The test is skipped where there is none; under CI it fails, so that nothing is left out without notice.
-    """
-    places = [os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"]
-    places += sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True)
-    for name in names:
-        path = shutil.which(name, path=os.pathsep.join(places))
-        if path is not None:
-            return path
-    message = f"{names[0]} is not installed"
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
-
-
 def unprivileged_user(*names: str) -> str | None:
     """The first of these users that exists, if we are root: some servers refuse to run as root."""
     if os.geteuid() != 0:
         return None
+    import pwd  # not on Windows
+
     users = {entry.pw_name for entry in pwd.getpwall()}
     return next(name for name in (*names, "nobody") if name in users)
 
@@ -102,11 +87,11 @@ class Server(ABC):
     def stop(self) -> None:
         """Stop the server at once. Its data stay where it keeps them on the disk."""
         if self._process is not None:
-            self._process.send_signal(self.stop_signal)
+            self._process.send_signal(getattr(signal, self.stop_signal))
             self._process.wait(timeout=START_TIMEOUT)
             self._process = None
 
-    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    stop_signal: ClassVar[str] = "SIGTERM"  # by name: Windows lacks some
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
@@ -225,7 +210,7 @@ class MemcachedServer(Server):
 class PostgreSQLServer(Server):
     """PostgreSQL, with trust authentication on the loopback interface."""
 
-    stop_signal = signal.SIGQUIT  # without waiting for its clients
+    stop_signal = "SIGQUIT"  # without waiting for its clients
 
     @property
     def url(self) -> str:
@@ -263,7 +248,7 @@ class PostgreSQLServer(Server):
 class MariaDBServer(Server):
     """MariaDB or MySQL, with a user `hardtack` who needs no password."""
 
-    stop_signal = signal.SIGKILL  # InnoDB recovers; a shutdown takes its time
+    stop_signal = "SIGKILL"  # InnoDB recovers; a shutdown takes its time
 
     @property
     def url(self) -> str:

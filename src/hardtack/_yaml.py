@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+from hardtack._extras import explain
 from hardtack._settings import fail
 from hardtack.errors import ConfigError
 
@@ -29,8 +30,8 @@ def parse(file: Path, text: str, *, untyped: bool = False) -> Any:
     """
     try:
         import yaml
-    except ImportError:
-        message = f"reading {file} needs PyYAML: pip install 'hardtack[yaml]'"
+    except ImportError as error:
+        message = explain(f"reading {file}", "yaml", error)
         raise ImportError(message) from None
     try:
         return yaml.load(text, Loader=_untyped(yaml) if untyped else _typed(yaml, file))  # noqa: S506 - both are safe

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Request, ViewportSize, expect, sync_playwright
 from tests.cli.support import demo_process
-from tests.servers import find_program
+from tests.needs import find_program
 
 OPTIONS = (
     "--no-sandbox",
@@ -19,6 +19,8 @@ OPTIONS = (
     "--disable-component-update",
     "--disable-sync",
 )
+pytestmark = pytest.mark.program("chromium")
+
 PAGES = ("/", "/login", "/account", "/anatomy")
 WIDE = ViewportSize(width=1280, height=900)
 PHONE = ViewportSize(width=360, height=740)

@@ -293,6 +293,7 @@ def test_a_port_in_use_is_said_clearly(capsys: pytest.CaptureFixture[str]) -> No
     assert "--port 0" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["sqlite", "sqlite+pysqlite", "sqlite+aiosqlite"])
 def test_a_demo_on_a_database_creates_its_table(scheme: str, tmp_path: Path) -> None:
     """Whether its driver is sync or async."""

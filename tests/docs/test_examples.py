@@ -37,6 +37,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if examples(page)], ids=name)
 @pytest.mark.usefixtures("surroundings")
 def test_the_examples_of_a_page_run(page: Path) -> None:

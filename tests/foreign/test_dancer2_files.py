@@ -17,8 +17,9 @@ from wsgiref.simple_server import make_server
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.foreign.perl.bridge import PerlError, call, require, tag, untag
+from tests.foreign.perl.bridge import PerlError, call, tag, untag
 from tests.foreign.test_real_dancer_site import Browser, Quiet, application, wait_for
+from tests.needs import find_program
 
 from hardtack import Cookie, SessionManager, StoreEngine
 from hardtack import record as records
@@ -110,10 +111,10 @@ def test_golden_id(entry: dict[str, Any]) -> None:
 # --- both directions
 
 
+@pytest.mark.perl("Dancer2", "YAML", "JSON")
 @pytest.mark.parametrize("format", FORMATS)
 def test_booleans_in_both_directions(tmp_path: Path, format: str) -> None:
     """Those of Perl's JSON modules are bools here, and what is written Dancer2 has as such again."""
-    require("Dancer2", "YAML", "JSON")
     theirs = ["h", {"yes": ["j", True], "no": ["a", [["j", False], ["j", True]]]}]
     call("dancer2_flush", format=format, dir=str(tmp_path), id="abc", data=theirs)
     sessions = manager(tmp_path, format)
@@ -128,12 +129,12 @@ def test_booleans_in_both_directions(tmp_path: Path, format: str) -> None:
     assert type(back["more"]) is bool
 
 
+@pytest.mark.perl("Dancer2", "YAML", "JSON")
 @pytest.mark.parametrize("format", FORMATS)
 @many
 @given(data=sessions)
 def test_hardtack_reads_what_dancer2_writes(tmp_path: Path, format: str, data: dict[str, Any]) -> None:
     """Dancer2 makes a session with an id of its own; Python finds it under that cookie."""
-    require("Dancer2", "YAML", "JSON")
     identifier = call("dancer2_create", dir=str(tmp_path), format=format, data=tag(data))
     try:
         back = untag(call("dancer2_retrieve", dir=str(tmp_path), format=format, id=identifier))
@@ -148,12 +149,12 @@ def test_hardtack_reads_what_dancer2_writes(tmp_path: Path, format: str, data: d
         assert found == back
 
 
+@pytest.mark.perl("Dancer2", "YAML", "JSON")
 @pytest.mark.parametrize("format", FORMATS)
 @many
 @given(data=sessions.filter(bool))
 def test_dancer2_reads_what_hardtack_writes(tmp_path: Path, format: str, data: dict[str, Any]) -> None:
     """Python makes a session; Dancer2 accepts its id and has the same data, and one key more."""
-    require("Dancer2", "YAML", "JSON")
     identifier = save(manager(tmp_path, format), data)
 
     assert call("dancer2_accepts", dir=str(tmp_path), format=format, id=identifier) == 1
@@ -163,10 +164,10 @@ def test_dancer2_reads_what_hardtack_writes(tmp_path: Path, format: str, data: d
     assert back == (as_text(data) if format == "yaml" else data)
 
 
+@pytest.mark.perl("Dancer2", "YAML", "JSON")
 @pytest.mark.parametrize("format", FORMATS)
 def test_one_session_there_and_back(tmp_path: Path, format: str) -> None:
     """Each adds to what the other has written; the times stay, and so does the mode of the file."""
-    require("Dancer2", "YAML", "JSON")
     sessions = manager(tmp_path, format)
     identifier = save(sessions, {"user": "Žofie", "sum": "1 €"})
     created = sessions.open(f"{NAME}={identifier}").created_at
@@ -185,10 +186,10 @@ def test_one_session_there_and_back(tmp_path: Path, format: str) -> None:
     assert {key: back[key] for key in ("user", "perl", "python")} == {"user": "Žofie", "perl": "žluť", "python": "1"}
 
 
+@pytest.mark.perl("Dancer2", "YAML", "JSON")
 @pytest.mark.parametrize("format", FORMATS)
 def test_an_id_change_and_an_end_on_either_side(tmp_path: Path, format: str) -> None:
     """What one side has moved or ended is gone on the other."""
-    require("Dancer2", "YAML", "JSON")
     sessions, where = manager(tmp_path, format), {"dir": str(tmp_path), "format": format}
     first = save(sessions, {"user": "alice"})
 
@@ -212,9 +213,9 @@ def test_an_id_change_and_an_end_on_either_side(tmp_path: Path, format: str) -> 
     assert load(sessions, fourth) == {}
 
 
+@pytest.mark.perl("Dancer2", "JSON")
 def test_golden_json_bytes_are_those_of_this_engine(tmp_path: Path) -> None:
     """The stand-in for Dancer2::Session::JSON writes what the real one wrote: Latin-1 as it is, all else as UTF-8."""
-    require("Dancer2", "JSON")
     for entry in FILES:
         if entry["name"] in ("json-latin1_bytes", "json-plain"):
             data = entry["plaintext_data"]
@@ -225,11 +226,11 @@ def test_golden_json_bytes_are_those_of_this_engine(tmp_path: Path) -> None:
             assert sorted(raw) == sorted(bytes.fromhex(entry["file_hex"]))  # Perl's keys come in any order
 
 
+@pytest.mark.perl("Dancer", "YAML")
 @many
 @given(data=sessions.filter(bool))
 def test_dancer_1_in_both_directions(tmp_path: Path, data: dict[str, Any]) -> None:
     """Blessed files with the id inside: read as plain data, and written so that Dancer 1 finds itself."""
-    require("Dancer", "YAML")
     sessions = manager(tmp_path, "yaml", "dancer")
     theirs = call("dancer1_flush", dir=str(tmp_path), data=tag(data))
     try:
@@ -256,14 +257,13 @@ def directory(tmp_path: Path) -> Path:
 @pytest.fixture
 def dancer(directory: Path) -> Iterator[str]:
     """A real Dancer2 application with the engine YAML."""
-    require("Dancer2", "YAML", "HTTP::Server::PSGI")
     directory.mkdir(mode=0o700)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {**os.environ, "DANCER_ENVIRONMENT": "production"}
     process = subprocess.Popen(
-        ["perl", str(SITE), str(port), str(directory)],
+        [find_program("perl"), str(SITE), str(port), str(directory)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=environment,
@@ -291,6 +291,7 @@ def python(directory: Path) -> Iterator[str]:
     server.server_close()
 
 
+@pytest.mark.perl("Dancer2", "YAML", "HTTP::Server::PSGI")
 def test_two_sites_share_one_session(dancer: str, python: str) -> None:
     """Login on one, cart on both, change of id on Dancer2's login, logout on either: over HTTP, with one cookie jar."""
     browser = Browser()
@@ -312,6 +313,7 @@ def test_two_sites_share_one_session(dancer: str, python: str) -> None:
     assert browser.get(f"{python}/cart") == ""
 
 
+@pytest.mark.perl("Dancer2", "YAML", "HTTP::Server::PSGI")
 def test_a_stolen_old_cookie_opens_nothing(dancer: str, python: str) -> None:
     """After a logout in Python, the id opens nothing in Dancer2 either."""
     browser = Browser()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.foreign.perl.bridge import require
+from tests.needs import find_program
 from tests.servers import MemcachedServer
 
 from hardtack import Cookie, CookieEngine, SessionManager, StoreEngine, config
@@ -75,8 +76,9 @@ def store_of(manager: SessionManager) -> Any:
 def run_perl(directory: Path, script: str, *arguments: str, **environ: str) -> str:
     """What a real application prints."""
     file = write(directory, script, "app.pl")
-    command = ["env", *(f"{name}={value}" for name, value in environ.items()), "perl", str(file), *arguments]
-    return subprocess.run(command, capture_output=True, check=True, text=True, encoding="utf-8").stdout
+    command = [find_program("perl"), str(file), *arguments]
+    environment = {**os.environ, **environ}
+    return subprocess.run(command, env=environment, capture_output=True, check=True, text=True, encoding="utf-8").stdout
 
 
 # --- Dancer 1
@@ -108,9 +110,9 @@ def exchanged_with_dancer(manager: SessionManager, directory: Path) -> tuple[str
     return ours, theirs
 
 
+@pytest.mark.perl("Dancer", "Dancer::Session::Cookie")
 def test_dancer_and_the_manager_share_one_cookie(tmp_path: Path) -> None:
     """A real application opens what the manager sets, and the manager opens what it sets, by one config.yml."""
-    require("Dancer", "Dancer::Session::Cookie")
     manager = config.from_dancer(write(tmp_path, DANCER))
     ours, theirs = exchanged_with_dancer(manager, tmp_path)
     for attribute in ("Path=/shop", "Domain=example.org", "Secure", "HttpOnly"):
@@ -118,9 +120,9 @@ def test_dancer_and_the_manager_share_one_cookie(tmp_path: Path) -> None:
         assert f"; {attribute.lower()}" in theirs.lower()
 
 
+@pytest.mark.perl("Dancer", "Dancer::Session::Cookie")
 def test_a_secret_beyond_ascii_is_the_one_that_dancer_hashes(tmp_path: Path) -> None:
     """Perl decodes the file, and hashes one byte a character."""
-    require("Dancer", "Dancer::Session::Cookie")
     text = "session: cookie\nsession_cookie_key: 'clé secrète'\nsession_expires: 1h\n"
     manager = config.from_dancer(write(tmp_path, text))
 
@@ -233,12 +235,12 @@ def attributes_of(line: str, *names: str) -> list[str]:
     return sorted(part.lower() for part in parts if part.partition("=")[0].lower() in names)
 
 
+@pytest.mark.perl("Dancer", "YAML")
 @pytest.mark.parametrize(
     "word", ["0", "''", "~", "1", "no", "off", "false", "null", "'00'", "'0.0'", "2x", "[]", "", "'~'"]
 )
 def test_switches_are_what_perl_makes_of_them(tmp_path: Path, word: str) -> None:
     """The real Dancer sends Secure for every true text, `no` as well, and HttpOnly unless the number is 0."""
-    require("Dancer", "YAML")
     text = f"session: Simple\nsession_secure: {word}\nsession_is_http_only: {word}\nsession_same_site: lax\n"
     manager = config.from_dancer(write(tmp_path, text))
     session = manager.open()
@@ -259,12 +261,12 @@ def test_http_only_is_on_where_that_is_meant(tmp_path: Path, word: str, caplog: 
     assert [message.partition(" ")[0] for message in caplog.messages] == ["session_is_http_only", "session_expires"]
 
 
+@pytest.mark.perl("Dancer", "Dancer::Session::Cookie", "YAML")
 @pytest.mark.parametrize(("engine", "path"), [("Cookie", "/shop"), ("Simple", "/"), ("YAML", "/")])
 def test_the_path_is_for_the_cookie_engine_alone(
     tmp_path: Path, engine: str, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As the real Dancer sends it; that the setting is ignored is said."""
-    require("Dancer", "Dancer::Session::Cookie", "YAML")
     text = DANCER.replace("session: cookie", f"session: {engine}").replace("session_domain: example.org\n", "")
     manager = config.from_dancer(write(tmp_path, text))
 
@@ -296,11 +298,11 @@ def test_durations_of_dancer(tmp_path: Path, text: str, expected: int) -> None:
     assert config.from_dancer(write(tmp_path, f"session: Simple\nsession_expires: '{text}'")).lifetime == expected
 
 
+@pytest.mark.perl("Time::Duration::Parse")
 def test_durations_are_those_of_the_real_parser() -> None:
     """Time::Duration::Parse says the same of each."""
-    require("Time::Duration::Parse")
     program = 'print join " ", map { Time::Duration::Parse::parse_duration($_) } @ARGV'
-    command = ["perl", "-MTime::Duration::Parse", "-e", program, *(text for text, _ in DURATIONS)]
+    command = [find_program("perl"), "-MTime::Duration::Parse", "-e", program, *(text for text, _ in DURATIONS)]
 
     output = subprocess.run(command, capture_output=True, check=True, text=True).stdout
 
@@ -344,9 +346,9 @@ print encode_json({ map { my $value = $engine->$_; $_ => defined $value ? "$valu
 """
 
 
+@pytest.mark.perl("Dancer2", "YAML::XS")
 def test_options_are_those_of_the_real_dancer2(tmp_path: Path) -> None:
     """Merged and named as the real session engine has them: main file, local file, environment, its local file."""
-    require("Dancer2", "YAML")
     options = {
         "cookie_name": "a",
         "cookie_path": "/a",
@@ -384,9 +386,9 @@ print Session::Storage::Secure->new(%options)->encode({ name => 'dancer2' }, tim
 """
 
 
+@pytest.mark.perl("Dancer2", "YAML::XS", "Session::Storage::Secure")
 def test_a_secret_beyond_ascii_is_the_one_that_dancer2_hashes(tmp_path: Path) -> None:
     """Dancer2's own reader of config.yml, and the module that seals its cookies."""
-    require("Dancer2", "YAML", "Session::Storage::Secure")
     manager = config.from_dancer2(dancer2(tmp_path, "Cookie", secret_key="clé secrète"))
 
     value = run_perl(tmp_path, DANCER2_SECRET).strip()
@@ -394,10 +396,10 @@ def test_a_secret_beyond_ascii_is_the_one_that_dancer2_hashes(tmp_path: Path) ->
     assert manager.open(f"dancer.session={value}")["name"] == "dancer2"
 
 
+@pytest.mark.perl("Dancer2", "YAML::XS")
 @pytest.mark.parametrize("word", ["0", "1", "''", "~", "true", "false", "no", "off", "yes", "on", "2", "[]"])
 def test_switches_of_dancer2(tmp_path: Path, word: str) -> None:
     """What Dancer2 takes for a boolean is one; what it dies of is a ConfigError."""
-    require("Dancer2", "YAML::XS")
     text = f"session: Simple\nengines:\n  session:\n    Simple:\n      is_secure: {word}\n      is_http_only: {word}\n"
     file = write(tmp_path, text)
 

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 import pytest
-from tests.foreign.perl.bridge import call, require, untag
+from tests.foreign.perl.bridge import call, untag
 from tests.foreign.python_support import assert_every_mutation_refused, read, record_of, refused, sealed
 
 from hardtack.errors import ConfigError, UnsupportedValue
@@ -91,6 +91,7 @@ def test_numbers_may_be_text(make: Any) -> None:
     assert read(MojoliciousCookie(SECRET), signed(f'{{"expires":"{NOW + 5}"}}'), NOW).options == {"expires": NOW + 5}
 
 
+@pytest.mark.perl("Mojolicious")
 @pytest.mark.parametrize(
     ("session", "kept"),
     [
@@ -108,7 +109,6 @@ def test_numbers_may_be_text(make: Any) -> None:
 )
 def test_times_as_mojolicious_reads_them(session: str, kept: bool) -> None:
     """The real Mojolicious drops the same cookies."""
-    require("Mojolicious")
     now = int(time.time())
     value = signed(session % (now + 600) if "%" in session else session)
 

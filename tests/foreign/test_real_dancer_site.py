@@ -14,10 +14,12 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
-from tests.foreign.perl.bridge import require
+from tests.needs import find_program
 
 from hardtack import Cookie, CookieEngine, Key, SessionManager
 from hardtack.foreign.dancer import DancerCookie
+
+pytestmark = pytest.mark.perl("Dancer", "Dancer::Session::Cookie", "HTTP::Server::Simple::PSGI")
 
 SECRET = "this random key IS NOT very random"
 SITE = Path(__file__).parent / "perl" / "dancer_site.pl"
@@ -81,11 +83,11 @@ def successor() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def dancer() -> Iterator[str]:
     """The Dancer site."""
-    require("Dancer", "Dancer::Session::Cookie", "HTTP::Server::Simple::PSGI")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = subprocess.Popen(["perl", str(SITE), str(port), SECRET], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    command = [find_program("perl"), str(SITE), str(port), SECRET]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert process.stdout is not None
     try:
         wait_for(port, process)

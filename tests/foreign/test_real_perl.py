@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.foreign.perl.bridge import PerlError, call, require, tag, untag
+from tests.foreign.perl.bridge import PerlError, call, tag, untag
 from tests.foreign.python_support import read, sealed
 
 from hardtack.errors import InvalidToken
@@ -73,16 +73,16 @@ def numbers_again(value: Any, like: Any) -> Any:
     return float(value) if isinstance(like, int | float) else value
 
 
+@pytest.mark.perl("Sereal::Decoder")
 @many
 @given(with_booleans)
 @example(EVERY_HEAD)
 def test_perl_reads_our_sereal(data: dict[str, Any]) -> None:
     """What we write, Sereal::Decoder reads as the same values of the same types."""
-    require("Sereal::Decoder")
-
     assert untag(call("sereal_decode", raw=sereal.write(data).hex())) == data
 
 
+@pytest.mark.perl("Sereal::Encoder")
 @many
 @given(
     with_booleans,
@@ -95,7 +95,6 @@ def test_perl_reads_our_sereal(data: dict[str, Any]) -> None:
 @example(EVERY_HEAD, 2, 1, {"aliased_dedupe_strings": 1})
 def test_we_read_sereal_of_perl(data: dict[str, Any], protocol: int, compress: int, options: dict[str, int]) -> None:
     """Documents of Sereal::Encoder read as they were, in every protocol, compressed or not, and with repeated text."""
-    require("Sereal::Encoder")
     if compress == 2 and protocol < 3:
         compress = 0
     chosen = {"protocol_version": protocol, "compress": compress, "compress_threshold": 0, **options}
@@ -116,14 +115,13 @@ def as_old_perl(value: Any) -> Any:
     return "" if value is False else value
 
 
+@pytest.mark.perl("Storable")
 @many
 @given(sessions, st.booleans())
 @example(EVERY_HEAD, True)
 @example(EVERY_HEAD, False)
 def test_perl_reads_our_storable(data: dict[str, Any], network: bool) -> None:
     """What we write, Storable thaws."""
-    require("Storable")
-
     thawed = untag(call("storable_thaw", raw=storable.write(data, network=network).hex()))
 
     if network:
@@ -132,14 +130,13 @@ def test_perl_reads_our_storable(data: dict[str, Any], network: bool) -> None:
         assert numbers_again(thawed, data) == numbers_again(data, data)
 
 
+@pytest.mark.perl("Storable")
 @many
 @given(sessions, st.booleans())
 @example(EVERY_HEAD, True)
 @example(EVERY_HEAD, False)
 def test_we_read_storable_of_perl(data: dict[str, Any], network: bool) -> None:
     """What freeze and nfreeze write, we read."""
-    require("Storable")
-
     frozen = storable.read(bytes.fromhex(call("storable_freeze", data=tag(data), network=network)))
 
     assert close(frozen, data)  # nfreeze writes a float with 15 digits
@@ -155,12 +152,12 @@ def close(value: Any, like: Any) -> bool:
     return bool(value == like)
 
 
+@pytest.mark.perl("Session::Storage::Secure")
 @many
 @given(with_booleans, st.sampled_from([1, 2]), st.sampled_from(["~", ":", "::"]))
 @example(EVERY_HEAD, 2, "~")
 def test_session_storage_secure_reads_ours(data: dict[str, Any], protocol: Any, separator: str) -> None:
     """The real module opens what we write, in both protocols."""
-    require("Session::Storage::Secure")
     cookie = SessionStorageSecureCookie(SECRET, protocol_version=protocol, separator=separator)
 
     value = sealed(cookie, data)
@@ -169,12 +166,12 @@ def test_session_storage_secure_reads_ours(data: dict[str, Any], protocol: Any, 
     assert untag(call("secure_decode", secret=HEX, value=value, options=options)) == data
 
 
+@pytest.mark.perl("Session::Storage::Secure")
 @many
 @given(with_booleans, st.sampled_from([1, 2]), st.none() | st.integers(1, 10**6))
 @example(EVERY_HEAD, 1, None)
 def test_we_read_session_storage_secure(data: dict[str, Any], protocol: int, duration: int | None) -> None:
     """We open what the real module writes, with its expiry."""
-    require("Session::Storage::Secure")
     expires = None if duration is None else int(time.time()) + duration
     cookie = SessionStorageSecureCookie(SECRET)
     cookie.max_length = 1 << 20
@@ -187,9 +184,9 @@ def test_we_read_session_storage_secure(data: dict[str, Any], protocol: int, dur
     assert record.options == ({} if expires is None else {"expires": expires})
 
 
+@pytest.mark.perl("Session::Storage::Secure")
 def test_session_storage_secure_refuses_our_tampered_value() -> None:
     """The real module and ours agree that a changed value is none."""
-    require("Session::Storage::Secure")
     value = sealed(SessionStorageSecureCookie(SECRET), {"a": 1})
 
     changed = value.replace("~~", "~1900000000~")
@@ -197,9 +194,9 @@ def test_session_storage_secure_refuses_our_tampered_value() -> None:
     assert untag(call("secure_decode", secret=HEX, value=changed)) is None
 
 
+@pytest.mark.perl("Session::Storage::Secure")
 def test_dancer2_with_request_address() -> None:
     """Dancer2 with with_request_address makes its store with the secret "secret-ADDRESS": so do we."""
-    require("Session::Storage::Secure")
     addressed = f"{SECRET}-192.0.2.1".encode().hex()
     cookie = Dancer2Cookie(SECRET, with_request_address=lambda: "192.0.2.1")
 
@@ -215,12 +212,12 @@ def value_of(set_cookie: str) -> str:
     return jar["plack_session"].coded_value
 
 
+@pytest.mark.perl("Plack::Middleware::Session::Cookie")
 @many
 @given(sessions)
 @example(EVERY_HEAD)
 def test_plack_in_both_directions(data: dict[str, Any]) -> None:
     """The real middleware opens what we write, and we open what it sets."""
-    require("Plack::Middleware::Session::Cookie")
     cookie = PlackCookie(SECRET)
     cookie.max_length = 1 << 20
 
@@ -235,11 +232,11 @@ def _without_reserved(data: dict[str, Any]) -> dict[str, Any]:
     return {key: item for key, item in data.items() if key not in ("expires", "expiration", "flash", "new_flash")}
 
 
+@pytest.mark.perl("Mojolicious")
 @many
 @given(finite_json, st.sampled_from([0, 3600]))
 def test_mojolicious_in_both_directions(data: dict[str, Any], expiration: int) -> None:
     """A real Mojolicious application opens what we write, and we open what it sets."""
-    require("Mojolicious")
     data = {**_without_reserved(data), "user": "alice"}
     cookie = MojoliciousCookie(SECRET, default_expiration=expiration)
     cookie.max_length = 1 << 20
@@ -253,9 +250,9 @@ def test_mojolicious_in_both_directions(data: dict[str, Any], expiration: int) -
     assert ours == data
 
 
+@pytest.mark.perl("Mojolicious")
 def test_mojolicious_reads_flash_that_we_wrote() -> None:
     """What is under `flash` here is Mojolicious's flash in its next request, and the other way round."""
-    require("Mojolicious")
     cookie = MojoliciousCookie(SECRET)
     settings_ = {"secrets": [SECRET], "expiration": 3600}
 
@@ -279,6 +276,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.perl("Sereal::Encoder", "Storable")
 @pytest.mark.parametrize(("code", "reason"), REFUSED.items())
 def test_sereal_of_perl_that_is_refused(code: str, reason: str) -> None:
     """Whatever could build an object or run code is refused with its own reason, as real Perl writes it."""
@@ -305,6 +303,7 @@ REFUSED_STORABLE = {
 }
 
 
+@pytest.mark.perl("Sereal::Encoder", "Storable")
 @pytest.mark.parametrize("function", ["freeze", "nfreeze"])
 @pytest.mark.parametrize(("code", "reason"), REFUSED_STORABLE.items())
 def test_storable_of_perl_that_is_refused(code: str, reason: str, function: str) -> None:
@@ -313,7 +312,6 @@ def test_storable_of_perl_that_is_refused(code: str, reason: str, function: str)
 
 
 def check_refused(reader: Callable[[bytes], object], code: str, reason: str) -> None:
-    require("Sereal::Encoder", "Storable")
     document = bytes.fromhex(call("perl", code=code))
     with pytest.raises(InvalidToken) as caught:
         reader(document)
@@ -333,6 +331,7 @@ EXPECTED = {
 }
 
 
+@pytest.mark.perl("Sereal::Encoder", "Storable")
 @pytest.mark.parametrize(
     ("expression", "reader"),
     [
@@ -345,16 +344,14 @@ EXPECTED = {
 )
 def test_shared_structures_and_booleans(expression: str, reader: Callable[[bytes], object]) -> None:
     """What is in a session twice is read twice, and JSON's booleans, which are objects in Perl, are booleans."""
-    require("Sereal::Encoder", "Storable")
-
     document = bytes.fromhex(call("perl", code=f"{SHARED} {expression}"))
 
     assert reader(document) == EXPECTED
 
 
+@pytest.mark.perl("Sereal::Encoder", "Storable")
 def test_aliases() -> None:
     """One Perl scalar that is in an array twice is read twice."""
-    require("Sereal::Encoder", "Storable")
     code = "my $v = 'text'; my $a = sub { \\@_ }->($v, $v, [1], $v); "
 
     sereal_document = bytes.fromhex(call("perl", code=code + "Sereal::Encoder->new->encode({ a => $a })"))
@@ -364,9 +361,8 @@ def test_aliases() -> None:
     assert storable.read(storable_image) == {"a": ["text", "text", [1], "text"]}
 
 
+@pytest.mark.perl("Sereal::Decoder")
 def test_the_bridge_reports_what_perl_dies_of() -> None:
     """An error of the real module is not mistaken for an answer."""
-    require("Sereal::Decoder")
-
     with pytest.raises(PerlError):
         call("sereal_decode", raw="00")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tests.foreign.perl.bridge import PerlError, call, require, tag, untag
+from tests.foreign.perl.bridge import PerlError, call, tag, untag
 
 from hardtack.errors import InvalidToken
 from hardtack.foreign.perl import yaml_pm
@@ -50,25 +50,24 @@ def read(text: str) -> Any:
 # --- against the real module
 
 
+@pytest.mark.perl("YAML")
 @many
 @given(documents)
 @example({trap: [trap, {trap: trap}] for trap in TRAPS})
 def test_perl_reads_what_is_written(data: dict[str, Any]) -> None:
     """YAML.pm, and we, read every text as it was; it looks for comments and mappings inside of quotes too."""
-    require("YAML")
-
     text = yaml_pm.write(data)
 
     assert untag(call("yaml_load", text=text)) == data
     assert read(text) == data
 
 
+@pytest.mark.perl("YAML")
 @many
 @given(documents)
 @example({" a\nb\n" * 9: " a\nb\n\n" * 9, "list": [[], {}, [["x"]], [{"a: b": "c", "d": None}]]})
 def test_what_perl_writes_is_read(data: dict[str, Any]) -> None:
     """Whatever YAML.pm writes and can read itself, we read alike."""
-    require("YAML")
     text = call("yaml_dump", data=tag(data))
     try:
         back = untag(call("yaml_load", text=text))

@@ -18,6 +18,11 @@ NEW_KEYS = {
     "auth_tests.test_views.LoginTest.test_session_key_flushed_on_login_after_password_change"
 }
 
+COUNTED_QUERIES = {
+    # Django 6.1 counts the query that reads the session: this store makes none of the database.
+    "auth_tests.test_middleware.TestLoginRequiredMiddleware.test_protected_view_logged_in_performance"
+}
+
 
 def _failures(tests: Path, engine: str) -> set[str]:
     here = Path(__file__).parent
@@ -37,13 +42,15 @@ def _failures(tests: Path, engine: str) -> set[str]:
     return set(re.findall(r"^(?:FAIL|ERROR): \w+ \(([\w.]+)\)", outcome.stderr, re.MULTILINE))
 
 
+@pytest.mark.slow
 def test_applications_on_a_store(pytestconfig: pytest.Config) -> None:
-    """Not one of Django's tests notices."""
+    """Not one of Django's tests notices, but one that counts queries."""
     tree = source_of("django", pytestconfig.cache.mkdir("sdists"))
 
-    assert _failures(tree / "tests", "hardtack.frameworks.django.store") == set()
+    assert _failures(tree / "tests", "hardtack.frameworks.django.store") <= COUNTED_QUERIES
 
 
+@pytest.mark.slow
 def test_applications_on_a_cookie(pytestconfig: pytest.Config) -> None:
     """What passes with Django's signed_cookies passes with ours; several tests hold on to a session of before a request."""
     tree = source_of("django", pytestconfig.cache.mkdir("sdists"))

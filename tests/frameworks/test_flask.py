@@ -1106,6 +1106,7 @@ def _failures(tree: Path, report: Path, **environ: str) -> tuple[set[str], int]:
     return failed, len(cases)
 
 
+@pytest.mark.slow
 def test_flasks_own_suite_passes(pytestconfig: pytest.Config, tmp_path: Path) -> None:
     """All of Flask's tests pass with hardtack's sessions, but those that fail with Flask's own in this environment."""
     tree = source_of("flask", pytestconfig.cache.mkdir("sdists"))

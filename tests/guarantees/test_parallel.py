@@ -14,6 +14,8 @@ from tests.guarantees.kit import SHARED, opened_store, store_url
 from hardtack import SessionManager, StoreEngine
 from hardtack.testing import cookie_header
 
+pytestmark = pytest.mark.slow
+
 PROCESSES = 8
 TIMES = 500
 

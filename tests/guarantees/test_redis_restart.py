@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import signal
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -18,6 +17,8 @@ from hardtack import SessionManager, StoreEngine
 from hardtack.frameworks.asgi import SessionMiddleware
 from hardtack.stores.redis import AsyncRedisStore, RedisStore
 
+pytestmark = pytest.mark.program("redis")
+
 BROWSERS = 40
 RESTARTS = 4
 UP = 0.6
@@ -29,7 +30,7 @@ class DurableRedis(RedisServer):
     """Writes each command to the disk before it answers, and is killed without notice."""
 
     options: ClassVar[list[str]] = ["--appendonly", "yes", "--appendfsync", "always"]
-    stop_signal = signal.SIGKILL
+    stop_signal = "SIGKILL"
 
 
 @pytest.fixture

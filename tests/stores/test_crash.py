@@ -24,6 +24,9 @@ from hardtack.stores.file import FileStore
 from hardtack.stores.sqlite import SQLiteStore
 from hardtack.testing.stores import in_an_hour
 
+# A child that is forked beside the threads of other tests has none of them, and needs none.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")]
+
 KILLS = {"json": 500, "yaml": 100, "sqlite": 500}
 LONGEST = {"json": 0.02, "yaml": 0.08, "sqlite": 0.02}
 """Seconds that a child may live after its first write began: long enough for several."""

@@ -380,7 +380,7 @@ def test_an_unknown_setting_is_named(tmp_path: Path, settings: dict[str, Any], s
 @pytest.mark.parametrize("make", [lambda: FileStore("a\0b"), lambda: FileStore.from_url("file:///a%00b")])
 def test_a_directory_with_a_nul_is_refused(make: Callable[[], FileStore]) -> None:
     """Python's error for it is another than for a directory that cannot be made."""
-    with pytest.raises(ConfigError, match="sessions cannot be kept there: embedded null byte"):
+    with pytest.raises(ConfigError, match=r"sessions cannot be kept there: .*embedded null"):
         make()
 
 

@@ -160,6 +160,7 @@ def test_a_save_that_loses_a_race_is_a_conflict(store: MemcachedStore) -> None:
     assert store.get(key) is None
 
 
+@pytest.mark.program("memcached")
 def test_a_version_does_not_come_back_when_the_server_restarts() -> None:
     """memcached's own cas numbers begin anew: a slow writer from before must not match by them."""
     server = MemcachedServer()
@@ -214,6 +215,7 @@ def test_a_save_over_another_save_is_a_conflict_at_once(store: MemcachedStore) -
     assert read(store, key).data == b"first"
 
 
+@pytest.mark.program("memcached")
 def test_a_cas_number_from_before_a_restart_saves_nothing() -> None:
     """The restarted server counts from the beginning, and has given the number of the loaded entry to another."""
     server = MemcachedServer()

@@ -14,7 +14,8 @@ import redis
 import redis.asyncio
 from redis.crc import key_slot
 from redis.sentinel import Sentinel
-from tests.servers import RedisCluster, RedisServer, Server, find_program
+from tests.needs import find_program
+from tests.servers import RedisCluster, RedisServer, Server
 
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.protocols import Entry, VersionConflict
@@ -62,7 +63,7 @@ def store(redis_server: RedisServer) -> Iterator[RedisStore]:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[RedisCluster]:
+def redis_cluster() -> Iterator[RedisCluster]:
     """A Redis Cluster of three masters."""
     cluster = RedisCluster()
     yield cluster
@@ -117,9 +118,9 @@ class TestRedisStoreOnAClusterInOneSlot(StoreContract, RenamesContract, FindsCon
     """The contract, on a Cluster with a hash tag: everything is in one slot, and can be renamed."""
 
     @pytest.fixture
-    def store(self, cluster: RedisCluster) -> Iterator[RedisStore]:
+    def store(self, redis_cluster: RedisCluster) -> Iterator[RedisStore]:
         """A store whose prefix is a hash tag."""
-        store = RedisStore.from_url(cluster.url, prefix="{hardtack}:")
+        store = RedisStore.from_url(redis_cluster.url, prefix="{hardtack}:")
         yield store
         store.close()
 
@@ -153,9 +154,9 @@ class TestRedisStoreOnACluster(_WithoutRename, StoreContract, FindsContract):
     """The contract, on a Cluster whose nodes share the sessions."""
 
     @pytest.fixture
-    def store(self, cluster: RedisCluster) -> Iterator[RedisStore]:
+    def store(self, redis_cluster: RedisCluster) -> Iterator[RedisStore]:
         """A store on the Cluster."""
-        store = RedisStore.from_url(cluster.url)
+        store = RedisStore.from_url(redis_cluster.url)
         yield store
         store.close()
 
@@ -173,9 +174,9 @@ class TestAsyncRedisStoreOnACluster(_WithoutRename, AsyncStoreContract, FindsCon
     """The contract, async, on a Cluster."""
 
     @pytest.fixture
-    def store(self, cluster: RedisCluster) -> AsyncRedisStore:
+    def store(self, redis_cluster: RedisCluster) -> AsyncRedisStore:
         """A store on the Cluster."""
-        return AsyncRedisStore.from_url(cluster.url)
+        return AsyncRedisStore.from_url(redis_cluster.url)
 
 
 def _keys_of_two_slots() -> tuple[str, str]:
@@ -292,7 +293,7 @@ def test_a_session_that_changes_its_key_leaves_nothing_in_the_subjects_set(store
     assert client.zrange(index_of(subject), 0, -1) == [key.encode()]
 
 
-@pytest.mark.parametrize("where", ["redis_server", "cluster"])
+@pytest.mark.parametrize("where", ["redis_server", "redis_cluster"])
 def test_find_forgets_the_keys_that_are_no_longer_the_subjects(
     request: pytest.FixtureRequest, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,9 +354,9 @@ def test_find_need_not_be_allowed_to_forget(store: RedisStore, client: Any, redi
     client.acl_deluser("finder")
 
 
-def test_a_cluster_keeps_the_keys_whose_entry_may_be_about_to_come(cluster: RedisCluster) -> None:
+def test_a_cluster_keeps_the_keys_whose_entry_may_be_about_to_come(redis_cluster: RedisCluster) -> None:
     """The subject's set is in another slot, and is written before the entry."""
-    store = RedisStore.from_url(cluster.url)
+    store = RedisStore.from_url(redis_cluster.url)
     subject = new_key()
     for _ in range(8):
         ended = new_key()
@@ -487,6 +488,7 @@ def test_a_broken_cluster_is_unavailable(refusing_port: int) -> None:
         RedisStore.from_url(f"redis+cluster://127.0.0.1:{refusing_port}")
 
 
+@pytest.mark.program("redis")
 def test_a_server_that_comes_back_is_used_again() -> None:
     """After a restart the first call works: the connection that broke is replaced."""
     server = RedisServer()
@@ -549,9 +551,9 @@ def test_a_url_that_cannot_be_read_is_a_config_error_without_its_password(url: s
     assert raised.value.__cause__ is None
 
 
-def test_conflicts_on_a_cluster_leave_no_session_with_another_subject(cluster: RedisCluster) -> None:
+def test_conflicts_on_a_cluster_leave_no_session_with_another_subject(redis_cluster: RedisCluster) -> None:
     """The subject's set is written before the entry there: `find` does not believe it."""
-    store = RedisStore.from_url(cluster.url)
+    store = RedisStore.from_url(redis_cluster.url)
     key, subject = new_key(), new_key()
     create(store, key)
 
@@ -584,7 +586,7 @@ def test_a_client_of_another_kind_is_refused(kind: Any, client: Any, advice: str
 @pytest.mark.parametrize("reply", [b":5\r\n", b"+OK\r\n", b"$-1\r\n", b"*0\r\n"])
 def test_a_greeting_that_is_none_is_unavailable(port_that_answers: Callable[[bytes], int], reply: bytes) -> None:
     """redis-py takes what comes for a mapping."""
-    store = RedisStore.from_url(f"redis://127.0.0.1:{port_that_answers(reply)}")
+    store = RedisStore.from_url(f"redis://127.0.0.1:{port_that_answers(reply)}?protocol=3")
 
     with pytest.raises(StoreUnavailable):
         store.get(new_key())

@@ -371,6 +371,7 @@ def test_a_broken_server_is_unavailable_to_async_callers(broken_port: int, drive
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.program("mariadb")
 def test_a_database_that_comes_back_is_used_again() -> None:
     """After a restart the first call works: connections are checked before they are used."""
     server = MariaDBServer()
@@ -417,7 +418,7 @@ def test_an_async_engine_of_the_application_stays_open(sqlite_url: str) -> None:
     """The same, async."""
 
     async def main() -> int:
-        engine = create_async_engine(async_url(sqlite_url))
+        engine = create_async_engine(async_url(sqlite_url), poolclass=sa.AsyncAdaptedQueuePool)
         async with engine.connect():
             pass
         await AsyncSQLAlchemyStore(engine).close()

@@ -85,6 +85,7 @@ def test_threads_that_come_and_go_leave_no_connections(store: SQLiteStore) -> No
     assert len(store._idle) == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_a_child_does_not_use_the_connections_of_its_parent(store: SQLiteStore) -> None:
     """After a fork the child opens its own; both write, and both see everything."""
     create(store, "before")
@@ -128,6 +129,7 @@ def _open_and_create(path: Path, key: str) -> None:
     store.close()
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_many_processes_may_make_the_file_at_once(path: Path) -> None:
     """The first requests of many workers all find a working database."""
     context = multiprocessing.get_context("fork")

@@ -104,6 +104,7 @@ FOUND = {
 }
 
 
+@pytest.mark.slow
 def test_a_broken_engine_fails(tmp_path: Path) -> None:
     """Each of these breaks a rule, and the test of that rule says so."""
     (tmp_path / "test_broken.py").write_text(BROKEN, encoding="utf-8")

@@ -14,12 +14,14 @@ import pytest
 from hypothesis import given, settings
 from tests.docs.token_vectors import VALUES, on_the_page
 from tests.kit import KEY, START
-from tests.servers import find_program
+from tests.needs import find_program
 from tests.strategies import sessions
 
 from hardtack import EncryptedToken, Record, SignedToken, _value_types, values
 from hardtack import record as records
 from hardtack.protocols import Context, TokenFormat
+
+pytestmark = pytest.mark.program("node")
 
 READER = Path(__file__).with_name("reader.mjs")
 SECRET = bytes(range(32)).hex()  # of KEY

@@ -44,7 +44,7 @@ def test_negative_vectors(vector: dict[str, str]) -> None:
         cipher.open(sealed, bytes.fromhex(vector["aad"]))
 
 
-@pytest.mark.parametrize("iterations", [10_000, 1_000_000])
+@pytest.mark.parametrize("iterations", [10_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 def test_accumulated_vectors(iterations: int) -> None:
     """Random keys, nonces, plaintexts and associated data give the official hash."""
     program = Path(__file__).with_name("accumulated.py")
@@ -85,6 +85,7 @@ def test_nonce_ends_in_fresh_bytes_for_every_token(monkeypatch: pytest.MonkeyPat
     assert tails == [number.to_bytes(12, "big") for number in range(1, 6)]
 
 
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # threads of other tests
 def test_fork_draws_a_new_prefix() -> None:
     """A child does not seal under the prefix of its parent, and can use a key whose lock the parent held."""
     cipher = XAES256GCM(bytes(32))

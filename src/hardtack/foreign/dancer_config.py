@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from hardtack import _settings, _yaml
+from hardtack._extras import explain
 from hardtack.cookies import Cookie
 from hardtack.engines.cookie import CookieEngine
 from hardtack.engines.store import StoreEngine
@@ -363,8 +364,8 @@ def _memcached(source: _Source) -> Store:
         source.fail("memcached_servers", "must be 'server:port', or several separated by commas")
     try:
         from pymemcache.client.hash import HashClient  # type: ignore[import-untyped]
-    except ImportError:
-        message = "sessions in memcached need pymemcache: pip install 'hardtack[memcached]'"
+    except ImportError as error:
+        message = explain("session: Memcached", "memcached", error)
         raise ImportError(message) from None
     from hardtack.stores.memcached import TIMEOUT, MemcachedStore
 

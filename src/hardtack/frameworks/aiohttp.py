@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any, Final
 
+from hardtack._extras import explain
 from hardtack.cookies import NO_CHANGES, Changes
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.events import LateWrite
@@ -19,7 +20,8 @@ try:
     from aiohttp import web
     from multidict import CIMultiDict
 except ImportError as error:
-    raise ImportError("hardtack.frameworks.aiohttp needs aiohttp: pip install 'hardtack[aiohttp]'") from error
+    message = explain("hardtack.frameworks.aiohttp", "aiohttp", error)
+    raise ImportError(message) from error
 
 from hardtack.frameworks import _headers
 from hardtack.frameworks._aiohttp_session import (

@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterable
 from functools import partial, wraps
 from typing import Any, ClassVar, Final
 
+from hardtack._extras import explain
+
 try:
     import bottle  # type: ignore[import-untyped]
 except ImportError as error:
-    raise ImportError("hardtack.frameworks.bottle needs Bottle: pip install 'hardtack[bottle]'") from error
+    message = explain("hardtack.frameworks.bottle", "bottle", error)
+    raise ImportError(message) from error
 
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.frameworks import wsgi

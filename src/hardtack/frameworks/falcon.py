@@ -6,11 +6,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, ClassVar, Final, NoReturn
 
+from hardtack._extras import explain
+
 try:
     import falcon
     import falcon.asgi
 except ImportError as error:
-    raise ImportError("hardtack.frameworks.falcon needs Falcon: pip install 'hardtack[falcon]'") from error
+    message = explain("hardtack.frameworks.falcon", "falcon", error)
+    raise ImportError(message) from error
 
 from hardtack.cookies import Changes
 from hardtack.errors import ConfigError, StoreUnavailable

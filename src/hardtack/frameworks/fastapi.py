@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeVar
 
+from hardtack._extras import explain
+
 try:
     from fastapi import Depends
     from fastapi.requests import HTTPConnection
 except ImportError as error:
-    raise ImportError("hardtack.frameworks.fastapi needs FastAPI: pip install 'hardtack[fastapi]'") from error
+    message = explain("hardtack.frameworks.fastapi", "fastapi", error)
+    raise ImportError(message) from error
 
 from hardtack.frameworks.starlette import SessionMiddleware, load, sessions_of
 from hardtack.manager import SessionManager

@@ -5,13 +5,16 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from hardtack._extras import explain
+
 try:
     from flask import got_request_exception, has_request_context, request
     from flask.globals import request_ctx
     from flask.sessions import SessionInterface as FlaskInterface
     from werkzeug.exceptions import InternalServerError
 except ImportError as error:
-    raise ImportError("hardtack.frameworks.flask needs Flask: pip install 'hardtack[flask]'") from error
+    message = explain("hardtack.frameworks.flask", "flask", error)
+    raise ImportError(message) from error
 
 from hardtack.cookies import Changes
 from hardtack.errors import StoreUnavailable

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
 from uuid import UUID
 
 from hardtack import values
+from hardtack._extras import explain
 from hardtack.cookies import Changes
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.manager import SessionManager
@@ -30,7 +31,8 @@ try:
     from litestar.utils import get_serializer_from_scope
     from litestar.utils.scope.state import ScopeState
 except ImportError as error:
-    raise ImportError("hardtack.frameworks.litestar needs Litestar: pip install 'hardtack[litestar]'") from error
+    message = explain("hardtack.frameworks.litestar", "litestar", error)
+    raise ImportError(message) from error
 
 if TYPE_CHECKING:
     from litestar.connection import ASGIConnection

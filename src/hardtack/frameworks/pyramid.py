@@ -8,12 +8,15 @@ from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from typing import Any, ClassVar, Final
 
+from hardtack._extras import explain
+
 try:
     from pyramid.httpexceptions import HTTPServiceUnavailable  # type: ignore[import-untyped]
     from pyramid.interfaces import ISession, ISessionFactory  # type: ignore[import-untyped]
     from zope.interface import implementer  # type: ignore[import-untyped]
 except ImportError as error:
-    raise ImportError("hardtack.frameworks.pyramid needs Pyramid: pip install 'hardtack[pyramid]'") from error
+    message = explain("hardtack.frameworks.pyramid", "pyramid", error)
+    raise ImportError(message) from error
 
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.manager import SessionManager

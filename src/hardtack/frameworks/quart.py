@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
+from hardtack._extras import explain
+
 try:
     from quart import Response, has_request_context, request
     from quart.globals import request_ctx, websocket_ctx
@@ -13,7 +15,8 @@ try:
     from quart.wrappers.response import IterableBody, ResponseBody
     from werkzeug.exceptions import InternalServerError
 except ImportError as error:
-    raise ImportError("hardtack.frameworks.quart needs Quart: pip install 'hardtack[quart]'") from error
+    message = explain("hardtack.frameworks.quart", "quart", error)
+    raise ImportError(message) from error
 
 from hardtack.cookies import Changes
 from hardtack.errors import StoreUnavailable

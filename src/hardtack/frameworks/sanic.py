@@ -11,6 +11,7 @@ from inspect import isawaitable
 from types import SimpleNamespace
 from typing import Any, Final
 
+from hardtack._extras import explain
 from hardtack.cookies import Changes
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.events import LateWrite
@@ -25,7 +26,8 @@ try:
     from sanic.http.constants import Stage
     from sanic.response import BaseHTTPResponse, HTTPResponse, ResponseStream
 except ImportError as error:
-    raise ImportError("hardtack.frameworks.sanic needs Sanic: pip install 'hardtack[sanic]'") from error
+    message = explain("hardtack.frameworks.sanic", "sanic", error)
+    raise ImportError(message) from error
 
 __all__ = ["setup", "get_session"]
 

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Final, Literal
 
 from hardtack import values
+from hardtack._extras import explain
 from hardtack.cookies import Cookie
 from hardtack.engines.cookie import CookieEngine
 from hardtack.errors import ConfigError
@@ -20,7 +21,8 @@ try:
     from starlette.requests import HTTPConnection
     from starlette.websockets import WebSocketDisconnect
 except ImportError as error:
-    raise ImportError("hardtack.frameworks.starlette needs Starlette: pip install 'hardtack[starlette]'") from error
+    message = explain("hardtack.frameworks.starlette", "starlette", error)
+    raise ImportError(message) from error
 
 LONGEST: Final = "400 days"
 """How long a session of the drop-in constructor lives at most, however often it is written: Starlette has no such limit."""

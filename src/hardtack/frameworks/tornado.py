@@ -11,6 +11,7 @@ import sys
 from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from hardtack._extras import explain
 from hardtack.cookies import Changes
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.manager import SessionManager
@@ -21,7 +22,8 @@ try:
     from tornado.web import HTTPError, RequestHandler
     from tornado.websocket import WebSocketHandler
 except ImportError as error:
-    raise ImportError("hardtack.frameworks.tornado needs Tornado: pip install 'hardtack[tornado]'") from error
+    message = explain("hardtack.frameworks.tornado", "tornado", error)
+    raise ImportError(message) from error
 
 __all__ = ["SessionMixin", "WebSocketSessionMixin"]
 

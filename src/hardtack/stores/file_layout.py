@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from hardtack import record as records
 from hardtack import values
+from hardtack._extras import explain
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.protocols import NativeIds
 
@@ -139,7 +140,7 @@ def _yaml() -> tuple[Callable[[dict[str, Any]], str], Callable[[str], Any]]:
     try:
         import yaml
     except ImportError as error:
-        message = "FileStore(…, format='yaml') needs PyYAML: pip install 'hardtack[yaml]'"
+        message = explain("FileStore(…, format='yaml')", "yaml", error)
         raise ImportError(message) from error
 
     class Loader(yaml.SafeLoader):

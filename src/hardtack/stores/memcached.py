@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
+from hardtack._extras import explain
 from hardtack.errors import ConfigError, StoreError, StoreUnavailable
 from hardtack.protocols import Entry, Version, VersionConflict
 from hardtack.stores._common import VERSION_BYTES, Translation, check_client, new_version_bytes
@@ -27,7 +28,7 @@ try:
     from aiomcache.exceptions import ClientException
     from pymemcache.exceptions import MemcacheError  # type: ignore[import-untyped]
 except ImportError as error:
-    message = "MemcachedStore needs pymemcache and aiomcache: pip install 'hardtack[memcached]'"
+    message = explain("MemcachedStore", "memcached", error)
     raise ImportError(message) from error
 
 TIMEOUT = 5.0

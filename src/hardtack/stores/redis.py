@@ -14,6 +14,7 @@ import re
 from contextlib import suppress
 from typing import Any
 
+from hardtack._extras import explain
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.protocols import Entry, Tombstone, Version, VersionConflict
 from hardtack.stores._common import VERSION_BYTES, Translation, check_client, new_version_bytes, subject_digest
@@ -29,7 +30,7 @@ try:
     from redis.exceptions import NoScriptError, RedisClusterException, RedisError
     from redis.retry import Retry
 except ImportError as error:
-    message = "RedisStore needs redis-py: pip install 'hardtack[redis]'"
+    message = explain("RedisStore", "redis", error)
     raise ImportError(message) from error
 
 _log = logging.getLogger("hardtack")

@@ -11,6 +11,7 @@ import time
 from collections.abc import Generator, Mapping
 from typing import Any
 
+from hardtack._extras import explain
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.protocols import Entry, Tombstone, Version, VersionConflict
 from hardtack.stores._common import Translation, check_client, check_count, new_version, subject_digest
@@ -25,9 +26,7 @@ try:
     from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
     from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 except ImportError as error:
-    message = (
-        "SQLAlchemyStore needs SQLAlchemy and greenlet: pip install 'hardtack[sqlalchemy]', and your database's driver"
-    )
+    message = explain("SQLAlchemyStore", "sqlalchemy", error) + ", and your database's driver"
     raise ImportError(message) from error
 
 TIMEOUT = 5.0

@@ -22,6 +22,7 @@ from decimal import Decimal
 from typing import Any, ClassVar
 from uuid import UUID
 
+from hardtack._extras import explain
 from hardtack.cookies import Changes
 from hardtack.events import Destroyed, Event, Expired, IdChanged
 from hardtack.manager import SessionManager
@@ -32,7 +33,7 @@ try:
     import pytest
     from anyio.from_thread import BlockingPortal, start_blocking_portal
 except ImportError as error:
-    message = "the contract tests need pytest: pip install 'hardtack[testing]'"
+    message = explain("hardtack.testing", "testing", error)
     raise ImportError(message) from error
 
 START = 4_000_000_000

@@ -30,6 +30,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
+from hardtack._extras import explain
 from hardtack.protocols import AsyncStore, Entry, Store, Tombstone, Version, VersionConflict
 
 try:
@@ -37,7 +38,7 @@ try:
     import pytest
     from anyio.from_thread import BlockingPortal, start_blocking_portal
 except ImportError as error:
-    message = "the contract tests need pytest: pip install 'hardtack[testing]'"
+    message = explain("hardtack.testing", "testing", error)
     raise ImportError(message) from error
 
 EVERY_BYTE = bytes(range(256))

@@ -5,41 +5,18 @@ from __future__ import annotations
 import atexit
 import functools
 import json
-import os
-import shutil
 import struct
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-
-def missing(message: str) -> None:
-    """Skip what cannot run here; where CI runs, everything must."""
-    if "CI" in os.environ:
-        pytest.fail(message)
-    pytest.skip(message)
-
-
-def require(*modules: str) -> None:
-    """Skip the test where Perl or one of its modules is missing."""
-    if shutil.which("perl") is None:
-        missing("perl is not installed")
-    for module in modules:
-        if not _has(module):
-            missing(f"the Perl module {module} is not installed")
-
-
-@functools.cache
-def _has(module: str) -> bool:
-    return subprocess.run(["perl", f"-M{module}", "-e1"], capture_output=True, check=False).returncode == 0
+from tests.needs import find_program
 
 
 @functools.cache
 def _process() -> subprocess.Popen[bytes]:
     script = Path(__file__).with_name("bridge.pl")
-    process = subprocess.Popen(["perl", str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen([find_program("perl"), str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     atexit.register(_close, process)
     return process
 

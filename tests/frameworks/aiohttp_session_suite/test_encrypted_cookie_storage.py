@@ -197,6 +197,7 @@ async def test_encrypted_cookie_session_fixation(aiohttp_client: AiohttpClient, 
     assert resp.cookies["AIOHTTP_SESSION"].value != evil_cookie
 
 
+@pytest.mark.slow
 @pytest.mark.asyncio
 async def test_fernet_ttl(aiohttp_client: AiohttpClient, fernet: Fernet, key: bytes) -> None:
     async def login(request: web.Request) -> web.StreamResponse:

@@ -1,0 +1,49 @@
+#!/bin/sh
+# Runs the tests that need no server, browser or Perl on other Pythons: tools/pythons.sh "3.13 3.15" [ARGUMENT-OF-PYTEST...]
+# Each in a root of the Debian that has it, on the files as they are here. Ends with 3, and says why, where one cannot be run.
+set -eu
+versions=$1
+shift
+here=$(cd "$(dirname "$0")" && pwd)
+results=$(mktemp)
+trap 'rm -f "$results"' EXIT
+status=0
+
+not_run() {
+    echo "Python $version: not run: $*" >>"$results"
+    [ "$status" != 0 ] || status=3
+}
+
+for version in $versions; do
+    case $version in
+        3.11) suite=bookworm ;;
+        3.13) suite=trixie ;;
+        *) suite=sid ;;
+    esac
+    if ! root=$(sh "$here/debian-root.sh" "$suite" "python$version-venv"); then
+        not_run "no root of Debian $suite with python$version-venv can be made here"
+        continue
+    fi
+    rm -rf "$root/root/hardtack"
+    mkdir -p "$root/root/hardtack"
+    (cd "$here/.." && git ls-files -z --cached --others --exclude-standard | tar -c --null --ignore-failed-read -T - 2>/dev/null) |
+        tar -xC "$root/root/hardtack"
+    if ! sh "$here/in-root.sh" "$root" sh -euc '
+        [ -x /root/venv/bin/python ] || "python$1" -m venv /root/venv
+        cd /root/hardtack
+        /root/venv/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+        /root/venv/bin/python -m pip install --quiet --group dev --editable .' sh "$version"; then
+        not_run "pip could not install what the tests need"
+        continue
+    fi
+    rm -f "$root/passed"
+    {
+        if sh "$here/in-root.sh" "$root" sh -c 'cd /root/hardtack && exec /root/venv/bin/python -m pytest -q -n 2 "$@"' sh \
+            -m "not program and not perl" "$@"; then : >"$root/passed"; fi
+    } | tee "$root/log"
+    echo "Python $version: $(tail -n 1 "$root/log")" >>"$results"
+    [ -e "$root/passed" ] || status=1
+done
+
+cat "$results"
+exit "$status"
