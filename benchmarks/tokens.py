@@ -28,7 +28,7 @@ from hardtack.errors import InvalidToken
 from hardtack.protocols import Context
 
 SECRET = "benchmark secret of at least 32 characters"
-NAME = "__Host-session"
+NAME = "__Host-Http-session"
 NOW = int(time.time())
 CONTEXT = Context(NAME, "", NOW)
 

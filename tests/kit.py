@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hardtack import CookieEngine, Key, SessionManager
-from hardtack.cookies import Changes
+from hardtack.changes import Changes
 from hardtack.events import Event
 
 START = 4_000_000_000  # far ahead: a store that looks at the real clock keeps what lives by this one

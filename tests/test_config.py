@@ -66,7 +66,12 @@ def test_every_setting_of_a_cookie_session() -> None:
             "accept_keys": [OTHER.export(), THIRD],
             "token": "signed",
             "overflow": "chunk",
-            "max_chunks": 4,
+            "max_set_cookie": 4000,
+            "max_header": 7000,
+            "cross_site": "refuse",
+            "trusted_origins": ["https://login.example.org"],
+            "cross_site_paths": "/saml, /paid",
+            "strict_values": "yes",
             "lifetime": "8 hours",
             "idle_timeout": 900,
             "persistent": True,
@@ -78,15 +83,25 @@ def test_every_setting_of_a_cookie_session() -> None:
             "cookie_httponly": "no",
             "cookie_samesite": "strict",
             "cookie_partitioned": "yes",
+            "cookie_formerly": [{"name": "shop", "domain": "example.org"}],
         }
     )
 
     assert isinstance(token(manager), SignedToken)
     assert set(token(manager).keys) == {KEY, OTHER, THIRD}
-    assert cookie_engine(manager).chunks == 4
+    assert (cookie_engine(manager).max_set_cookie, cookie_engine(manager).max_header) == (4000, 7000)
+    assert (manager.settings.cross_site, manager.settings.strict_values) == ("refuse", True)
+    assert manager.settings.trusted_origins == {"https://login.example.org"}
+    assert manager.settings.cross_site_paths == ("/saml", "/paid")
     assert (manager.lifetime, manager.idle_timeout, manager.persistent, manager.purpose) == (28800, 900, True, "shop")
     assert manager.cookie == Cookie(
-        name="__Secure-shop", path="/shop", domain="example.org", httponly=False, samesite="Strict", partitioned=True
+        name="__Secure-shop",
+        path="/shop",
+        domain="example.org",
+        httponly=False,
+        samesite="Strict",
+        partitioned=True,
+        formerly=(Cookie(name="shop", domain="example.org"),),
     )
 
 
@@ -94,14 +109,30 @@ def test_every_setting_of_a_store_session() -> None:
     """A store as an object, or as a URL."""
     store = MemoryStore()
     manager = config.from_mapping(
-        {"store": store, "key": TEXT, "seal": True, "on_conflict": "last_write_wins", "on_store_error": "anonymous"}
+        {
+            "store": store,
+            "key": TEXT,
+            "seal": True,
+            "merge": "cart, seen",
+            "on_store_error": "anonymous",
+            "max_size": "1 MB",
+        }
     )
     engine = store_engine(manager)
 
     assert engine.store is store
-    assert (engine.on_conflict, engine.on_store_error) == ("last_write_wins", "anonymous")
+    assert (engine.on_conflict, engine.on_store_error) == ("merge", "anonymous")
+    assert engine.merge.names == {"cart", "seen"}
+    assert manager.settings.max_size == 1_000_000
     assert engine.seal is not None
     assert engine.seal.current == KEY
+
+
+def test_a_size_may_be_text() -> None:
+    """As the environment has it: a number of bytes, or a size with its unit."""
+    sizes = [config.from_mapping({"store": MemoryStore(), "max_size": size}) for size in (" 1024 ", "1 KiB", 1024)]
+
+    assert [each.settings.max_size for each in sizes] == [1024] * 3
 
 
 def test_a_store_by_its_url(tmp_path: Path) -> None:
@@ -229,10 +260,17 @@ def test_words_for_no(word: Any) -> None:
             "token is 'encripted' (did you mean 'encrypted'?); write encrypted or sig",
         ),
         ({"key": TEXT, "overflow": "xyz"}, "overflow is 'xyz'; write raise or chunk"),
-        ({"key": TEXT, "overflow": "chunk", "max_chunks": "many"}, "max_chunks is 'many'; write a whole number"),
-        ({"key": TEXT, "max_chunks": True}, "max_chunks is True; write a whole number"),
-        ({"key": TEXT, "max_chunks": "1"}, "max_chunks=1 must be a number from 2 to 9"),
-        ({"key": TEXT, "cookie_secure": "no"}, "cookie_…: cookie name='__Host-session' needs secure=True"),
+        ({"key": TEXT, "max_header": "many"}, "max_header is 'many'; write a whole number"),
+        ({"key": TEXT, "max_set_cookie": True}, "max_set_cookie is True; write a whole number"),
+        ({"key": TEXT, "max_set_cookie": "1"}, "max_set_cookie=1 must be a number from 500 to 4096"),
+        ({"key": TEXT, "trusted_origins": 5}, "trusted_origins is 5; write a list of words"),
+        ({"key": TEXT, "trusted_origins": "example.org"}, "trusted_origins='example.org' must be made of origins"),
+        ({"key": TEXT, "cross_site_paths": ["saml"]}, "cross_site_paths='saml' must be made of paths"),
+        ({"key": TEXT, "cookie_formerly": "/shop"}, "cookie_formerly is '/shop'; write a list of sections"),
+        ({"key": TEXT, "cookie_formerly": {"paths": "/"}}, "cookie_formerly: cookie_formerly has 'paths'"),
+        ({"store": MemoryStore(), "max_size": "much"}, "max_size='much' must be a number of bytes"),
+        ({"store": MemoryStore(), "max_size": True}, "max_size is True; write a whole number"),
+        ({"key": TEXT, "cookie_secure": "no"}, "cookie_…: cookie name='__Host-Http-session' needs secure=True"),
         ({"key": TEXT, "cookie_samesite": "loose"}, "cookie_…: cookie samesite='loose'"),
         ({"store": object()}, "store: StoreEngine takes a store"),
         ({"store": "nowhere://x"}, "store: "),
@@ -241,7 +279,7 @@ def test_words_for_no(word: Any) -> None:
             "token is for sessions in the cookie itself, and store keeps them",
         ),
         ({"store": MemoryStore(), "overflow": "chunk"}, "overflow is for sessions in the cookie itself"),
-        ({"store": MemoryStore(), "max_chunks": 3}, "max_chunks is for sessions in the cookie itself"),
+        ({"store": MemoryStore(), "max_header": 3}, "max_header is for sessions in the cookie itself"),
         ({"key": TEXT, "seal": "yes"}, "seal is for sessions in a store, and no store is set"),
         ({"key": TEXT, "on_conflict": "merge"}, "on_conflict is for sessions in a store"),
         ({"key": TEXT, "on_store_error": "raise"}, "on_store_error is for sessions in a store"),
@@ -310,7 +348,7 @@ def test_a_yaml_file(tmp_path: Path, suffix: str) -> None:
         ("a.toml", b"[cookie]\nname = 'a'\n[cookie]\nname = 'b'", "{file} is not TOML (at line 3, column 8)"),
         ("a.toml", b"['(at hunter2)']\n['(at hunter2)']\n", "{file} is not TOML (at line 2, column 16)"),
         ("a.toml", b"purpose = " + b"[" * 2000 + b"]" * 2000, "{file} is nested too deeply"),
-        ("a.yml", b"max_chunks: 1:30", "max_chunks in {file} is '1:30'; write a whole number"),
+        ("a.yml", b"max_header: 1:30", "max_header in {file} is '1:30'; write a whole number"),
         ("a.yml", b"- key", "{file} holds no settings"),
         ("a.yml", b"", "key in {file} is missing, and so is store in {file}"),
         ("a.yml", b"hardtack: 5", "hardtack in {file} must be a section"),
@@ -539,7 +577,7 @@ def test_the_documented_default_is_the_real_one(name: str, default: str) -> None
     if value is None:
         assert default in ("", "none", "empty", "`yes` with a key")
         return
-    store = {"store": MemoryStore()} if name in ("on_conflict", "on_store_error") else {"key": TEXT}
+    store = {"store": MemoryStore()} if name in ("on_conflict", "on_store_error", "max_size") else {"key": TEXT}
 
     unset, defaulted = config.from_mapping(store), config.from_mapping({**store, name: value[1]})
 
@@ -548,13 +586,20 @@ def test_the_documented_default_is_the_real_one(name: str, default: str) -> None
 
 def _facts(manager: SessionManager) -> list[Any]:
     engine: Any = manager.engine
-    names = ("chunks", "on_conflict", "on_store_error")
+    names = ("max_set_cookie", "max_header", "on_conflict", "on_store_error")
     kind = type(getattr(engine, "token", None))
-    limits = [manager.lifetime, manager.idle_timeout, manager.persistent, manager.purpose, manager.cookie]
+    limits = [
+        manager.lifetime,
+        manager.idle_timeout,
+        manager.persistent,
+        manager.purpose,
+        manager.cookie,
+        manager.settings.max_size,
+    ]
     return [*limits, kind, *(getattr(engine, name, None) for name in names)]
 
 
-@pytest.mark.parametrize("setting", ["seal", "lifetime", "token", "cookie_secure", "max_chunks"])
+@pytest.mark.parametrize("setting", ["seal", "lifetime", "token", "cookie_secure", "max_header"])
 def test_a_key_in_the_place_of_another_setting_is_not_shown(setting: str) -> None:
     """In code `seal=` takes a key, here it does not: whoever mixes that up should not find it in the log."""
     key = Key.generate().export()

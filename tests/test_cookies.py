@@ -10,13 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardtack import Cookie
-from hardtack.cookies import MAX_AGE_LIMIT, MAX_SEEN, Changes, as_text, find_values, http_date, parse
+from hardtack.changes import SHARED_CACHE_HEADERS, Changes
+from hardtack.cookies import MAX_AGE_LIMIT, MAX_SEEN, as_text, find_values, http_date, parse
 from hardtack.errors import ConfigError
 
 
 def test_defaults_are_safe() -> None:
     """A __Host- name, Secure, HttpOnly, SameSite=Lax."""
-    assert Cookie().set_cookie("__Host-session", "v") == "__Host-session=v; Path=/; Secure; HttpOnly; SameSite=Lax"
+    assert (
+        Cookie().set_cookie("__Host-Http-session", "v")
+        == "__Host-Http-session=v; Path=/; Secure; HttpOnly; SameSite=Lax"
+    )
 
 
 def test_all_attributes() -> None:
@@ -55,9 +59,57 @@ def test_for_development() -> None:
     assert Cookie.for_development(name="other").name == "other"
 
 
-def test_renamed_keeps_the_attributes() -> None:
-    """Only the name differs."""
-    assert Cookie(samesite="Strict").renamed("__Host-x") == Cookie("__Host-x", samesite="Strict")
+def test_planted_cookies_are_cleared_where_ours_does_not_live() -> None:
+    """On each parent domain of the host and each beginning of the path, in at most eight places."""
+    lines = Cookie("sid").clear_planted("shop.example.org", "/cart/add")
+
+    places = [line.partition("Max-Age=0; ")[2].partition("; Secure")[0] for line in lines]
+    assert places == [
+        "Path=/; Domain=example.org",
+        "Path=/; Domain=shop.example.org",
+        "Path=/cart",
+        "Path=/cart/add",
+        "Path=/cart; Domain=example.org",
+        "Path=/cart; Domain=shop.example.org",
+        "Path=/cart/add; Domain=example.org",
+        "Path=/cart/add; Domain=shop.example.org",
+    ]
+    assert all(line.startswith("sid=; ") for line in lines)
+
+
+def test_our_own_place_is_never_cleared_as_planted() -> None:
+    """That would leave the planted cookie alone, to be used by the next request."""
+    lines = Cookie("sid", path="/shop", domain="example.org").clear_planted("www.example.org", "/shop/1/2/3/4")
+
+    assert not [line for line in lines if "Path=/shop; Domain=example.org" in line]
+    assert len(lines) == 8
+    assert any("Path=/; Secure" in line for line in lines)
+
+
+@pytest.mark.parametrize("host", ["", "localhost", "192.0.2.1", "[::1]", "a b", "x;y"])
+def test_a_host_without_parent_domains_has_paths_only(host: str) -> None:
+    """And what is no host has nothing: a header of the client's decides nothing."""
+    lines = Cookie("sid").clear_planted(host, "/cart")
+
+    assert not [line for line in lines if "Domain=" in line]
+
+
+def test_formerly_is_cleared_with_each_clear() -> None:
+    """A browser keeps a cookie for each place, and sends all of them."""
+    cookie = Cookie("sid", formerly=[Cookie("sid", domain="example.org"), Cookie("old", path="/shop")])
+
+    lines = cookie.clear_all(["sid"])
+
+    assert [line.partition("=")[0] for line in lines] == ["sid", "sid", "old"]
+    assert "Domain=example.org" in lines[1]
+    assert "Path=/shop" in lines[2]
+
+
+@pytest.mark.parametrize("formerly", [Cookie("a"), ["a"], "a"])
+def test_formerly_is_a_list_of_cookies(formerly: Any) -> None:
+    """Anything else is told when the cookie is made."""
+    with pytest.raises(ConfigError, match="formerly"):
+        Cookie("sid", formerly=formerly)
 
 
 @pytest.mark.parametrize(
@@ -270,3 +322,35 @@ def test_cookie_of_a_response_that_nobody_varied_on() -> None:
 
     assert changes.vary("Accept") is None
     assert applied(changes, ("Vary", "Accept")) == [("Vary", "Accept"), ("Set-Cookie", "s=1")]
+
+
+def test_paths_that_no_cookie_can_have_are_passed_over() -> None:
+    """An empty part, or one with a character that no browser takes in an attribute."""
+    lines = Cookie("sid").clear_planted("localhost", "//a;b/c")
+
+    assert [line.partition("; Path=")[2].partition(";")[0] for line in lines] == ["/c"]
+
+
+def test_a_place_is_cleared_once() -> None:
+    """One where the cookie formerly was, and where somebody may have set it."""
+    cookie = Cookie("sid", formerly=[Cookie("sid", path="/shop")])
+
+    lines = cookie.clear_planted("localhost", "/shop/cart")
+
+    assert [line.partition("; Path=")[2].partition(";")[0] for line in lines] == ["/shop", "/shop/cart"]
+
+
+def test_a_cookie_is_added_to_what_says_nothing_of_caches() -> None:
+    """Of an error that nobody's look belongs to: there is no Vary to add."""
+    assert applied(Changes(["s=1"]), ("X-Frame", "1")) == [("X-Frame", "1"), ("Set-Cookie", "s=1")]
+
+
+def test_headers_for_shared_caches_go_with_a_cookie() -> None:
+    """They overrule Cache-Control there; without a cookie they stay, and each that goes is told."""
+    told: list[tuple[str, str]] = []
+    name = min(SHARED_CACHE_HEADERS)
+    changes = Changes(["s=1"], on_replaced=lambda before, after: told.append((before, after)))
+
+    assert applied(changes, (name, "max-age=60"), ("X-Frame", "1")) == [("X-Frame", "1"), ("Set-Cookie", "s=1")]
+    assert told == [(f"{name}: max-age=60", "(removed)")] * 2
+    assert (name, "max-age=60") in applied(Changes(accessed=True), (name, "max-age=60"))

@@ -60,7 +60,7 @@ def test_survives_copy(error: HardtackError) -> None:
 def test_lines_to_set_survive_pickle() -> None:
     """The cookie that a failed logout clears goes with the error."""
     error = StoreUnavailable("down")
-    error.set_cookies = ["__Host-session=; Max-Age=0"]
+    error.set_cookies = ["__Host-Http-session=; Max-Age=0"]
 
     assert pickle.loads(pickle.dumps(error)).set_cookies == error.set_cookies
     assert StoreUnavailable("down").set_cookies == ()

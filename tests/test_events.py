@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from typing import Any
 
 import pytest
 from tests.kit import KEY, Site
 
-from hardtack import CookieEngine, SessionManager, StoreEngine, events
+from hardtack import CookieEngine, Request, SessionManager, StoreEngine, events
 from hardtack.events import (
     CacheControlReplaced,
+    Confirmed,
     Conflict,
     Created,
+    CrossSite,
     Destroyed,
     Event,
     Expired,
     IdChanged,
     LateWrite,
+    LoggedIn,
+    LoggedOut,
     Opened,
     Rejected,
     Renewed,
@@ -27,24 +30,97 @@ from hardtack.events import (
     TakenOver,
 )
 from hardtack.stores.memory import MemoryStore
+from hardtack.tell import Teller
 
-EXAMPLES: list[tuple[Event, int, str]] = [
-    (Created("a"), logging.DEBUG, "Created(id='a')"),
-    (Opened("a"), logging.DEBUG, "Opened(id='a', subject=None)"),
-    (Saved("a"), logging.DEBUG, "Saved(id='a')"),
-    (Renewed("a", "key"), logging.DEBUG, "Renewed(id='a', cause='key')"),
-    (IdChanged("a", "b", True), logging.INFO, "IdChanged(old_id='a', new_id='b', old_still_valid=True)"),
-    (Destroyed("a", False), logging.INFO, "Destroyed(id='a', old_still_valid=False)"),
-    (Expired("a", "idle"), logging.INFO, "Expired(id='a', deadline='idle')"),
-    (Rejected("tampered", "session"), logging.WARNING, "Rejected(reason='tampered', cookie='session')"),
-    (Conflict("a", "merged"), logging.WARNING, "Conflict(id='a', outcome='merged', paths=())"),
-    (LateWrite("a"), logging.WARNING, "LateWrite(id='a')"),
-    (StoreFailed("load", "OSError"), logging.ERROR, "StoreFailed(operation='load', error='OSError')"),
-    (TakenOver("a", "flask"), logging.INFO, "TakenOver(id='a', format='flask')"),
+EXAMPLES: list[tuple[Event, int, str, str]] = [
+    # the event, its level, its repr, a part of its sentence
+    (Created("a"), logging.DEBUG, "Created(id='a')", "stored for the first time"),
+    (Opened("a"), logging.DEBUG, "Opened(id='a', subject=None)", "touched it"),
+    (Saved("a"), logging.DEBUG, "Saved(id='a')", "was changed"),
+    (Renewed("a", "key"), logging.DEBUG, "Renewed(id='a', cause='key')", "under the key that issues now"),
+    (
+        IdChanged("a", "b", True),
+        logging.INFO,
+        "IdChanged(old_id='a', new_id='b', old_still_valid=True)",
+        "goes on as b",
+    ),
+    (Destroyed("a", False), logging.INFO, "Destroyed(id='a', old_still_valid=False)", "session a was ended"),
+    (
+        LoggedIn("a", "alice"),
+        logging.INFO,
+        "LoggedIn(id='a', subject='alice', actor=None, label=None)",
+        "alice is logged in",
+    ),
+    (
+        LoggedOut("a", "alice", "login"),
+        logging.INFO,
+        "LoggedOut(id='a', subject='alice', cause='login')",
+        "ended: login",
+    ),
+    (
+        Confirmed("a", "alice", ("totp",)),
+        logging.INFO,
+        "Confirmed(id='a', subject='alice', methods=('totp',))",
+        "factor",
+    ),
+    (Expired("a", "idle"), logging.INFO, "Expired(id='a', deadline='idle')", "idle_timeout says how long"),
+    (
+        Rejected("tampered", "session"),
+        logging.WARNING,
+        "Rejected(reason='tampered', cookie='session', detail='')",
+        "its seal does not fit",
+    ),
+    (Conflict("a", "merged"), logging.INFO, "Conflict(id='a', outcome='merged', paths=())", "both are kept"),
+    (
+        Conflict("a", "stale", ("n",)),
+        logging.WARNING,
+        "Conflict(id='a', outcome='stale', paths=('n',))",
+        "had read 'n'",
+    ),
+    (
+        Conflict("a", "dropped"),
+        logging.WARNING,
+        "Conflict(id='a', outcome='dropped', paths=())",
+        "got a new id meanwhile",
+    ),
+    (
+        Conflict("a", "overwritten"),
+        logging.INFO,
+        "Conflict(id='a', outcome='overwritten', paths=())",
+        "later write was kept",
+    ),
+    (LateWrite("a"), logging.WARNING, "LateWrite(id='a')", "after the response's headers had left"),
+    (LateWrite(""), logging.WARNING, "LateWrite(id='')", "a new session was changed"),
+    (
+        StoreFailed("load", "OSError"),
+        logging.ERROR,
+        "StoreFailed(operation='load', error='OSError')",
+        "failed to load (OSError)",
+    ),
+    (
+        StoreFailed("decode", "wrong_record"),
+        logging.ERROR,
+        "StoreFailed(operation='decode', error='wrong_record')",
+        "another session's record",
+    ),
+    (
+        StoreFailed("decode", "tampered"),
+        logging.ERROR,
+        "StoreFailed(operation='decode', error='tampered')",
+        "cannot be read (tampered)",
+    ),
+    (TakenOver("a", "flask"), logging.INFO, "TakenOver(id='a', format='flask')", "a session of flask"),
     (
         CacheControlReplaced("public", "private"),
         logging.WARNING,
         "CacheControlReplaced(before='public', after='private')",
+        "do not touch the session in responses that are for everybody",
+    ),
+    (
+        CrossSite("https://evil.example", "shop"),
+        logging.WARNING,
+        "CrossSite(origin='https://evil.example', host='shop')",
+        "trusted_origins=",
     ),
 ]
 
@@ -59,30 +135,115 @@ def test_all_events_are_here() -> None:
     """No event is left out of the table above."""
     kinds = {each for each in vars(events).values() if isinstance(each, type) and issubclass(each, Event)}
 
-    assert {type(event) for event, _, _ in EXAMPLES} == kinds - {Event}
+    assert {type(event) for event, *_ in EXAMPLES} == kinds - {Event}
 
 
-@pytest.mark.parametrize(("event", "level", "text"), EXAMPLES, ids=lambda value: type(value).__name__)
-def test_an_event_is_a_frozen_value(event: Event, level: int, text: str) -> None:
-    """Equal by its fields, unchangeable, with a text for logs and a level."""
-    name = dataclasses.fields(event)[0].name
+@pytest.mark.parametrize(("event", "level", "text", "sentence"), EXAMPLES, ids=lambda value: type(value).__name__)
+def test_an_event_is_a_frozen_value(event: Event, level: int, text: str, sentence: str) -> None:
+    """Equal by its fields, unchangeable, with a sentence for logs and a level."""
+    given = {name: getattr(event, name) for name in event.fields}
 
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(event, name, "other")
+    with pytest.raises(AttributeError, match="frozen"):
+        setattr(event, event.fields[0], "other")
+    with pytest.raises(AttributeError, match="frozen"):
+        delattr(event, event.fields[0])
 
-    assert event == dataclasses.replace(event)
-    assert event.level == level
-    assert str(event) == text
+    again: Any = type(event)
+    assert event == again(**given)
+    assert hash(event) == hash(again(*given.values()))
+    assert event != object()
+    assert event.severity == level
+    assert repr(event) == text
+    assert sentence in str(event)
 
 
-@pytest.mark.parametrize(("event", "level", "text"), EXAMPLES, ids=lambda value: type(value).__name__)
-def test_an_event_is_logged_at_its_level(event: Event, level: int, text: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The logger `hardtack` has each of them, without a listener."""
+def test_an_event_takes_its_fields_and_nothing_else() -> None:
+    """By position or by name, as a dataclass does."""
+    kind: Any = Rejected
+
+    for arguments, named in (((), {}), (("a",), {}), (("a", "b", "c", "d"), {}), (("a", "b"), {"other": 1})):
+        with pytest.raises(TypeError, match="Rejected"):
+            kind(*arguments, **named)
+    match Rejected("tampered", "sid"):
+        case Rejected(reason, "sid"):
+            assert reason == "tampered"
+        case _:
+            pytest.fail("an event matches by position")
+
+
+@pytest.mark.parametrize(("event", "level", "text", "sentence"), EXAMPLES, ids=lambda value: type(value).__name__)
+def test_an_event_is_logged_at_its_level(
+    event: Event, level: int, text: str, sentence: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The logger `hardtack` has each of them as a sentence, without a listener."""
     caplog.set_level(logging.DEBUG, logger="hardtack")
 
-    SessionManager(KEY).emit(type(event), *dataclasses.astuple(event))
+    Teller(None).emit(type(event), *(getattr(event, name) for name in event.fields))
 
-    assert caplog.record_tuples == [("hardtack", level, text)]
+    assert caplog.record_tuples == [("hardtack", level, str(event))]
+
+
+def test_the_same_cause_is_logged_once_a_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken cookie comes with each request of a page; another reason is another line, and who listens gets all."""
+    now = [1000.0]
+    monkeypatch.setattr("hardtack.tell.time.monotonic", lambda: now[0])
+    told: list[Event] = []
+    teller = Teller(told.append)
+
+    for reason in ("tampered", "tampered", "unknown_key", "tampered"):
+        teller.emit(Rejected, reason, "sid")
+    now[0] += 61
+    teller.emit(Rejected, "tampered", "sid")
+
+    assert [record.getMessage()[:35] for record in caplog.records] == [
+        "cookie sid was not used (tampered):",
+        "cookie sid was not used (unknown_ke",
+        "cookie sid was not used (tampered):",
+    ]
+    assert "2 more times" in caplog.records[2].getMessage()
+    assert len(told) == 5
+
+
+def test_what_is_remembered_of_the_log_is_bounded() -> None:
+    """A client can choose the path of its request, not how much of it is kept."""
+    teller = Teller(None)
+    for number in range(3000):
+        teller.log_failure("load", OSError(str(number)))
+
+    assert len(teller._logged) <= 1000
+
+
+def test_a_store_that_fails_again_and_again_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    """With the reason, which holds no password."""
+    teller = Teller(None)
+    for _ in range(3):
+        teller.log_failure("load", OSError("connection refused"))
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "the session store failed to load: connection refused"
+    ]
+
+
+def test_an_event_carries_its_request() -> None:
+    """Text from the client is escaped and cut, and its address masked where that was asked for."""
+    told: list[Event] = []
+    request = Request("GET", "https", "shop", path="/a\nb" + "x" * 300, client="192.0.2.77", user_agent="A\x1b[31m")
+
+    Teller(told.append).emit(Created, b"12", request=request)
+    Teller(told.append, mask_addresses=True).emit(Created, b"12", request=request)
+
+    plain, masked = (event.request for event in told)
+    assert plain is not None
+    assert masked is not None
+    assert plain.path.startswith("/a\\nbxxx")
+    assert len(plain.path) <= 201
+    assert plain.user_agent == "A\\x1b[31m"
+    assert (plain.client, masked.client) == ("192.0.2.77", "192.0.2.0")
+    assert "GET /a" in str(told[0])
+    assert "from 192.0.2.0" in str(told[1])
+    assert told[0] == told[1]
 
 
 def test_nothing_is_built_when_nobody_listens(caplog: pytest.LogCaptureFixture) -> None:
@@ -93,7 +254,7 @@ def test_nothing_is_built_when_nobody_listens(caplog: pytest.LogCaptureFixture) 
         def __init__(self) -> None:
             raise AssertionError
 
-    SessionManager(KEY).emit(Costly)
+    Teller(None).emit(Costly)
 
     assert caplog.records == []
 
@@ -131,7 +292,7 @@ def test_the_life_of_a_session_is_told_in_order(site: Site) -> None:
     logout.logout()
     site.commit(logout)
 
-    valid = site.sessions.engine.old_still_valid
+    valid = site.sessions.core.traits.old_still_valid
     assert site.events == [
         Created(begun),
         Opened(begun, None),
@@ -140,8 +301,10 @@ def test_the_life_of_a_session_is_told_in_order(site: Site) -> None:
         Saved(begun),
         Opened(begun, None),
         IdChanged(begun, login.id, valid),
+        LoggedIn(login.id, "alice"),
         Opened(login.id, "alice"),
         Destroyed(login.id, valid),
+        LoggedOut(login.id, "alice", "logout"),
     ]
 
 

@@ -15,8 +15,9 @@ from hardtack.engines.store import StoreEngine
 from hardtack.events import Rejected
 from hardtack.flow import Close, Delete, Find, Flow, Get, Put, Rename, Request, Resolve, arun, run
 from hardtack.manager import SessionManager
-from hardtack.protocols import Context, Entry, Held, Saving, Tombstone, VersionConflict
+from hardtack.protocols import Context, Entry, Held, Kind, Saved, Saving, Tombstone, VersionConflict
 from hardtack.stores.memory import MemoryStore
+from hardtack.tracking import Tracking
 
 EXPIRES = 4_000_000_000
 
@@ -233,7 +234,7 @@ def test_a_load_is_stepped_without_a_store() -> None:
     told: list[Any] = []
     engine = StoreEngine(MemoryStore())
     manager = SessionManager(engine, on_event=told.append)
-    flow = engine.load("__Host-session=" + "A" * 43, manager._context(), manager)
+    flow = engine.load("__Host-Http-session=" + "A" * 43, manager.core.context(), manager.core)
 
     request = next(flow)
     with pytest.raises(StopIteration) as stop:
@@ -243,26 +244,39 @@ def test_a_load_is_stepped_without_a_store() -> None:
     assert len(request.key) == 43
     assert request.key != "A" * 43
     assert stop.value.value.record is None
-    assert told == [Rejected("unknown_id", "__Host-session")]
+    assert told == [Rejected("unknown_id", "__Host-Http-session")]
 
 
-def record(**data: Any) -> Record:
-    return Record(bytes(32), 1, None, 1, None, {}, data)
+def record(manager: SessionManager, **data: Any) -> Record:
+    """What is stored under the key of the cookie that the tests send."""
+    engine: Any = manager.engine
+    raw_key = engine.raw_key(bytes(32), "")
+    return Record(raw_key, 1, None, 1, None, {}, data)
 
 
 def save(manager: SessionManager) -> Flow[Any]:
     """The flow that saves `{"a": 1, "mine": True}` over `{"a": 1}`, which was loaded under version 7."""
-    context = Context("__Host-session", "", 2)
-    load = manager.engine.load("__Host-session=" + "A" * 43, context, manager)
+    context = Context("__Host-Http-session", "", 2)
+    load = manager.engine.load("__Host-Http-session=" + "A" * 43, context, manager.core)
     next(load)
     with pytest.raises(StopIteration) as stop:
-        load.send(Entry(records.pack(record(a=1)), 7))
+        load.send(Entry(records.pack(record(manager, a=1)), 7))
     held: Held = stop.value.value
     old = held.record
     assert old is not None
     new = old.with_changes(data={"a": 1, "mine": True})
-    saving = Saving(held, old, new, False, False, old, EXPIRES, None)
-    return manager.engine.save(saving, context, manager)
+    saving = Saving(
+        kind=Kind.UPDATE,
+        held=held,
+        old=old,
+        new=new,
+        base=old,
+        tracking=Tracking({}),
+        expires_at=EXPIRES,
+        max_age=None,
+        now=2,
+    )
+    return manager.engine.save(saving, context, manager.core)
 
 
 def test_a_save_is_one_request() -> None:
@@ -273,11 +287,11 @@ def test_a_save_is_one_request() -> None:
     with pytest.raises(StopIteration) as stop:
         flow.send("the next version")
 
-    held, lines = stop.value.value
+    saved: Saved = stop.value.value
     assert isinstance(put, Put)
     assert put.if_version == 7
-    assert held.version == "the next version"
-    assert lines == []
+    assert saved.held.version == "the next version"
+    assert saved.lines == []
 
 
 def test_a_save_that_meets_the_end_of_the_session_is_dropped() -> None:
@@ -290,16 +304,17 @@ def test_a_save_that_meets_the_end_of_the_session_is_dropped() -> None:
         flow.send(None)
 
     assert get == Get(put.key)
-    assert stop.value.value is None
+    assert stop.value.value.dropped == "dead"
 
 
 def test_a_save_that_meets_another_merges_with_it() -> None:
     """After a conflict the next `Put` has both changes, over the version that was found."""
-    flow = save(SessionManager(StoreEngine(MemoryStore())))
+    manager = SessionManager(StoreEngine(MemoryStore()))
+    flow = save(manager)
 
     next(flow)
     flow.throw(VersionConflict("changed"))
-    again = flow.send(Entry(records.pack(record(a=1, theirs=True)), "their version"))
+    again = flow.send(Entry(records.pack(record(manager, a=1, theirs=True)), "their version"))
 
     assert isinstance(again, Put)
     assert again.if_version == "their version"

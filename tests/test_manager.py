@@ -23,6 +23,7 @@ from hardtack import (
     StoreEngine,
     events,
 )
+from hardtack.adapters import carries_cookie, warn_plain_http
 from hardtack.errors import ConfigError, InvalidToken, SessionTooLarge, UnsupportedValue
 from hardtack.events import (
     CacheControlReplaced,
@@ -42,7 +43,7 @@ from hardtack.protocols import Context
 from hardtack.stores.memory import MemoryStore
 from hardtack.testing import cookie_header
 
-NAME = "__Host-session"
+NAME = "__Host-Http-session"
 DAY = 86_400
 
 
@@ -97,8 +98,8 @@ def test_nested_change_is_saved() -> None:
     assert site.open()["cart"][0]["qty"] == 2
 
 
-def test_emptied_session_is_destroyed() -> None:
-    """A session without data and without a subject ends, and its cookie goes."""
+def test_emptied_session_in_a_cookie_takes_its_cookie_along() -> None:
+    """Without data and without a subject there is nothing that a cookie need carry; that is no logout."""
     site = Site()
     site.visit(a=1)
     session = site.open()
@@ -106,7 +107,7 @@ def test_emptied_session_is_destroyed() -> None:
     site.commit(session)
 
     assert site.jar.cookies == {}
-    assert len(site.told(Destroyed)) == 1
+    assert site.told(Destroyed) == []
 
 
 def test_subject_alone_keeps_a_session() -> None:
@@ -302,6 +303,33 @@ def test_copied_cookie_still_opens_after_logout() -> None:
     assert dict(site.sessions.open(copied)) == {"a": 1}
 
 
+# --- deadlines
+
+
+def test_absolute_deadline_to_the_second() -> None:
+    """The second before the deadline it opens; from the deadline on it is expired."""
+    site = Site(lifetime="1 hour")
+    site.visit(a=1)
+
+    site.clock.now = START + 3599.9
+    assert dict(site.open()) == {"a": 1}
+    site.clock.now = START + 3600
+    assert dict(site.open()) == {}
+    assert [event.deadline for event in site.told(Expired)] == ["absolute"]
+
+
+def test_idle_deadline_to_the_second() -> None:
+    """The same for the idle timeout, from the last renewal."""
+    site = Site(idle_timeout="10 minutes")
+    site.visit(a=1)
+
+    site.clock.now = START + 599
+    assert dict(site.open()) == {"a": 1}
+    site.clock.now = START + 600
+    assert dict(site.open()) == {}
+    assert [event.deadline for event in site.told(Expired)] == ["idle"]
+
+
 class Revoked:
     """A revocation list in memory."""
 
@@ -349,10 +377,10 @@ def test_revocation_outlives_every_copy() -> None:
     assert list(revoked.until.values()) == [START + 14 * DAY, START + 3600]
 
 
-@pytest.mark.parametrize("change", ["regenerate", "logout"])
+@pytest.mark.parametrize(("change", "ended"), [("regenerate", False), ("logout", True)])
 @pytest.mark.parametrize("value", [object(), "x" * 5000], ids=["unsupported", "too large"])
-def test_what_cannot_be_kept_revokes_nothing(change: str, value: object) -> None:
-    """The request fails, and nothing of it is saved: neither a new session nor the end of the old one."""
+def test_what_cannot_be_kept_revokes_nothing_but_a_logout(change: str, ended: bool, value: object) -> None:
+    """The request fails, and nothing of it is saved; an end happens whatever else the request did."""
     revoked = Revoked()
     site = Site(CookieEngine(KEY, revocations=revoked))
     site.visit(a=1)
@@ -360,11 +388,12 @@ def test_what_cannot_be_kept_revokes_nothing(change: str, value: object) -> None
     getattr(session, change)()
     session["b"] = value
 
-    with pytest.raises((UnsupportedValue, SessionTooLarge)):
+    with pytest.raises((UnsupportedValue, SessionTooLarge)) as caught:
         site.sessions.commit(session)
 
-    assert revoked.until == {}
-    assert dict(site.open()) == {"a": 1}
+    assert bool(revoked.until) is ended
+    assert bool(caught.value.set_cookies) is ended
+    assert dict(site.open()) == ({} if ended else {"a": 1})
 
 
 def test_a_session_revoked_meanwhile_is_told_once() -> None:
@@ -405,33 +434,6 @@ def test_revocations_leave_a_plain_save_alone() -> None:
 
     assert revoked.until == {}
     assert dict(site.open()) == {"a": 2}
-
-
-# --- deadlines
-
-
-def test_absolute_deadline_to_the_second() -> None:
-    """The second before the deadline it opens; from the deadline on it is expired."""
-    site = Site(lifetime="1 hour")
-    site.visit(a=1)
-
-    site.clock.now = START + 3599.9
-    assert dict(site.open()) == {"a": 1}
-    site.clock.now = START + 3600
-    assert dict(site.open()) == {}
-    assert [event.deadline for event in site.told(Expired)] == ["absolute"]
-
-
-def test_idle_deadline_to_the_second() -> None:
-    """The same for the idle timeout, from the last renewal."""
-    site = Site(idle_timeout="10 minutes")
-    site.visit(a=1)
-
-    site.clock.now = START + 599
-    assert dict(site.open()) == {"a": 1}
-    site.clock.now = START + 600
-    assert dict(site.open()) == {}
-    assert [event.deadline for event in site.told(Expired)] == ["idle"]
 
 
 def test_expired_session_is_replaced_not_revived() -> None:
@@ -522,15 +524,15 @@ def test_shorter_lifetime_of_the_manager_holds_for_old_sessions() -> None:
 
 
 def test_clocks_apart() -> None:
-    """Up to 60 s from the future count as now; more is refused."""
+    """Up to 5 minutes from the future count as now; more is refused."""
     ahead, behind = Site(idle_timeout=100), Site(idle_timeout=100)
-    ahead.clock.now = START + 60
+    ahead.clock.now = START + 300
     ahead.visit(a=1)
 
     behind.jar = ahead.jar
     session = behind.visit()
     assert dict(session) == {"a": 1}
-    assert session.seen_at.timestamp() == START + 60
+    assert session.seen_at.timestamp() == START + 300
 
     behind.clock.now = START - 1
     assert dict(behind.open()) == {}
@@ -654,7 +656,10 @@ def test_two_cookies_of_one_session() -> None:
 
 
 def test_two_sessions_cancel_each_other() -> None:
-    """A sibling subdomain must not be able to choose the session: none is used, and the name is cleared."""
+    """A sibling subdomain must not be able to choose the session: none is used.
+
+    Nor is our own place cleared: that would leave the planted one alone, to be used by the next request.
+    """
     site, other = Site(), Site()
     site.visit(a=1)
     other.visit(b=2)
@@ -667,8 +672,7 @@ def test_two_sessions_cancel_each_other() -> None:
     changes = site.sessions.commit(session)
     assert dict(session) == {}
     assert reasons(site) == ["ambiguous"]
-    assert changes.set_cookies[0].startswith(f"{NAME}=; ")
-    assert site.sessions.commit(session).set_cookies == []
+    assert changes.set_cookies == []
 
 
 @pytest.mark.parametrize("make", [lambda: CookieEngine(KEY), lambda: StoreEngine(MemoryStore())])
@@ -676,23 +680,25 @@ def test_two_sessions_cancel_each_other() -> None:
     ("header", "data"),
     [
         ("theirs theirs theirs theirs mine", {}),
-        ("junk junk junk theirs junk mine", {}),
+        ("junk0 junk0 junk0 theirs junk0 mine", {}),
         (" ".join(["theirs"] * 16 + ["mine"]), {}),
-        ("junk junk junk junk mine", {}),
-        ("mine junk junk junk junk junk", {"whose": "mine"}),
+        ("junk0 junk0 junk0 junk0 mine", {"whose": "mine"}),
+        ("junk0 junk1 junk2 mine", {"whose": "mine"}),
+        ("junk0 junk1 junk2 junk3 mine", {}),
+        ("mine junk0 junk1 junk2 junk3", {}),
         ("mine mine mine mine mine mine", {"whose": "mine"}),
     ],
 )
 def test_so_many_cookies_that_the_right_one_is_not_considered(make: Any, header: str, data: dict[str, Any]) -> None:
-    """Whoever plants them must not be able to choose the session by that, and junk changes nothing."""
+    """Of one name's different values four are looked at; with more, none is used, whichever comes first."""
     site = Site(make())
     cookies = {whose: cookie_header(site.sessions, {"whose": whose}) for whose in ("mine", "theirs")}
-    cookies["junk"] = f"{NAME}=junk"
+    cookies |= {f"junk{number}": f"{NAME}=junk{number}" for number in range(4)}
 
     session = site.sessions.open("; ".join(cookies[each] for each in header.split(" ")))
 
     assert dict(session) == data
-    assert ("ambiguous" in reasons(site)) == ("theirs" in header)
+    assert ("ambiguous" in reasons(site)) == (not data)
 
 
 def test_expired_cookie_beside_a_good_one() -> None:
@@ -712,7 +718,8 @@ def test_expired_cookie_beside_a_good_one() -> None:
 
 @settings(max_examples=500, deadline=None)
 @given(
-    st.binary(max_size=300), st.sampled_from([b"", b"__Host-session=", b"__Host-session.0=", b"; __Host-session=ht1."])
+    st.binary(max_size=300),
+    st.sampled_from([b"", b"__Host-Http-session=", b"__Host-Http-session.0=", b"; __Host-Http-session=ht1."]),
 )
 def test_any_header_opens_a_session(junk: bytes, prefix: bytes) -> None:
     """Whatever bytes come, open and commit raise nothing, and nothing is set."""
@@ -771,15 +778,17 @@ def test_forced_save_of_an_empty_session_is_no_late_write() -> None:
 
 
 def test_finish_of_a_quiet_request_says_nothing() -> None:
-    """No late change, no commit, or no touch: no event."""
+    """No late change, or no touch: no event. What was changed and never committed is lost, and told."""
     site = Site()
     site.sessions.finish(site.visit(a=1))
     site.sessions.finish(site.open())
+    assert site.told(LateWrite) == []
+
     uncommitted = site.open()
     uncommitted["b"] = 2
     site.sessions.finish(uncommitted)
 
-    assert site.told(LateWrite) == []
+    assert len(site.told(LateWrite)) == 1
 
 
 # --- events
@@ -806,7 +815,11 @@ def test_events_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     dict(sessions.open(f"{NAME}=junk"))
 
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-        ("WARNING", f"Rejected(reason='malformed', cookie='{NAME}')")
+        (
+            "WARNING",
+            f"cookie {NAME} was not used (malformed): it is no session cookie of this engine; another engine or program may "
+            "use the same cookie name",
+        )
     ]
 
 
@@ -814,7 +827,7 @@ def test_events_are_built_only_for_listeners(caplog: pytest.LogCaptureFixture, m
     """Without a listener, an event below the logger's level is not even built."""
     caplog.set_level(logging.ERROR, "hardtack")
     built: list[Any] = []
-    monkeypatch.setattr(Opened, "__post_init__", lambda self: built.append(self), raising=False)
+    monkeypatch.setattr(Opened, "__init__", lambda self, *_: built.append(self))
     site = Site()
     site.visit(a=1)
     sessions = SessionManager(KEY, clock=site.clock)
@@ -873,24 +886,32 @@ def test_a_late_change_is_told_with_the_id() -> None:
 
 
 def test_secure_cookie_on_plain_http_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Browsers drop it; on localhost they do not."""
+    """Browsers drop it."""
     sessions = SessionManager(KEY)
-    for host in ("localhost:8000", "127.0.0.1", "[::1]:8000", "[::1]", "shop.localhost"):
-        sessions.warn_plain_http("http", host)
-    sessions.warn_plain_http("https", "example.org")
+    warn_plain_http(sessions, "https", "example.org")
     assert caplog.records == []
 
-    sessions.warn_plain_http("http", "example.org")
-    sessions.warn_plain_http("http", "example.org")
-    SessionManager(KEY, cookie=Cookie.for_development()).warn_plain_http("http", "example.org")
+    warn_plain_http(sessions, "http", "example.org")
+    warn_plain_http(sessions, "http", "example.org")
+    warn_plain_http(SessionManager(KEY, cookie=Cookie.for_development()), "http", "example.org")
 
     assert len(caplog.records) == 1
     assert "for_development" in caplog.text
 
 
+@pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1", "[::1]:8000", "[::1]", "shop.localhost"])
+def test_secure_cookie_on_localhost_is_warned_of(host: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Chrome and Firefox keep it there; Safari and most clients of tests do not, and nobody would know why."""
+    warn_plain_http(SessionManager(KEY), "http", host)
+
+    assert "Safari" in caplog.text
+    assert "for_development" in caplog.text
+
+
 def test_untouched_session_under_async_code() -> None:
     """Nothing is committed for a request that nobody touched."""
-    changes = asyncio.run(Site().sessions.acommit(Site().open()))
+    site = Site()
+    changes = asyncio.run(site.sessions.acommit(site.open()))
 
     assert not changes
     assert changes.set_cookies == []
@@ -982,9 +1003,8 @@ def test_a_format_that_is_never_asked_is_warned_of(caplog: pytest.LogCaptureFixt
         ("theirs=ok1; theirs=ok1", {"user": "ok1"}, []),
         ("theirs=malformed; theirs=ok1", {"user": "ok1"}, ["malformed"]),
         ("theirs=ok1; theirs=tampered", {"user": "ok1"}, ["tampered"]),
-        ("theirs=ok1; theirs=1; theirs=2; theirs=3; theirs=4", {"user": "ok1"}, ["1", "2", "3"]),
-        ("theirs=ok1; theirs=1; theirs=2; theirs=3; theirs=ok2", {}, ["1", "2", "3", "ambiguous"]),
-        ("theirs=1; theirs=2; theirs=3; theirs=4; theirs=ok1", {}, ["1", "2", "3", "4"]),
+        ("theirs=ok1; theirs=1; theirs=2; theirs=3", {"user": "ok1"}, ["1", "2", "3"]),
+        ("theirs=ok1; theirs=1; theirs=2; theirs=3; theirs=4", {}, ["ambiguous"]),
     ],
 )
 def test_takeover_of_several_cookies_of_one_name(header: str, data: dict[str, Any], told: list[str]) -> None:
@@ -1050,7 +1070,7 @@ def test_emptied_session_does_not_come_back_from_the_other_cookie() -> None:
     session.clear()
     changes = site.commit(session)
 
-    assert [line.partition("=")[0] for line in changes.set_cookies] == ["__Host-session", "theirs"]
+    assert [line.partition("=")[0] for line in changes.set_cookies] == ["__Host-Http-session", "theirs"]
 
 
 def test_taken_over_and_emptied_session_is_cleared_once() -> None:
@@ -1100,10 +1120,10 @@ def test_request_that_carries_a_cookie_to_take_over() -> None:
     """An adapter may ask before it loads."""
     sessions = Site(accept=[Theirs()]).sessions
 
-    assert sessions.carries_cookie("theirs=ok1")
-    assert not sessions.carries_cookie("other=1")
-    assert not sessions.carries_cookie("")
-    assert sessions.carries_cookie(f"{NAME}=x")
+    assert carries_cookie(sessions, "theirs=ok1")
+    assert not carries_cookie(sessions, "other=1")
+    assert not carries_cookie(sessions, "")
+    assert carries_cookie(sessions, f"{NAME}=x")
 
 
 class Companions(Theirs):
@@ -1186,6 +1206,8 @@ def test_foreign_format_refuses_what_it_cannot_carry() -> None:
         ({"persistent": "false"}, "persistent"),
         ({"on_event": "print"}, "on_event"),
         ({"clock": None}, "clock"),
+        ({"trusted_origins": "https://example.org"}, "trusted_origins"),
+        ({"cross_site_paths": [5]}, "cross_site_paths"),
     ],
 )
 def test_wrong_settings(settings: dict[str, Any], named: str) -> None:
@@ -1232,4 +1254,29 @@ def test_too_large_names_the_biggest_keys() -> None:
         site.commit(session)
 
     assert [key for key, _ in caught.value.biggest] == ["cart", "notes", "small"]
-    assert caught.value.limit == 4096 < caught.value.size
+    assert caught.value.limit == 3600 < caught.value.size
+
+
+def test_open_takes_no_other_request() -> None:
+    """A framework's own is told so, before anything is decided by it."""
+    wrong: Any = {"method": "POST"}
+
+    with pytest.raises(TypeError, match=r"takes a hardtack\.Request, or None, not dict"):
+        SessionManager(KEY).open("", wrong)
+
+
+def test_settings_to_look_at() -> None:
+    """The formats that are taken over, and who is told, which can be another from now on."""
+    site, accepted = Site(), Theirs()
+    assert SessionManager(KEY, accept=[accepted]).accept == (accepted,)
+    told: list[Event] = []
+
+    site.sessions.on_event = told.append
+    site.visit(n=1)
+
+    assert site.events == []
+    assert site.sessions.on_event == told.append
+    assert any(isinstance(event, Created) for event in told)
+    wrong: Any = "print"
+    with pytest.raises(ConfigError, match="on_event"):
+        site.sessions.on_event = wrong

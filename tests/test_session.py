@@ -129,7 +129,7 @@ def test_touching_loads_once(site: Site) -> None:
 def test_threads_that_touch_at_once_lose_nothing(site: Site) -> None:
     """The second of two threads does not load over what the first has written."""
     session = site.open()
-    load = site.sessions._load
+    load = site.sessions.core.load
     started = threading.Barrier(2)
 
     def slow(session: Session) -> None:
@@ -140,7 +140,7 @@ def test_threads_that_touch_at_once_lose_nothing(site: Site) -> None:
         started.wait()
         session[key] = 1
 
-    site.sessions._load = slow  # type: ignore[method-assign]
+    site.sessions.core.load = slow  # type: ignore[method-assign]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(write, ["b", "c"]))
 
@@ -395,7 +395,7 @@ def test_logout_clears_a_cookie_that_does_not_open_here() -> None:
     session = site.sessions.open(ahead.jar.header)
     session.logout()
 
-    assert site.sessions.commit(session).set_cookies == [site.sessions.cookie.clear_cookie("__Host-session")]
+    assert site.sessions.commit(session).set_cookies == [site.sessions.cookie.clear_cookie("__Host-Http-session")]
 
 
 def test_login_takes_no_text_for_persistent(site: Site) -> None:
@@ -467,3 +467,28 @@ def test_a_session_that_was_handed_out_counts_as_looked_at(site: Site) -> None:
     assert session.accessed
     assert repr(session) == "<Session (not loaded)>"
     assert dict(site.commit(session))["Vary"] == "Cookie"
+
+
+def test_a_view_of_what_cannot_be_kept_counts_once_it_changes() -> None:
+    """A field of a type of the application's own, which is put into the session only when it is another."""
+
+    @dataclasses.dataclass
+    class Shown:
+        kind: Any = object
+        name: str = ""
+
+    session = Session()
+    shown = session.view(Shown)
+    assert not session.modified
+
+    shown.name = "Z"
+    assert session.modified
+    assert dict(session) == {"name": "Z"}
+    shown.kind = int
+    assert session.modified
+    assert session["kind"] is int
+
+
+def test_an_endpoint_may_return_the_session() -> None:
+    """Pydantic writes it as the plain dict of what it holds."""
+    assert pydantic.TypeAdapter(Any).dump_json(Session({"n": [1]})) == b'{"n":[1]}'

@@ -223,6 +223,17 @@ def test_advice_can_be_followed(value: Any) -> None:
         values.check({"a": value.value})
 
 
+def test_advice_for_what_libraries_make() -> None:
+    """An array or a number of numpy, and a translation of Django that is still to be looked up."""
+    numpy = pytest.importorskip("numpy")
+    lazy = pytest.importorskip("django.utils.functional")
+    promise = lazy.lazy(str, str)("x")
+
+    for value, call in ((numpy.zeros(2), ".tolist()"), (numpy.int64(1), ".item()"), (promise, "str(…)")):
+        with pytest.raises(UnsupportedValue, match=re.escape(f"convert it with {call} first")):
+            values.check({"a": value}, strict=True)
+
+
 def test_keeping_as_another_type_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     """For each type one line in the log, of the types alone."""
 

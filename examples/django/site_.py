@@ -22,7 +22,7 @@ settings.configure(
     SECRET_KEY=os.environ.get("SECRET_KEY", "for trying out only: replace it in production"),
     ROOT_URLCONF=__name__,
     SESSION_ENGINE="hardtack.frameworks.django.encrypted_cookie",
-    # On a site with https also: SESSION_COOKIE_NAME="__Host-sessionid", SESSION_COOKIE_SECURE=True
+    # On a site with https also: SESSION_COOKIE_NAME="__Host-Http-sessionid", SESSION_COOKIE_SECURE=True
     HARDTACK_IDLE_TIMEOUT="2 hours",
     MIDDLEWARE=["hardtack.frameworks.django.SessionMiddleware", "django.middleware.csrf.CsrfViewMiddleware"],
     TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates"}],

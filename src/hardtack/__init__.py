@@ -6,6 +6,7 @@ from hardtack.engines.cookie import CookieEngine
 from hardtack.engines.store import StoreEngine
 from hardtack.manager import SessionManager
 from hardtack.record import Record
+from hardtack.request import Request
 from hardtack.session import Session
 from hardtack.tokens.encrypted import EncryptedToken
 from hardtack.tokens.keys import Key, Keyring
@@ -22,6 +23,7 @@ __all__ = [
     "Keyring",
     "Cookie",
     "Record",
+    "Request",
     "errors",
     "events",
 ]

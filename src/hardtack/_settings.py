@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from hardtack.cookies import Cookie
 from hardtack.errors import ConfigError
 from hardtack.lifetime import seconds
 from hardtack.tokens.keys import Key, quoted
@@ -117,6 +119,37 @@ def _keys(value: Any, label: str) -> list[Key]:
     return [_key(each, label) for each in value]
 
 
+def _words(value: Any, label: str) -> list[str]:
+    if isinstance(value, str):
+        value = re.split(r"[,\s]+", value.strip(", \t\r\n")) if value.strip(", \t\r\n") else []
+    if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+        fail(label, f"is {quoted(value)}; write a list of words, or words separated by commas")
+    return list(value)
+
+
+def _size(value: Any, label: str) -> int | str:
+    if isinstance(value, str) and re.fullmatch(r"\s*[0-9]{1,12}\s*", value):
+        return int(value)
+    return value if isinstance(value, str) else _number(value, label)
+
+
+def _places(value: Any, label: str) -> list[Cookie]:
+    if isinstance(value, Cookie | Mapping):
+        value = [value]
+    if not isinstance(value, list | tuple) or not all(isinstance(each, Cookie | Mapping) for each in value):
+        fail(label, f"is {quoted(value)}; write a list of sections with name, path and domain")
+    with named(label):
+        return [each if isinstance(each, Cookie) else _place(each, label) for each in value]
+
+
+def _place(attributes: Mapping[str, Any], label: str) -> Cookie:
+    known = {field.name for field in fields(Cookie)}
+    wrong = sorted(set(map(str, attributes)) - known)
+    if wrong:
+        fail(label, f"has {wrong[0]!r}, which is no attribute of a cookie")
+    return Cookie(**attributes)
+
+
 def _store(value: Any, label: str) -> Any:
     return value.strip() if isinstance(value, str) else value  # a URL, or a store, which StoreEngine checks
 
@@ -146,14 +179,21 @@ SETTINGS: Final[dict[str, Reader]] = {
     "store": _store,
     "token": _one_of("encrypted", "signed"),
     "overflow": _one_of("raise", "chunk"),
-    "max_chunks": _number,
+    "max_set_cookie": _number,
+    "max_header": _number,
     "seal": _switch,
     "on_conflict": _one_of("merge", "raise", "last_write_wins"),
+    "merge": _words,
     "on_store_error": _one_of("raise", "anonymous"),
     "lifetime": _duration,
     "idle_timeout": _maybe_duration,
     "persistent": _switch,
     "purpose": _text,
+    "max_size": _size,
+    "cross_site": _one_of("allow", "refuse"),
+    "trusted_origins": _words,
+    "cross_site_paths": _words,
+    "strict_values": _switch,
     "cookie_name": _text,
     "cookie_path": _text,
     "cookie_domain": _maybe_text,
@@ -161,6 +201,7 @@ SETTINGS: Final[dict[str, Reader]] = {
     "cookie_httponly": _switch,
     "cookie_samesite": _maybe_text,
     "cookie_partitioned": _switch,
+    "cookie_formerly": _places,
 }
 """Every setting, in the order of docs/configuration.md."""
 
@@ -169,13 +210,13 @@ FROM_FILE: Final = {f"{name}_file": name for name in ("key", "accept_keys", "sto
 
 NAMES: Final = (*SETTINGS, *FROM_FILE)
 
-FOR_COOKIES: Final = ("token", "overflow", "max_chunks")
+FOR_COOKIES: Final = ("token", "overflow", "max_set_cookie", "max_header")
 """Settings that mean something only where sessions are in the cookie."""
 
-FOR_STORES: Final = ("seal", "on_conflict", "on_store_error")
+FOR_STORES: Final = ("seal", "on_conflict", "merge", "on_store_error", "max_size")
 """Settings that mean something only where sessions are in a store."""
 
-_MAY_BE_EMPTY: Final = ("accept_keys", "purpose")
+_MAY_BE_EMPTY: Final = ("accept_keys", "purpose", "merge", "trusted_origins", "cross_site_paths", "cookie_formerly")
 
 
 def read(name: str, value: Any, label: str) -> Any:

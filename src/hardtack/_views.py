@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from functools import cache
 from typing import Any, TypeVar, get_type_hints
 
 from hardtack import values
@@ -40,19 +41,28 @@ def _encoding(value: Any) -> bytes | str:
         return repr(value)
 
 
+def names_of(kind: type[Any]) -> list[str]:
+    """The keys of a session that a type has fields for. Raises `ConfigError` for a type that is none of the three."""
+    if dataclasses.is_dataclass(kind):
+        return [field.name for field in dataclasses.fields(kind)]
+    if _is_struct(kind):
+        return list(kind.__struct_encode_fields__)
+    if not hasattr(kind, "model_validate"):
+        message = f"view({kind.__name__}): the type must be a dataclass, a msgspec.Struct or a pydantic model"
+        raise ConfigError(message)
+    return sorted(_aliases(kind))
+
+
 def build(kind: type[T], data: dict[str, Any]) -> T:
-    """An object of the type from the keys that it has. Raises `ConfigError` for a type that is none of the three."""
+    """An object of a type that `names_of` knows, from the keys that it has."""
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(kind, data)
     if _is_struct(kind):
         built: T = sys.modules["msgspec"].convert(data, kind, strict=False, from_attributes=False)
         return built
-    validate = getattr(kind, "model_validate", None)
-    if validate is None:
-        message = f"view({kind.__name__}): the type must be a dataclass, a msgspec.Struct or a pydantic model"
-        raise ConfigError(message)
-    names = _aliases(kind)
-    known: T = validate({key: value for key, value in data.items() if key in names})
+    model: Any = kind
+    names = _aliases(model)
+    known: T = model.model_validate({key: value for key, value in data.items() if key in names})
     return known
 
 
@@ -110,3 +120,13 @@ def _plain(value: Any) -> Any:
     if kind is dict:
         return {key: _plain(item) for key, item in value.items()}
     return value
+
+
+@cache
+def pydantic_serializer() -> Any:
+    """How pydantic writes a session: as the plain dict of what it holds."""
+    from pydantic_core import SchemaSerializer, core_schema
+
+    return SchemaSerializer(
+        core_schema.any_schema(serialization=core_schema.plain_serializer_function_ser_schema(dict))
+    )

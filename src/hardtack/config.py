@@ -119,6 +119,11 @@ def _is_of_kubernetes(variable: str, variables: Mapping[str, str]) -> bool:
     )
 
 
+_POLICY: Final = (
+    *("lifetime", "idle_timeout", "persistent", "purpose", "max_size"),
+    *("cross_site", "trusted_origins", "cross_site_paths", "strict_values"),
+)
+
 _CODE_ONLY: Final = ("accept", "on_event", "clock")
 
 
@@ -164,7 +169,7 @@ def _manager(given: dict[str, _Given], overrides: dict[str, Any], label: Callabl
     attributes = {name.removeprefix("cookie_"): read[name] for name in read if name.startswith("cookie_")}
     with named(label("cookie_…")):
         cookie = Cookie(**attributes)
-    policy = _chosen(read, "lifetime", "idle_timeout", "persistent", "purpose")
+    policy = _chosen(read, *_POLICY)
     _check_together(given)
     if "store" in read:
         engine: Engine = _store_engine(read, given, label, asynchronous=asynchronous)
@@ -192,7 +197,7 @@ def _cookie_engine(read: dict[str, Any], given: dict[str, _Given], label: Callab
         command = 'python -c "from hardtack import Key; print(Key.generate().export())"'
         fail(label("key"), f"is missing, and so is {label('store')}; make a key with: {command}")
     token = SignedToken(ring) if read.get("token") == "signed" else EncryptedToken(ring)
-    return CookieEngine(token, **_chosen(read, "overflow", "max_chunks"))
+    return CookieEngine(token, **_chosen(read, "overflow", "max_set_cookie", "max_header"))
 
 
 def _store_engine(
@@ -203,7 +208,7 @@ def _store_engine(
     with named(given["store"].label):
         if isinstance(store, str):
             store = from_url(store, asynchronous=asynchronous)
-        return StoreEngine(store, seal=seal, **_chosen(read, "on_conflict", "on_store_error"))
+        return StoreEngine(store, seal=seal, **_chosen(read, "on_conflict", "merge", "on_store_error"))
 
 
 def _chosen(read: dict[str, Any], *names: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The cookie's name and attributes, reading a Cookie header, and the headers that a response gets.
+"""The cookie's name and attributes, and reading a Cookie header.
 
 Follows RFC 6265bis, more strictly where servers and browsers differ; prefixes also of the layered-cookies draft.
 """
@@ -7,24 +7,40 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, MutableSequence, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, Final, Literal
 
 from hardtack.errors import ConfigError
+from hardtack.protocols.token import CookieMap
 
-MAX_SET_COOKIE: Final = 4096
-"""Bytes of a whole Set-Cookie line: browsers drop larger ones without a word."""
+LARGEST_SET_COOKIE: Final = 4096
+"""Bytes of a whole Set-Cookie line: browsers drop larger ones without a word (RFC 6265bis 5.6)."""
+
+MAX_SET_COOKIE: Final = 3600
+"""Bytes of a whole Set-Cookie line that are safe: nginx reads all headers of an answer into 4 KB, and answers 502 beyond."""
+
+MAX_HEADER: Final = 8000
+"""Bytes of a request's Cookie header that are safe: servers refuse a request whose headers exceed 8 KB."""
+
+MAX_CLEARED: Final = 8
+"""Set-Cookie lines that clear planted cookies with one response."""
 
 MAX_AGE_LIMIT: Final = 400 * 86400
 """RFC 6265bis 5.5: browsers clamp longer ages."""
 
 MAX_VALUES: Final = 4
-"""Cookies of one name that are considered: an attacker on a sibling subdomain can plant many."""
+"""Different values of one name that are looked at; with more, none is used: somebody on a sibling subdomain plants them."""
 
 MAX_SEEN: Final = 16
-"""Cookies of one name among which another session is looked for, so that planted ones cannot push it out of those four."""
+"""Cookies of one name that are read out of a header at all."""
+
+DEFAULT_NAME: Final = "__Host-Http-session"
+"""A script on the page cannot set a cookie of this name, nor can a sibling subdomain (layered-cookies draft)."""
+
+FORMER_DEFAULT_NAME: Final = "__Host-session"
+"""What the default was before: a manager on the default name also accepts sessions under this one."""
 
 # RFC 9110 token: what a cookie's name may be made of.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -39,22 +55,29 @@ class Cookie:
     """The cookie's name and attributes; the defaults are the safe ones.
 
     Attributes:
-        name: a `__Host-` name (the default) cannot be planted by a sibling subdomain; it needs `secure`, `path="/"` and no
-            `domain`. `__Secure-`, `__Http-` and `__Host-Http-` are checked likewise.
+        name: a `__Host-Http-` name (the default) can be planted neither by a sibling subdomain nor by a script on the page;
+            it needs `secure`, `httponly`, `path="/"` and no `domain`. `__Host-`, `__Secure-` and `__Http-` are checked
+            likewise.
         domain: None: this host alone. Otherwise every subdomain gets the cookie, and can set it.
         samesite: "Lax", "Strict" or "None" (which needs `secure`), or None to leave the attribute out.
         partitioned: CHIPS: one cookie for each top-level site that embeds this one; needs `secure`.
+        formerly: where the cookie was before its name, path or domain was changed: it is cleared there with each
+            Set-Cookie, since a browser keeps both and would send both.
     """
 
-    name: str = "__Host-session"
+    name: str = DEFAULT_NAME
     path: str = "/"
     domain: str | None = None
     secure: bool = True
     httponly: bool = True
     samesite: Literal["Lax", "Strict", "None"] | None = "Lax"
     partitioned: bool = False
+    formerly: Sequence[Cookie] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.formerly, Cookie) or not all(isinstance(each, Cookie) for each in self.formerly):
+            raise ConfigError("cookie formerly= is a list of Cookies: [Cookie(name=…, path=…, domain=…)]")
+        object.__setattr__(self, "formerly", tuple(self.formerly))
         for setting in ("secure", "httponly", "partitioned"):
             if not isinstance(getattr(self, setting), bool):
                 message = f"cookie {setting}={getattr(self, setting)!r} must be True or False"
@@ -136,9 +159,47 @@ class Cookie:
         """The value of a Set-Cookie header that makes the browser forget the cookie."""
         return f"{name}=; Expires={_EPOCH}; Max-Age=0{self.attributes}"
 
-    def renamed(self, name: str) -> Cookie:
-        """The same attributes under another name."""
-        return replace(self, name=name)
+    def clear_all(self, names: Iterable[str]) -> list[str]:
+        """The lines that clear cookies of these names here, and the cookie in all places where it formerly was."""
+        return [*(self.clear_cookie(name) for name in names), *self.clearing_formerly]
+
+    @cached_property
+    def clearing_formerly(self) -> tuple[str, ...]:
+        """The lines that clear the cookie where it formerly was."""
+        return tuple(place.clear_cookie(place.name) for place in self.formerly)
+
+    def clear_planted(self, host: str, path: str) -> list[str]:
+        """The lines that clear a cookie of this name where somebody else may have set it, never where it is ours.
+
+        Those places are every parent domain of the host and every beginning of the path, at most `MAX_CLEARED` of them;
+        `host` is without a port, and empty where it is not known: then nothing is cleared but the `formerly` places.
+        """
+        lines = list(self.clearing_formerly)
+        if not host or not _DOMAIN.fullmatch(host) or host.replace(".", "").isdigit():
+            return lines
+        bare = replace(self, name="x", formerly=(), partitioned=False)
+        for domain, place in _places(host, path):
+            if (domain, place) == (self.domain, self.path):
+                continue
+            elsewhere = replace(bare, domain=domain, path=place)
+            line = f"{self.name}=; Expires={_EPOCH}; Max-Age=0{elsewhere.attributes}"
+            if line not in lines:
+                lines.append(line)
+        return lines[:MAX_CLEARED]
+
+
+def _places(host: str, path: str) -> Iterator[tuple[str | None, str]]:
+    """Domains and paths where a cookie that a request carries may have been set, the likeliest first."""
+    labels = host.split(".")
+    parents = [".".join(labels[start:]) for start in range(len(labels) - 1)]  # no browser takes a bare top-level domain
+    paths = ["/"]
+    for part in path.split("/")[1:4]:
+        longer = f"{paths[-1].rstrip('/')}/{part}"
+        if part and _PATH.fullmatch(longer):
+            paths.append(longer)
+    yield from ((domain, "/") for domain in reversed(parents))
+    yield from ((None, place) for place in paths)
+    yield from ((domain, place) for place in paths[1:] for domain in reversed(parents))
 
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -214,127 +275,7 @@ def parse(header: str) -> dict[str, list[str]]:
     return cookies
 
 
-CookieMap = Mapping[str, Sequence[str]]
-
-
 def each_alone(cookies: CookieMap, name: str) -> list[CookieMap]:
-    """The same cookies once for each value of a name, with that one alone."""
+    """The same cookies once for each different value of a name, with that one alone."""
     found = cookies.get(name, ())
-    return [cookies] if len(found) < 2 else [{**cookies, name: [value]} for value in found]
-
-
-Headers = MutableSequence[tuple[str, str]] | MutableSequence[tuple[bytes, bytes]]
-
-
-@dataclass(slots=True)
-class Changes:
-    """What a response has to say about the session. Iterates as header pairs.
-
-    Attributes:
-        set_cookies: values of Set-Cookie headers.
-        accessed: the handler looked at the session: the response depends on the cookie.
-        no_store: no cache may keep the response, whether it sets a cookie or not.
-    """
-
-    set_cookies: list[str] = field(default_factory=list, repr=False)
-    accessed: bool = False
-    no_store: bool = False
-    on_replaced: Callable[[str, str], None] | None = field(default=None, repr=False)
-
-    def __iter__(self) -> Iterator[tuple[str, str]]:
-        for value in self.set_cookies:
-            yield "Set-Cookie", value
-        if self.accessed:
-            yield "Vary", "Cookie"
-            yield "Cache-Control", self.cache_control(None)
-
-    def __bool__(self) -> bool:
-        return bool(self.set_cookies) or self.accessed
-
-    def vary(self, present: str | None) -> str | None:
-        """What Vary becomes, given the response's own; None: leave it alone."""
-        if not self.accessed:
-            return None
-        names = [name.strip().lower() for name in (present or "").split(",")]
-        if "cookie" in names or "*" in names:
-            return None
-        return f"{present}, Cookie" if present and present.strip() else "Cookie"
-
-    def cache_control(self, present: str | None) -> str:
-        """What Cache-Control becomes, given the response's own.
-
-        A cache that kept a response with a Set-Cookie would hand one user's session to the next.
-        """
-        directives = {directive.strip().lower() for directive in (present or "").split(",")}
-        strict = self.no_store or bool(self.set_cookies)
-        if self.no_store and "no-store" not in directives:
-            return "private, no-store"
-        if present is not None and present.strip():
-            return present if not strict or directives & {"private", "no-store"} else "private, no-store"
-        return "private, no-store" if strict else "private"
-
-    def apply(self, headers: Headers) -> None:
-        """Merge into a response's headers, in place: a list of pairs, of str (WSGI) or of bytes (ASGI)."""
-        if not self:
-            return
-        pairs: Any = headers
-        raw = bool(pairs) and isinstance(pairs[0][0], bytes)
-        self._apply(pairs, raw=raw)
-
-    def apply_raw(self, headers: MutableSequence[tuple[bytes, bytes]]) -> None:
-        """`apply` to a list of pairs of bytes that may be empty, as ASGI has it."""
-        if self:
-            self._apply(headers, raw=True)
-
-    def _apply(self, headers: Any, *, raw: bool) -> None:
-        if self.accessed and self._apply_new(headers, raw=raw):
-            return
-        encode: Callable[[str], Any] = (lambda text: text.encode("latin-1")) if raw else str
-        decode: Callable[[Any], str] = (lambda data: data.decode("latin-1")) if raw else str
-        if self.accessed:
-            self._merge(headers, "vary" if raw else "Vary", self.vary, encode, decode)
-            self._merge(headers, "cache-control" if raw else "Cache-Control", self._replace, encode, decode)
-        name = encode("set-cookie" if raw else "Set-Cookie")
-        headers.extend((name, encode(value)) for value in self.set_cookies)
-
-    def _apply_new(self, headers: Any, *, raw: bool) -> bool:
-        """The common case, at a fraction of the cost: a response that has neither header yet."""
-        names = (b"vary", b"cache-control") if raw else ("vary", "cache-control")
-        for key, _ in headers:
-            if key.lower() in names:
-                return False
-        cache_control = "private, no-store" if self.no_store or self.set_cookies else "private"
-        if raw:
-            headers.extend([(b"vary", b"Cookie"), (b"cache-control", cache_control.encode())])
-            headers.extend([(b"set-cookie", value.encode("latin-1")) for value in self.set_cookies])
-        else:
-            headers.extend([("Vary", "Cookie"), ("Cache-Control", cache_control)])
-            headers.extend([("Set-Cookie", value) for value in self.set_cookies])
-        return True
-
-    def _replace(self, present: str | None) -> str | None:
-        after = self.cache_control(present)
-        if present is not None and after != present and self.on_replaced is not None:
-            self.on_replaced(present, after)
-        return after if after != present else None
-
-    @staticmethod
-    def _merge(
-        headers: Any,
-        name: str,
-        change: Callable[[str | None], str | None],
-        encode: Callable[[str], Any],
-        decode: Callable[[Any], str],
-    ) -> None:
-        lower = name.lower()
-        found = [index for index, (key, _) in enumerate(headers) if decode(key).lower() == lower]
-        present = ", ".join(decode(headers[index][1]) for index in found) if found else None
-        after = change(present)
-        if after is None:
-            return
-        for index in reversed(found):
-            del headers[index]
-        headers.append((encode(name), encode(after)))
-
-
-NO_CHANGES: Final = Changes()
+    return [cookies] if len(found) < 2 else [{**cookies, name: [value]} for value in dict.fromkeys(found)]

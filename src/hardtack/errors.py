@@ -9,7 +9,14 @@ from collections.abc import Sequence
 
 
 class HardtackError(Exception):
-    """The base of all errors that hardtack raises."""
+    """The base of all errors that hardtack raises.
+
+    Attributes:
+        set_cookies: Set-Cookie lines that the answer to the error should carry: a logout clears the cookie, whatever
+            else of the commit failed.
+    """
+
+    set_cookies: Sequence[str] = ()
 
 
 class ConfigError(HardtackError, ValueError):
@@ -17,21 +24,29 @@ class ConfigError(HardtackError, ValueError):
 
 
 class SessionTooLarge(HardtackError):
-    """The session does not fit into its cookie.
+    """The session does not fit into its cookie, or is larger than a store may be asked to keep.
 
     Attributes:
-        size: bytes of the whole `Set-Cookie` line that would have been sent.
+        size: bytes of the whole `Set-Cookie` line that would have been sent, or of the record that would have been stored.
         limit: bytes that were allowed.
         biggest: the biggest keys of the session, with the bytes that each takes, biggest first.
     """
 
-    def __init__(self, size: int, limit: int, biggest: Sequence[tuple[str, int]] = (), advice: str = "") -> None:
+    def __init__(
+        self,
+        size: int,
+        limit: int,
+        biggest: Sequence[tuple[str, int]] = (),
+        advice: str = "",
+        what: str = "of Set-Cookie",
+    ) -> None:
         self.size = size
         self.limit = limit
         self.biggest = list(biggest)
         self._advice = advice
+        self._what = what
         keys = ", ".join(f"{key!r} ({length} bytes)" for key, length in self.biggest)
-        message = f"the session takes {size} bytes of Set-Cookie, and {limit} are allowed"
+        message = f"the session takes {size} bytes {what}, and {limit} are allowed"
         if keys:
             message += f"; its biggest keys are {keys}"
         message += advice or (
@@ -40,7 +55,7 @@ class SessionTooLarge(HardtackError):
         super().__init__(message)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.size, self.limit, self.biggest, self._advice)
+        return type(self), (self.size, self.limit, self.biggest, self._advice, self._what)
 
 
 class UnsupportedValue(HardtackError, TypeError):
@@ -66,17 +81,38 @@ class StoreError(HardtackError):
 
 
 class StoreUnavailable(StoreError):
-    """A store could not be reached, did not answer in time, or answered nonsense. Frameworks answer 503.
+    """A store could not be reached, did not answer in time, or answered nonsense. Frameworks answer 503."""
 
-    Attributes:
-        set_cookies: Set-Cookie lines that the 503 should carry: a logout clears the cookie even if the store is down.
-    """
 
-    set_cookies: Sequence[str] = ()
+class StoreFull(StoreUnavailable):
+    """A store takes no more: its memory or its disk is full. A session can still be ended there, by deleting it."""
 
 
 class SessionConflict(HardtackError):
-    """Another request changed or ended the session, and the changes of this one cannot be saved."""
+    """Another request changed or ended the session, and the changes of this one were not saved. Frameworks answer 409.
+
+    Attributes:
+        paths: the keys that this request had read, or written, and another has changed; empty where the session was ended.
+    """
+
+    def __init__(self, message: str, paths: Sequence[str] = ()) -> None:
+        self.paths = tuple(paths)
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.args[0], self.paths)
+
+
+class SessionFinished(HardtackError):
+    """A session was changed after its request was over, from a task or a thread: use `sessions.update(session.id, …)`."""
+
+
+class TooManySessions(HardtackError):
+    """A user has as many sessions as `login(at_most=…, beyond="refuse")` allows; the login was undone."""
+
+
+class CrossSiteRequest(HardtackError):
+    """Another site made the browser send this request, and it may not change the session. Frameworks answer 403."""
 
 
 class SessionNotLoaded(HardtackError):
@@ -90,6 +126,9 @@ class InvalidToken(HardtackError):
         reason: one word for programs and events: `malformed`, `unknown_key`, `tampered`, `wrong_purpose`,
             `too_large`, `incomplete`, `expired`, `future`, …
     """
+
+    event_detail: str = ""
+    """What the event says beside the reason, such as the id of an unknown key; nothing that the client chose freely."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         self.reason = reason

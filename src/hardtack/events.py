@@ -1,38 +1,110 @@
 """What happened to a session: frozen values, given to `on_event` and logged by the logger `hardtack`.
 
-An event holds no secret, no token and no session data: ids (public handles), reasons, names. The hooks of other
-systems map onto them: see docs/events.md.
+An event holds no secret, no token and no session data: ids (public handles), reasons, names. `str()` of one is a sentence
+that says what to do. The hooks of other systems map onto them: see docs/events.md.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, dataclass_transform
+
+if TYPE_CHECKING:
+    from hardtack.request import Request
 
 logger = logging.getLogger("hardtack")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass_transform(frozen_default=True)
 class Event:
-    """The base of all events."""
+    """The base of all events: a frozen value whose fields are the annotations of its class, in their order.
 
+    Attributes:
+        request: the request that it belongs to, where the adapter has told it; text from the client is escaped and cut.
+            It does not count for equality.
+    """
+
+    # One set of methods for all: a dataclass compiles its own for each, which was a third of importing hardtack.
     level: ClassVar[int] = logging.DEBUG
+    fields: ClassVar[tuple[str, ...]] = ()
+    _defaults: ClassVar[dict[str, Any]] = {}
+    request: ClassVar[Request | None] = None
+
+    def __init_subclass__(cls) -> None:
+        own = [name for name, kind in cls.__annotations__.items() if not str(kind).startswith("ClassVar")]
+        cls.fields = (*cls.fields, *own)
+        cls.__match_args__ = cls.fields  # type: ignore[misc, attr-defined]  # the checkers know it
+        cls._defaults = {name: getattr(cls, name) for name in cls.fields if hasattr(cls, name)}
+
+    if not TYPE_CHECKING:  # pragma: no branch
+
+        def __init__(self, *values: Any, **named: Any) -> None:
+            names = type(self).fields
+            if len(values) > len(names) or not named.keys() <= set(names[len(values) :]):
+                message = f"{type(self).__name__} takes {', '.join(names) or 'nothing'}"
+                raise TypeError(message)
+            given = {**self._defaults, **dict(zip(names, values, strict=False)), **named}
+            missing = [name for name in names if name not in given]
+            if missing:
+                message = f"{type(self).__name__} lacks {', '.join(missing)}"
+                raise TypeError(message)
+            self.__dict__.update(given)
+
+    def with_request(self, request: Request | None) -> Event:
+        """The same event, with the request that it belongs to."""
+        self.__dict__["request"] = request
+        return self
+
+    @property
+    def severity(self) -> int:
+        """The level that the event is logged at."""
+        return type(self).level
+
+    @property
+    def log_key(self) -> tuple[object, ...]:
+        """What events have in common that are logged once a minute: the kind and the reason, not the session."""
+        values = (getattr(self, name) for name in type(self).fields if name != "id" and not name.endswith("_id"))
+        return (type(self).__name__, *values)
+
+    def _sentence(self) -> str:
+        return " ".join((type(self).__doc__ or "").partition("\n\n")[0].split())
 
     def __str__(self) -> str:
-        values = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in fields(self))
-        return f"{type(self).__name__}({values})"
+        told = "" if self.request is None else f" [{_where(self.request)}]"
+        return f"{self._sentence()}{told}"
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={getattr(self, name)!r}" for name in type(self).fields)
+        return f"{type(self).__name__}({given})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in type(self).fields)
+
+    def __hash__(self) -> int:
+        return hash((type(self).__name__, *(getattr(self, name) for name in type(self).fields)))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        message = f"{type(self).__name__} is frozen"
+        raise AttributeError(message)
+
+    def __delattr__(self, name: str) -> None:
+        self.__setattr__(name, None)
 
 
-@dataclass(frozen=True, slots=True)
+def _where(request: Request) -> str:
+    parts = (f"{request.method} {request.path}".strip(), request.client and f"from {request.client}")
+    return " ".join(part for part in parts if part)
+
+
 class Created(Event):
     """A session was stored for the first time."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True)
 class Opened(Event):
     """A request brought a session that is good, and touched it."""
 
@@ -40,14 +112,12 @@ class Opened(Event):
     subject: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class Saved(Event):
     """What a session keeps was changed, and stored under the id that it had."""
 
     id: str
 
 
-@dataclass(frozen=True, slots=True)
 class Renewed(Event):
     """The idle deadline was moved, or the cookie was sealed anew under the key that issues now."""
 
@@ -55,11 +125,10 @@ class Renewed(Event):
     cause: Literal["idle_timeout", "key"]
 
 
-@dataclass(frozen=True, slots=True)
 class IdChanged(Event):
-    """The session has a new id (`regenerate`, `login`).
+    """The session has a new id (`regenerate`, `confirm`, `login`).
 
-    `old_still_valid`: a copy of the old cookie still opens the old state (a cookie engine without revocations).
+    `old_still_valid`: a copy of the old cookie still opens the old state (a cookie engine without a list of ended sessions).
     """
 
     level = logging.INFO
@@ -67,8 +136,10 @@ class IdChanged(Event):
     new_id: str
     old_still_valid: bool
 
+    def _sentence(self) -> str:
+        return f"session {self.old_id} goes on as {self.new_id}{_copies(self.old_still_valid)}"
 
-@dataclass(frozen=True, slots=True)
+
 class Destroyed(Event):
     """The session was ended. `old_still_valid` as in `IdChanged`."""
 
@@ -76,8 +147,49 @@ class Destroyed(Event):
     id: str
     old_still_valid: bool
 
+    def _sentence(self) -> str:
+        return f"session {self.id} was ended{_copies(self.old_still_valid)}"
 
-@dataclass(frozen=True, slots=True)
+
+class LoggedIn(Event):
+    """A user has shown a credential, and the session is theirs."""
+
+    level = logging.INFO
+    id: str
+    subject: str
+    actor: str | None = None
+    label: str | None = None
+
+    def _sentence(self) -> str:
+        acting = f", as whom {self.actor} acts," if self.actor is not None else ""
+        return f"{self.subject}{acting} is logged in with session {self.id}"
+
+
+class LoggedOut(Event):
+    """The session of a user ended.
+
+    Causes: `logout` (by the handler), `login` (somebody else logged in), `ended` (from the server, by `end` or `end_all`),
+    `at_most` (the user has logged in elsewhere, and has too many sessions), `expired`.
+    """
+
+    level = logging.INFO
+    id: str
+    subject: str
+    cause: Literal["logout", "login", "ended", "at_most", "expired"]
+
+    def _sentence(self) -> str:
+        return f"session {self.id} of {self.subject} ended: {self.cause}"
+
+
+class Confirmed(Event):
+    """The user has shown a factor again (`confirm`)."""
+
+    level = logging.INFO
+    id: str
+    subject: str | None
+    methods: tuple[str, ...] = ()
+
+
 class Expired(Event):
     """A good session came after its deadline, and was not used."""
 
@@ -85,43 +197,94 @@ class Expired(Event):
     id: str
     deadline: Literal["absolute", "idle"]
 
+    def _sentence(self) -> str:
+        setting = "lifetime" if self.deadline == "absolute" else "idle_timeout"
+        return f"session {self.id} came after its {self.deadline} deadline and was not used; {setting} says how long it lives"
 
-@dataclass(frozen=True, slots=True)
+
+_REJECTED = {
+    "malformed": "it is no session cookie of this engine; another engine or program may use the same cookie name",
+    "unknown_key": "its key is not in the keyring; if keys were changed, keep the old one in accept= until its sessions end",
+    "tampered": "its seal does not fit: it was changed, or was sealed for another purpose or cookie name",
+    "wrong_purpose": "it was sealed for another purpose: two applications share a key and a cookie name",
+    "too_large": "it is larger than any that was written",
+    "ambiguous": (
+        "the browser sent several different sessions; if Domain or Path was changed, say where it was: Cookie(formerly=[…])"
+    ),
+    "incomplete": "a chunk of it is missing; a proxy or a browser dropped one of the cookies",
+    "future": "it was made more than 5 minutes ahead of this server's clock; set the clocks of all servers (NTP)",
+    "revoked": "it was ended before its deadline",
+    "ended": "it was ended or replaced less than a minute ago",
+    "unknown_id": "no such session is stored: it has ended, the store was emptied or evicts, or each worker has a MemoryStore",
+    "expired": "its time is over, or the format is no longer read",
+}
+
+
 class Rejected(Event):
     """A cookie could not be used; the request got a new, empty session.
 
     Reasons: `malformed`, `unknown_key`, `tampered`, `wrong_purpose`, `too_large`, `ambiguous`, `incomplete`, `future`,
     `revoked`, `unknown_id` (no such session in the store), `ended` (it was ended less than a minute ago), …
+    `detail` names what helps to find the cause, such as the id of a key that is not in the ring.
     """
 
     level = logging.WARNING
     reason: str
     cookie: str
+    detail: str = ""
+
+    def _sentence(self) -> str:
+        why = _REJECTED.get(self.reason, self.reason)
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"cookie {self.cookie} was not used ({self.reason}): {why}{detail}"
 
 
-@dataclass(frozen=True, slots=True)
 class Conflict(Event):
     """Another request saved the session first.
 
-    `outcome`: `merged` (nothing lost), `overwritten` (both changed the same `paths`; the later write won),
-    `dropped` (the session was ended or got a new id meanwhile: this save was not done, and no cookie set).
+    `outcome`: `merged` (both are kept), `overwritten` (both changed the declared keys `paths` in ways that cannot be joined, or
+    the engine was told `last_write_wins`), `stale` (the request had read `paths`, which another changed: its save was not
+    done), `dropped` (the session was ended or got a new id meanwhile: its save was not done, and no cookie set).
     """
 
-    level = logging.WARNING
+    level = logging.INFO
     id: str
-    outcome: Literal["merged", "overwritten", "dropped"]
+    outcome: Literal["merged", "overwritten", "stale", "dropped"]
     paths: tuple[str, ...] = ()
 
+    @property
+    def severity(self) -> int:
+        """A merge is everyday; a save that was not done is not."""
+        return logging.WARNING if self.outcome in ("stale", "dropped") else logging.INFO
 
-@dataclass(frozen=True, slots=True)
+    def _sentence(self) -> str:
+        keys = ", ".join(map(repr, self.paths))
+        if self.outcome == "stale":
+            return (
+                f"a request's changes to session {self.id} were not saved: it had read {keys}, which a parallel request "
+                "changed; docs/parallel-requests.md says what to declare with merge=, and when to use update()"
+            )
+        if self.outcome == "dropped":
+            return f"a request's changes to session {self.id} were not saved: the session was ended or got a new id meanwhile"
+        if self.outcome == "overwritten":
+            return f"two parallel requests changed {keys or 'the same keys'} of session {self.id}: the later write was kept"
+        return f"two parallel requests changed session {self.id}, and both are kept"
+
+
 class LateWrite(Event):
     """The session was changed after the headers had left, and the change could not be kept."""
 
     level = logging.WARNING
     id: str
 
+    def _sentence(self) -> str:
+        which = f"session {self.id}" if self.id else "a new session"
+        return (
+            f"{which} was changed after the response's headers had left, and the change is lost; change it before, or in a "
+            "store with sessions.update()"
+        )
 
-@dataclass(frozen=True, slots=True)
+
 class StoreFailed(Event):
     """The store could not be reached, or holds something under this id that cannot be decoded."""
 
@@ -129,8 +292,17 @@ class StoreFailed(Event):
     operation: str
     error: str
 
+    def _sentence(self) -> str:
+        if self.error == "wrong_record":
+            return (
+                "the store answered with another session's record, twice: nobody was logged in by it; look for a connection "
+                "that is shared by processes or threads, or a proxy that mixes answers up"
+            )
+        if self.operation == "decode":
+            return f"a stored session cannot be read ({self.error}): wrong seal= key, or another program writes to this store"
+        return f"the session store failed to {self.operation} ({self.error}); requests that need it are answered 503"
 
-@dataclass(frozen=True, slots=True)
+
 class TakenOver(Event):
     """The cookie of another system was good, and its data moved into a new session."""
 
@@ -138,14 +310,40 @@ class TakenOver(Event):
     id: str
     format: str
 
+    def _sentence(self) -> str:
+        return f"a session of {self.format} was taken over as {self.id}"
 
-@dataclass(frozen=True, slots=True)
+
 class CacheControlReplaced(Event):
     """A response that sets a session cookie had a Cache-Control that allowed shared caches to keep it."""
 
     level = logging.WARNING
     before: str
     after: str
+
+    def _sentence(self) -> str:
+        return (
+            f"a response that sets a session cookie said {self.before!r} to caches, and says {self.after!r} now: do not touch "
+            "the session in responses that are for everybody"
+        )
+
+
+class CrossSite(Event):
+    """Another site made the browser send a request that asks for a change: it was served without the session."""
+
+    level = logging.WARNING
+    origin: str
+    host: str
+
+    def _sentence(self) -> str:
+        return (
+            f"a request from {self.origin or 'another site'} to {self.host} was served without its session; if that is meant, "
+            "name it in trusted_origins=, or the path in cross_site_paths="
+        )
+
+
+def _copies(old_still_valid: bool) -> str:
+    return "; copies of the old cookie stay valid to its deadline" if old_still_valid else ""
 
 
 Listener = Callable[[Event], object]

@@ -90,6 +90,23 @@ class Resolve(NamedTuple):
         return store.resolve(self.handle)
 
 
+class Count(NamedTuple):
+    """`store.count`."""
+
+    subject: str | None
+
+    def call(self, store: Any) -> Any:
+        return store.count(self.subject)
+
+
+class Reconnect(NamedTuple):
+    """`store.reconnect`, where the store has one."""
+
+    def call(self, store: Any) -> Any:
+        reconnect = getattr(store, "reconnect", None)
+        return None if reconnect is None else reconnect()
+
+
 class Close(NamedTuple):
     """`store.close`."""
 
@@ -97,7 +114,7 @@ class Close(NamedTuple):
         return store.close()
 
 
-Request = Get | Put | Delete | Rename | Find | Resolve | Close
+Request = Get | Put | Delete | Rename | Find | Resolve | Count | Reconnect | Close
 Flow = Generator[Request, Any, T]
 
 

@@ -22,7 +22,10 @@ LATEST = 253402300799
 """The last second that a datetime can say: a deadline after it is shown as this."""
 
 SKEW = 60
-"""Seconds by which another server's clock may run ahead of ours."""
+"""Seconds by which the clock of another system may run ahead of ours."""
+
+MAX_SKEW = 300
+"""Seconds by which the clock of another of our servers may run ahead: what it has sealed counts as made now."""
 
 _DAY = 86400
 _UNITS = {

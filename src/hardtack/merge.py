@@ -1,63 +1,207 @@
-"""Three-way merge of session data: what two requests changed at once, without losing either.
+"""What parallel requests make of one session: what is stale, what is laid over, and what of declared keys is joined.
 
-Key by key, into nested dicts; lists that both only appended to are joined. Only where both changed the same leaf is there a
-conflict, and the later write wins.
+Everything here costs time in proportion to the size of the session, whatever an attacker puts into it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hardtack import values
 
-_MISSING: Any = object()
-_BOTH: Any = object()
+if TYPE_CHECKING:
+    from hardtack.tracking import Tracking
 
-_SCALARS = frozenset({str, bytes, int, bool})
+_MISSING: Any = object()
+
+_SCALARS = frozenset({str, bytes, int, bool, type(None)})
 """What `==` compares exactly, within one type; not float, where 0.0 == -0.0 and nan != nan."""
 
-
-def merge(base: dict[str, Any], theirs: dict[str, Any], mine: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """What is left when `mine` is saved after `theirs`, and the paths at which `mine` has won over `theirs`."""
-    conflicts: list[str] = []
-    return _merge_dicts(base, theirs, mine, "", conflicts), conflicts
+_COLLECTIONS = frozenset({dict, list, set, frozenset})
 
 
-def _merge_dicts(base: Any, theirs: Any, mine: Any, path: str, conflicts: list[str]) -> dict[Any, Any]:
+class Declared(NamedTuple):
+    """The keys whose parallel changes are joined: by name, or by how they begin."""
+
+    names: frozenset[str] = frozenset()
+    beginnings: tuple[str, ...] = ()
+
+    def has(self, name: object) -> bool:
+        """Whether a key is one of them."""
+        return name in self.names or (isinstance(name, str) and name.startswith(self.beginnings))
+
+
+class Merged(NamedTuple):
+    """What is to be stored, and the declared keys at which the later write has won."""
+
+    data: dict[str, Any]
+    overwritten: list[str]
+
+
+class Stale(NamedTuple):
+    """This request had read what another has changed since: the keys."""
+
+    paths: list[str]
+
+
+def merge(
+    base: dict[str, Any], theirs: dict[str, Any], mine: dict[str, Any], tracking: Tracking | None, declared: Declared
+) -> Merged | Stale:
+    """What is left when `mine`, which began as `base`, is saved after `theirs`.
+
+    Without tracking, this request counts as having read everything.
+    """
+    changed = {name for name in {**base, **mine} if not same(base.get(name, _MISSING), mine.get(name, _MISSING))}
+    written = changed if tracking is None else changed | tracking.assigned
+    joined = {name for name in changed if declared.has(name)}
+    stale = _stale(base, theirs, tracking, joined, declared.beginnings)
+    if stale:
+        return Stale(stale)
+    merged = dict(theirs)
+    overwritten: list[str] = []
+    for name in [*mine, *(name for name in written if name not in mine)]:
+        if name in joined:
+            before, now, wanted = (found.get(name, _MISSING) for found in (base, theirs, mine))
+            value = join_key(before, now, wanted, name, overwritten)
+        elif name in written:
+            value = mine.get(name, _MISSING)
+            if tracking is not None and name in base and name not in tracking.order:
+                merged.pop(name, None)  # it was deleted and put in anew: it stands last, for whoever iterates
+        else:
+            continue
+        if value is _MISSING:
+            merged.pop(name, None)
+        else:
+            merged[name] = value
+    return Merged(merged, overwritten)
+
+
+def changed_reads(
+    base: dict[str, Any],
+    theirs: dict[str, Any],
+    tracking: Tracking,
+    joined: Iterable[str] = (),
+    unread: tuple[str, ...] = (),
+) -> list[str]:
+    """What was read of `base` and differs in `theirs`; `joined` keys, and those that begin like `unread`, do not count."""
+    return _stale(base, theirs, tracking, set(joined), unread)
+
+
+def _stale(
+    base: dict[str, Any], theirs: dict[str, Any], tracking: Tracking | None, joined: set[str], unread: tuple[str, ...]
+) -> list[str]:
+    everything = tracking is None or tracking.everything
+    noted: Iterable[str] = {**base, **theirs} if everything else tracking.noted  # type: ignore[union-attr]
+    stale = [
+        name
+        for name in noted
+        if name not in joined
+        and not (isinstance(name, str) and unread and name.startswith(unread))
+        and not same(base.get(name, _MISSING), theirs.get(name, _MISSING))
+    ]
+    if tracking is None:
+        return stale
+    if tracking.names or tracking.number or everything:
+        before, now = (
+            [name for name in names if name not in joined and not (unread and str(name).startswith(unread))]
+            for names in (base, theirs)
+        )
+        if (tracking.names or everything) and before != now:
+            stale += [name for name in {**base, **theirs} if (name in base) != (name in theirs) and name not in stale]
+            stale = stale or list(theirs)  # the same names in another order
+        elif tracking.number and _counts_differently(before, now, tracking.assigned):
+            stale += [name for name in {**base, **theirs} if (name in base) != (name in theirs) and name not in stale]
+    return stale
+
+
+def _counts_differently(before: list[str], now: list[str], assigned: set[str]) -> bool:
+    """Whether `len` would have been another: by their number, or since a key that this request assigned came or went."""
+    return len(before) != len(now) or any(name in assigned for name in {*before} ^ {*now})
+
+
+def join_key(base: Any, theirs: Any, mine: Any, path: str, overwritten: list[str]) -> Any:
+    """Both changes of one declared key. To delete it is to take away what was in it: what came late stays."""
+    if mine is _MISSING and type(base) is type(theirs) and type(base) in _COLLECTIONS:
+        joined = join(base, theirs, type(base)(), path, overwritten)
+    elif theirs is _MISSING and type(base) is type(mine) and type(base) in _COLLECTIONS:
+        joined = join(base, type(base)(), mine, path, overwritten)
+    else:
+        return join(base, theirs, mine, path, overwritten)
+    return joined or _MISSING
+
+
+def join(base: Any, theirs: Any, mine: Any, path: str, overwritten: list[str]) -> Any:
+    """Theirs, without what mine took away, with what mine added; a deletion beats a change."""
+    if type(theirs) is dict and type(mine) is dict and (base is _MISSING or type(base) is dict):
+        # Not compared as a whole first: that would encode what is nested once for each level.
+        return _join_dicts({} if base is _MISSING else base, theirs, mine, path, overwritten)
+    if same(mine, base):
+        return theirs
+    if same(theirs, base):
+        return mine
+    if mine is _MISSING or theirs is _MISSING:
+        return _MISSING
+    joined = _join_alike(base, theirs, mine)
+    if joined is not _MISSING:
+        return joined
+    if not same(theirs, mine):
+        overwritten.append(path)
+    return mine
+
+
+def _join_alike(base: Any, theirs: Any, mine: Any) -> Any:
+    """The join of two values of one type that can be joined without a name for each part; `_MISSING` where they cannot."""
+    kinds: set[type] = {type(theirs), type(mine)} | (set() if base is _MISSING else {type(base)})
+    if kinds == {list}:
+        return _join_lists([] if base is _MISSING else base, theirs, mine)
+    if kinds == {int}:
+        return theirs + mine - (0 if base is _MISSING else base)
+    if kinds in ({set}, {frozenset}):
+        begun = set() if base is _MISSING else base
+        return type(mine)((theirs - (begun - mine)) | (mine - begun))
+    return _MISSING
+
+
+def _join_dicts(base: Any, theirs: Any, mine: Any, path: str, overwritten: list[str]) -> dict[Any, Any]:
     merged = {}
     for key in {**theirs, **mine}:  # their order first, then what is new in mine
-        values_of_key = base.get(key, _MISSING), theirs.get(key, _MISSING), mine.get(key, _MISSING)
-        value = _unchanged(*values_of_key)
-        if value is _BOTH:
-            value = _merge_values(*values_of_key, f"{path}.{key}" if path else str(key), conflicts)
+        value = join(
+            base.get(key, _MISSING), theirs.get(key, _MISSING), mine.get(key, _MISSING), f"{path}.{key}", overwritten
+        )
         if value is not _MISSING:
             merged[key] = value
     return merged
 
 
-def _unchanged(base: Any, theirs: Any, mine: Any) -> Any:
-    """The value where at most one side has changed it, or both alike."""
-    if _same(mine, base):
-        return theirs
-    if _same(theirs, base) or _same(theirs, mine):
-        return mine
-    return _BOTH
+def _join_lists(base: list[Any], theirs: list[Any], mine: list[Any]) -> list[Any]:
+    """As multisets: an item that stands twice in one and once in the other was added or taken away once."""
+    before = Counter(map(_encoding, base))
+    coded = [(_encoding(item), item) for item in mine]
+    after = Counter(code for code, _ in coded)
+    gone, added = before - after, after - before
+    joined = []
+    for item in theirs:
+        code = _encoding(item)
+        if gone[code] > 0:
+            gone[code] -= 1
+        else:
+            joined.append(item)
+    # What mine added stands last in it, mostly: so take the last ones of each kind.
+    new = []
+    for code, item in reversed(coded):
+        if added[code] > 0:
+            added[code] -= 1
+            new.append(item)
+    return joined + new[::-1]
 
 
-def _merge_values(base: Any, theirs: Any, mine: Any, path: str, conflicts: list[str]) -> Any:
-    """The value where both sides have changed it, each in its own way."""
-    if type(theirs) is dict and type(mine) is dict:
-        return _merge_dicts(base if type(base) is dict else {}, theirs, mine, path, conflicts)
-    if type(theirs) is list and type(mine) is list and (base is _MISSING or type(base) is list):
-        common = [] if base is _MISSING else base
-        size = len(common)
-        if _same(theirs[:size], common) and _same(mine[:size], common):
-            return theirs + mine[size:]
-    conflicts.append(path)
-    return mine
+def _encoding(value: Any) -> bytes:
+    return values.pack({"": value})
 
 
-def _same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any) -> bool:
     """Equal, type by type: 1, 1.0 and True are different values, and so are a tuple and a list."""
     if one is other:
         return True
@@ -66,4 +210,4 @@ def _same(one: Any, other: Any) -> bool:
         return False
     if kind in _SCALARS:  # a merge looks at every key: their encodings would be most of its time
         return bool(one == other)
-    return values.pack({"": one}) == values.pack({"": other})
+    return _encoding(one) == _encoding(other)

@@ -27,9 +27,14 @@ class Record:
         seen: when the session was last renewed; never moves back.
         subject: the user whom the session belongs to, or None.
         options: `persistent` (bool), `lifetime` (seconds; shortens the manager's), `expires` (an absolute deadline, in
-            Unix seconds), `ended` (a tombstone: the session was ended, and this is remembered until then).
+            Unix seconds), `ended` (a tombstone: the session was ended, and this is remembered until then), `confirmed`
+            (methods of step-up, and when each was used), `actor` (who acts as the subject), `sid` (the provider's session),
+            `csrf` (16 bytes, base64url), `drawn` (when the id was drawn), `binding` (the device's key). Those that begin
+            with `x-` describe, such as `x-label`, and are ignored by who does not know them; others that are unknown
+            restrict, and the record is refused.
         data: what the application keeps.
         plain: the MessagePack array that the record was read from, or last written as: what changes are compared with.
+        prepared: the encoding of `data` that was made to compare it, and is to be written next instead of a second one.
     """
 
     id: bytes
@@ -40,14 +45,20 @@ class Record:
     options: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     plain: bytes | None = field(default=None, compare=False, repr=False)
+    prepared: bytes | None = field(default=None, compare=False, repr=False)
 
     def with_changes(self, **fields: Any) -> Record:
         """A copy with other fields, of which nothing was read or written yet."""
-        return replace(self, plain=None, **fields)
+        return replace(self, plain=None, prepared=None, **fields)
 
     def is_kept_as(self, data: dict[str, Any]) -> bool:
         """Whether the data is what was read, or last written. Raises `UnsupportedValue` for what cannot be kept."""
         return values.is_packed_as(self._fields(data), self.plain)
+
+    def packed_unless_kept(self, data: dict[str, Any], *, strict: bool = False) -> bytes | None:
+        """The encoding of the data, or None where it is what was read, or last written. Raises `UnsupportedValue`."""
+        plain = values.pack_unless(self._fields(data), self.plain, 2 + len(self.id), strict=strict)
+        return None if plain is None else plain[len(self._head()) :]
 
     def keep(self, packed: bytes) -> None:
         """Remember the encoding of the data, by one who has it at hand, as `pack` does."""
@@ -72,7 +83,13 @@ class Record:
 
 def pack(record: Record) -> bytes:
     """The MessagePack array of seven, which the record remembers. Raises `UnsupportedValue`."""
-    plain = record.plain = values.pack_last(record._fields(record.data), 2 + len(record.id))
+    prepared = record.prepared
+    if prepared is None:
+        plain = values.pack_last(record._fields(record.data), 2 + len(record.id))
+    else:
+        plain = record._head() + prepared
+        record.prepared = None
+    record.plain = plain
     return plain
 
 
@@ -147,12 +164,27 @@ def check(fields: Any, plain: bytes | None = None) -> Record:
     raise InvalidToken("malformed", "a field of the record has the wrong type")
 
 
-_OPTION_TYPES: Mapping[str, type] = {"persistent": bool, "lifetime": int, "expires": int, "ended": int}
+_OPTION_TYPES: Mapping[str, type] = {
+    "persistent": bool,
+    "lifetime": int,
+    "expires": int,
+    "ended": int,
+    "drawn": int,
+    "confirmed": dict,
+    "actor": list,
+    "sid": str,
+    "csrf": str,
+    "binding": list,
+}
 
 
 def _good_options(options: dict[Any, Any]) -> bool:
     # Unknown options are refused: a newer version's restriction must not be dropped by an older server.
-    return all(type(value) is _OPTION_TYPES.get(key) for key, value in options.items())
+    for key, value in options.items():
+        if type(key) is not str or (not key.startswith("x-") and type(value) is not _OPTION_TYPES.get(key)):
+            return False
+    confirmed = options.get("confirmed", {})
+    return all(type(method) is str and type(at) is int for method, at in confirmed.items())
 
 
 def find_subject(function: Callable[[dict[str, Any]], Any] | None, data: dict[str, Any], owner: str) -> str | None:

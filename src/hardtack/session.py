@@ -1,31 +1,38 @@
 """Session: what a handler sees, a dict with a life of its own.
 
-A session that nobody touched yet is of a private subclass whose every dict method loads it first. Touching it turns it into
-a plain `Session`, which overrides no method of dict: from then on it costs what a dict costs.
+Its phases are classes. A session that nobody touched yet is `Unread`: every dict method of it loads it first. Where parallel
+requests can be told from each other it is then `Tracked`: its methods note what was read. Elsewhere it is a plain `Session`,
+which costs what a dict costs. Once the request is over it is `Finished`: it can be read, and a write raises.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import secrets
-from _thread import RLock
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping
+from contextlib import suppress
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
 from hardtack import values
-from hardtack._views import View
-from hardtack.errors import ConfigError, SessionNotLoaded
+from hardtack._views import View, names_of
+from hardtack.errors import ConfigError, HardtackError, SessionFinished, SessionNotLoaded, StoreUnavailable
 from hardtack.lifetime import LATEST
-from hardtack.record import Record
+from hardtack.state import COMMITTED, END, FINISHED, KEEP, LIVE, LOGIN, REPLACE, UNREAD, State, nothing
 
 if TYPE_CHECKING:
-    from hardtack.manager import SessionManager
-    from hardtack.protocols import Held
+    from hardtack.core import Core
+    from hardtack.once import Once
+    from hardtack.request import Request
+    from hardtack.tracking import Tracking
 
 T = TypeVar("T")
 
 FLASHES = "_flashes"
 """Where flash messages are kept; Flask's own place, so that its `get_flashed_messages` finds them."""
+
+ONCE = "_once"
+"""Where values that are taken once are kept."""
 
 
 class Flash(NamedTuple):
@@ -38,42 +45,6 @@ class Flash(NamedTuple):
         return str(self.message)
 
 
-class State:
-    """What a session knows of itself beside its data. Private to hardtack; engines and the manager work on it.
-
-    The defaults stand on the class: most requests change a few of them only.
-    """
-
-    held: Held | None = None  # what the engine found and must remember until it saves
-    record: Record | None = None  # what is stored now, with its encoding; None: nothing is
-    initial: bytes | None = None  # what the data is compared with where nothing is stored; None: with nothing
-    taken: Record | None = None  # what another system's cookie held
-    loaded = False
-    accessed = False
-    forced = False
-    touched_meta = False  # a login changed the fields
-    rotated = False  # the stored id is to be replaced
-    destroyed: Record | None = None  # the stored record to be ended
-    degraded = False
-    committed = False
-    dropped = False  # a commit has told that the session was ended meanwhile, and that nothing of it can be kept
-    clearing: tuple[str, ...] = ()  # Set-Cookie lines that clear another system's cookies
-    views: dict[type, View] | None = None
-
-    # The fields to be stored next; its data is unused. The record itself, until one of them changes.
-    meta: Record
-
-    def __init__(self, manager: SessionManager | None = None, header: str = "") -> None:
-        self.manager = manager
-        self.header = header
-        self.lock = RLock()  # held while the session loads itself
-
-
-def nothing() -> Record:
-    """The fields of a session of which nothing is stored."""
-    return Record(b"", 0, None, 0)
-
-
 class _NotLoaded:
     """The one item of an unloaded session. C code that reads dicts past their methods finds it, and fails."""
 
@@ -81,7 +52,10 @@ class _NotLoaded:
         return "<session not loaded>"
 
 
-_SENTINEL: Any = _NotLoaded()
+SENTINEL: Any = _NotLoaded()
+
+_set = dict.__setitem__
+_MISSING: Any = object()
 
 
 class Session(dict[str, Any]):
@@ -94,11 +68,25 @@ class Session(dict[str, Any]):
 
     _state: State
 
+    joined: ClassVar[tuple[str, ...]] = (FLASHES, ONCE)
+    """For adapters: beginnings of keys whose parallel changes are joined, and which nobody's decision rests on."""
+
     def __init__(self, mapping: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
         dict.__init__(self, mapping)
-        self._state = State()
-        self._state.meta = nothing()
-        self._state.loaded = True
+        state = self._state = State(None, "", None)
+        state.meta = nothing()
+        state.phase = LIVE
+
+    errors: ClassVar[Mapping[type[HardtackError], type[HardtackError]]] = {}
+    """For adapters: the class that an error becomes which using the session raises, such as the framework's own 503."""
+
+    @classmethod
+    def translate(cls, error: HardtackError) -> Exception:
+        """For adapters: an error as the framework answers it, by `errors`."""
+        for kind, theirs in cls.errors.items():
+            if isinstance(error, kind) and not isinstance(error, theirs):
+                return theirs(error)
+        return error
 
     def _open(self) -> State:
         """The state, loaded."""
@@ -108,7 +96,23 @@ class Session(dict[str, Any]):
         return state
 
     def _touch(self) -> None:
-        """Load the session, and let go of the guard."""
+        """Load the session, and let go of the unread one."""
+
+    def _changing(self) -> State:
+        """The state of a session that may be changed. Raises what forbids that."""
+        state = self._open()
+        if state.refusal is not None or state.phase is FINISHED:
+            self._refuse()
+        return state
+
+    def _refuse(self) -> NoReturn:
+        error = self._state.refusal
+        if error is None:
+            error = SessionFinished(
+                "the session was changed after its request was over: nothing would save that. In a task or a thread, keep "
+                "session.id and call sessions.update(id, function), or sessions.end(id)"
+            )
+        raise self.translate(error) from None
 
     # --- identity and times
 
@@ -117,14 +121,16 @@ class Session(dict[str, Any]):
         """Public handle, base64url: safe to log and to list, never a credential. Asking for it creates nothing."""
         state = self._open()
         if not state.meta.id:
-            manager = state.manager
-            state.meta.id = secrets.token_bytes(16) if manager is None else manager._new_id(state)
+            if state.meta is state.record:  # never: what is stored has an id
+                state.meta = state.meta.with_changes()
+            state.meta.id = secrets.token_bytes(16) if state.core is None else state.core.new_id(state)
         return values.encode_bytes(state.meta.id)
 
     @property
     def is_new(self) -> bool:
         """Whether nothing is stored of this session yet."""
-        return self._open().record is None
+        state = self._open()
+        return state.record is None or state.fate in (REPLACE, END)
 
     @property
     def accessed(self) -> bool:
@@ -139,18 +145,16 @@ class Session(dict[str, Any]):
         """
         state = self._state
         self._fold_views()
-        if state.forced or state.rotated or state.touched_meta or state.destroyed is not None:
+        if state.forced or state.fate is not KEEP or state.begins is LOGIN:
             return True
-        if state.record is not None:
-            return not state.record.is_kept_as(dict.copy(self))
-        if state.initial is not None:
-            return values.pack(dict.copy(self)) != state.initial
-        return bool(dict.__len__(self)) or state.meta.subject is not None
+        if state.base is not None and state.taken is None:
+            return not state.base.is_kept_as(data_of(self))
+        return bool(data_of(self)) or state.meta.subject is not None
 
     @modified.setter
     def modified(self, value: bool) -> None:
         if value:
-            self._open()
+            self._changing()
         self._state.forced = bool(value)
 
     @property
@@ -172,9 +176,9 @@ class Session(dict[str, Any]):
     def expires_at(self) -> dt.datetime | None:
         """The nearer deadline, UTC; None while nothing is stored."""
         state = self._open()
-        if state.manager is None or not state.meta.created:
+        if state.core is None or not state.meta.created:
             return None
-        return _moment(min(state.manager._deadlines(state.meta).nearest, LATEST))
+        return _moment(min(state.core.deadlines(state.meta).nearest, LATEST))
 
     @property
     def subject(self) -> str | None:
@@ -183,111 +187,174 @@ class Session(dict[str, Any]):
 
     @property
     def degraded(self) -> bool:
-        """Whether the store could not be reached and the manager was told to go on with an empty session."""
-        return self._state.degraded
+        """Whether the store could not be reached, and this is an empty stand-in that cannot be changed."""
+        return isinstance(self._state.refusal, StoreUnavailable)
 
     # --- life
 
     def regenerate(self) -> None:
         """A new id for the same data: on any change of privilege (ASVS 7.2.4), against session fixation."""
-        state = self._open()
-        self._refuse_degraded()
-        state.rotated = state.rotated or state.record is not None
-        state.meta = state.meta.with_changes(id=b"")
+        self._changing().move()
 
     def login(
-        self, subject: str, lifetime: str | int | dt.timedelta | None = None, persistent: bool | None = None
+        self,
+        subject: str,
+        lifetime: str | int | dt.timedelta | None = None,
+        persistent: bool | None = None,
+        *,
+        label: str | None = None,
+        at_most: int | None = None,
+        beyond: str = "end_oldest",
+        sid: str | None = None,
     ) -> None:
-        """The session now belongs to `subject`, under a new id. That of another subject is destroyed first.
+        """The session now belongs to `subject`, under a new id. That of another subject ends first.
 
-        `lifetime` can shorten the manager's, not exceed it. `persistent`: whether the browser keeps the cookie over a
-        restart ("remember me"); None: as the manager says. Raises `ConfigError` for a lifetime that is not understood.
+        A login is never lost: whatever parallel requests did, the commit stores a session of this user with a cookie.
+
+        Args:
+            subject: the user's id, a str that is not empty.
+            lifetime: can shorten the manager's, not exceed it.
+            persistent: whether the browser keeps the cookie over a restart ("remember me"); None: as the manager says.
+            label: what a list of this user's sessions shows, such as "Firefox on Linux"; at most 200 characters.
+            at_most: sessions that the user may have, this one included; needs a store that can find them.
+            beyond: what happens beyond that: "end_oldest", or "refuse", where the commit raises `TooManySessions`.
+            sid: the provider's session id (OpenID Connect), by which it may end this login later.
+
+        Raises `ConfigError` for a setting that is not understood.
         """
-        from hardtack.lifetime import seconds
+        from hardtack.login import login_limit, login_options
 
-        if type(subject) is not str or not subject:
-            given = "an empty one" if subject == "" else f"{type(subject).__name__}; use str(user.id)"
-            message = f"login() takes the user's id as a str that is not empty, not {given}"
-            raise TypeError(message)
-        if persistent not in (None, True, False):
-            message = f"login(persistent)={persistent!r} must be True, False, or None: as the manager says"
-            raise ConfigError(message)
-        values.check(subject)
-        options: dict[str, Any] = {}
-        if lifetime is not None:
-            options["lifetime"] = seconds(lifetime, "login(lifetime)")
-            if options["lifetime"] < 1:
-                message = f"login(lifetime)={lifetime!r} must be a second or more; None: as the manager says"
-                raise ConfigError(message)
-        if persistent is not None:
-            options["persistent"] = bool(persistent)
-        state = self._open()
-        self._refuse_degraded()
+        options = login_options(subject, lifetime, persistent, label, sid)
+        limit = None if at_most is None and beyond == "end_oldest" else login_limit(at_most, beyond)
+        state = self._changing()
+        if limit is not None and state.core is not None:
+            state.core.check_finds()
+        state.limit = limit
         if state.meta.subject not in (None, subject):
             # Another user's session ends, and a new one begins: what a request of theirs saves meanwhile is not merged in.
-            self._end()
-        else:
-            self.regenerate()
+            self._empty(state)
+            state.end(REPLACE)
+        state.move()
         meta = state.meta
-        now = state.manager._now() if state.manager is not None else int(dt.datetime.now(dt.UTC).timestamp())
+        now = int(dt.datetime.now(dt.UTC).timestamp()) if state.core is None else state.core.now()
         meta.subject = subject
         meta.authenticated = now
         meta.created = meta.created or now
         meta.seen = max(meta.seen, now)
         meta.options = options
-        state.touched_meta = True
+        state.begins = LOGIN
 
     def destroy(self) -> None:
-        """Data gone, record deleted, cookie cleared. The same request may start a new session."""
-        self._open()
-        self._refuse_degraded()
-        self._end()
+        """Data gone, record deleted, cookie cleared. The same request may start a new session.
 
-    def _end(self) -> None:
-        state = self._state
-        state.views = None
-        dict.clear(self)
-        if state.record is not None:
-            state.destroyed = state.record
-        elif state.held is not None and not state.held.ended:
+        This happens whatever else the request does: also if the handler fails afterwards.
+        """
+        state = self._open()
+        if state.refusal is not None or state.phase is FINISHED:
+            if state.core is not None and state.refusal is not None:
+                state.core.mark_cleared(state, state.refusal)
+            self._refuse()
+        self._empty(state)
+        if state.record is None and state.held is not None and not state.held.dead:
             state.held.clear = True  # a cookie that does not open here may open on another server
-        state.record = None
-        state.rotated = False
-        state.touched_meta = False
-        state.meta = nothing()
-        if state.manager is not None:
-            state.manager._clear_foreign(state)
+        state.end(END)
+        if state.core is not None:
+            state.core.clear_foreign(state)
 
     def logout(self) -> None:
         """The same as `destroy`."""
         self.destroy()
 
-    def _refuse_degraded(self) -> None:
-        if self._state.degraded:
-            from hardtack.errors import StoreUnavailable
+    def clear(self) -> None:
+        """The same as `destroy`: it is the logout of many a tutorial, and a user who is told so must be logged out."""
+        self.destroy()
 
-            raise StoreUnavailable(
-                "the session store cannot be reached; this session is a stand-in that cannot be saved"
-            )
+    def _empty(self, state: State) -> None:
+        dict.clear(self)
+        if state.tracking is not None:
+            state.tracking.hidden = {}
 
-    # --- one-time messages
+    def passive(self) -> None:
+        """This request is no activity of the user, such as a page that polls: it moves no deadline."""
+        self._open().passive = True
+
+    # --- step-up
+
+    def confirm(self, *methods: str) -> None:
+        """The user has shown a factor again, such as "password" or "totp": a new id, the same deadline (ASVS 7.5.3)."""
+        state = self._changing()
+        meta = state.meta
+        if meta.subject is None:
+            raise ConfigError("confirm() needs a session that somebody is logged in to: call login(subject) first")
+        if not all(type(method) is str and method for method in methods):
+            raise TypeError("confirm() takes the names of the methods that were used, such as confirm('password')")
+        now = int(dt.datetime.now(dt.UTC).timestamp()) if state.core is None else state.core.now()
+        confirmed = {**meta.options.get("confirmed", {}), **dict.fromkeys(methods or ("",), now)}
+        state.move()
+        state.meta.options = {**meta.options, "confirmed": confirmed}
+        state.forced = True
+
+    def confirmed(self, within: str | int | dt.timedelta = "10 minutes", by: str | None = None) -> bool:
+        """Whether the user has shown a factor again not longer ago than `within`: any, or the one named by `by`."""
+        from hardtack.lifetime import seconds
+
+        state = self._open()
+        limit = seconds(within, "confirmed(within)")
+        known: dict[str, int] = state.meta.options.get("confirmed", {})
+        times = known.values() if by is None else [known[by]] if by in known else []
+        now = int(dt.datetime.now(dt.UTC).timestamp()) if state.core is None else state.core.now()
+        return any(now - limit <= min(at, now) for at in times)
+
+    # --- one-time values and messages
+
+    @property
+    def once(self) -> Once:
+        """Values of one flow, each taken once: OAuth state, PKCE verifiers, WebAuthn challenges, password resets."""
+        from hardtack.once import Once
+
+        return Once(self)
 
     def flash(self, message: Any, category: str = "message") -> None:
         """Keep a message for the next page that asks for it."""
-        self[FLASHES] = [*self.get(FLASHES, ()), [category, message]]
+        put(self, FLASHES, [*peek(self, FLASHES, ()), [category, message]])
 
     def flashes(self, category: str | None = None) -> list[Flash]:
         """The messages, of one category or all, oldest first; they are gone then."""
-        kept = self.get(FLASHES)
+        kept = peek(self, FLASHES)
         if not kept:
             return []
         flashes = [Flash(*item) for item in kept]
         rest = [list(flash) for flash in flashes if category is not None and flash.category != category]
         if rest:
-            self[FLASHES] = rest
+            put(self, FLASHES, rest)
         else:
-            del self[FLASHES]
+            drop(self, FLASHES)
         return [flash for flash in flashes if category is None or flash.category == category]
+
+    # --- cross-site request forgery
+
+    def csrf_token(self) -> str:
+        """The token for forms of this session, masked anew each time (BREACH). Asking for one stores a session."""
+        from hardtack.csrf import masked
+
+        state = self._changing()
+        secret = state.meta.options.get("csrf")
+        if secret is None:
+            secret = values.encode_bytes(
+                secrets.token_bytes(16) if state.core is None else state.core.csrf_secret(state)
+            )
+            if state.meta is state.record:
+                state.meta = state.meta.with_changes()
+            state.meta.options = {**state.meta.options, "csrf": secret}
+            state.forced = True
+        return masked(values.decode_bytes(secret))
+
+    def check_csrf(self, token: object) -> bool:
+        """Whether a form's token is this session's, in constant time."""
+        from hardtack.csrf import matches
+
+        secret = self._open().meta.options.get("csrf")
+        return secret is not None and matches(values.decode_bytes(secret), token)
 
     # --- typed
 
@@ -301,21 +368,28 @@ class Session(dict[str, Any]):
         if state.views is None:
             state.views = {}
         if kind not in state.views:
-            state.views[kind] = View(kind, dict(self))
+            fields = {name: self[name] for name in names_of(kind) if name in self}
+            state.views[kind] = View(kind, fields)
         found: T = state.views[kind].object
         return found
 
     def _fold_views(self) -> None:
         for view in (self._state.views or {}).values():
-            dict.update(self, view.changes())
+            for name, value in view.changes().items():
+                put(self, name, value)
 
     # --- loading
 
     async def load(self) -> None:
-        """Load the session where that was deferred; nothing to do otherwise."""
+        """Load the session where that was deferred, or failed; nothing to do otherwise."""
         state = self._state
-        if not state.loaded and state.manager is not None:
-            await state.manager._aload(self)
+        if isinstance(state.refusal, StoreUnavailable):
+            become_unread(self)
+        if state.phase is UNREAD and state.core is not None:
+            try:
+                await state.core.aload(self)
+            except HardtackError as error:
+                raise self.translate(error) from error
         self._open()
 
     def mark_accessed(self) -> None:
@@ -325,6 +399,13 @@ class Session(dict[str, Any]):
     def mark_modified(self) -> None:
         """The same as `session.modified = True` (Starlette calls this)."""
         self.modified = True
+
+    @property
+    def __pydantic_serializer__(self) -> Any:
+        """For pydantic, which reads a dict past its methods: an endpoint may return the session."""
+        from hardtack._views import pydantic_serializer
+
+        return pydantic_serializer()
 
     # --- copies are plain dicts: a copy has no cookie and no life
 
@@ -340,49 +421,137 @@ class Session(dict[str, Any]):
         return dict, (dict(self),)
 
     def __repr__(self) -> str:
-        return f"<Session {dict.__repr__(self)}>"
+        return f"<Session {self.copy()!r}>"
 
     __str__ = __repr__
 
 
-class Guard(Session):
+state_of: Callable[[Session], State] = attrgetter("_state")
+"""For the parts of hardtack: what a session knows of itself."""
+
+
+def touch(session: Session) -> State:
+    """For the parts of hardtack: the state, loaded, as if a handler had looked at it."""
+    return session._open()
+
+
+def fold_views(session: Session) -> None:
+    """For the parts of hardtack: put what was changed in the objects of `view()` into the session."""
+    session._fold_views()
+
+
+def changing(session: Session) -> State:
+    """For the parts of hardtack: the state of a session that may be changed. Raises what forbids that."""
+    return session._changing()
+
+
+# --- data, past what is noted
+
+
+def data_of(session: Session) -> dict[str, Any]:
+    """All that a session holds, in the order that it has for whoever iterates. Noted by nobody."""
+    tracking = session._state.tracking
+    stored: Any = dict.items(session)  # what is in the dict's own storage: its other methods are the session's
+    if tracking is None:
+        return dict(stored)
+    hidden = tracking.hidden
+    visible = dict(stored)
+    if SENTINEL not in visible:
+        return visible
+    del visible[SENTINEL]
+    if not visible:
+        return dict(hidden)
+    data = {}
+    for name in tracking.order:
+        if name in hidden:
+            data[name] = hidden[name]
+        elif name in visible:
+            data[name] = visible.pop(name)
+    data.update(visible)
+    return data
+
+
+def reveal(session: Session) -> None:
+    """Put all that a session holds into its own storage. Noted by nobody."""
+    tracking = session._state.tracking
+    if tracking is not None and dict.__contains__(session, SENTINEL):
+        data = data_of(session)
+        dict.clear(session)
+        dict.update(session, data)
+        tracking.hidden = {}
+
+
+def peek(session: Session, name: str, default: Any = None) -> Any:
+    """A value, without noting that it was read: for what hardtack and the adapters ask for themselves."""
+    tracking = session._open().tracking
+    if tracking is not None and name in tracking.hidden:
+        return tracking.hidden[name]
+    return dict.get(session, name, default)
+
+
+def put(session: Session, name: str, value: Any) -> None:
+    """Set a value, past a subclass's own methods."""
+    tracking = session._changing().tracking
+    if tracking is not None:
+        tracking.hidden.pop(name, None)
+        tracking.assigned.add(name)
+    _set(session, name, value)
+
+
+def drop(session: Session, name: str) -> None:
+    """Remove a value, if it is there, without noting that it was read."""
+    tracking = session._changing().tracking
+    if tracking is not None:
+        tracking.hidden.pop(name, None)
+        tracking.order.pop(name, None)
+        tracking.assigned.add(name)
+    dict.pop(session, name, None)
+
+
+# --- the phases
+
+
+class Unread(Session):
     """What makes a session load itself: the dict methods of a session that nobody touched yet."""
 
     __slots__ = ()
 
-    _kind: ClassVar[type[Session]] = Session
-
     def _touch(self) -> None:
         state = self._state
-        manager = state.manager
-        assert manager is not None
         # Threads of one request may touch it at once: the second must not load over what the first has changed.
         with state.lock:
-            if isinstance(self, Guard):
-                manager._load(self)
+            if isinstance(self, Unread):
+                assert state.core is not None
+                try:
+                    state.core.load(self)
+                except HardtackError as error:
+                    raise self.translate(error) from error
                 state.accessed = True
-                self.__class__ = self._kind  # type: ignore[assignment]
 
     @property
     def modified(self) -> bool:
-        """Nothing was changed through a session that nobody touched, but by taking over another system's."""
+        """Nothing was changed through a session that nobody touched."""
         return self._state.forced
 
     @modified.setter
     def modified(self, value: bool) -> None:
         if value:
-            self._touch()
+            self._changing()
         self._state.forced = bool(value)
 
     @property
     def degraded(self) -> bool:
         """Whether the store could be reached is known only when it was asked."""
-        if not self._state.loaded:
+        with suppress(StoreUnavailable):
             self._touch()
-        return self._state.degraded
+        return not isinstance(self, Unread) and self.degraded
 
     def _fold_views(self) -> None:
         """Nobody has asked for a view."""
+
+    def __bool__(self) -> bool:
+        self._touch()
+        return bool(self)
 
     def __repr__(self) -> str:
         return "<Session (not loaded)>"
@@ -391,51 +560,310 @@ class Guard(Session):
 
 
 def _guarded(name: str) -> Callable[..., Any]:
-    method = getattr(dict, name)
-
-    def guard(self: Guard, *args: Any, **kwargs: Any) -> Any:
+    def guard(self: Unread, *args: Any, **kwargs: Any) -> Any:
         self._touch()
         for arg in args:  # dict compares and merges another dict past its methods
-            if isinstance(arg, Guard):
+            if isinstance(arg, Unread):
                 arg._touch()
-        return method(self, *args, **kwargs)
+        return getattr(self, name)(*args, **kwargs)
 
     guard.__name__ = name
     return guard
 
 
-_GUARDED = (
-    "__getitem__ __setitem__ __delitem__ __contains__ __iter__ __reversed__ __len__ __eq__ __ne__ __or__ __ror__ __ior__ "
-    "get keys values items pop popitem setdefault update clear copy"
+_READING = (
+    "__getitem__ __contains__ __iter__ __reversed__ __len__ __eq__ __ne__ __or__ __ror__ get keys values items copy"
 )
-for _name in _GUARDED.split():
-    setattr(Guard, _name, _guarded(_name))
-
-_guards: dict[type[Session], type[Guard]] = {Session: Guard}
-
-
-def _guard_of(kind: type[Session]) -> type[Guard]:
-    """The guard of a framework's subclass: the same, or the subclass's own (`_guard_base`); it lets go into that subclass."""
-    guard = _guards.get(kind)
-    if guard is None:
-        base: type[Guard] = getattr(kind, "_guard_base", Guard)
-        guard = _guards[kind] = type(kind.__name__, (base, kind), {"__slots__": (), "_kind": kind})
-    return guard
+_WRITING = "__setitem__ __delitem__ __ior__ pop popitem setdefault update"
+for _name in (*_READING.split(), *_WRITING.split(), "clear"):
+    setattr(Unread, _name, _guarded(_name))
 
 
-def unloaded(manager: SessionManager, header: str, kind: type[Session] = Session) -> Session:
+class _Keys(KeysView[str]):
+    """The keys as `dict.keys` gives them, asked for by the session's own methods."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._session = session
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(self._session)
+
+
+class Tracked(Session):
+    """Notes what is read and assigned. What nobody asked for yet is not in the dict's own storage."""
+
+    __slots__ = ()
+
+    def __getitem__(self, name: str) -> Any:
+        tracking: Any = self._state.tracking
+        if name in tracking.hidden:
+            value = tracking.hidden.pop(name)
+            _set(self, name, value)
+            tracking.noted.add(name)
+            return value
+        if name not in tracking.assigned:
+            tracking.noted.add(name)
+        return dict.__getitem__(self, name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        tracking: Any = self._state.tracking
+        if name in tracking.hidden:
+            value = tracking.hidden.pop(name)
+            _set(self, name, value)
+            tracking.noted.add(name)
+            return value
+        if name not in tracking.assigned:
+            tracking.noted.add(name)
+        return dict.get(self, name, default)
+
+    def __contains__(self, name: object) -> bool:
+        tracking: Any = self._state.tracking
+        if name not in tracking.assigned:
+            tracking.noted.add(name)
+        return name in tracking.hidden or (name is not SENTINEL and dict.__contains__(self, name))
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        tracking: Any = self._state.tracking
+        _set(self, name, value)
+        tracking.assigned.add(name)
+        tracking.hidden.pop(name, None)
+
+    def __delitem__(self, name: str) -> None:
+        self.pop(name)
+
+    def pop(self, name: str, *default: Any) -> Any:
+        tracking: Any = self._state.tracking
+        if name not in tracking.assigned:
+            tracking.noted.add(name)
+        found = tracking.hidden.pop(name, _MISSING)
+        if found is _MISSING:
+            found = dict.pop(self, name, _MISSING)
+        if found is not _MISSING:
+            tracking.assigned.add(name)
+            tracking.order.pop(name, None)
+            return found
+        return dict.pop(self, name, *default)
+
+    def setdefault(self, name: str, default: Any = None) -> Any:
+        if name in self:
+            return self[name]
+        self[name] = default
+        return default
+
+    def update(self, *args: Any, **named: Any) -> None:
+        for name, value in dict(*args, **named).items():
+            self[name] = value
+
+    def popitem(self) -> tuple[str, Any]:
+        names = self._names()
+        if not names:
+            return dict.popitem({})  # its own KeyError
+        return names[-1], self.pop(names[-1])
+
+    def _names(self) -> list[str]:
+        tracking: Any = self._state.tracking
+        tracking.names = True
+        hidden = tracking.hidden
+        order = dict.fromkeys(name for name in tracking.order if name in hidden or dict.__contains__(self, name))
+        order.update(dict.fromkeys(name for name in dict.__iter__(self) if name is not SENTINEL))
+        return list(order)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names())
+
+    def __reversed__(self) -> Iterator[str]:
+        return reversed(self._names())
+
+    def keys(self) -> Any:
+        return _Keys(self)
+
+    def __len__(self) -> int:
+        tracking: Any = self._state.tracking
+        tracking.number = True
+        return len(tracking.hidden) + dict.__len__(self) - dict.__contains__(self, SENTINEL)
+
+    def __bool__(self) -> bool:
+        tracking: Any = self._state.tracking
+        tracking.number = True
+        return bool(tracking.hidden) or dict.__len__(self) > dict.__contains__(self, SENTINEL)
+
+    # --- what asks for everything: from then on the dict's own storage holds it, as any dict's does
+
+    def _whole(self) -> dict[str, Any]:
+        tracking: Any = self._state.tracking
+        if not tracking.everything:
+            reveal(self)
+            tracking.everything = True
+        return self
+
+    def items(self) -> Any:
+        return dict.items(self._whole())
+
+    def values(self) -> Any:
+        return dict.values(self._whole())
+
+    def copy(self) -> dict[str, Any]:
+        return dict(dict.items(self._whole()))
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Tracked):
+            other._whole()
+        return dict.__eq__(self._whole(), other)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __or__(self, other: Any) -> Any:
+        return dict(self.items()) | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | dict(self.items())
+
+    def __ior__(self, other: Any) -> Any:
+        self.update(other)
+        return self
+
+
+class Finished(Session):
+    """Can be read, and refuses to be changed: the request is over, or nothing can be saved in it."""
+
+    __slots__ = ()
+
+
+def _refused(name: str) -> Callable[..., Any]:
+    def refuse(self: Finished, *args: Any, **kwargs: Any) -> NoReturn:
+        self._refuse()
+
+    refuse.__name__ = name
+    return refuse
+
+
+class Committed(Session):
+    """Its headers have left, and nothing but a cookie keeps it: a change is noted, so that it can be told."""
+
+    __slots__ = ()
+
+
+def _noted(name: str) -> Callable[..., Any]:
+    method = getattr(dict, name)
+
+    def note(self: Committed, *args: Any, **kwargs: Any) -> Any:
+        self._state.forced = True
+        return method(self, *args, **kwargs)
+
+    note.__name__ = name
+    return note
+
+
+for _name in _WRITING.split():
+    setattr(Finished, _name, _refused(_name))
+    setattr(Committed, _name, _noted(_name))
+
+
+class Phases(NamedTuple):
+    """The classes that a session of one kind turns into: each has the layout of the kind."""
+
+    unread: type[Session]
+    live: type[Session]
+    tracked: type[Session]
+    committed: type[Session]
+    finished: type[Session]
+
+
+_OWN = Phases(Unread, Session, Tracked, Committed, Finished)
+_phases: dict[type[Session], Phases] = dict.fromkeys(_OWN, _OWN)
+
+
+def phases_of(kind: type[Session]) -> Phases:
+    """The classes of a session, whichever of them is given; those of a framework's subclass are made once."""
+    found = _phases.get(kind)
+    if found is None:
+        made = [type(kind.__name__, (base, kind), {"__slots__": ()}) for base in (Unread, Tracked, Committed, Finished)]
+        found = _phases[kind] = Phases(made[0], kind, made[1], made[2], made[3])
+    for each in found:
+        _phases[each] = found
+    return found
+
+
+def unread(core: Core, header: str, request: Request | None, kind: type[Session] = Session) -> Session:
     """A session that loads itself when it is touched."""
-    guard = _guard_of(kind)
-    session = guard.__new__(guard)
-    dict.__setitem__(session, _SENTINEL, _SENTINEL)
-    session._state = State(manager, header)
+    phases = _phases.get(kind) or phases_of(kind)
+    session = phases.unread.__new__(phases.unread)
+    _set(session, SENTINEL, SENTINEL)
+    session._state = State(core, header, request)
     return session
 
 
-def fill(session: Session, data: Mapping[str, Any]) -> None:
-    """Put the loaded data in the place of the sentinel, or of what another request has changed meanwhile."""
+def become_unread(session: Session) -> None:
+    """The store could not be asked, and is to be asked once more."""
+    state = session._state
+    state.refusal = state.held = None
+    state.phase = UNREAD
     dict.clear(session)
-    dict.update(session, data)
+    _set(session, SENTINEL, SENTINEL)
+    session.__class__ = phases_of(type(session)).unread
+
+
+def become_live(session: Session, data: dict[str, Any], tracking: Tracking | None) -> None:
+    """The session is loaded: it holds its data, or hides what nobody asked for yet."""
+    phases = phases_of(type(session))
+    state = session._state
+    state.phase = LIVE
+    state.tracking = tracking
+    if state.refusal is not None:
+        dict.clear(session)
+        session.__class__ = phases.finished
+    elif tracking is None or not tracking.hidden:
+        dict.clear(session)
+        dict.update(session, data)
+        session.__class__ = phases.live if tracking is None else phases.tracked
+    else:
+        session.__class__ = phases.tracked
+
+
+def become_committed(session: Session, *, told: bool) -> None:
+    """The headers have left. `told`: only by its own methods can a late change be seen, and nothing could save it."""
+    session._state.phase = COMMITTED
+    if told:
+        session._state.size = dict.__len__(session)
+        session.__class__ = phases_of(type(session)).committed
+
+
+def refuse_changes(session: Session, error: HardtackError) -> None:
+    """From here on the session of this request can be read only: to change it raises the error."""
+    become_finished(session)
+    session._state.phase = COMMITTED
+    session._state.refusal = error
+
+
+def become_finished(session: Session) -> None:
+    """The request is over."""
+    state = session._state
+    if isinstance(session, Unread) or state.phase is FINISHED:
+        return
+    reveal(session)  # nothing is noted any more, and a task may still read
+    state.phase = FINISHED
+    session.__class__ = phases_of(type(session)).finished
+
+
+def fill(session: Session, data: Mapping[str, Any]) -> None:
+    """Show what was saved in the place of what the session held; what nobody asked for stays hidden."""
+    tracking = session._state.tracking
+    dict.clear(session)
+    if tracking is None or tracking.everything:
+        dict.update(session, data)
+        return
+    known = tracking.noted | tracking.assigned
+    tracking.order = dict.fromkeys(data)
+    tracking.hidden = {name: value for name, value in data.items() if name not in known}
+    if tracking.hidden:
+        _set(session, SENTINEL, SENTINEL)
+    dict.update(session, {name: value for name, value in data.items() if name in known})
 
 
 def not_loaded() -> NoReturn:

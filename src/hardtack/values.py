@@ -55,6 +55,19 @@ def is_packed_as(fields: list[Any], packed: bytes | None, *, strict: bool = Fals
         return pack_last(fields, 0, strict=strict) == packed
 
 
+def pack_unless(fields: list[Any], packed: bytes | None, start: int, *, strict: bool = False) -> bytes | None:
+    """What `pack_last` writes, or None where that is `packed`: it was checked when it was written."""
+    try:
+        new = packb(fields, strict_default if strict else default, OPTIONS)
+    except TypeError:
+        new = pack_last(fields, start, strict=strict)
+        return None if new == packed else new
+    if new == packed:
+        return None
+    _check_packed(fields, new, start, strict=strict)
+    return new
+
+
 def pack_last(fields: list[Any], start: int, *, strict: bool = False) -> bytes:
     """The MessagePack array of fields that are trusted, and data that is checked: the last, not before byte `start`."""
     try:
@@ -62,6 +75,11 @@ def pack_last(fields: list[Any], start: int, *, strict: bool = False) -> bytes:
     except TypeError:  # a dict with other than str keys, or something that cannot be kept
         slowly: bytes = _others().pack_last(fields, strict=strict)
         return slowly
+    _check_packed(fields, packed, start, strict=strict)
+    return packed
+
+
+def _check_packed(fields: list[Any], packed: bytes, start: int, *, strict: bool) -> None:
     # What MessagePack would write and should not: data nested too deep, and a memoryview of other than bytes (`strict`: any,
     # and a bytearray), written as bytes. Both show in the encoding; only an encoding that may hold them is worth a look at
     # the data in Python.
@@ -75,7 +93,6 @@ def pack_last(fields: list[Any], start: int, *, strict: bool = False) -> bytes:
         and _holds(fields[-1], _REFUSED_IF_STRICT if strict else _LOOKED_AT)
     ):
         check(fields[-1], strict=strict)
-    return packed
 
 
 # Bytes of a length below 256, below 65536 and above are announced by 0xC4, 0xC5 and 0xC6 and the length. Mostly these are

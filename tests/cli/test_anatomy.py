@@ -11,6 +11,7 @@ import pytest
 
 from hardtack import EncryptedToken, Key, Record
 from hardtack.cli.demo import anatomy
+from hardtack.cookies import MAX_SET_COOKIE
 from hardtack.protocols import Context
 from hardtack.values import decode_bytes, encode_bytes
 
@@ -131,7 +132,7 @@ def test_the_bar_ends_where_a_cookie_does() -> None:
     segments = anatomy.bar("session=" + "!" * 9000, None)
 
     assert [segment.part for segment in segments] == ["name", "unknown", "attributes"]
-    assert sum(segment.width for segment in segments) == 4096
+    assert sum(segment.width for segment in segments) == MAX_SET_COOKIE
 
 
 def test_a_tree_shows_values_with_their_types() -> None:

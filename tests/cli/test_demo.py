@@ -295,7 +295,7 @@ def test_the_anatomy_of_a_cookie(client: TestClient) -> None:
         assert text in page
     assert '<span class="leaf">1.80</span> <span class="type">Decimal</span>' in page
     assert "IdChanged" in page
-    assert "of 4096 bytes" in page
+    assert "of 3600 bytes" in page
 
 
 @pytest.mark.parametrize("button", ["flip", "replay", "rotate", "stale"])
@@ -421,7 +421,7 @@ def test_the_line_of_a_cookie_that_another_server_set(client: TestClient) -> Non
 
     page = other.get("/anatomy").text
 
-    assert f"Size: {len(f'session={value}; Path=/; HttpOnly; SameSite=Lax')} of 4096 bytes" in page
+    assert f"Size: {len(f'session={value}; Path=/; HttpOnly; SameSite=Lax')} of 3600 bytes" in page
 
 
 # --- anatomy and account, in a store

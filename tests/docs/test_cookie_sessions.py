@@ -60,7 +60,7 @@ def test_the_list_of_the_page_ends_the_copy(ended_sessions: Any) -> None:
     site = Site(CookieEngine(KEY, revocations=ended_sessions()))
 
     assert copied_before_logout(site) is None
-    assert site.told(Rejected)[-1] == Rejected("revoked", "__Host-session")
+    assert site.told(Rejected)[-1] == Rejected("revoked", "__Host-Http-session")
     assert not site.told(Destroyed)[-1].old_still_valid
 
 
@@ -94,10 +94,13 @@ def test_of_two_requests_at_once_a_cookie_keeps_one(engine: str, kept: set[str])
     assert set(site.open()) == {"begun"} | kept
 
 
-def test_some_2900_bytes_fit() -> None:
-    """Of one text, with the default cookie; a hundred bytes more do not."""
-    site = Site()
-    site.visit(text="x" * 2900)
+@pytest.mark.parametrize(
+    ("settings", "fits"), [({}, 2500), ({"max_set_cookie": 4096}, 2900), ({"overflow": "chunk"}, 5800)]
+)
+def test_some_bytes_fit(settings: dict[str, Any], fits: int) -> None:
+    """As many as the page says, of one text, with the default cookie; a hundred bytes more do not."""
+    site = Site(CookieEngine(KEY, **settings))
+    site.visit(text="x" * fits)
 
     with pytest.raises(SessionTooLarge, match="'text'"):
-        site.visit(text="x" * 3000)
+        site.visit(text="x" * (fits + 100))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import os
 import re
 import subprocess
@@ -111,7 +110,7 @@ def test_the_page_of_events_has_every_event() -> None:
     kinds = [each for each in vars(events).values() if isinstance(each, type) and issubclass(each, events.Event)]
 
     for kind in kinds[1:]:
-        fields = ", ".join(field.name for field in dataclasses.fields(kind))
+        fields = ", ".join(kind.fields)
         level = {10: "debug", 20: "info", 30: "warning", 40: "error"}[kind.level]
         assert f"| `{kind.__name__}({fields})` | {level} |" in text
 

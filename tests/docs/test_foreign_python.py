@@ -37,7 +37,7 @@ def test_a_session_that_was_compressed_may_not_fit(header: str) -> None:
 
     assert session["text"] == TEXT
     assert sessions.commit(session).set_cookies == []
-    assert told[-1] == Rejected("too_large", "__Host-session")
+    assert told[-1] == Rejected("too_large", "__Host-Http-session")
     sessions.finish(session)
     assert not [event for event in told if isinstance(event, LateWrite)]
 

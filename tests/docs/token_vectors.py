@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from hardtack import EncryptedToken, Key, Record, SignedToken, StoreEngine, values
 from hardtack import record as records
-from hardtack.engines.cookie import _chunk_head
+from hardtack.engines.chunks import head
 from hardtack.protocols import Context
 from hardtack.stores.memory import MemoryStore
 from hardtack.tokens.encrypted import binding
@@ -33,7 +33,7 @@ END: Final = "<!-- vectors: end -->\n"
 SECRET: Final = bytes(range(32))
 NONCE: Final = bytes(range(0x40, 0x58))
 ID: Final = bytes(range(0xA0, 0xB0))
-NAME: Final = "__Host-session"
+NAME: Final = "__Host-Http-session"
 
 VALUES: Final[list[tuple[str, Any]]] = [
     ("None", None),
@@ -160,16 +160,16 @@ def _signed(purpose: str, record: Record) -> dict[str, Any]:
 def _stored(purpose: str) -> dict[str, Any]:
     policy: Any = SimpleNamespace(purpose=purpose)
     secret = bytes(range(0x60, 0x80))
-    raw_key = StoreEngine(MemoryStore())._raw_key(secret, purpose)
+    raw_key = StoreEngine(MemoryStore()).raw_key(secret, purpose)
     record = Record(raw_key, 1_900_000_000, 1_900_000_000, 1_900_000_000, "alice", {}, {"cart": ["bread"]})
     with _Nonce(NONCE) as key:
-        sealed = StoreEngine(MemoryStore(), seal=key).encode(record, policy)
+        sealed = StoreEngine(MemoryStore(), seal=key).sealed(raw_key, records.pack(record), policy)
     return {
         "cookie_value": values.encode_bytes(secret),
         "purpose": purpose,
         "key": values.encode_bytes(raw_key),
         "record": records.to_json(record),
-        "plain": StoreEngine(MemoryStore()).encode(record, policy).hex(),
+        "plain": StoreEngine(MemoryStore()).sealed(raw_key, records.pack(record), policy).hex(),
         "nonce": NONCE.hex(),
         "sealed": sealed.hex(),
     }
@@ -189,7 +189,7 @@ def vectors() -> dict[str, Any]:
         ],
         "chunks": {
             "token": token,
-            "parts": [_chunk_head(token, 2) + part for part in (token[:100], token[100:])],
+            "parts": [head(token, 2) + part for part in (token[:100], token[100:])],
         },
         "store": [_stored(purpose) for purpose in ("", "shop")],
     }

@@ -382,7 +382,7 @@ def test_a_manager_takes_a_session_over() -> None:
     assert (dict(session), session.subject) == (DATA, "42")
     assert session.expires_at is not None
     assert session.expires_at.timestamp() <= now() + 31 * DAY
-    assert any(line.startswith("__Host-session=") for line in lines)
+    assert any(line.startswith("__Host-Http-session=") for line in lines)
     assert any(line.startswith("session=;") for line in lines)
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import django  # type: ignore[import-untyped]
 from django.conf import settings  # type: ignore[import-untyped]
-from django.http import HttpResponse, JsonResponse, StreamingHttpResponse  # type: ignore[import-untyped]
+from django.http import FileResponse, HttpResponse, JsonResponse, StreamingHttpResponse  # type: ignore[import-untyped]
 from django.urls import path  # type: ignore[import-untyped]
+
+from hardtack.errors import StoreUnavailable
 
 SECRET = "a secret of Django of 32 characters or more"
 STORE = "tests.frameworks.django_site.store"
@@ -32,6 +35,12 @@ def configure() -> None:
     call_command("migrate", verbosity=0)
 
 
+MIDDLEWARE = [
+    "hardtack.frameworks.django.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+]
+
 _SETTINGS: dict[str, Any] = {
     "SECRET_KEY": SECRET,
     "ALLOWED_HOSTS": ["*"],
@@ -40,11 +49,7 @@ _SETTINGS: dict[str, Any] = {
         "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": str(Path(_folder.name) / "django.sqlite3")}
     },
     "INSTALLED_APPS": [f"django.contrib.{name}" for name in ("contenttypes", "auth", "messages", "sessions")],
-    "MIDDLEWARE": [
-        "hardtack.frameworks.django.SessionMiddleware",
-        "django.contrib.auth.middleware.AuthenticationMiddleware",
-        "django.contrib.messages.middleware.MessageMiddleware",
-    ],
+    "MIDDLEWARE": MIDDLEWARE,
     "MESSAGE_STORAGE": "django.contrib.messages.storage.session.SessionStorage",
     "PASSWORD_HASHERS": ["django.contrib.auth.hashers.MD5PasswordHasher"],
     "SESSION_ENGINE": "hardtack.frameworks.django.encrypted_cookie",
@@ -67,6 +72,219 @@ def nothing(request: Any) -> Any:
 def assign(request: Any, key: str, value: int) -> Any:
     request.session[key] = value
     return HttpResponse()
+
+
+meanwhile: Callable[[], object] | None = None
+"""What another request does while `race` and its like are at work; once."""
+
+ameanwhile: Callable[[], Awaitable[object]] | None = None
+
+
+def _let_others() -> None:
+    global meanwhile
+    others, meanwhile = meanwhile, None
+    if others is not None:
+        others()
+
+
+def race(request: Any, read: str, written: str) -> Any:
+    value = request.session.get(read)
+    _let_others()
+    request.session[written] = value
+    return HttpResponse()
+
+
+async def async_race(request: Any, read: str, written: str) -> Any:
+    global ameanwhile
+    value = await request.session.aget(read)
+    others, ameanwhile = ameanwhile, None
+    if others is not None:
+        await others()
+    await request.session.aset(written, value)
+    return HttpResponse()
+
+
+def race_and_save(request: Any, read: str, written: str) -> Any:
+    response = race(request, read, written)
+    request.session.save()
+    return response
+
+
+def read_slowly(request: Any, read: str) -> Any:
+    value = request.session.get(read)
+    _let_others()
+    return HttpResponse(str(value).encode())
+
+
+def message_slowly(request: Any) -> Any:
+    from django.contrib import messages  # type: ignore[import-untyped]
+
+    list(messages.get_messages(request))
+    _let_others()
+    return message(request)
+
+
+def nested_slowly(request: Any) -> Any:
+    basket = request.session["basket"]
+    _let_others()
+    basket.append("bread")
+    return HttpResponse()
+
+
+def taken_back(request: Any) -> Any:
+    request.session["a"] = 2
+    request.session.modified = False
+    return HttpResponse()
+
+
+def save(request: Any) -> Any:
+    request.session.get("a")
+    request.session.save()
+    return HttpResponse()
+
+
+def delete(request: Any) -> Any:
+    request.session.delete()
+    return HttpResponse()
+
+
+async def adelete(request: Any) -> Any:
+    await request.session.adelete()
+    return HttpResponse()
+
+
+def create(request: Any) -> Any:
+    request.session.create()
+    return HttpResponse()
+
+
+def cdn(request: Any) -> Any:
+    request.session["a"] = 1
+    return HttpResponse(headers={"CDN-Cache-Control": "max-age=60"})
+
+
+def private(request: Any) -> Any:
+    return HttpResponse(str(request.session.get("a")).encode(), headers={"Cache-Control": "private"})
+
+
+async def async_login(request: Any, pk: int) -> Any:
+    from django.contrib import auth
+
+    user = await auth.get_user_model().objects.aget(pk=pk)
+    await auth.alogin(request, user, "django.contrib.auth.backends.ModelBackend")
+    return HttpResponse()
+
+
+def login_slowly(request: Any, name: str) -> Any:
+    request.session.get("a")
+    _let_others()
+    return login(request, name)
+
+
+def logout_slowly(request: Any) -> Any:
+    request.session.get("a")
+    _let_others()
+    return logout(request)
+
+
+def flush_slowly(request: Any) -> Any:
+    request.session.get("a")
+    _let_others()
+    return flush(request)
+
+
+def whoami_slowly(request: Any) -> Any:
+    request.session.get("a")
+    _let_others()
+    return whoami(request)
+
+
+def password(request: Any, new: str) -> Any:
+    from django.contrib import auth
+
+    request.user.set_password(new)
+    request.user.save()
+    auth.update_session_auth_hash(request, request.user)
+    return HttpResponse()
+
+
+def logout_and_fail(request: Any) -> Any:
+    logout(request)
+    request.session["a"] = 1
+    raise RuntimeError
+
+
+async def async_logout_and_fail(request: Any) -> Any:
+    from django.contrib import auth
+
+    await auth.alogout(request)
+    raise RuntimeError
+
+
+async def logout_and_leave(request: Any) -> Any:
+    await request.session.aflush()
+    raise asyncio.CancelledError
+
+
+def visitor(request: Any) -> Any:
+    if not request.session.session_key:
+        request.session.save()
+    return HttpResponse(str(request.session.session_key).encode())
+
+
+def save_and_save(request: Any) -> Any:
+    request.session["a"] = request.session.get("a", 0) + 1
+    request.session.save()
+    request.session.save()
+    return HttpResponse(str(request.session.session_key).encode())
+
+
+def key_after_login(request: Any, name: str) -> Any:
+    login(request, name)
+    return HttpResponse(str(request.session.session_key).encode())
+
+
+def patient(request: Any) -> Any:
+    try:
+        request.session.get("a")
+    except StoreUnavailable:
+        return HttpResponse(f"{request.session.get('a')} {request.user}".encode(), status=503)
+    return HttpResponse()
+
+
+def impatient(request: Any) -> Any:
+    try:
+        request.session.get("a")
+    except StoreUnavailable:
+        return HttpResponse(str(request.user).encode())
+    return HttpResponse()
+
+
+def late(request: Any) -> Any:
+    kept.append(request.session)
+    return HttpResponse(str(request.session.get("a")).encode())
+
+
+kept: list[Any] = []
+
+
+def late_stream(request: Any) -> Any:
+    request.session["a"] = 1
+
+    def body() -> Iterator[str]:
+        yield ""
+        request.session["a"] = 2
+
+    async def abody() -> AsyncIterator[str]:
+        yield ""
+        request.session["a"] = 2
+
+    return StreamingHttpResponse(abody() if getattr(request, "scope", None) else body())
+
+
+def file(request: Any) -> Any:
+    request.session["a"] = 1
+    return FileResponse(BytesIO(b"file"))
 
 
 def dump(request: Any) -> Any:
@@ -96,7 +314,7 @@ async def nested_and_asaved(request: Any) -> Any:
 
 
 def login(request: Any, name: str) -> Any:
-    from django.contrib import auth  # type: ignore[import-untyped]
+    from django.contrib import auth
 
     auth.login(request, user(name), "django.contrib.auth.backends.ModelBackend")
     return HttpResponse()
@@ -194,6 +412,36 @@ urlpatterns = [
     path("nothing", nothing),
     path("set/<key>/<int:value>", assign),
     path("dump", dump),
+    path("race/<read>/<written>", race),
+    path("async/race/<read>/<written>", async_race),
+    path("race-and-save/<read>/<written>", race_and_save),
+    path("read-slowly/<read>", read_slowly),
+    path("message-slowly", message_slowly),
+    path("nested-slowly", nested_slowly),
+    path("taken-back", taken_back),
+    path("create", create),
+    path("delete", delete),
+    path("async/delete", adelete),
+    path("save", save),
+    path("cdn", cdn),
+    path("private", private),
+    path("async/login/<int:pk>", async_login),
+    path("login-slowly/<name>", login_slowly),
+    path("logout-slowly", logout_slowly),
+    path("flush-slowly", flush_slowly),
+    path("whoami-slowly", whoami_slowly),
+    path("password/<new>", password),
+    path("logout-and-fail", logout_and_fail),
+    path("async/logout-and-fail", async_logout_and_fail),
+    path("async/logout-and-leave", logout_and_leave),
+    path("visitor", visitor),
+    path("save-and-save", save_and_save),
+    path("key-after-login/<name>", key_after_login),
+    path("patient", patient),
+    path("impatient", impatient),
+    path("late", late),
+    path("late-stream", late_stream),
+    path("file", file),
     path("basket", basket),
     path("nested", nested),
     path("nested-and-saved", nested_and_saved),

@@ -20,6 +20,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OK = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
+UNAVAILABLE = b"The session store cannot be reached. Try again soon.\n"
+
 BODY = {"type": "http.response.body", "body": b"ok"}
 
 
@@ -111,9 +113,11 @@ def scope_of(*cookies: str, kind: str = "http", **more: Any) -> Scope:
     return {"type": kind, "method": "GET", "path": "/", "scheme": "http", "headers": headers, **more}
 
 
-async def call(app: App, scope: Scope, receive: Receive = receive) -> list[Message]:
-    """The messages that an ASGI application sends."""
-    sent: list[Message] = []
+async def call(
+    app: App, scope: Scope, receive: Receive = receive, *, sent: list[Message] | None = None
+) -> list[Message]:
+    """The messages that an ASGI application sends; they are in `sent` also where it raises."""
+    sent = [] if sent is None else sent
 
     async def send(message: Message) -> None:
         sent.append(message)

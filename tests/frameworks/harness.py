@@ -149,6 +149,12 @@ class Script:
         raise HandlerError
 
     @staticmethod
+    def quit(session: Any, key: str) -> Reply:
+        """A logout, and then a mistake."""
+        session.logout()
+        raise HandlerError
+
+    @staticmethod
     def teapot(session: Any, key: str) -> Reply:
         session["teapot"] = 1
         return Reply("short and stout", status=418)
@@ -199,7 +205,7 @@ class Site(Protocol):
 
 
 class Browser:
-    """A visitor: keeps cookies as responses set and clear them, and sends them, Secure or not."""
+    """A visitor: keeps cookies of the whole host as responses set and clear them, and sends them, Secure or not."""
 
     def __init__(self, site: Site) -> None:
         self.site = site
@@ -217,6 +223,11 @@ class Browser:
     def take(self, answer: Answer) -> None:
         for line in answer.set_cookies:
             name, _, value = line.partition(";")[0].partition("=")
+            attributes = line.lower().replace(" ", "").split(";")
+            if any(
+                each.startswith("domain=") or (each.startswith("path=") and each != "path=/") for each in attributes
+            ):
+                continue  # another place: a browser keeps one cookie for each
             if "max-age=0" in line.lower():
                 self.cookies.pop(name, None)
             else:

@@ -146,7 +146,7 @@ def litestar_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     async def handle(request: litestar.Request[Any, Any, Any]) -> litestar.Response[Any]:
         reply = await script.aact(request.path_params["name"], lambda: get_session(request))
         if reply.media is not None:
-            return litestar.Response({"session": reply.media})
+            return litestar.Response({"session": dict(reply.media)})
         own = litestar.Response(reply.text, status_code=reply.status, headers=reply.headers, media_type="text/plain")
         return shared if reply.shared else own
 
@@ -196,7 +196,7 @@ def bottle_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     def handle(name: str) -> Any:
         reply = script.act(name, lambda: bottle.request.session)
         if reply.media is not None:
-            return {"session": reply.media}
+            return {"session": dict(reply.media)}
         return shared if reply.shared else bottle.HTTPResponse(reply.text, reply.status, reply.headers)
 
     app.get("/<name>", callback=handle)

@@ -223,11 +223,11 @@ def _dumps(value: Any) -> str:
 
 
 async def _fast_json(request: web.Request) -> web.Response:
-    return web.json_response({"session": await get_session(request)}, dumps=_dumps)
+    return web.json_response({"session": dict(await get_session(request))}, dumps=_dumps)
 
 
 async def test_a_session_can_be_answered_as_json(sessions: SessionManager) -> None:
-    """By an encoder that reads a dict past its methods too, be there a session or not."""
+    """As the plain dict of what it holds, by any encoder, be there a session or not."""
     async with serve(application(sessions, fast=_fast_json)) as client:
         empty = await (await client.get("/fast")).json()
         await client.get("/write")
@@ -260,7 +260,7 @@ async def test_the_cookie_has_the_managers_attributes() -> None:
     async with serve(application(manager())) as client:
         line = (await client.get("/write")).headers["Set-Cookie"]
 
-    assert line.startswith("__Host-session=")
+    assert line.startswith("__Host-Http-session=")
     assert line.endswith("; Path=/; Secure; HttpOnly; SameSite=Lax")
 
 

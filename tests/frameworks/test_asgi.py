@@ -20,6 +20,7 @@ from starlette.middleware.sessions import SessionMiddleware as StarletteSessionM
 from tests.frameworks.gateway_kit import (
     BODY,
     OK,
+    UNAVAILABLE,
     App,
     AsyncMemoryStore,
     Message,
@@ -42,7 +43,7 @@ from websockets.sync.client import connect
 from hardtack import SessionManager, StoreEngine
 from hardtack.errors import ConfigError, SessionTooLarge, StoreUnavailable
 from hardtack.events import Event, LateWrite
-from hardtack.frameworks.asgi import SESSIONS, UNAVAILABLE, SessionMiddleware
+from hardtack.frameworks.asgi import SESSIONS, SessionMiddleware
 from hardtack.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.anyio
@@ -316,16 +317,107 @@ async def test_an_exception_saves_nothing_more(first: str) -> None:
     assert data_of(sessions, cookie) == {"visits": 1}
 
 
-async def test_an_error_page_of_the_application_is_committed(sessions: SessionManager) -> None:
-    """It is a response like any other: the number of failed logins has to stay."""
+@pytest.mark.parametrize(
+    ("status", "options", "committed"),
+    [(401, {}, True), (503, {}, True), (500, {}, False), (500, {"commit_on_500": True}, True)],
+)
+async def test_an_error_page_of_the_application_is_committed(
+    sessions: SessionManager, status: int, options: dict[str, Any], committed: bool
+) -> None:
+    """It is a response like any other: the number of failed logins has to stay.
+
+    But for 500, which is what a framework inside makes of an exception that nothing handled.
+    """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         scope["session"]["failures"] = 1
-        await send({"type": "http.response.start", "status": 500, "headers": []})
+        await send({"type": "http.response.start", "status": status, "headers": []})
 
-    sent = await call(SessionMiddleware(app, sessions), scope_of())
+    sent = await call(SessionMiddleware(app, sessions, **options), scope_of())
 
-    assert len(set_cookies(sent[0])) == 1
+    assert len(set_cookies(sent[0])) == committed
+
+
+@pytest.mark.parametrize("store", [None, MemoryStore()])
+async def test_a_logout_before_an_exception_is_carried_out(store: Any) -> None:
+    """The page for the exception is ours then: no other could clear the cookie."""
+    sessions = manager(store)
+    cookie = cookie_of(sessions, visits=1)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["session"].logout()
+        raise ZeroDivisionError
+
+    sent: list[Message] = []
+    with pytest.raises(ZeroDivisionError):
+        await call(SessionMiddleware(app, sessions), scope_of(cookie), sent=sent)
+
+    assert sent[0]["status"] == 500
+    assert "Max-Age=0" in set_cookies(sent[0])[0]
+
+
+async def test_a_logout_before_a_cancellation_is_carried_out() -> None:
+    """A client that has gone away cancels the handler of some servers."""
+    sessions = manager(MemoryStore())
+    cookie = cookie_of(sessions, visits=1)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["session"].logout()
+        await anyio.sleep(60)
+
+    with anyio.move_on_after(0.05):
+        await call(SessionMiddleware(app, sessions), scope_of(cookie))
+
+    assert data_of(sessions, cookie) == {}
+
+
+@pytest.mark.parametrize(("method", "status"), [("POST", 409), ("GET", 200)])
+async def test_a_save_that_was_dropped_is_told_where_the_browser_asked_for_a_change(method: str, status: int) -> None:
+    """A form must not be told "added"; a page that was only looked at is shown."""
+    sessions = manager(MemoryStore())
+    cookie = cookie_of(sessions, n=1)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["session"]["n"] += 1
+        other = sessions.open(cookie)
+        other["n"] += 1
+        sessions.commit(other)
+        await send(OK)
+        await send(BODY)
+
+    sent = await call(SessionMiddleware(app, sessions), {**scope_of(cookie), "method": method})
+
+    assert sent[0]["status"] == status
+    assert data_of(sessions, cookie) == {"n": 2}
+
+
+async def test_a_request_of_another_site_is_served_without_the_session() -> None:
+    """It is nobody's, clears nothing, and a write in it is 403."""
+    sessions = manager(MemoryStore(), cross_site="refuse")
+    cookie = cookie_of(sessions, user="alice")
+    elsewhere = [(b"sec-fetch-site", b"cross-site"), (b"origin", b"https://evil.example")]
+
+    def scope() -> Scope:
+        plain = scope_of(cookie, method="POST")
+        return {**plain, "headers": [*plain["headers"], *elsewhere]}
+
+    seen: list[Any] = []
+
+    async def reading(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["session"].get("user"))
+        await send(OK)
+        await send(BODY)
+
+    async def writing(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["session"]["user"] = "mallory"
+
+    read = await call(SessionMiddleware(reading, sessions), scope())
+    written = await call(SessionMiddleware(writing, sessions), scope())
+
+    assert seen == [None]
+    assert (read[0]["status"], set_cookies(read[0])) == (200, [])
+    assert written[0]["status"] == 403
+    assert data_of(sessions, cookie) == {"user": "alice"}
 
 
 async def test_a_session_that_is_too_large_fails_before_anything_was_sent() -> None:
@@ -579,11 +671,11 @@ async def test_parallel_requests_lose_nothing() -> None:
 # --- plain http
 
 
-@pytest.mark.parametrize(("host", "warnings"), [([(b"host", b"example.org")], 1), ([(b"host", b"localhost:8000")], 0)])
+@pytest.mark.parametrize(("host", "warnings"), [([(b"host", b"example.org")], 1), ([(b"host", b"localhost:8000")], 1)])
 async def test_a_secure_cookie_on_plain_http_is_warned_of_once(
     host: list[tuple[bytes, bytes]], warnings: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Browsers drop it without a word, but on localhost."""
+    """Browsers drop it without a word, on localhost as well some of them."""
     app = SessionMiddleware(count, manager(cookie=None))
 
     with caplog.at_level(logging.WARNING, "hardtack"):

@@ -201,7 +201,7 @@ def test_cookies_and_headers_of_the_application_stay(kit: Kit) -> None:
 
     answer = kit.browser.get("/")
 
-    assert set(kit.browser.cookies) == {"theme", "__Host-session"}
+    assert set(kit.browser.cookies) == {"theme", "__Host-Http-session"}
     assert answer.all("vary") == ["Accept, Cookie"]
     assert answer.all("cache-control") == ["private, no-store"]
 

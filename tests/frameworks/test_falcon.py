@@ -230,7 +230,7 @@ def test_cookies_of_falcons_own_stay(kit: Kit) -> None:
 
     kit.browser.get("/")
 
-    assert set(kit.browser.cookies) == {"theme", "raw", "__Host-session"}
+    assert set(kit.browser.cookies) == {"theme", "raw", "__Host-Http-session"}
 
 
 def test_vary_and_cache_control_are_merged(kit: Kit) -> None:

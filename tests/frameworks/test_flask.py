@@ -23,7 +23,7 @@ from tests.frameworks.support import load_example, source_of, without
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
 from hardtack import Cookie, CookieEngine, Key, SessionManager, StoreEngine
-from hardtack.cookies import Changes
+from hardtack.changes import Changes
 from hardtack.errors import ConfigError, SessionTooLarge
 from hardtack.events import Event, LateWrite
 from hardtack.frameworks._flask import apply
@@ -497,7 +497,7 @@ def test_the_manager_decides_about_the_cookie() -> None:
 
     answer = app.test_client().get("/set/a/1", base_url="https://localhost")
 
-    assert answer.headers["Set-Cookie"].startswith("__Host-session=")
+    assert answer.headers["Set-Cookie"].startswith("__Host-Http-session=")
     assert answer.headers["Set-Cookie"].endswith("; Path=/; Secure; HttpOnly; SameSite=Lax")
 
 
@@ -517,7 +517,7 @@ def test_the_interface_tells_the_managers_cookie() -> None:
         interface.get_cookie_partitioned(app),
     ]
 
-    assert answers == ["__Host-session", "/", None, True, True, "Lax", False]
+    assert answers == ["__Host-Http-session", "/", None, True, True, "Lax", False]
 
 
 def test_the_interface_tells_the_configured_cookie() -> None:
@@ -905,8 +905,8 @@ def _turned(app: Flask, seconds: float) -> None:
     interface = app.session_interface
     assert isinstance(interface, SessionInterface)
     for manager in interface._managers.values():
-        before = manager.clock
-        manager.clock = lambda before=before: before() + seconds  # type: ignore[misc]
+        before = manager.core.clock
+        manager.core.clock = lambda before=before: before() + seconds  # type: ignore[misc]
 
 
 def test_the_lifetime_runs_from_the_last_cookie() -> None:

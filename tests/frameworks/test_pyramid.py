@@ -77,7 +77,7 @@ def stored(store: WatchedStore) -> Kit:
 
 
 def session_of(sessions: SessionManager, header: str | None = None) -> PyramidSession:
-    session = sessions.open(header, PyramidSession)
+    session = sessions.open(header, kind=PyramidSession)
     assert isinstance(session, PyramidSession)
     return session
 
@@ -310,7 +310,7 @@ def test_headers_of_the_response_are_merged(kit: Kit) -> None:
 
     answer = kit.browser.get("/view")
 
-    assert set(kit.browser.cookies) == {"theme", "__Host-session"}
+    assert set(kit.browser.cookies) == {"theme", "__Host-Http-session"}
     assert answer.all("vary") == ["Accept, Cookie"]
     assert answer.all("cache-control") == ["private, no-store"]
 

@@ -256,15 +256,28 @@ async def test_a_session_that_nobody_touches_costs_no_header(sessions: SessionMa
 
 
 async def _through_context(request: AnyRequest) -> HTTPResponse:
-    return json(request.ctx.session)
+    return json(dict(request.ctx.session))
 
 
 async def _through_function(request: AnyRequest) -> HTTPResponse:
-    return json({"session": get_session(request)})
+    return json({"session": dict(get_session(request))})
+
+
+async def test_a_session_in_a_store_is_not_encoded_past_its_methods() -> None:
+    """What a request reads is noted; Sanic's encoder would read it unnoticed, and fails instead of finding nothing."""
+    async with serve(application(plain(stored()), direct=_direct)) as client:
+        await client.get("/write")
+        response = await client.get("/direct")
+
+        assert response.status == 500
+
+
+async def _direct(request: AnyRequest) -> HTTPResponse:
+    return json(request.ctx.session)
 
 
 async def test_a_session_can_be_answered_as_json(sessions: SessionManager) -> None:
-    """Sanic's encoder reads a dict past its methods, and finds what is in the session, be there one or not."""
+    """As the plain dict of what it holds, be there one or not."""
     async with serve(application(sessions, context=_through_context, function=_through_function)) as client:
         empty = [await (await client.get(path)).json() for path in ("/context", "/function")]
         await client.get("/write")
@@ -328,7 +341,7 @@ async def test_the_cookie_has_the_managers_attributes() -> None:
     async with serve(application(manager())) as client:
         line = (await client.get("/write")).headers["Set-Cookie"]
 
-    assert line.startswith("__Host-session=")
+    assert line.startswith("__Host-Http-session=")
     assert line.endswith("; Path=/; Secure; HttpOnly; SameSite=Lax")
 
 
@@ -823,7 +836,7 @@ async def test_it_works_under_asgi_as_well() -> None:
     _, second = await app.asgi_client.get("https://localhost/stream", headers={"cookie": cookie})
     _, big = await app.asgi_client.get("https://localhost/big-stream")
 
-    assert cookie.startswith("__Host-session=")
+    assert cookie.startswith("__Host-Http-session=")
     assert second.text == "ab"
     assert second.headers["vary"] == "Cookie"
     assert big.status == 500

@@ -436,7 +436,7 @@ def drop_in(client: Client, *, clock: Callable[[], float] | None = None, **optio
     options.setdefault("secret_key", SECRET)
     middleware = SessionMiddleware(app, **options)
     if clock is not None:
-        middleware.sessions.clock = clock
+        middleware.sessions.core.clock = clock
     return client(middleware)
 
 

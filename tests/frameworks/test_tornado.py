@@ -286,7 +286,7 @@ async def test_the_cookie_has_the_managers_attributes() -> None:
     async with serve(application(manager())) as client:
         line = (await client.get("/write")).headers["Set-Cookie"]
 
-    assert line.startswith("__Host-session=")
+    assert line.startswith("__Host-Http-session=")
     assert line.endswith("; Path=/; Secure; HttpOnly; SameSite=Lax")
 
 

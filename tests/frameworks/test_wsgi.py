@@ -14,12 +14,12 @@ from wsgiref.util import FileWrapper, setup_testing_defaults
 from wsgiref.validate import validator
 
 import pytest
-from tests.frameworks.gateway_kit import AsyncMemoryStore, UnreliableStore, cookie_of, data_of, manager
+from tests.frameworks.gateway_kit import UNAVAILABLE, AsyncMemoryStore, UnreliableStore, cookie_of, data_of, manager
 
 from hardtack import SessionManager
 from hardtack.errors import ConfigError, SessionTooLarge, StoreUnavailable
 from hardtack.events import Event, LateWrite
-from hardtack.frameworks.wsgi import SESSIONS, UNAVAILABLE, SessionMiddleware
+from hardtack.frameworks.wsgi import SESSIONS, SessionMiddleware
 from hardtack.stores.memory import MemoryStore
 
 with warnings.catch_warnings():  # WebOb imports cgi

@@ -12,11 +12,11 @@ import pytest
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from hardtack import Session, SessionManager
-from hardtack.cookies import Changes
+from hardtack.changes import Changes
 from hardtack.stores import from_url
 from hardtack.stores.sqlalchemy import AsyncSQLAlchemyStore, SQLAlchemyStore
 
-NAME = "__Host-session"
+NAME = "__Host-Http-session"
 """The cookie's name by default."""
 
 SHARED = ("file", "sqlite", "postgresql", "mariadb", "redis", "memcached")

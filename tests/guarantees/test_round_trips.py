@@ -145,7 +145,7 @@ def test_a_request_without_a_cookie_asks_nothing(visit: Visit, monitor: Monitor)
 
 def test_a_cookie_that_cannot_be_one_of_ours_asks_nothing(visit: Visit, monitor: Monitor) -> None:
     """Its form is checked before any look-up."""
-    visit(read, "__Host-session=junk")
+    visit(read, "__Host-Http-session=junk")
 
     assert monitor.commands() == []
 

@@ -8,18 +8,23 @@ It waits for a line on stdin, so that all begin together, and each of its steps 
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 from hardtack import SessionManager, StoreEngine
+from hardtack.errors import SessionConflict
 from hardtack.stores import from_url
 
 
 def add_keys(sessions: SessionManager, header: str, name: str, times: int) -> None:
-    """Each request loads the session, adds one key and commits."""
+    """Each request loads the session, adds one key and commits; one that lost too many races is sent again."""
     for number in range(times):
-        session = sessions.open(header)
-        session[f"{name}{number}"] = f"{name}:{number}"
-        sessions.commit(session)
-        sessions.finish(session)
+        while True:
+            session = sessions.open(header)
+            session[f"{name}{number}"] = f"{name}:{number}"
+            with suppress(SessionConflict):
+                sessions.commit(session)
+                sessions.finish(session)
+                break
 
 
 def count(sessions: SessionManager, header: str, times: int) -> None:

@@ -27,7 +27,7 @@ from hardtack import (
     errors,
     events,
 )
-from hardtack.cookies import Changes
+from hardtack.changes import Changes
 from hardtack.protocols import AsyncStore, Entry, Store, TokenFormat, Version
 from hardtack.session import Flash
 from hardtack.stores.memory import MemoryStore
@@ -72,7 +72,7 @@ def managers(ring: Keyring, store: Store, async_store: AsyncStore, token: TokenF
     SessionManager(Key.generate())
     SessionManager(ring)
     SessionManager(CookieEngine(ring))
-    SessionManager(CookieEngine(EncryptedToken(ring), overflow="chunk", max_chunks=4))
+    SessionManager(CookieEngine(EncryptedToken(ring), overflow="chunk", max_header=6000))
     SessionManager(CookieEngine(SignedToken(ring)))
     SessionManager(CookieEngine(token))
     SessionManager(StoreEngine(store, on_conflict="raise", on_store_error="anonymous", seal=ring))
@@ -95,7 +95,7 @@ def managers(ring: Keyring, store: Store, async_store: AsyncStore, token: TokenF
 
 def request(sessions: SessionManager) -> None:
     """The three calls of a request."""
-    session = assert_type(sessions.open("__Host-session=…"), Session)
+    session = assert_type(sessions.open("__Host-Http-session=…"), Session)
     sessions.open(b"bytes")
     sessions.open(None)
     changes = assert_type(sessions.commit(session), Changes)

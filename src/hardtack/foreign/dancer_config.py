@@ -172,7 +172,10 @@ def from_dancer2(
 
 
 _DEFAULT_LIFETIME: Final = "14 days"
-_OVERRIDES: Final = ("cookie", "lifetime", "idle_timeout", "persistent", "purpose", "accept", "on_event", "clock")
+_OVERRIDES: Final = (
+    *("cookie", "lifetime", "idle_timeout", "persistent", "purpose", "accept", "max_size"),
+    *("cross_site", "trusted_origins", "cross_site_paths", "strict_values", "on_event", "mask_addresses", "clock"),
+)
 _FALSE: Final = (None, "", "0")
 _SWITCH: Final = {**dict.fromkeys((*_FALSE, "null", "false"), False), "1": True, "true": True}
 _SUPPORTED: Final = "Cookie, YAML, JSON, Simple or Memcached"

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, NotRequired, TypedDict
 from aiohttp import web
 from cryptography.fernet import Fernet
 
+from hardtack.adapters import replace_state, set_fields, state_of, touch
 from hardtack.cookies import Cookie
 from hardtack.engines.cookie import CookieEngine
 from hardtack.errors import ConfigError
@@ -22,7 +23,7 @@ from hardtack.manager import SessionManager
 from hardtack.protocols import Context
 from hardtack.record import Record
 from hardtack.session import Session as CoreSession
-from hardtack.session import State, nothing
+from hardtack.state import LIVE, State, nothing
 from hardtack.tokens.encrypted import EncryptedToken, last_value
 from hardtack.tokens.keys import Key, Keyring
 
@@ -49,11 +50,10 @@ class SessionData(TypedDict, total=False):
 class _OwnState(State):
     """What a session of a storage of one's own knows of itself."""
 
-    loaded = True
-
     def __init__(self, identity: Any, new: bool, created: int, max_age: int | None, before: dict[str, Any]) -> None:
-        super().__init__()
+        super().__init__(None, "", None)
         self.meta = nothing()
+        self.phase = LIVE
         self.identity = identity
         self.new = new
         self.created = created
@@ -80,24 +80,25 @@ class Session(CoreSession):
             kept = {}
         super().__init__(kept)
         is_new = new or data == {}
-        self._state = _OwnState(
+        own = _OwnState(
             identity=None if data == {} else identity,
             new=is_new,
             created=created if created and not is_new else now,
             max_age=max_age,
             before=copy.deepcopy(dict(kept)),
         )
+        replace_state(self, own)
 
     @property
     def new(self) -> bool:
         """Whether nothing is stored of this session yet."""
-        state = self._state
+        state = state_of(self)
         return state.new if isinstance(state, _OwnState) else self.is_new
 
     @property
     def identity(self) -> Any:
         """The session's public handle, None while it is new; in a storage of one's own what that has set."""
-        state = self._state
+        state = state_of(self)
         if isinstance(state, _OwnState):
             return state.identity
         return None if self.is_new else self.id
@@ -105,10 +106,10 @@ class Session(CoreSession):
     @property
     def created(self) -> int:
         """When the session began, Unix seconds; in a storage of one's own when it was last changed."""
-        state = self._state
+        state = state_of(self)
         if isinstance(state, _OwnState):
             return state.created if dict(self) == state.before else int(time.time())
-        return self._open().meta.created or int(time.time())
+        return touch(self).meta.created or int(time.time())
 
     @property
     def empty(self) -> bool:
@@ -121,28 +122,29 @@ class Session(CoreSession):
 
         Assignable; it runs from the beginning of the session, and cannot be longer than the manager's.
         """
-        state = self._open()
+        state = touch(self)
         if isinstance(state, _OwnState):
             return state.max_age
-        manager, options = state.manager, state.meta.options
-        assert manager is not None
-        if not options.get("persistent", manager.persistent):
+        assert state.core is not None
+        settings, options = state.core.settings, state.meta.options
+        if not options.get("persistent", settings.persistent):
             return None
-        age: int = options.get("lifetime", manager.idle_timeout or manager.lifetime)
+        age: int = options.get("lifetime", settings.idle_timeout or settings.lifetime)
         return age
 
     @max_age.setter
     def max_age(self, value: int | None) -> None:
-        state = self._open()
+        state = touch(self)
         if isinstance(state, _OwnState):
             state.max_age = value
             return
-        options = {key: option for key, option in state.meta.options.items() if key != "lifetime"}
-        options["persistent"] = value is not None
-        if value is not None:
-            options["lifetime"] = seconds(value, "max_age")
-        state.meta.options = options
-        state.touched_meta = state.touched_meta or state.record is not None
+        set_fields(
+            self,
+            subject=state.meta.subject,
+            persistent=value is not None,
+            lifetime=None if value is None else seconds(value, "max_age"),
+            expires=state.meta.options.get("expires"),
+        )
 
     def changed(self) -> None:
         """Force a save. Changes are found without it, nested ones included."""
@@ -150,7 +152,7 @@ class Session(CoreSession):
 
     def invalidate(self) -> None:
         """End the session; what is put into it from now on belongs to a new one."""
-        state = self._state
+        state = state_of(self)
         if not isinstance(state, _OwnState):
             self.destroy()
             return
@@ -165,26 +167,30 @@ class Session(CoreSession):
         """
         if not self.new:
             raise SetupError("the identity of a session that is not new cannot be changed; use session.regenerate()")
-        state = self._state
+        state = state_of(self)
         if not isinstance(state, _OwnState):
             raise SetupError("hardtack draws the ids of its sessions itself; leave set_new_identity() out")
         state.identity = identity
 
     @property
-    def _changed(self) -> bool:
-        state = self._state
+    def is_changed(self) -> bool:
+        """Whether there is something to save, nested changes included."""
+        state = state_of(self)
         if isinstance(state, _OwnState):
             return state.forced or dict(self) != state.before
         return self.modified
+
+    @property
+    def _changed(self) -> bool:
+        """What storages written for aiohttp-session call it."""
+        return self.is_changed
 
     @property
     def _mapping(self) -> dict[str, Any]:
         return dict(self)
 
     def __repr__(self) -> str:
-        return (
-            f"<{type(self).__name__} [new:{self.new}, changed:{self._changed}, created:{self.created}] {dict(self)!r}>"
-        )
+        return f"<{type(self).__name__} [new:{self.new}, changed:{self.is_changed}, created:{self.created}] {dict(self)!r}>"
 
     __str__ = __repr__
 
@@ -280,13 +286,13 @@ class ManagedStorage(AbstractStorage):
 
     async def load_session(self, request: web.Request) -> Session:
         """The session of a request, which loads itself when it is touched."""
-        session = await self.sessions.aopen(cookie_header(request), Session)
+        session = await self.sessions.aopen(cookie_header(request), kind=Session)
         assert isinstance(session, Session)
         return session
 
     async def new_session(self) -> Session:
         """A session of which nothing is stored."""
-        session = self.sessions.open(None, Session)
+        session = self.sessions.open(None, kind=Session)
         assert isinstance(session, Session)
         return session
 

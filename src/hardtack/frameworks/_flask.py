@@ -5,21 +5,42 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote
 
 from flask.config import ConfigAttribute
 from flask.sessions import SessionMixin
-from werkzeug.exceptions import ServiceUnavailable
+from werkzeug.exceptions import Conflict, Forbidden, HTTPException, ServiceUnavailable
 
-from hardtack import values
-from hardtack.cookies import Changes, Cookie
+from hardtack.adapters import (
+    RETRY_AFTER,
+    SHARED_CACHE_HEADERS,
+    Answer,
+    Changes,
+    attach,
+    carries_cookie,
+    check_manager,
+    data_of,
+    http_errors,
+    is_unattached,
+    is_unread,
+    look,
+    mark_accessed,
+    mark_modified,
+    peek,
+    renew_only_when_saved,
+    state_of,
+    take_as_loaded,
+    touch,
+    with_cookie,
+)
+from hardtack.cookies import Cookie
 from hardtack.errors import ConfigError, StoreUnavailable
-from hardtack.flow import run
 from hardtack.lifetime import seconds
 from hardtack.manager import SessionManager
 from hardtack.record import Record
-from hardtack.session import Guard, Session, State
+from hardtack.session import Session
+from hardtack.state import KEEP, LOGIN
 from hardtack.tokens.keys import Key, Keyring
 
 if TYPE_CHECKING:
@@ -27,8 +48,6 @@ if TYPE_CHECKING:
 
 PERMANENT: Final = "_permanent"
 """Where Flask keeps `session.permanent`."""
-
-RETRY_AFTER: Final = 5  # seconds
 
 _LONGEST: Final = 400 * 86400  # seconds that browsers keep a cookie (RFC 6265bis 5.5)
 _MAX_MANAGERS: Final = 32
@@ -72,53 +91,46 @@ class Application(Protocol):
     def permanent_session_lifetime(self) -> Any: ...
 
 
-class Unavailable(StoreUnavailable, ServiceUnavailable):
-    """`StoreUnavailable` as an HTTP exception: the framework answers 503, or what the application has registered for it."""
-
-    def __init__(self, error: StoreUnavailable) -> None:
-        ServiceUnavailable.__init__(self, "The session store cannot be reached.", retry_after=RETRY_AFTER)
-        self.args = error.args
-        self.set_cookies = error.set_cookies
+def _init(error: Any, answer: Answer) -> None:
+    if answer.status == 503:
+        ServiceUnavailable.__init__(error, answer.text.strip(), retry_after=RETRY_AFTER)
+    else:
+        HTTPException.__init__(error, answer.text.strip())
 
 
-class FlaskGuard(Guard):
-    """What makes the session load itself when it is touched, and a store that is down a 503."""
+ERRORS: Final = http_errors({503: ServiceUnavailable, 409: Conflict, 403: Forbidden}, _init)
+"""hardtack's errors as HTTP exceptions: the framework answers them, or what the application has registered for them."""
 
-    __slots__ = ()
-
-    _failure: StoreUnavailable | None
-
-    def _touch(self) -> None:
-        if self._failure is not None:
-            raise Unavailable(self._failure) from self._failure
-        try:
-            super()._touch()
-        except StoreUnavailable as error:
-            raise Unavailable(error) from error
+Unavailable = ERRORS[StoreUnavailable]
 
 
 class FlaskSession(Session, SessionMixin):
     """hardtack's session with the attributes of Flask's. Nested changes count, unlike in Flask's own."""
 
-    # A slot of its own gives the guard this class's layout, without which it could not turn into this class. What follows
-    # stands on the class: most sessions never change it.
+    # A slot of its own gives the classes of its phases this class's layout, without which it could not turn into them. What
+    # follows stands on the class: most sessions never change it.
     __slots__ = ("_layout",)
 
-    _guard_base: ClassVar[type[Guard]] = FlaskGuard
+    errors = ERRORS
 
-    _was_modified = False  # it was changed before the response, and saved: `modified` does not forget that
-    _abandoned = False  # an exception escaped the view
-    _failure: StoreUnavailable | None = None  # async code found the store down before the view asked for the session
+    was_modified = False
+    """It was changed before the response, and saved: `modified` does not forget that."""
+
+    abandoned = False
+    """An exception escaped the view."""
+
+    concluded = False
+    """The response has what there is to say about the session."""
 
     def __init__(self, mapping: Any = ()) -> None:
         """A session made by hand, as tests do; the interface that saves it gives it its manager."""
         super().__init__(mapping)
-        self._state.accessed = True
+        mark_accessed(self)
 
     @property
     def permanent(self) -> bool:
         """Whether the browser keeps the cookie over a restart. Assignable; kept in the session as `_permanent`."""
-        return bool(self.get(PERMANENT, False))
+        return bool(peek(self, PERMANENT, False))
 
     @permanent.setter
     def permanent(self, value: bool) -> None:
@@ -132,11 +144,14 @@ class FlaskSession(Session, SessionMixin):
     @property
     def accessed(self) -> bool:
         """Whether the view looked at the session. Assignable: Flask sets it for `flask.session`."""
-        return self._state.accessed
+        return super().accessed
 
     @accessed.setter
     def accessed(self, value: bool) -> None:
-        self._state.accessed = bool(value)
+        # The frameworks set it for whoever mentions `session`, and some do so themselves for each response; what a view does
+        # with a session is noted anyway.
+        if not is_unread(self):
+            mark_accessed(self, bool(value))
 
     @property
     def modified(self) -> bool:
@@ -144,72 +159,38 @@ class FlaskSession(Session, SessionMixin):
 
         Assignable: True forces a save, False withdraws only that force.
         """
-        return self._was_modified or super().modified
+        return self.was_modified or super().modified
 
     @modified.setter
     def modified(self, value: bool) -> None:
-        self._was_modified = False
+        self.was_modified = False
         if value:
-            self._open()
-        elif self._state.manager is None:  # made by hand: what it has by now is no change
-            self._state.initial = values.pack(dict(self))
-        self._state.forced = bool(value)
+            touch(self)
+        elif is_unattached(self):  # made by hand: what it has by now is no change
+            take_as_loaded(self)
+        mark_modified(self, modified=value)
 
-    async def load(self) -> None:
-        """Load the session where that was deferred, or failed; nothing to do otherwise. A store that is down is a 503."""
-        self._failure = None
-        try:
-            await super().load()
-        except StoreUnavailable as error:
-            self._failure = error
-            raise Unavailable(error) from error
-
-    def login(
-        self, subject: str, lifetime: str | int | dt.timedelta | None = None, persistent: bool | None = None
-    ) -> None:
+    def login(self, subject: str, lifetime: Any = None, persistent: bool | None = None, **options: Any) -> None:
         """See `hardtack.Session.login`; `persistent` is the same as `permanent`."""
-        super().login(subject, lifetime)
+        super().login(subject, lifetime, **options)
         if persistent is not None:
             self.permanent = persistent
-
-    def _refuse_degraded(self) -> None:
-        try:
-            super()._refuse_degraded()
-        except StoreUnavailable as error:
-            raise Unavailable(error) from error
 
 
 def _tells(name: str) -> Callable[..., Any]:
     """A method of dict that also notes that the session was written."""
-    method = getattr(dict, name)
+    method = getattr(Session, name)
 
     def write(self: WrittenSession, *args: Any, **kwargs: Any) -> Any:
         before = len(self)
         result = method(self, *args, **kwargs)
         # As in Flask, pop() of a missing key and setdefault() of a present one change nothing.
         if name not in ("pop", "setdefault") or len(self) != before:
-            self._was_modified = True
+            self.was_modified = True
         return result
 
     write.__name__ = name
     return write
-
-
-def _touches(name: str) -> Callable[..., Any]:
-    """The same for a session that is not loaded yet."""
-
-    def write(self: FlaskGuard, *args: Any, **kwargs: Any) -> Any:
-        self._touch()
-        return getattr(self, name)(*args, **kwargs)
-
-    write.__name__ = name
-    return write
-
-
-class WrittenGuard(FlaskGuard):
-    """Loads a `WrittenSession`, and lets its own methods note what was written."""
-
-    __slots__ = ()
 
 
 class WrittenSession(FlaskSession):
@@ -217,25 +198,9 @@ class WrittenSession(FlaskSession):
 
     __slots__ = ()
 
-    _guard_base: ClassVar[type[Guard]] = WrittenGuard
-
 
 for _name in ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update"):
-    setattr(WrittenGuard, _name, _touches(_name))
     setattr(WrittenSession, _name, _tells(_name))
-
-
-class ConfiguredManager(SessionManager):
-    """A manager with Flask's rule for time: PERMANENT_SESSION_LIFETIME runs from the last Set-Cookie.
-
-    That is the idle timeout, except that reading alone renews nothing, and that every new cookie does.
-    """
-
-    def _renewal_due(self, seen: int, now: int) -> bool:
-        return False
-
-    def _next(self, state: State, data: dict[str, Any], now: int, *, moves: bool) -> Record:
-        return super()._next(state, data, now, moves=True)
 
 
 class Interface:
@@ -252,9 +217,8 @@ class Interface:
     """What sessions are made of. A subclass needs `__slots__ = ()`."""
 
     def __init__(self, sessions: SessionManager | None = None) -> None:
-        if sessions is not None and not isinstance(sessions, SessionManager):
-            message = f"SessionInterface(sessions) takes a SessionManager, or nothing; not {type(sessions).__name__}"
-            raise ConfigError(message)
+        if sessions is not None:
+            check_manager(sessions, "SessionInterface(sessions)")
         self.sessions = sessions
         if sessions is None and self.session_class is FlaskSession:
             self.session_class = WrittenSession
@@ -322,6 +286,10 @@ class Interface:
             return self._remembered(app)
         return self._find_manager(app) if self._own_cookie else sessions
 
+    def manager_of(self, app: Application) -> SessionManager | None:
+        """The manager under the settings of now; None where there is no SECRET_KEY."""
+        return self._manager(app)
+
     def _remembered(self, app: Application) -> SessionManager | None:
         """The manager, kept for the next request if only the configuration decides which it is."""
         manager = self._find_manager(app)
@@ -362,11 +330,7 @@ class Interface:
     def _make_manager(self, settings: Any) -> SessionManager:
         keys, times, cookie_settings = settings
         cookie = _cookie(*cookie_settings)
-        if self.sessions is None:
-            manager = _configured(keys, times, cookie)
-        else:
-            manager = copy(self.sessions)
-            manager.cookie = cookie
+        manager = _configured(keys, times, cookie) if self.sessions is None else with_cookie(self.sessions, cookie)
         if len(self._managers) >= _MAX_MANAGERS:  # settings that change all the time: a test suite
             self._managers.clear()
         self._managers[settings] = manager
@@ -379,37 +343,41 @@ class Interface:
 
     def _prepare(self, app: Any, session: FlaskSession) -> tuple[bool, Record | None] | None:
         """What the settings say before the commit; whether the session was marked, and what is stored. None: no commit."""
-        state = session._state
-        if state.manager is None:  # made by hand, as tests do
-            state.manager = self._manager(app)
-            if state.initial is not None and not session.modified:
+        state = state_of(session)
+        if is_unattached(session):  # made by hand, as tests do
+            manager = self._manager(app)
+            if manager is not None:
+                attach(session, manager)
+            if state.base is not None and not session.modified:
                 return None
-        manager = state.manager
-        if session._abandoned or manager is None:
+        else:
+            manager = self._manager(app)
+        if session.abandoned or manager is None:
             return None
-        if self._own_decision and (state.accessed or manager.carries_cookie(state.header)):
+        if self._own_decision and (state.accessed or carries_cookie(manager, state.header)):
             accessed = state.accessed
             if session and not self.should_set_cookie(app, session):
-                state.accessed = accessed
+                mark_accessed(session, accessed)
                 return None
-        if isinstance(session, Guard):
-            if not self._refreshes(app) or not manager.carries_cookie(state.header):
+        if is_unread(session):
+            if not self._refreshes(app) or not carries_cookie(manager, state.header):
                 return False, None
             # A look that does not count as one: without a permanent session the response does not depend on the cookie.
-            run(manager._load_flow(session))
-            if not state.meta.data.get(PERMANENT):
+            if not look(session).get(PERMANENT):
                 return False, None
-            session._open()
-        marked = (
-            session._was_modified or state.forced or state.rotated or state.touched_meta or state.destroyed is not None
-        )
-        self._settle_times(app, session, state, manager)
+            touch(session)
+        if state.refusal is not None:
+            return False, None
+        marked = session.was_modified or state.forced or state.fate is not KEEP or state.begins is LOGIN
+        self._settle_times(app, session, manager)
         return marked, state.record
 
-    def _settle_times(self, app: Any, session: FlaskSession, state: State, manager: SessionManager) -> None:
+    def _settle_times(self, app: Any, session: FlaskSession, manager: SessionManager) -> None:
+        state = state_of(session)
         options = state.meta.options
-        permanent = dict.get(session, PERMANENT)
-        if self._own_expiry and session:
+        permanent = peek(session, PERMANENT)
+        holds = bool(data_of(session))
+        if self._own_expiry and holds:
             expires = self.get_expiration_time(app, session)  # type: ignore[attr-defined]
             settled = {**options, "persistent": expires is not None}
             settled.pop("expires", None)
@@ -421,7 +389,7 @@ class Interface:
             # What the manager does anyway is not said in each record.
             if options.get("persistent", manager.persistent) is not persistent:
                 state.meta = state.meta.with_changes(options={**options, "persistent": persistent})
-        if session and (session._was_modified or self._own_decision or (permanent and self._refreshes(app))):
+        if holds and (session.was_modified or self._own_decision or (permanent and self._refreshes(app))):
             state.forced = True
 
 
@@ -429,11 +397,12 @@ def conclude(
     session: FlaskSession, before: tuple[bool, Record | None] | None, changes: Changes, headers: Headers
 ) -> None:
     """Put the changes into the response's headers, and remember whether the session was changed."""
+    session.concluded = True
     if before is not None:
         marked, old = before
-        new = session._state.record
+        new = state_of(session).record
         if marked or (new is not old and not _same_data(old, new)):
-            session._was_modified = True
+            session.was_modified = True
     if changes.accessed:
         apply(changes, headers)
 
@@ -443,46 +412,22 @@ def _same_data(old: Record | None, new: Record | None) -> bool:
     return old is not None and new is not None and old.kept_data() == new.kept_data()
 
 
-_VARY: Final = ("Vary", "Cookie")
-_PRIVATE: Final = [_VARY, ("Cache-Control", "private")]
-_NO_STORE: Final = [_VARY, ("Cache-Control", "private, no-store")]
+_MERGED: Final = frozenset({"vary", "cache-control"}) | SHARED_CACHE_HEADERS
 
 
 def apply(changes: Changes, headers: Headers) -> None:
     """Merge into werkzeug's headers what a response has to say about the session."""
     for name, _ in headers:
-        if name.lower() in ("vary", "cache-control"):
-            _merge(changes, headers)
+        if name.lower() in _MERGED:
+            pairs = list(headers)
+            changes.apply(pairs)
+            headers.clear()
+            headers.extend(pairs)
             return
-    # The usual case, at a fraction of the cost: a response that has neither header yet.
-    lines = changes.set_cookies
-    pairs = _NO_STORE if lines or changes.no_store else _PRIVATE
-    if lines:
-        pairs = pairs + [("Set-Cookie", line) for line in lines]
-    try:
-        # Past werkzeug's look for newlines in each value, which is most of the cost: `Cookie` lets none into a line.
-        headers._list.extend(pairs)
-    except AttributeError:  # a werkzeug that keeps them elsewhere
-        headers.extend(pairs)
-
-
-def _merge(changes: Changes, headers: Headers) -> None:
-    vary = changes.vary(_joined(headers, "Vary"))
-    if vary is not None:
-        headers["Vary"] = vary
-    present = _joined(headers, "Cache-Control")
-    after = changes.cache_control(present)
-    if after != present:
-        if present is not None and changes.on_replaced is not None:
-            changes.on_replaced(present, after)
-        headers["Cache-Control"] = after
-    for line in changes.set_cookies:
-        headers.add("Set-Cookie", line)
-
-
-def _joined(headers: Headers, name: str) -> str | None:
-    found = headers.getlist(name)
-    return ", ".join(found) if found else None
+    # The usual case, at a fraction of the cost: a response that has none of these headers yet.
+    added: list[tuple[str, str]] = []
+    changes.apply(added)
+    headers.extend(added)
 
 
 def _cookie(
@@ -526,4 +471,7 @@ def _configured(keys: tuple[Any, Sequence[Any]], times: tuple[dt.timedelta, Any]
     if idle < 1:
         raise ConfigError("PERMANENT_SESSION_LIFETIME must be a second or more")
     lifetime = max(_LONGEST, idle) if times[1] is None else seconds(times[1], "HARDTACK_LIFETIME")
-    return ConfiguredManager(Keyring(current, accept), cookie=cookie, lifetime=lifetime, idle_timeout=idle)
+    manager = SessionManager(Keyring(current, accept), cookie=cookie, lifetime=lifetime, idle_timeout=idle)
+    # PERMANENT_SESSION_LIFETIME runs from the last Set-Cookie: reading alone renews nothing, and every new cookie does.
+    renew_only_when_saved(manager)
+    return manager

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from hardtack.cookies import Changes
+from hardtack.adapters import SHARED_CACHE_HEADERS, Changes
 
-_MERGED: Final = ("Vary", "Cache-Control")
+_MERGED: Final = ("Vary", "Cache-Control", *SHARED_CACHE_HEADERS)
 
 
 def apply(changes: Changes, headers: Any) -> None:

@@ -11,10 +11,18 @@ import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 from hardtack._extras import explain
-from hardtack.cookies import NO_CHANGES, Changes
-from hardtack.errors import ConfigError, StoreUnavailable
-from hardtack.events import LateWrite
+from hardtack.adapters import (
+    NO_CHANGES,
+    RETRY_AFTER,
+    Changes,
+    answer_to,
+    cookies_of,
+    touch,
+    warn_plain_http,
+)
+from hardtack.errors import ConfigError, HardtackError
 from hardtack.manager import SessionManager
+from hardtack.request import Request
 
 try:
     from aiohttp import web
@@ -54,14 +62,13 @@ __all__ = [
     "SimpleCookieStorage",
     "SetupError",
     "KEY",
+    "PASSIVE",
     "SESSION_KEY",
     "STORAGE_KEY",
 ]
 
 KEY: Final = SESSION_KEY
 """Where a request keeps its session: `request[KEY]`."""
-
-RETRY_AFTER: Final = "5"  # seconds
 
 _SWITCHING_PROTOCOLS: Final = 101
 
@@ -97,7 +104,7 @@ async def get_session(request: web.Request) -> Session:
     if session is None:
         session = _checked(await _storage(request).load_session(request), "load_session")
         request[SESSION_KEY] = session
-    session._open()  # orjson and its like, for web.json_response(dumps=…), read a dict past its methods
+    touch(session)  # orjson and its like, for web.json_response(dumps=…), read a dict past its methods
     return session
 
 
@@ -153,44 +160,58 @@ class _Exchange:
         self.escaped = False  # an exception left the handler: nothing is saved
 
     async def end(self, request: web.Request, response: object) -> None:
-        """Commit to a response that has not begun; it gets its headers when it does. Raises `HTTPServiceUnavailable`."""
+        """Commit to a response that has not begun; it gets its headers when it does. Raises a `web.HTTPException`."""
         if not isinstance(response, web.StreamResponse):
-            self.escaped = True  # aiohttp answers 500
-        elif self.applied:
+            await self.abort()  # aiohttp answers 500
+        elif self.applied or response.prepared:
             if not self.escaped:
                 await self.sessions.afinish(self.session)
-        elif response.prepared:
-            if self.session.modified:
-                self.sessions.emit(LateWrite, self.session.id)
         else:
             try:
                 if self.changes is None:
-                    await self.commit(request)
-            except StoreUnavailable as error:
-                raise self.unavailable(error) from error
+                    await self.commit(request, response.status)
+            except HardtackError as error:
+                raise self.refused(error) from error
             if not self.hooked:
                 self.apply(response)
 
-    async def commit(self, request: web.BaseRequest) -> None:
+    async def commit(self, request: web.BaseRequest, status: int) -> None:
         try:
-            self.changes = await self.sessions.acommit(self.session)
-        except BaseException:
+            self.changes = await self.sessions.acommit(self.session, status)
+        except BaseException as error:
             self.escaped = True
             # One commit for each response: the page that the application makes of this saves nothing. It may show the session.
-            self.changes = Changes(accessed=True, no_store=True)
+            self.changes = Changes(cookies_of(error), accessed=True, no_store=True)
             raise
         if self.changes.set_cookies:
-            self.sessions.warn_plain_http(request.scheme, request.host)
+            warn_plain_http(self.sessions, request.scheme, request.host)
+
+    async def abort(self) -> None:
+        """The handler failed: nothing is saved, but what it ended is ended."""
+        if self.escaped or self.changes is not None:
+            self.escaped = True
+            return
+        self.escaped = True
+        try:
+            changes = await self.sessions.aabort(self.session)
+        except HardtackError as error:
+            changes = Changes(cookies_of(error))
+        if changes.set_cookies:
+            changes.accessed = True
+            self.changes = changes
 
     def apply(self, response: web.StreamResponse) -> None:
         self.applied = True
         _apply(self.changes or NO_CHANGES, response)
 
-    def unavailable(self, error: StoreUnavailable) -> web.HTTPServiceUnavailable:
-        """The response of a store that is down; a logout still clears the cookie."""
+    def refused(self, error: HardtackError) -> Exception:
+        """The response to an error of the session; a logout still clears the cookie. The error itself, if it has none."""
+        response = _response_to(error)
+        if response is None:
+            return error
         self.escaped = False
-        self.changes = Changes(list(error.set_cookies), accessed=True, no_store=True)
-        response = _unavailable()
+        lines = [] if self.changes is None else self.changes.set_cookies
+        self.changes = Changes(list(dict.fromkeys([*lines, *cookies_of(error)])), accessed=True, no_store=True)
         if not self.hooked:
             self.apply(response)
         return response
@@ -223,9 +244,11 @@ def _managed(sessions: SessionManager, *, hooked: bool) -> Middleware:
                 "call setup() with one manager"
             )
         try:
-            session = await sessions.aopen(cookie_header(request), Session)
-        except StoreUnavailable as error:
-            response = _unavailable()
+            session = await sessions.aopen(cookie_header(request), _told(request), kind=Session)
+        except HardtackError as error:
+            response = _response_to(error)
+            if response is None:
+                raise
             _apply(Changes(accessed=True, no_store=True), response)
             raise response from error
         assert isinstance(session, Session)
@@ -243,10 +266,11 @@ async def _handle(exchange: _Exchange, request: web.Request, handler: Handler) -
     except web.HTTPException as raised:  # a response
         await exchange.end(request, raised)
         raise
-    except StoreUnavailable as error:
-        raise exchange.unavailable(error) from error
+    except HardtackError as error:
+        await exchange.abort()
+        raise exchange.refused(error) from error
     except BaseException:
-        exchange.escaped = True
+        await exchange.abort()
         raise
     await exchange.end(request, response)
     return response
@@ -259,7 +283,7 @@ async def _on_response_prepare(request: web.BaseRequest, response: web.StreamRes
         return
     if exchange.changes is None:
         try:
-            await exchange.commit(request)
+            await exchange.commit(request, response.status)
         except BaseException:
             _rewind(request.writer)
             raise
@@ -273,10 +297,39 @@ def _rewind(writer: Any) -> None:
     writer._compress = None
 
 
-def _unavailable() -> web.HTTPServiceUnavailable:
-    return web.HTTPServiceUnavailable(
-        headers={"Retry-After": RETRY_AFTER}, text="The session store cannot be reached. Try again soon.\n"
+_RESPONSES: Final[dict[int, type[web.HTTPException]]] = {
+    503: web.HTTPServiceUnavailable,
+    409: web.HTTPConflict,
+    403: web.HTTPForbidden,
+}
+
+
+def _response_to(error: HardtackError) -> web.HTTPException | None:
+    """aiohttp's response to an error that a session or a commit has raised; None where it has none."""
+    answer = answer_to(error)
+    if answer is None:
+        return None
+    headers = {"Retry-After": str(RETRY_AFTER)} if answer.status == 503 else {}
+    return _RESPONSES[answer.status](headers=headers, text=answer.text)
+
+
+def _told(request: web.BaseRequest) -> Request:
+    headers = request.headers
+    return Request(
+        request.method,
+        request.scheme,
+        request.host,
+        headers.get("Origin"),
+        headers.get("Sec-Fetch-Site"),
+        request.path,
+        request.remote or "",
+        headers.get("User-Agent", ""),
+        passive=request.get(PASSIVE, False),
     )
+
+
+PASSIVE: Final[web.RequestKey[bool]] = request_key("hardtack_passive", bool)
+"""Set by an outer middleware on a request that is no activity of the user, such as a page that polls."""
 
 
 def _apply(changes: Changes, response: web.StreamResponse) -> None:
@@ -316,5 +369,5 @@ async def _save(storage: AbstractStorage, request: web.Request, response: Any) -
     if response.prepared:
         raise SetupError("the session cannot be saved: the handler has prepared its response")
     session = request.get(SESSION_KEY)
-    if session is not None and session._changed:
+    if session is not None and session.is_changed:
         await storage.save_session(request, response, session)

@@ -5,9 +5,22 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, ClassVar, Final
 
-from hardtack.cookies import Changes
-from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.adapters import (
+    FAILED,
+    Answer,
+    Changes,
+    answer_to,
+    asgi_request,
+    check_manager,
+    cookie_header,
+    cookies_of,
+    is_late,
+    waits,
+    warn_plain_http,
+)
+from hardtack.errors import ConfigError, HardtackError
 from hardtack.manager import SessionManager
+from hardtack.request import Request
 from hardtack.session import Session
 
 Scope = MutableMapping[str, Any]
@@ -19,22 +32,24 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 SESSIONS: Final = "hardtack.sessions"
 """Where the manager is in `scope["state"]`."""
 
-UNAVAILABLE: Final = b"The session store cannot be reached. Try again soon.\n"
-RETRY_AFTER: Final = 5  # seconds
-
 _NORMAL_CLOSURE_FAILED: Final = 1011  # RFC 6455 7.4.1: the server met a condition that it did not expect
+_SERVER_ERROR: Final = 500
 
 
 class SessionMiddleware:
     """Puts the session into `scope["session"]`, and the manager into `scope["state"]["hardtack.sessions"]`.
 
     What the application did to the session is saved when it starts its response, and the cookie goes with that. An
-    exception that escapes the application saves nothing. Where the store cannot be reached the answer is 503. A websocket
-    can set a cookie only when it is accepted; later changes are saved in a store, or are the event `LateWrite`.
+    exception that escapes the application saves nothing, but what it ended is ended. Where the store cannot be reached the
+    answer is 503, where a save was dropped 409. A websocket can set a cookie only when it is accepted; later changes are
+    saved in a store, or are the event `LateWrite`.
 
     Args:
         app: the ASGI application.
         sessions: the manager. The application closes it, not the middleware.
+        commit_on_500: whether a response with status 500 saves what the request did. It is what a framework inside makes of
+            an exception that nothing handled, and cannot be told from a page that the application made itself.
+        passive: says of a scope whether the request is no activity of the user, such as a page that polls.
 
     Raises `ConfigError`, on a request, where two session middlewares share it, or `scope["session"]` was replaced.
     """
@@ -45,13 +60,19 @@ class SessionMiddleware:
     disconnected: ClassVar[tuple[type[Exception], ...]] = ()
     """What a framework raises out of a websocket whose client has left: no failure of the application."""
 
-    def __init__(self, app: ASGIApp, sessions: SessionManager) -> None:
-        if not isinstance(sessions, SessionManager):
-            message = f"SessionMiddleware(app, sessions) takes a SessionManager, not {type(sessions).__name__}"
-            raise ConfigError(message)
+    def __init__(
+        self,
+        app: ASGIApp,
+        sessions: SessionManager,
+        *,
+        commit_on_500: bool = False,
+        passive: Callable[[Scope], bool] | None = None,
+    ) -> None:
         self.app = app
-        self.sessions = sessions
-        self.waits = sessions.engine.store is not None
+        self.sessions = check_manager(sessions, "SessionMiddleware(app, sessions)")
+        self.commit_on_500 = commit_on_500
+        self.passive = passive
+        self.waits = waits(sessions)
         """Whether opening and saving can wait for a store; where they cannot, a coroutine for each would cost time."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,11 +85,16 @@ class SessionMiddleware:
                 "each would set a cookie from what the other has put into the scope"
             )
         sessions = self.sessions
+        header = cookie_header(scope)
+        request = self._request(scope)
         try:
-            header = _cookie_header(scope)
-            session = await sessions.aopen(header, self.kind) if self.waits else sessions.open(header, self.kind)
-        except StoreUnavailable as error:
-            await _refuse(scope, send, error)
+            session = (
+                await sessions.aopen(header, request, kind=self.kind)
+                if self.waits
+                else sessions.open(header, request, kind=self.kind)
+            )
+        except HardtackError as error:
+            await _refuse(scope, send, answer_to(error))
             return
         scope["session"] = session
         scope.setdefault("state", {})[SESSIONS] = sessions
@@ -78,17 +104,48 @@ class SessionMiddleware:
         except self.disconnected:
             await sessions.afinish(session)
             raise
-        except Exception as error:
-            failure = response.failure or error
-            if response.started or not isinstance(failure, StoreUnavailable):
-                raise
-            await _refuse(scope, send, failure)
+        except BaseException as error:
+            await self._failed(response, error)
             return
+        if not response.started:
+            await self._unanswered(response)
+        elif is_late(session):
+            await sessions.afinish(session)
+        else:
+            sessions.finish(session)
+
+    async def _unanswered(self, response: _Response) -> None:
+        """A websocket was refused, or the application has swallowed an error: nothing is saved."""
+        if response.failure is not None:
+            await _refuse(response.scope, response.server, answer_to(response.failure))
+        elif response.session.accessed:
+            await self.sessions.aabort(response.session)
+
+    def _request(self, scope: Scope) -> Request:
+        request = asgi_request(scope)
+        if self.passive is not None:
+            request.passive = self.passive(scope)
+        return request
+
+    async def _failed(self, response: _Response, error: BaseException) -> None:
+        """The application failed: what it ended is ended, and its answer is 503, 409 or 403 where an error says so."""
+        lines: list[str] = []
+        failure: BaseException = response.failure or error
+        if response.failure is None and response.session.accessed:
+            try:
+                lines = (await self.sessions.aabort(response.session)).set_cookies
+            except HardtackError as unavailable:
+                lines = cookies_of(unavailable)
+        answer = answer_to(failure)
         if response.started:
-            if sessions.is_late(session):
-                await sessions.afinish(session)
-        elif response.failure is not None:  # the application swallowed the error and answered nothing
-            await _refuse(scope, send, response.failure)
+            raise error
+        if answer is not None:
+            await _refuse(response.scope, response.server, answer, lines)
+            return
+        if lines and isinstance(error, Exception):
+            # A logout before the failure: whatever page is made outside of here could not clear the cookie.
+            await _refuse(response.scope, response.server, FAILED, lines)
+        raise error
 
 
 class _Response:
@@ -104,26 +161,44 @@ class _Response:
         self.server = send
         self.tried = False  # one commit for each response, whether it succeeds or not
         self.started = False
-        self.failure: StoreUnavailable | None = None
+        self.failure: HardtackError | None = None
 
     async def send(self, message: Message) -> None:
         if not self.started and _begins_response(message):
             if self.scope.get("session", self.session) is not self.session:
                 self._refuse_replacement()
-            if not self.tried:
-                self.tried = True
-                changes = (
-                    await self._commit() if self.middleware.waits else self.middleware.sessions.commit(self.session)
-                )
-            else:
-                # The application's own page for a commit that failed, which may show the session. With a store that is
-                # down a logout still clears the cookie.
-                lines = [] if self.failure is None else list(self.failure.set_cookies)
-                changes = Changes(lines, accessed=True, no_store=True)
-            if changes:
-                message = self._with(changes, message)
+            if self.session.accessed:
+                message = await self._commit_with(message)
             self.started = True
         await self.server(message)
+
+    async def _commit_with(self, message: Message) -> Message:
+        """The message with what the response has to say of the session."""
+        if self.tried:
+            # The application's own page for a commit that failed, which may show the session.
+            changes = Changes(
+                cookies_of(self.failure) if self.failure is not None else [], accessed=True, no_store=True
+            )
+        else:
+            self.tried = True
+            try:
+                changes = await self._commit(message.get("status"))
+            except HardtackError as error:
+                self.failure = error
+                raise
+        return self._with(changes, message) if changes else message
+
+    async def _commit(self, status: int | None) -> Changes:
+        sessions = self.middleware.sessions
+        if status == _SERVER_ERROR and not self.middleware.commit_on_500:
+            changes = await sessions.aabort(self.session)
+            changes.accessed = True
+            return changes
+        return (
+            await sessions.acommit(self.session, status)
+            if self.middleware.waits
+            else sessions.commit(self.session, status)
+        )
 
     def _refuse_replacement(self) -> None:
         if self.scope.get("root_path", "") != self.root_path:
@@ -133,16 +208,9 @@ class _Response:
             "or by the application, which is to fill the session that is there, or call its logout()"
         )
 
-    async def _commit(self) -> Changes:
-        try:
-            return await self.middleware.sessions.acommit(self.session)
-        except StoreUnavailable as error:
-            self.failure = error
-            raise
-
     def _with(self, changes: Changes, message: Message) -> Message:
         if changes.set_cookies:
-            self.middleware.sessions.warn_plain_http(self.scope.get("scheme", "http"), _host(self.scope))
+            warn_plain_http(self.middleware.sessions, self.scope.get("scheme", "http"), asgi_request(self.scope).host)
         # A copy: an application may send one constant message to everyone, and would hand out this cookie with it.
         headers: list[tuple[bytes, bytes]] = list(message.get("headers") or ())
         if message["type"] == "websocket.accept":
@@ -159,18 +227,9 @@ def _begins_response(message: Message) -> bool:
     return kind in ("websocket.accept", "websocket.http.response.start")
 
 
-def _cookie_header(scope: Scope) -> bytes:
-    # HTTP/2 may split the header (RFC 9113 8.2.3).
-    return b"; ".join([value for name, value in scope["headers"] if name == b"cookie"])
-
-
-def _host(scope: Scope) -> str:
-    hosts: list[bytes] = [value for name, value in scope["headers"] if name == b"host"]
-    return hosts[0].decode("latin-1") if hosts else ""
-
-
-async def _refuse(scope: Scope, send: Send, error: StoreUnavailable) -> None:
-    """Answer 503; a websocket is closed before it was accepted where its server cannot send a response."""
+async def _refuse(scope: Scope, send: Send, answer: Answer | None, lines: list[str] | None = None) -> None:
+    """Answer an error; a websocket is closed before it was accepted where its server cannot send a response."""
+    assert answer is not None
     if scope["type"] == "http":
         kind = "http.response"
     elif "websocket.http.response" in scope.get("extensions", {}):
@@ -178,12 +237,7 @@ async def _refuse(scope: Scope, send: Send, error: StoreUnavailable) -> None:
     else:
         await send({"type": "websocket.close", "code": _NORMAL_CLOSURE_FAILED})
         return
-    headers = [
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"content-length", str(len(UNAVAILABLE)).encode()),
-        (b"retry-after", str(RETRY_AFTER).encode()),
-        (b"cache-control", b"no-store"),
-        *((b"set-cookie", value.encode("latin-1")) for value in error.set_cookies),
-    ]
-    await send({"type": f"{kind}.start", "status": 503, "headers": headers})
-    await send({"type": f"{kind}.body", "body": UNAVAILABLE})
+    pairs = [*answer.headers, *(("set-cookie", line) for line in lines or ())]
+    headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in pairs]
+    await send({"type": f"{kind}.start", "status": answer.status, "headers": headers})
+    await send({"type": f"{kind}.body", "body": answer.text.encode()})

@@ -14,48 +14,35 @@ except ImportError as error:
     message = explain("hardtack.frameworks.bottle", "bottle", error)
     raise ImportError(message) from error
 
-from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.adapters import RETRY_AFTER, Answer, answer_to, check_manager, http_errors, touch
+from hardtack.errors import ConfigError, HardtackError, StoreUnavailable
 from hardtack.frameworks import wsgi
 from hardtack.manager import SessionManager
-from hardtack.session import Guard, Session
+from hardtack.session import Session
 
 _REQUEST_ATTRIBUTE: Final = "bottle.request.ext.session"
 """Where Bottle looks for `request.session`."""
 
 
-class Unavailable(StoreUnavailable, bottle.HTTPError):  # type: ignore[misc]
-    """`StoreUnavailable` as Bottle's 503: what the application has for `@error(503)` answers."""
-
-    def __init__(self, error: StoreUnavailable) -> None:
-        headers = {"Retry-After": str(wsgi.RETRY_AFTER), "Cache-Control": "no-store"}
-        bottle.HTTPError.__init__(self, 503, "The session store cannot be reached. Try again soon.", error, **headers)
-        self.args = error.args
+def _init(error: Any, answer: Answer) -> None:
+    headers = {"Cache-Control": "no-store"}
+    if answer.status == 503:
+        headers["Retry-After"] = str(RETRY_AFTER)
+    bottle.HTTPError.__init__(error, answer.status, answer.text.strip(), error, **headers)
 
 
-class _Guard(Guard):
-    """Makes a store that is down, where the session is loaded inside a handler, a 503."""
+ERRORS: Final = http_errors(dict.fromkeys((503, 409, 403), bottle.HTTPError), _init)
+"""hardtack's errors as Bottle's: what the application has for `@error(503)`, 409 and 403 answers."""
 
-    __slots__ = ()
-
-    def _touch(self) -> None:
-        try:
-            super()._touch()
-        except StoreUnavailable as error:
-            raise Unavailable(error) from error
+Unavailable = ERRORS[StoreUnavailable]
 
 
 class BottleSession(Session):
-    """`hardtack.Session`; where the store is down, what it raises is Bottle's 503 too."""
+    """`hardtack.Session`; what it raises where the store is down, and its like, is Bottle's HTTP error too."""
 
     __slots__ = ()
 
-    _guard_base: ClassVar[type[Guard]] = _Guard
-
-    def _refuse_degraded(self) -> None:
-        try:
-            super()._refuse_degraded()
-        except StoreUnavailable as error:
-            raise Unavailable(error) from error
+    errors = ERRORS
 
 
 class _RequestSession:
@@ -65,7 +52,7 @@ class _RequestSession:
         self.session = session
 
     def __get__(self, request: object, owner: type | None = None) -> BottleSession:
-        self.session._open()
+        touch(self.session)
         return self.session
 
 
@@ -85,11 +72,9 @@ class SessionPlugin:
     name = "session"
     api = 2
 
-    def __init__(self, sessions: SessionManager) -> None:
-        if not isinstance(sessions, SessionManager):
-            message = f"SessionPlugin(sessions) takes a SessionManager, not {type(sessions).__name__}"
-            raise ConfigError(message)
-        self.sessions = sessions
+    def __init__(self, sessions: SessionManager, *, passive: Callable[[wsgi.Environ], bool] | None = None) -> None:
+        self.sessions = check_manager(sessions, "SessionPlugin(sessions)")
+        self.passive = passive
         self._apps: list[Any] = []
 
     def setup(self, app: Any) -> None:
@@ -101,7 +86,7 @@ class SessionPlugin:
         """
         if "wsgi" in vars(app):
             raise ConfigError("this application has a session plugin already: install one")
-        app.wsgi = _Middleware(partial(_run, app.wsgi), self.sessions)
+        app.wsgi = _Middleware(partial(_run, app.wsgi), self.sessions, passive=self.passive)
         self._apps.append(app)
 
     def apply(self, callback: Callable[..., Any], route: Any) -> Callable[..., Any]:
@@ -114,7 +99,9 @@ class SessionPlugin:
                     "SessionPlugin is to be installed with install(), on the application that is served: the routes of a "
                     "mounted application are called by the one that it was mounted on"
                 )
-            return callback(*args, **kwargs)
+            answer = callback(*args, **kwargs)
+            # Bottle encodes a dict with ujson where that is installed, which reads one past its methods.
+            return dict(answer) if isinstance(answer, Session) else answer
 
         return with_session
 
@@ -138,7 +125,7 @@ class _Middleware(wsgi.SessionMiddleware):
 class _Escape(BaseException):
     """Carries a failed save past Bottle, which would make a 500 of any other exception."""
 
-    def __init__(self, error: StoreUnavailable) -> None:
+    def __init__(self, error: HardtackError) -> None:
         self.error = error
 
 
@@ -146,7 +133,9 @@ def _run(app: wsgi.WSGIApp, environ: wsgi.Environ, start_response: wsgi.StartRes
     def start(*args: Any) -> wsgi.Write:
         try:
             return start_response(*args)
-        except StoreUnavailable as error:
+        except HardtackError as error:
+            if answer_to(error) is None:
+                raise
             raise _Escape(error) from error
 
     environ[_REQUEST_ATTRIBUTE] = _RequestSession(environ[wsgi.SESSION])

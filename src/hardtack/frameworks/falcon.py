@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
-from typing import Any, ClassVar, Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from hardtack._extras import explain
 
@@ -15,57 +15,44 @@ except ImportError as error:
     message = explain("hardtack.frameworks.falcon", "falcon", error)
     raise ImportError(message) from error
 
-from hardtack.cookies import Changes
-from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.adapters import (
+    SHARED_CACHE_HEADERS,
+    Answer,
+    Changes,
+    asgi_request,
+    check_manager,
+    cookies_of,
+    http_errors,
+    warn_plain_http,
+    wsgi_request,
+)
+from hardtack.errors import ConfigError, HardtackError, StoreUnavailable
 from hardtack.manager import SessionManager
-from hardtack.session import Guard, Session
+from hardtack.request import Request
+from hardtack.session import Session
 
-RETRY_AFTER: Final = 5  # seconds
-
-_MERGED: Final = ("Vary", "Cache-Control")
-
-_UNSAVED: Final = Changes(accessed=True, no_store=True)
-"""For what an error handler answers to a failed commit: it may show the session, and no hook comes after it."""
+_MERGED: Final = ("Vary", "Cache-Control", *SHARED_CACHE_HEADERS)
 
 
-class Unavailable(StoreUnavailable, falcon.HTTPServiceUnavailable):
-    """`StoreUnavailable` as Falcon's 503: what the application registered for either of the two gets it."""
-
-    def __init__(self, error: StoreUnavailable) -> None:
-        falcon.HTTPServiceUnavailable.__init__(
-            self,
-            description="The session store cannot be reached. Try again soon.",
-            headers={"Cache-Control": "no-store"},
-            retry_after=RETRY_AFTER,
-        )
-        self.args = error.args
-        self.set_cookies = error.set_cookies
+def _init(error: Any, answer: Answer) -> None:
+    headers = {name: value for name, value in answer.headers if name in ("Cache-Control", "Retry-After")}
+    falcon.HTTPError.__init__(error, answer.status, description=answer.text.strip(), headers=headers)
 
 
-class _Guard(Guard):
-    """Makes a store that is down, where the session is loaded inside a responder, a 503."""
+ERRORS: Final = http_errors(
+    {503: falcon.HTTPServiceUnavailable, 409: falcon.HTTPConflict, 403: falcon.HTTPForbidden}, _init
+)
+"""hardtack's errors as Falcon's: what the application registered for either of the two gets it."""
 
-    __slots__ = ()
-
-    def _touch(self) -> None:
-        try:
-            super()._touch()
-        except StoreUnavailable as error:
-            raise Unavailable(error) from error
+Unavailable = ERRORS[StoreUnavailable]
 
 
 class FalconSession(Session):
-    """`hardtack.Session`; where the store is down, what it raises is Falcon's 503 too."""
+    """`hardtack.Session`; what it raises where the store is down, and its like, is Falcon's HTTP error too."""
 
     __slots__ = ()
 
-    _guard_base: ClassVar[type[Guard]] = _Guard
-
-    def _refuse_degraded(self) -> None:
-        try:
-            super()._refuse_degraded()
-        except StoreUnavailable as error:
-            raise Unavailable(error) from error
+    errors = ERRORS
 
 
 class SessionMiddleware:
@@ -82,18 +69,17 @@ class SessionMiddleware:
     Raises `ConfigError`, and on a request where two of these middlewares share it.
     """
 
-    def __init__(self, sessions: SessionManager) -> None:
-        if not isinstance(sessions, SessionManager):
-            message = f"SessionMiddleware(sessions) takes a SessionManager, not {type(sessions).__name__}"
-            raise ConfigError(message)
-        self.sessions = sessions
+    def __init__(self, sessions: SessionManager, *, passive: Callable[[falcon.Request], bool] | None = None) -> None:
+        self.sessions = check_manager(sessions, "SessionMiddleware(sessions)")
+        self.passive = passive
 
     # --- WSGI
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Put the session into `req.context.session`; it loads itself when it is touched."""
         _refuse_second(req)
-        req.context.session = self.sessions.open(req.env.get("HTTP_COOKIE"), FalconSession)
+        request = self._told(req, wsgi_request(req.env))
+        req.context.session = self.sessions.open(req.env.get("HTTP_COOKIE"), request, kind=FalconSession)
 
     def process_response(
         self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: bool
@@ -102,18 +88,21 @@ class SessionMiddleware:
         session = _session_of(req)
         if session is None:
             return
-        failed = _failed(resp, req_succeeded)
         try:
             if resp.media is not None:
                 resp.render_body()  # now, and not after the commit, because the session may be in it; Falcon keeps the result
-            changes = Changes(accessed=session.accessed) if failed else self.sessions.commit(session)
+            failed = _failed(resp, req_succeeded)
+            changes = self.sessions.abort(session) if failed else self.sessions.commit(session, resp.status_code)
+            changes.accessed = session.accessed
         except Exception as error:
-            self._apply(req, resp, _UNSAVED)
-            _refuse(resp, error)
+            self._apply(req, resp, _unsaved(error))
+            _refuse(resp, session, error)
         self._apply(req, resp, changes)
         stream: Any = resp.stream
-        if not failed and stream is not None and not hasattr(stream, "read"):
+        if stream is not None and not hasattr(stream, "read"):
             resp.stream = _Body(stream, partial(self.sessions.finish, session))
+        else:
+            self.sessions.finish(session)
 
     # --- ASGI
 
@@ -128,24 +117,28 @@ class SessionMiddleware:
         session = _session_of(req)
         if session is None:
             return
-        failed = _failed(resp, req_succeeded)
         try:
             if resp.media is not None:
                 await resp.render_body()
-            changes = Changes(accessed=session.accessed) if failed else await self.sessions.acommit(session)
+            if _failed(resp, req_succeeded):
+                changes = await self.sessions.aabort(session)
+            else:
+                changes = await self.sessions.acommit(session, resp.status_code)
+            changes.accessed = session.accessed
         except Exception as error:
             resp.sse = None
-            self._apply(req, resp, _UNSAVED)
-            _refuse(resp, error)
+            self._apply(req, resp, _unsaved(error))
+            _refuse(resp, session, error)
         self._apply(req, resp, changes)
-        if failed:
-            return
         finish = partial(self.sessions.afinish, session)
         stream: Any = resp.stream
-        if stream is not None and not hasattr(stream, "read"):
+        streams = stream is not None and not hasattr(stream, "read")
+        if streams:
             resp.stream = _streamed(stream, finish)
         if resp.sse is not None:
             resp.sse = _streamed(resp.sse, finish)
+        elif not streams:
+            await finish()
 
     async def process_request_ws(self, req: falcon.asgi.Request, ws: falcon.asgi.WebSocket) -> None:
         """Put the session into `req.context.session`, and see to it that the handshake carries its cookie."""
@@ -165,29 +158,39 @@ class SessionMiddleware:
 
     async def _aopen(self, req: falcon.asgi.Request) -> Session:
         _refuse_second(req)
+        request = self._told(req, asgi_request({**req.scope, "headers": _headers(req)}))
         try:
-            return await self.sessions.aopen(_cookie_header(req), FalconSession)
-        except StoreUnavailable as error:
-            raise Unavailable(error) from error
+            return await self.sessions.aopen(_cookie_header(req), request, kind=FalconSession)
+        except HardtackError as error:
+            raise FalconSession.translate(error) from error
 
     async def _acommit_handshake(self, session: Session) -> Changes:
         try:
             return await self.sessions.acommit(session)
-        except StoreUnavailable as error:
-            raise Unavailable(error) from error
+        except HardtackError as error:
+            raise session.translate(error) from error
+
+    def _told(self, req: falcon.Request, request: Request) -> Request:
+        request.passive = self.passive is not None and self.passive(req)
+        return request
 
     def _apply(self, req: falcon.Request, resp: falcon.Response, changes: Changes) -> None:
         if not changes:
             return
         if changes.set_cookies:
-            self.sessions.warn_plain_http(req.forwarded_scheme, req.host)
+            warn_plain_http(self.sessions, req.forwarded_scheme, req.host)
         headers = [(name, value) for name in _MERGED if (value := resp.get_header(name)) is not None]
+        present = [name for name, _ in headers]
         changes.apply(headers)
+        for name in present:
+            resp.delete_header(name)
         for name, value in headers:
-            if name == "Set-Cookie":
-                resp.append_header(name, value)
-            else:
-                resp.set_header(name, value)
+            resp.append_header(name, value)
+
+
+def _headers(req: falcon.asgi.Request) -> list[tuple[bytes, bytes]]:
+    # The scope may have an iterator, as Falcon's test client makes one, and Falcon has used it up.
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in req.headers.items()]
 
 
 def _cookie_header(req: falcon.asgi.Request) -> str | None:
@@ -216,14 +219,15 @@ def _failed(resp: falcon.Response, req_succeeded: bool) -> bool:
     return not req_succeeded and resp.status_code == 500
 
 
-def _refuse(resp: falcon.Response, error: Exception) -> NoReturn:
+def _unsaved(error: Exception) -> Changes:
+    """For what an error handler answers to a failed commit: it may show the session, and no hook comes after it."""
+    return Changes(cookies_of(error), accessed=True, no_store=True)
+
+
+def _refuse(resp: falcon.Response, session: Session, error: Exception) -> NoReturn:
     """Raise what Falcon makes the response of; a stream would go before its body."""
     resp.stream = None
-    if not isinstance(error, StoreUnavailable):
-        raise error
-    for line in error.set_cookies:
-        resp.append_header("Set-Cookie", line)
-    raise Unavailable(error) from error
+    raise session.translate(error) if isinstance(error, HardtackError) else error
 
 
 class _Body:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hardtack._extras import explain
 
 try:
+    from flask import globals as flask_globals
     from flask import got_request_exception, has_request_context, request
-    from flask.globals import request_ctx
     from flask.sessions import SessionInterface as FlaskInterface
+    from flask.signals import request_tearing_down
     from werkzeug.exceptions import InternalServerError
 except ImportError as error:
     message = explain("hardtack.frameworks.flask", "flask", error)
     raise ImportError(message) from error
 
-from hardtack.cookies import Changes
-from hardtack.errors import StoreUnavailable
-from hardtack.frameworks._flask import FlaskSession, Interface, Unavailable, apply, conclude
+from hardtack.adapters import Changes, answer_to, cookies_of, warn_plain_http, wsgi_request
+from hardtack.errors import HardtackError
+from hardtack.frameworks._flask import FlaskSession, Interface, apply, conclude
 
 if TYPE_CHECKING:
     from flask import Flask, Request, Response
+
+    from hardtack.manager import SessionManager
 
 __all__ = ["FlaskSession", "SessionInterface"]
 
@@ -47,8 +51,14 @@ class SessionInterface(Interface, FlaskInterface):
         manager = self._manager(app)
         if manager is None:
             return None
-        session: Any = manager.open(request.environ.get("HTTP_COOKIE"), self.session_class)
+        told = wsgi_request(request.environ)
+        told.passive = self.is_passive(app, request)
+        session: Any = manager.open(request.environ.get("HTTP_COOKIE"), told, kind=self.session_class)
         return session  # type: ignore[no-any-return]
+
+    def is_passive(self, app: Flask, request: Request) -> bool:
+        """Whether a request is no activity of the user, such as a page that polls: a subclass may say so."""
+        return False
 
     def save_session(self, app: Flask, session: Any, response: Response) -> None:
         """Save what changed, and put the cookie into the response. Raises what `SessionManager.commit` does."""
@@ -56,38 +66,47 @@ class SessionInterface(Interface, FlaskInterface):
             return
         try:
             before = self._prepare(app, session)
-            manager = session._state.manager
-            changes = Changes(accessed=session.accessed) if before is None else manager.commit(session)
-        except StoreUnavailable as error:
-            _answer_unavailable(app, response, error)
-            return
-        except Exception:
+            manager = self._manager(app)
+            if session.abandoned and manager is not None:
+                changes = manager.abort(session)
+                changes.accessed = session.accessed
+            elif before is None or manager is None:
+                changes = Changes(accessed=session.accessed)
+            else:
+                changes = manager.commit(session, response.status_code)
+        except HardtackError as error:
+            session.concluded = True
+            if answer_to(error) is not None:
+                _answer(app, response, session, error)
+                return
             # One commit for each response: the page that the application makes of this saves nothing. Where this is that page,
             # after another exception, the framework logs what is raised here, and sends it.
-            session._abandoned = True
-            apply(Changes(accessed=True, no_store=True), response.headers)
+            session.abandoned = True
+            apply(Changes(cookies_of(error), accessed=True, no_store=True), response.headers)
             raise
         conclude(session, before, changes, response.headers)
+        if manager is None:
+            return
         # Asked here, too: the host is dear to find out, and https needs no warning.
         if changes.set_cookies and manager.cookie.secure and has_request_context() and request.scheme == "http":
-            manager.warn_plain_http("http", request.host)
-        if response.is_streamed and manager is not None:
-            response.call_on_close(partial(_finish, session))
+            warn_plain_http(manager, "http", request.host)
+        finish = partial(_finish, manager, session)
+        if response.is_streamed:
+            response.call_on_close(finish)
+        elif has_request_context():
+            finish()
 
 
-def _finish(session: FlaskSession) -> None:
+def _finish(manager: SessionManager, session: FlaskSession) -> None:
     """After the body: what a streamed response changed."""
-    manager = session._state.manager
-    assert manager is not None
-    was_modified, session._was_modified = session._was_modified, False
+    was_modified, session.was_modified = session.was_modified, False
     manager.finish(session)
-    session._was_modified = was_modified
+    session.was_modified = was_modified
 
 
-def _answer_unavailable(app: Flask, response: Response, error: StoreUnavailable) -> None:
-    """Turn the response into the application's answer to a 503: an exception at this point would become a 500."""
-    failure = error if isinstance(error, Unavailable) else Unavailable(error)
-    answer = app.make_response(app.handle_http_exception(failure))
+def _answer(app: Flask, response: Response, session: FlaskSession, error: HardtackError) -> None:
+    """Turn the response into the application's answer to an error: an exception at this point would become a 500."""
+    answer = app.make_response(_handled(app, session.translate(error)))
     close = getattr(response.response, "close", None)
     if close is not None:
         close()
@@ -95,14 +114,52 @@ def _answer_unavailable(app: Flask, response: Response, error: StoreUnavailable)
     response.headers = answer.headers
     response.response = answer.response
     response.direct_passthrough = answer.direct_passthrough
-    apply(Changes(list(error.set_cookies), accessed=True, no_store=True), response.headers)
+    apply(Changes(cookies_of(error), accessed=True, no_store=True), response.headers)
+
+
+def _context() -> Any:
+    """Flask's context of the request; the two were merged into one in 3.2. None outside of a request."""
+    context: Any = getattr(flask_globals, "_cv_request", getattr(flask_globals, "_cv_app", None))
+    return None if context is None else context.get(None)
+
+
+def _handled(app: Flask, error: Exception) -> Any:
+    handle: Any = app.handle_http_exception
+    if hasattr(flask_globals, "request_ctx") and not _MERGED:
+        return handle(error)
+    return handle(_context(), error)
+
+
+_MERGED: Final = not hasattr(flask_globals, "_cv_request")
+"""Whether Flask has merged its two contexts (3.2): what handles an exception is then given the context first."""
+
+
+def _session() -> FlaskSession | None:
+    context = _context()
+    session = getattr(context, "_session", None)  # the public attribute would mark it as accessed
+    if session is None and not _MERGED:
+        session = vars(context).get("session") if context is not None else None  # Flask before 3.1.3
+    return session if isinstance(session, FlaskSession) else None
 
 
 def _abandon(sender: Flask, **details: Any) -> None:
     """Flask tells of an exception that no error handler took; one for 500 is asked only after this."""
-    session = getattr(request_ctx, "_session", None)  # the public attribute would mark it as accessed
-    if isinstance(session, FlaskSession) and not sender._find_error_handler(InternalServerError(), request.blueprints):
-        session._abandoned = True
+    session = _session()
+    if session is not None and not sender._find_error_handler(InternalServerError(), request.blueprints):
+        session.abandoned = True
+
+
+def _tear_down(sender: Flask, **details: Any) -> None:
+    """The end of a request whose session was not saved, such as where an `after_request` function has failed."""
+    session = _session()
+    interface = sender.session_interface
+    if session is None or session.concluded or not session.accessed or not isinstance(interface, SessionInterface):
+        return
+    manager = interface.manager_of(sender)
+    if manager is not None:
+        with suppress(HardtackError):  # the response has left, or another error is on its way
+            manager.abort(session)
 
 
 got_request_exception.connect(_abandon)
+request_tearing_down.connect(_tear_down)

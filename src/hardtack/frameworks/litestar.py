@@ -7,23 +7,40 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
 from uuid import UUID
 
-from hardtack import values
 from hardtack._extras import explain
-from hardtack.cookies import Changes
-from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.adapters import (
+    RETRY_AFTER,
+    Changes,
+    answer_to,
+    asgi_request,
+    check_manager,
+    cookie_header,
+    cookies_of,
+    is_late,
+    known_id,
+    replace_data,
+    touch,
+    warn_plain_http,
+)
+from hardtack.errors import ConfigError, HardtackError
 from hardtack.manager import SessionManager
 from hardtack.session import Session
 
 try:
     import msgspec
     from litestar.enums import ScopeType
-    from litestar.exceptions import HTTPException, ServiceUnavailableException, WebSocketException
+    from litestar.exceptions import (
+        HTTPException,
+        PermissionDeniedException,
+        ServiceUnavailableException,
+        WebSocketException,
+    )
     from litestar.middleware._internal.exceptions import ExceptionHandlerMiddleware  # no public name; SessionAuth's too
     from litestar.middleware.base import DefineMiddleware
     from litestar.middleware.session.base import BaseBackendConfig, BaseSessionBackend, SessionMiddleware
@@ -39,8 +56,6 @@ if TYPE_CHECKING:
     from litestar.types import Message, Receive, Scope, Scopes, ScopeSession, Send
 
 __all__ = ["HardtackSessionConfig", "HardtackBackend", "HardtackMiddleware", "get_session"]
-
-RETRY_AFTER: Final = 5  # seconds
 
 _SESSION: Final = "hardtack.session"
 """Where the scope keeps the session, because an application may put something else into `scope["session"]`."""
@@ -62,7 +77,7 @@ def get_session(connection: ASGIConnection[Any, Any, Any, Any]) -> Session:
     session = cast("dict[str, Any]", connection.scope).get(_SESSION)
     if not isinstance(session, Session):
         raise ConfigError("no session on this connection: add HardtackSessionConfig(sessions).middleware to the layer")
-    session._open()  # as `request.session` does: msgspec reads a dict past its methods
+    touch(session)  # as `request.session` does: msgspec reads a dict past its methods
     return session
 
 
@@ -72,11 +87,11 @@ class HardtackBackend(BaseSessionBackend["HardtackSessionConfig"]):
     def get_session_id(self, connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
         """The session's public handle where it is known without opening a cookie: of a session in a store."""
         session = cast("dict[str, Any]", connection.scope).get(_SESSION)
-        return None if session is None else _known_id(session)
+        return None if session is None else known_id(session)
 
     async def load_from_connection(self, connection: ASGIConnection[Any, Any, Any, Any]) -> Session:
         """The session, which loads itself when it is touched. Raises `StoreUnavailable`."""
-        header = _cookie_header(connection.scope)
+        header = cookie_header(connection.scope)
         if not header:  # the test clients' connection has cookies, but no headers
             header = "; ".join(f"{name}={value}" for name, value in connection.cookies.items()).encode("latin-1")
         return await self.config.sessions.aopen(header)
@@ -91,14 +106,17 @@ class HardtackBackend(BaseSessionBackend["HardtackSessionConfig"]):
         session: Session | None = cast("dict[str, Any]", connection.scope).get(_SESSION)
         if session is None:
             session = await self.load_from_connection(connection)
-        changes = await self.commit(session, scope_session, connection.scope)
-        changes.apply_raw(cast("dict[str, Any]", message)["headers"])
+        raw = cast("dict[str, Any]", message)
+        changes = await self.commit(session, scope_session, connection.scope, raw.get("status"))
+        changes.apply_raw(raw["headers"])
 
-    async def commit(self, session: Session, scope_session: ScopeSession, scope: Scope) -> Changes:
+    async def commit(
+        self, session: Session, scope_session: ScopeSession, scope: Scope, status: int | None = None
+    ) -> Changes:
         """Commit the session, or what an application has put in its place: a mapping, a model, or `Empty`."""
         if scope_session is not session:
             _replace(session, scope_session, scope)
-        return await self.config.sessions.acommit(session)
+        return await self.config.sessions.acommit(session, status)
 
 
 @dataclass(eq=False)
@@ -110,6 +128,7 @@ class HardtackSessionConfig(BaseBackendConfig[HardtackBackend]):
         scopes: connections that get a session.
         exclude: patterns of paths that get none.
         exclude_opt_key: an option of handlers that get none.
+        passive: says of a scope whether the request is no activity of the user, such as a page that polls.
 
     Raises `ConfigError`.
     """
@@ -120,6 +139,7 @@ class HardtackSessionConfig(BaseBackendConfig[HardtackBackend]):
     scopes: Scopes = field(default_factory=lambda: {ScopeType.HTTP, ScopeType.WEBSOCKET})
     exclude: str | list[str] | None = None
     exclude_opt_key: str = "skip_session"
+    passive: Callable[[Any], bool] | None = None
     key: str = field(init=False)
     max_age: int = field(init=False)
     path: str = field(init=False)
@@ -129,9 +149,7 @@ class HardtackSessionConfig(BaseBackendConfig[HardtackBackend]):
     samesite: Literal["lax", "strict", "none"] = field(init=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.sessions, SessionManager):
-            message = f"HardtackSessionConfig(sessions) takes a SessionManager, not {type(self.sessions).__name__}"
-            raise ConfigError(message)
+        check_manager(self.sessions, "HardtackSessionConfig(sessions)")
         cookie = self.sessions.cookie
         self.key, self.path, self.domain = cookie.name, cookie.path, cookie.domain
         self.secure, self.httponly = cookie.secure, cookie.httponly
@@ -165,25 +183,32 @@ class HardtackMiddleware(SessionMiddleware[HardtackBackend]):
                 "each would set a cookie of its own"
             )
         sessions = self.backend.config.sessions
+        request = asgi_request(scope)
+        passive = self.backend.config.passive
+        request.passive = passive is not None and passive(scope)
         try:
-            session = await sessions.aopen(_cookie_header(scope))
-        except StoreUnavailable as error:
+            session = await sessions.aopen(cookie_header(scope), request)
+        except HardtackError as error:
             await _refuse(error, scope, receive, send)
             return
         raw["session"] = raw[_SESSION] = session
-        ScopeState.from_scope(scope).session_id = _known_id(session)
+        ScopeState.from_scope(scope).session_id = known_id(session)
         scope = cast("Scope", _Scope(raw))
         response = _Response(self.backend, session, scope, send)
         try:
             await self.app(scope, receive, response.send)
-        except Exception as error:
-            if response.failure is None and (response.committed or not isinstance(error, StoreUnavailable)):
+        except BaseException as error:
+            if response.failure is None and not response.committed:
+                await response.abort()
+            if response.failure is None and (response.committed or answer_to(error) is None):
                 raise
             response.failure = response.failure or error
         if response.failure is not None:
-            await _refuse(response.failure, scope, receive, send)
-        elif response.committed:
+            await _refuse(response.failure, scope, receive, send, response.lines)
+        elif response.committed and is_late(session):
             await sessions.afinish(session)
+        else:
+            sessions.abort(session) if not session.accessed else await sessions.aabort(session)
 
 
 class _Scope(dict[str, Any]):
@@ -214,14 +239,14 @@ class _Scope(dict[str, Any]):
     def __getitem__(self, key: str) -> Any:
         value = dict.__getitem__(self, key)
         if key == "session" and isinstance(value, Session):
-            value._open()
+            touch(value)
         return value
 
 
 class _Response:
     """One response: commits the session when it begins."""
 
-    __slots__ = ("backend", "committed", "failure", "scope", "server", "session")
+    __slots__ = ("backend", "committed", "failure", "lines", "scope", "server", "session")
 
     def __init__(self, backend: HardtackBackend, session: Session, scope: Scope, send: Send) -> None:
         self.backend = backend
@@ -229,20 +254,30 @@ class _Response:
         self.scope = scope
         self.server = send
         self.committed = False
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
+        self.lines: list[str] = []
+
+    async def abort(self) -> None:
+        """The handler failed: nothing is saved, but what it ended is ended."""
+        try:
+            self.lines = (await self.backend.config.sessions.aabort(self.session)).set_cookies
+        except HardtackError as error:
+            self.lines = cookies_of(error)
 
     async def send(self, message: Message) -> None:
         if self.failure is not None:
             return  # nothing more of this response leaves: `_refuse` sends another one
         if message["type"] in _BEGINNINGS:
             escaped = self._escaped()
-            if isinstance(escaped, StoreUnavailable):
-                self.failure = escaped
-                return
             if escaped is None:
                 message = await self._commit(message)
-            elif self.session.accessed:  # a page for any exception may show it
-                message = _with(Changes(accessed=True), message)
+            else:
+                await self.abort()
+                if answer_to(escaped) is not None:
+                    self.failure = escaped
+                    return
+                if self.session.accessed:  # a page for any exception may show it
+                    message = _with(Changes(self.lines, accessed=True), message)
         elif message["type"] == "websocket.close" and self._escaped() is not None:
             self.committed = False  # nothing that was changed since the handshake is saved
         await self.server(message)
@@ -262,7 +297,8 @@ class _Response:
     async def _commit(self, message: Message) -> Message:
         raw = cast("dict[str, Any]", self.scope)
         try:
-            changes = await self.backend.commit(self.session, raw.get("session"), self.scope)
+            status = cast("dict[str, Any]", message).get("status")
+            changes = await self.backend.commit(self.session, raw.get("session"), self.scope, status)
         except Exception as error:
             self.failure = error
             raise
@@ -270,7 +306,7 @@ class _Response:
         if not changes:
             return message
         if changes.set_cookies:
-            self.backend.config.sessions.warn_plain_http(raw.get("scheme", ""), _host(self.scope))
+            warn_plain_http(self.backend.config.sessions, raw.get("scheme", ""), asgi_request(raw).host)
         return _with(changes, message)
 
 
@@ -284,19 +320,30 @@ def _with(changes: Changes, message: Message) -> Message:
     return cast("Message", {**message, "headers": headers})
 
 
-async def _refuse(failure: Exception, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer through the application's exception handlers: 503 for a store that is down, 500 for anything else.
+_EXCEPTIONS: Final[dict[int, type[HTTPException]]] = {
+    503: ServiceUnavailableException,
+    409: HTTPException,
+    403: PermissionDeniedException,
+}
+
+
+async def _refuse(
+    failure: BaseException, scope: Scope, receive: Receive, send: Send, lines: Sequence[str] = ()
+) -> None:
+    """Answer through the application's exception handlers: 503, 409 or 403 where an error says so, 500 for anything else.
 
     The session that could not be saved is known only when the response begins, and Litestar takes the response for begun.
     """
-    changes = Changes(list(getattr(failure, "set_cookies", ())), accessed=True, no_store=True)
+    changes = Changes(list(dict.fromkeys([*lines, *cookies_of(failure)])), accessed=True, no_store=True)
     ScopeState.from_scope(scope).response_started = False
+    answer = answer_to(failure)
 
     async def fail(scope: Scope, receive: Receive, send: Send) -> NoReturn:
-        if isinstance(failure, StoreUnavailable):
-            detail = "The session store cannot be reached. Try again soon."
-            raise ServiceUnavailableException(detail, headers={"Retry-After": str(RETRY_AFTER)}) from failure
-        raise failure
+        if answer is None:
+            raise failure
+        headers = {"Retry-After": str(RETRY_AFTER)} if answer.status == 503 else None
+        kind = _EXCEPTIONS[answer.status]
+        raise kind(detail=answer.text.strip(), status_code=answer.status, headers=headers) from failure
 
     async def send_with_cookies(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -313,20 +360,4 @@ def _replace(session: Session, value: Any, scope: Scope) -> None:
         return
     if not isinstance(value, Mapping):
         value = msgspec.to_builtins(value, builtin_types=_KEPT, enc_hook=get_serializer_from_scope(scope))
-    session.clear()
-    session.update(value)
-
-
-def _known_id(session: Session) -> str | None:
-    record = session._state.record
-    return None if record is None else values.encode_bytes(record.id)
-
-
-def _cookie_header(scope: Scope) -> bytes:
-    # HTTP/2 may split the header (RFC 9113 8.2.3).
-    return b"; ".join([value for name, value in scope["headers"] if name == b"cookie"])
-
-
-def _host(scope: Scope) -> str:
-    hosts = [value for name, value in scope["headers"] if name == b"host"]
-    return hosts[0].decode("latin-1") if hosts else ""
+    replace_data(session, value)

@@ -5,25 +5,40 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from hardtack._extras import explain
 
 try:
-    from pyramid.httpexceptions import HTTPServiceUnavailable  # type: ignore[import-untyped]
+    from pyramid.httpexceptions import HTTPConflict, HTTPForbidden, HTTPServiceUnavailable  # type: ignore[import-untyped]
     from pyramid.interfaces import ISession, ISessionFactory  # type: ignore[import-untyped]
     from zope.interface import implementer  # type: ignore[import-untyped]
 except ImportError as error:
     message = explain("hardtack.frameworks.pyramid", "pyramid", error)
     raise ImportError(message) from error
 
-from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.adapters import (
+    RETRY_AFTER,
+    Answer,
+    check_manager,
+    cookies_of,
+    data_of,
+    drop,
+    http_errors,
+    is_late,
+    now_of,
+    peek,
+    put,
+    touch,
+    warn_plain_http,
+    wsgi_request,
+)
+from hardtack.errors import ConfigError, HardtackError, StoreUnavailable
 from hardtack.manager import SessionManager
-from hardtack.session import Flash, Guard, Session
+from hardtack.session import FLASHES, ONCE, Flash, Session
 from hardtack.tokens.keys import Key
-
-RETRY_AFTER: Final = 5  # seconds
 
 SETTINGS_PREFIX: Final = "hardtack."
 
@@ -32,26 +47,19 @@ _FLASHES: Final = "_f_"
 _CSRF_TOKEN: Final = "_csrft_"  # noqa: S105  # the name of a key
 
 
-class Unavailable(StoreUnavailable, HTTPServiceUnavailable):  # type: ignore[misc]
-    """`StoreUnavailable` as Pyramid's 503: an exception view for either of the two answers."""
-
-    def __init__(self, error: StoreUnavailable) -> None:
-        headers = [("Retry-After", str(RETRY_AFTER)), ("Cache-Control", "no-store")]
-        HTTPServiceUnavailable.__init__(self, "The session store cannot be reached.", headers=headers)
-        self.args = error.args
-        self.set_cookies = error.set_cookies
+def _init(error: Any, answer: Answer) -> None:
+    headers = [("Cache-Control", "no-store")]
+    if answer.status == 503:
+        headers.append(("Retry-After", str(RETRY_AFTER)))
+    _BASES[answer.status].__init__(error, answer.text.strip(), headers=headers)
 
 
-class _Guard(Guard):
-    """Makes a store that is down, where the session is loaded inside a view, a 503."""
+_BASES: Final = {503: HTTPServiceUnavailable, 409: HTTPConflict, 403: HTTPForbidden}
 
-    __slots__ = ()
+ERRORS: Final = http_errors(_BASES, _init)
+"""hardtack's errors as Pyramid's responses: an exception view for either of the two answers."""
 
-    def _touch(self) -> None:
-        try:
-            super()._touch()
-        except StoreUnavailable as error:
-            raise Unavailable(error) from error
+Unavailable = ERRORS[StoreUnavailable]
 
 
 @implementer(ISession)
@@ -60,14 +68,13 @@ class PyramidSession(Session):
 
     __slots__ = ()
 
-    _guard_base: ClassVar[type[Guard]] = _Guard
+    errors = ERRORS
+    joined = (FLASHES, ONCE, _FLASHES)
 
     @property
     def created(self) -> int:
         """When the session began, whole Unix seconds; now, while nothing is stored."""
-        state = self._open()
-        assert state.manager is not None
-        return state.meta.created or state.manager._now()
+        return touch(self).meta.created or now_of(self)
 
     @property
     def new(self) -> bool:
@@ -86,23 +93,26 @@ class PyramidSession(Session):
         self, msg: Any, queue: str = "", allow_duplicate: bool = True
     ) -> None:
         """Keep a message in a queue, unless it is there and must not be there twice."""
-        storage = self.setdefault(_FLASHES + queue, [])
+        storage = peek(self, _FLASHES + queue, [])
         if allow_duplicate or msg not in storage:
-            storage.append(msg)
+            put(self, _FLASHES + queue, [*storage, msg])
 
     def pop_flash(self, queue: str = "") -> list[Any]:
         """The messages of a queue; they are gone then."""
-        messages: list[Any] = self.pop(_FLASHES + queue, [])
+        messages: list[Any] = peek(self, _FLASHES + queue, [])
+        if messages:
+            drop(self, _FLASHES + queue)
         return messages
 
     def peek_flash(self, queue: str = "") -> list[Any]:
         """The messages of a queue, which stay."""
-        messages: list[Any] = self.get(_FLASHES + queue, [])
+        messages: list[Any] = peek(self, _FLASHES + queue, [])
         return messages
 
     def flashes(self, category: str | None = None) -> list[Flash]:
         """The messages of one queue, or of all, queue by queue; they are gone then."""
-        queues = [name.removeprefix(_FLASHES) for name in self if name.startswith(_FLASHES)]
+        touch(self)
+        queues = [name.removeprefix(_FLASHES) for name in data_of(self) if name.startswith(_FLASHES)]
         return [
             Flash(queue, message)
             for queue in queues
@@ -112,19 +122,14 @@ class PyramidSession(Session):
 
     def new_csrf_token(self) -> str:
         """A new token against cross-site request forgery, 40 hexadecimal characters, kept in the session."""
-        token = self[_CSRF_TOKEN] = secrets.token_hex(20)
+        token = secrets.token_hex(20)
+        put(self, _CSRF_TOKEN, token)
         return token
 
     def get_csrf_token(self) -> str:
         """The session's token, which is made where there is none."""
-        token: str | None = self.get(_CSRF_TOKEN)
+        token: str | None = peek(self, _CSRF_TOKEN)
         return self.new_csrf_token() if token is None else token
-
-    def _refuse_degraded(self) -> None:
-        try:
-            super()._refuse_degraded()
-        except StoreUnavailable as error:
-            raise Unavailable(error) from error
 
 
 @implementer(ISessionFactory)
@@ -132,25 +137,29 @@ class SessionFactory:
     """`config.set_session_factory(SessionFactory(sessions))`.
 
     The session is saved by a response callback: after the tweens, whatever view or exception view made the response. An
-    exception without a view saves nothing. Where the store cannot be reached the answer is 503.
+    exception without a view saves nothing, but what the request ended is ended. Where the store cannot be reached the answer
+    is 503, where a save was dropped 409.
 
     Args:
         sessions: the manager. The application closes it, not the factory.
+        passive: says of a request whether it is no activity of the user, such as a page that polls.
 
     Raises `ConfigError`.
     """
 
-    def __init__(self, sessions: SessionManager) -> None:
-        if not isinstance(sessions, SessionManager):
-            message = f"SessionFactory(sessions) takes a SessionManager, not {type(sessions).__name__}"
-            raise ConfigError(message)
-        self.sessions = sessions
+    def __init__(self, sessions: SessionManager, *, passive: Callable[[Any], bool] | None = None) -> None:
+        self.sessions = check_manager(sessions, "SessionFactory(sessions)")
+        self.passive = passive
 
     def __call__(self, request: Any) -> PyramidSession:
         """The session of a request; Pyramid calls this when `request.session` is first asked for."""
-        session = self.sessions.open(request.environ.get("HTTP_COOKIE"), PyramidSession)
+        told = wsgi_request(request.environ)
+        told.passive = self.passive is not None and self.passive(request)
+        session = self.sessions.open(request.environ.get("HTTP_COOKIE"), told, kind=PyramidSession)
         assert isinstance(session, PyramidSession)
-        request.add_response_callback(_Save(self.sessions, session))
+        save = _Save(self.sessions, session)
+        request.add_response_callback(save)
+        request.add_finished_callback(save.end)
         return session
 
 
@@ -194,12 +203,14 @@ def _key(secret: Any) -> Key:
 class _Save:
     """The response callback of one request."""
 
-    __slots__ = ("deferred", "session", "sessions")
+    __slots__ = ("committed", "deferred", "session", "sessions", "streams")
 
     def __init__(self, sessions: SessionManager, session: PyramidSession) -> None:
         self.sessions = sessions
         self.session = session
         self.deferred = False
+        self.committed = False
+        self.streams = False
 
     def __call__(self, request: Any, response: Any) -> None:
         if not self.deferred and any(callback is not self for callback in request.response_callbacks):
@@ -207,25 +218,36 @@ class _Save:
             self.deferred = True
             request.add_response_callback(self)
             return
+        self.committed = True
         try:
-            changes = self.sessions.commit(self.session)
-        except StoreUnavailable as error:
-            _answer_unavailable(request, response, error)
+            changes = self.sessions.commit(self.session, response.status_code)
+        except HardtackError as error:
+            translated = self.session.translate(error)
+            if translated is error and not isinstance(error, tuple(ERRORS.values())):
+                raise
+            _answer(request, response, translated, cookies_of(error))
             return
         changes.apply(response.headerlist)
         if changes.set_cookies:
-            self.sessions.warn_plain_http(
-                request.environ.get("wsgi.url_scheme", ""), request.environ.get("HTTP_HOST", "")
-            )
+            environ = request.environ
+            warn_plain_http(self.sessions, environ.get("wsgi.url_scheme", ""), environ.get("HTTP_HOST", ""))
         if isinstance(response.app_iter, Generator):
             length = response.content_length  # which setting app_iter drops
             response.app_iter = _Body(response.app_iter, partial(self.sessions.finish, self.session))
             response.content_length = length
+            self.streams = True
+
+    def end(self, request: Any) -> None:
+        """The end of the request: an exception without a view has had no response to commit to."""
+        if not self.committed:
+            with suppress(HardtackError):  # another error is on its way to the server
+                self.sessions.abort(self.session)
+        elif not self.streams and not is_late(self.session):
+            self.sessions.finish(self.session)
 
 
-def _answer_unavailable(request: Any, response: Any, error: StoreUnavailable) -> None:
-    """Turn the response into a 503: what a callback raises would pass by all exception views."""
-    answer = Unavailable(error)
+def _answer(request: Any, response: Any, answer: Any, lines: list[str]) -> None:
+    """Turn the response into that to an error: what a callback raises would pass by all exception views."""
     answer.prepare(request.environ)
     close = getattr(response.app_iter, "close", None)
     if close is not None:
@@ -233,7 +255,7 @@ def _answer_unavailable(request: Any, response: Any, error: StoreUnavailable) ->
     response.conditional_response = False
     response.app_iter = answer.app_iter
     response.status = answer.status
-    response.headerlist = [*answer.headerlist, *(("Set-Cookie", line) for line in error.set_cookies)]
+    response.headerlist = [*answer.headerlist, *(("Set-Cookie", line) for line in lines)]
 
 
 class _Body:

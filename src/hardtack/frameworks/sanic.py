@@ -6,23 +6,24 @@ request.ctx.session["cart"] = ["bread"]
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from inspect import isawaitable
 from types import SimpleNamespace
 from typing import Any, Final
 
 from hardtack._extras import explain
-from hardtack.cookies import Changes
-from hardtack.errors import ConfigError, StoreUnavailable
-from hardtack.events import LateWrite
+from hardtack.adapters import RETRY_AFTER, Changes, answer_to, check_manager, cookies_of, touch, warn_plain_http
+from hardtack.errors import ConfigError, CrossSiteRequest, HardtackError, SessionConflict, StoreUnavailable
 from hardtack.frameworks import _headers
 from hardtack.manager import SessionManager
+from hardtack.request import Request as Told
 from hardtack.session import Session
 
 try:
     from sanic import Request, Sanic
     from sanic.compat import Header
-    from sanic.exceptions import SanicException, ServiceUnavailable
+    from sanic.exceptions import Forbidden, SanicException, ServiceUnavailable
     from sanic.http.constants import Stage
     from sanic.response import BaseHTTPResponse, HTTPResponse, ResponseStream
 except ImportError as error:
@@ -30,8 +31,6 @@ except ImportError as error:
     raise ImportError(message) from error
 
 __all__ = ["setup", "get_session"]
-
-RETRY_AFTER: Final = "5"  # seconds
 
 _FIRST_AND_LAST: Final = 1000
 """The priority of our middleware: the first of a request and the last of a response, so that others see the session."""
@@ -41,21 +40,21 @@ AnySanic = Sanic[Any, Any]
 Response = BaseHTTPResponse | ResponseStream
 
 
-def setup(app: AnySanic, sessions: SessionManager) -> None:
+def setup(app: AnySanic, sessions: SessionManager, *, passive: Callable[[AnyRequest], bool] | None = None) -> None:
     """Give every request of the application a session: `request.ctx.session`.
 
-    The application closes the manager, in a listener for `after_server_stop`. Raises `ConfigError`.
+    `passive` says of a request whether it is no activity of the user, such as a page that polls. The application closes the
+    manager, in a listener for `after_server_stop`. Raises `ConfigError`.
     """
-    if not isinstance(sessions, SessionManager):
-        message = f"setup(app, sessions) takes a SessionManager, not {type(sessions).__name__}"
-        raise ConfigError(message)
+    check_manager(sessions, "setup(app, sessions)")
     if hasattr(app.ctx, "hardtack"):
         raise ConfigError("setup() was called for this application already, and each session would set a cookie")
     app.ctx.hardtack = sessions
-    adapter = _Adapter(sessions)
+    adapter = _Adapter(sessions, passive)
     app.register_middleware(adapter.open, "request", priority=_FIRST_AND_LAST)
     app.register_middleware(adapter.commit, "response", priority=_FIRST_AND_LAST)
-    app.error_handler.add(StoreUnavailable, _refuse)
+    for error in (StoreUnavailable, SessionConflict, CrossSiteRequest):
+        app.error_handler.add(error, _refuse)
     app.add_signal(_on_exception, "http.lifecycle.exception")
     app.add_signal(adapter.on_response, "http.lifecycle.response")
     app.add_signal(_on_websocket, "websocket.handler.before")
@@ -67,7 +66,7 @@ def get_session(request: AnyRequest) -> Session:
     exchange = _exchange(request)
     if exchange is None:
         raise ConfigError("no session on this request: call setup(app, sessions) when the application is made")
-    exchange.session._open()
+    touch(exchange.session)
     return exchange.session
 
 
@@ -81,7 +80,7 @@ class _Context(SimpleNamespace):
 
     @property
     def session(self) -> Session:
-        self.hardtack.session._open()
+        touch(self.hardtack.session)
         return self.hardtack.session
 
 
@@ -115,13 +114,6 @@ def _copy(response: Response) -> Response:
     return own
 
 
-def _depending(response: Response) -> Response:
-    """A copy that caches give to nobody else: a page for any exception may show the session, which is not saved."""
-    own = _copy(response)
-    _headers.apply(Changes(accessed=True), own.headers)
-    return own
-
-
 def _send_instead(stream: Any, response: Any, own: Response) -> None:
     """Let the copy of a response leave where Sanic is about to call `response.send()`, and nobody can return another."""
     if own is response:
@@ -139,11 +131,14 @@ def _exchange(request: AnyRequest) -> _Exchange | None:
 class _Adapter:
     """The hooks of one application."""
 
-    def __init__(self, sessions: SessionManager) -> None:
+    def __init__(self, sessions: SessionManager, passive: Callable[[AnyRequest], bool] | None) -> None:
         self.sessions = sessions
+        self.passive = passive
 
     async def open(self, request: AnyRequest) -> None:
-        session = await self.sessions.aopen(_cookie_header(request))
+        told = _told(request)
+        told.passive = self.passive is not None and self.passive(request)
+        session = await self.sessions.aopen(_cookie_header(request), told)
         context: Any = request.ctx
         if type(context) is SimpleNamespace:
             context = request._ctx = _Context(**vars(context))
@@ -188,17 +183,17 @@ class _Adapter:
         """The response to send."""
         exchange.decided = True
         if _escaped(request, exchange.failure):
-            return _depending(response) if exchange.session.accessed else response
-        changes = await self.sessions.acommit(exchange.session)
+            # A page for any exception may show the session, which is not saved: caches give it to nobody else.
+            changes = await self.sessions.aabort(exchange.session)
+            changes.accessed = exchange.session.accessed
+        else:
+            changes = await self.sessions.acommit(exchange.session, response.status)
         if changes.set_cookies:
-            self.sessions.warn_plain_http(request.scheme, request.host)
+            warn_plain_http(self.sessions, request.scheme, request.host)
         return exchange.apply(changes, response)
 
     async def _finish(self, exchange: _Exchange) -> None:
-        if exchange.changes is not None:
-            await self.sessions.afinish(exchange.session)
-        elif not exchange.decided and exchange.session.modified:
-            self.sessions.emit(LateWrite, exchange.session.id)
+        await self.sessions.afinish(exchange.session)
 
 
 async def _on_exception(request: AnyRequest, exception: BaseException) -> None:
@@ -212,7 +207,6 @@ async def _on_websocket(request: AnyRequest, websocket: object) -> None:
     exchange = _exchange(request)
     if exchange is not None:
         exchange.decided = True
-        exchange.session._state.committed = True
 
 
 def _escaped(request: AnyRequest, failure: BaseException | None) -> bool:
@@ -221,11 +215,14 @@ def _escaped(request: AnyRequest, failure: BaseException | None) -> bool:
         return False
     if isinstance(failure, SanicException):
         return failure.__traceback__ is None  # nobody raised it: the server gave up waiting for the handler
-    if isinstance(failure, StoreUnavailable):
+    if answer_to(failure) is not None:
         return True
     errors = request.app.error_handler
     handler = errors.lookup(failure, request.name)
     return handler is None or handler is errors.lookup(Exception(), request.name)
+
+
+_EXCEPTIONS: Final[dict[int, type[SanicException]]] = {503: ServiceUnavailable, 403: Forbidden}
 
 
 class _Refusal(HTTPResponse):
@@ -238,11 +235,16 @@ class _Refusal(HTTPResponse):
 
 
 async def _refuse(request: AnyRequest, failure: Exception) -> HTTPResponse:
-    """The application's page for an error, or Sanic's: 503 for a store that is down, 500 for anything else."""
+    """The application's page for an error, or Sanic's: 503 for a store that is down, 409, 403, or 500 for anything else."""
     shown = failure
-    if isinstance(failure, StoreUnavailable):
-        message = "The session store cannot be reached. Try again soon."
-        shown = ServiceUnavailable(message, headers={"Retry-After": RETRY_AFTER})
+    answer = answer_to(failure)
+    if answer is not None:
+        headers = {"Retry-After": str(RETRY_AFTER)} if answer.status == 503 else {}
+        kind = _EXCEPTIONS.get(answer.status)
+        if kind is None:
+            shown = SanicException(answer.text.strip(), answer.status, headers=headers)
+        else:
+            shown = kind(answer.text.strip(), headers=headers)
     errors = request.app.error_handler
     page = errors.response(request, shown)
     if isawaitable(page):
@@ -250,9 +252,26 @@ async def _refuse(request: AnyRequest, failure: Exception) -> HTTPResponse:
     if not isinstance(page, HTTPResponse):
         page = errors.default(request, shown)
     refusal = _Refusal(page.body, page.status, page.headers, page.content_type)
-    lines: list[str] = list(getattr(failure, "set_cookies", ()))
+    lines = cookies_of(failure)
+    exchange = _exchange(request)
+    if exchange is not None and isinstance(failure, HardtackError):
+        exchange.decided = True
     _headers.apply(Changes(lines, accessed=True, no_store=True), refusal.headers)
     return refusal
+
+
+def _told(request: AnyRequest) -> Told:
+    headers = request.headers
+    return Told(
+        request.method,
+        request.scheme,
+        request.host,
+        headers.get("origin"),
+        headers.get("sec-fetch-site"),
+        request.path,
+        request.client_ip,
+        headers.get("user-agent", ""),
+    )
 
 
 def _cookie_header(request: AnyRequest) -> bytes:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, ClassVar, Final, Literal
 
-from hardtack import values
 from hardtack._extras import explain
+from hardtack.adapters import end_at_once, is_unattached, take_as_loaded, touch
 from hardtack.cookies import Cookie
 from hardtack.engines.cookie import CookieEngine
 from hardtack.errors import ConfigError
@@ -35,17 +36,16 @@ class Session(CoreSession):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(dict(*args, **kwargs))
-        self._state.initial = values.pack(dict(self))
+        take_as_loaded(self)
 
     def mark_accessed(self) -> None:
-        """The handler asked for `request.session`, and gets it loaded: pydantic and orjson read a dict past its methods."""
-        self._open()
+        """The handler asked for `request.session`, and gets it loaded: nothing of it can be read before."""
+        touch(self)
 
     @property
     def accessed(self) -> bool:
         """Whether the handler looked at the session, or changed it."""
-        state = self._state
-        return state.accessed or (state.manager is None and self.modified)
+        return super().accessed or (is_unattached(self) and self.modified)
 
 
 class SessionMiddleware(asgi.SessionMiddleware):
@@ -74,6 +74,8 @@ class SessionMiddleware(asgi.SessionMiddleware):
         partitioned: bool = False,
         *,
         sessions: SessionManager | None = None,
+        commit_on_500: bool = False,
+        passive: Callable[[asgi.Scope], bool] | None = None,
     ) -> None:
         if (sessions is None) == (secret_key is None):
             raise ConfigError("SessionMiddleware takes sessions=SessionManager(…), or secret_key=… as Starlette's own")
@@ -91,7 +93,7 @@ class SessionMiddleware(asgi.SessionMiddleware):
                 partitioned=partitioned,
             )
             sessions = _drop_in(str(secret_key), cookie, max_age)
-        super().__init__(app, sessions)
+        super().__init__(app, sessions, commit_on_500=commit_on_500, passive=passive)
 
 
 class _Cookie(Cookie):
@@ -120,7 +122,7 @@ def _drop_in(secret: str, cookie: Cookie, max_age: int | None) -> SessionManager
         persistent=max_age is not None,
     )
     if max_age is not None and max_age < 1:
-        sessions.idle_timeout = 0  # Starlette takes it: each session ends at once
+        end_at_once(sessions)  # Starlette takes it
     return sessions
 
 

@@ -12,10 +12,20 @@ from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from hardtack._extras import explain
-from hardtack.cookies import Changes
-from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.adapters import (
+    RETRY_AFTER,
+    SHARED_CACHE_HEADERS,
+    Changes,
+    answer_to,
+    blocks,
+    cookies_of,
+    is_late,
+    waits,
+    warn_plain_http,
+)
+from hardtack.errors import ConfigError, HardtackError
 from hardtack.manager import SessionManager
-from hardtack.protocols import is_async
+from hardtack.request import Request
 from hardtack.session import Session
 
 try:
@@ -29,10 +39,9 @@ __all__ = ["SessionMixin", "WebSocketSessionMixin"]
 
 T = TypeVar("T")
 
-RETRY_AFTER: Final = "5"  # seconds
-
 _SWITCHING_PROTOCOLS: Final = 101
-_MERGED: Final = ("Vary", "Cache-Control")
+_SERVICE_UNAVAILABLE: Final = 503
+_MERGED: Final = ("Vary", "Cache-Control", *SHARED_CACHE_HEADERS)
 
 # The event loop itself keeps no task alive.
 _tasks: set[asyncio.Future[Any]] = set()
@@ -47,28 +56,41 @@ else:
 class _Exchange:
     """One request and its response."""
 
-    __slots__ = ("changes", "commit", "escaped", "refused", "session", "sessions")
+    __slots__ = ("changes", "commit", "escaped", "refused", "request", "session", "sessions")
 
-    def __init__(self, sessions: SessionManager, header: str) -> None:
+    def __init__(self, sessions: SessionManager, header: str, request: Request) -> None:
         self.sessions = sessions
-        self.session = sessions.open(header)
+        self.request = request
+        self.session = sessions.open(header, request)
         self.changes: Changes | None = None  # None: not committed
         self.escaped = False  # an exception left the handler: nothing is saved
-        self.refused = False  # the store is down, and that is the response
+        self.refused = False  # an error of the session is the response
         self.commit: asyncio.Future[None] | None = None
 
     @property
     def waits(self) -> bool:
         """Whether a commit may wait for a disk or a network, so that it must not be done in `finish()` itself."""
-        store = self.sessions.engine.store
-        blocks = store is not None and (is_async(store) or getattr(store, "blocking", True))
-        return blocks and self.session.accessed
+        return blocks(self.sessions) and self.session.accessed
 
-    def save(self) -> None:
-        self.changes = self.sessions.commit(self.session)
+    def save(self, status: int) -> None:
+        self.changes = self.sessions.commit(self.session, status)
 
-    async def asave(self) -> None:
-        self.changes = await self.sessions.acommit(self.session)
+    async def asave(self, status: int) -> None:
+        self.changes = await self.sessions.acommit(self.session, status)
+
+    def fail(self, error: BaseException) -> None:
+        """What the page for an error has to say of the session, which it may show."""
+        self.refused = answer_to(error) is not None
+        lines = [] if self.changes is None else self.changes.set_cookies
+        accessed = self.session.accessed or self.refused
+        self.changes = Changes([*lines, *cookies_of(error)], accessed=accessed, no_store=True)
+
+    async def abort(self) -> None:
+        """End what the handler has ended before it failed."""
+        try:
+            self.changes = await self.sessions.aabort(self.session)
+        except HardtackError as error:
+            self.changes = Changes(cookies_of(error))
 
 
 class SessionMixin(_Handler):
@@ -105,8 +127,28 @@ class SessionMixin(_Handler):
             if not isinstance(sessions, SessionManager):
                 message = f"Application(…, sessions=…) must be a SessionManager, not {type(sessions).__name__}"
                 raise ConfigError(message)
-            self._session_exchange = _Exchange(sessions, self._session_cookies())
+            self._session_exchange = _Exchange(sessions, self._session_cookies(), self._session_request())
         return self._session_exchange
+
+    def _session_request(self) -> Request:
+        request = self.request
+        headers = request.headers
+        told = Request(
+            request.method or "",
+            request.protocol,
+            request.host,
+            headers.get("Origin"),
+            headers.get("Sec-Fetch-Site"),
+            request.path,
+            request.remote_ip or "",
+            headers.get("User-Agent", ""),
+        )
+        told.passive = self.session_is_passive()
+        return told
+
+    def session_is_passive(self) -> bool:
+        """Whether the request is no activity of the user, such as a page that polls: a handler may say so."""
+        return False
 
     def _session_cookies(self) -> str:
         return "; ".join(self.request.headers.get_list("Cookie"))
@@ -114,13 +156,13 @@ class SessionMixin(_Handler):
     def prepare(self) -> Awaitable[None] | None:
         """Load the session where it is in a store. Raises `StoreUnavailable`."""
         exchange = self._open_session()
-        if exchange.sessions.engine.store is None:
+        if not waits(exchange.sessions):
             return super().prepare()
         return self._prepare_session(exchange)
 
     async def _prepare_session(self, exchange: _Exchange) -> None:
         if not exchange.session.accessed:
-            exchange.session = await exchange.sessions.aopen(self._session_cookies())
+            exchange.session = await exchange.sessions.aopen(self._session_cookies(), exchange.request)
         result = super().prepare()
         if result is not None:
             await result
@@ -134,7 +176,7 @@ class SessionMixin(_Handler):
             if self._session_is_open(exchange):
                 if exchange.waits:
                     return _keep(self._flush_session_later(self._commit_session(exchange), include_footers))
-                exchange.save()
+                exchange.save(self.get_status())
             self._apply_session(exchange)
         return super().flush(include_footers)
 
@@ -149,25 +191,51 @@ class SessionMixin(_Handler):
                     self.write(chunk)
                 self._finished = True  # to the handler: nothing can be written or finished after this
                 return _keep(self._finish_session_later(exchange))
-            exchange.save()
+            exchange.save(self.get_status())
         future = super().finish(chunk)
         self._finish_session(exchange)
         return future
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
-        """Send an error page: an `HTTPError` is a response of the application, any other exception saves nothing."""
+        """Send an error page: an `HTTPError` is a response of the application, any other exception saves nothing.
+
+        What the handler had ended before it failed is ended.
+        """
         exchange = self._session_exchange
         error = kwargs["exc_info"][1] if "exc_info" in kwargs else None
         if isinstance(sys.exception(), asyncio.CancelledError):
             error = sys.exception()  # Tornado does not pass it on
-        if exchange is not None and error is not None and not isinstance(error, HTTPError):
-            exchange.escaped = True
-            if exchange.changes is None:  # the page may show the session
-                exchange.changes = Changes(accessed=exchange.session.accessed, no_store=True)
-            if isinstance(error, StoreUnavailable) and not self._headers_written:
-                status_code = 503
-                exchange.refused = True
-                exchange.changes = Changes(list(error.set_cookies), accessed=True, no_store=True)
+        if exchange is None or error is None or isinstance(error, HTTPError):
+            super().send_error(status_code, **kwargs)
+            return
+        escaped, exchange.escaped = exchange.escaped, True
+        answer = answer_to(error)
+        if answer is not None and not self._headers_written:
+            status_code = answer.status
+        if not escaped and exchange.session.accessed and exchange.changes is None and exchange.commit is None:
+            if exchange.waits:
+                self._finished = True  # to the handler: nothing can be written or finished after this
+                _keep(self._send_error_later(exchange, error, status_code, kwargs))
+                return
+            self._abort_now(exchange)
+        if not self._headers_written:
+            exchange.fail(error)
+        super().send_error(status_code, **kwargs)
+
+    @staticmethod
+    def _abort_now(exchange: _Exchange) -> None:
+        try:
+            exchange.changes = exchange.sessions.abort(exchange.session)
+        except HardtackError as unavailable:
+            exchange.changes = Changes(cookies_of(unavailable))
+
+    async def _send_error_later(
+        self, exchange: _Exchange, error: BaseException, status_code: int, kwargs: dict[str, Any]
+    ) -> None:
+        await exchange.abort()
+        self._finished = False
+        if not self._headers_written:
+            exchange.fail(error)
         super().send_error(status_code, **kwargs)
 
     def _session_is_open(self, exchange: _Exchange) -> bool:
@@ -176,7 +244,7 @@ class SessionMixin(_Handler):
 
     def _commit_session(self, exchange: _Exchange) -> asyncio.Future[None]:
         if exchange.commit is None:
-            exchange.commit = _keep(exchange.asave())
+            exchange.commit = _keep(exchange.asave(self.get_status()))
         return exchange.commit
 
     async def _flush_session_later(self, commit: asyncio.Future[None], include_footers: bool) -> None:
@@ -199,13 +267,13 @@ class SessionMixin(_Handler):
 
     def _apply_session(self, exchange: _Exchange) -> None:
         """Put what the response has to say about the session into its headers."""
+        if exchange.refused and self._status_code == _SERVICE_UNAVAILABLE:
+            self.set_header("Retry-After", str(RETRY_AFTER))
         changes = exchange.changes
         if not changes:
             return
-        if exchange.refused:
-            self.set_header("Retry-After", RETRY_AFTER)
         if changes.set_cookies:
-            exchange.sessions.warn_plain_http(self.request.protocol, self.request.host)
+            warn_plain_http(exchange.sessions, self.request.protocol, self.request.host)
         pairs = [(name, value) for name in _MERGED for value in self._headers.get_list(name)]
         changes.apply(pairs)
         for name in _MERGED:
@@ -218,7 +286,7 @@ class SessionMixin(_Handler):
         """After the body: a late change is saved where that needs no cookie, and an event otherwise."""
         if exchange.escaped or self._status_code == _SWITCHING_PROTOCOLS:
             return
-        if exchange.waits:
+        if exchange.waits and is_late(exchange.session):
             _keep(exchange.sessions.afinish(exchange.session))
         else:
             exchange.sessions.finish(exchange.session)

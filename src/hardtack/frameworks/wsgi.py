@@ -6,10 +6,19 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, ClassVar, Final
 
-from hardtack.cookies import Changes
-from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.adapters import (
+    FAILED,
+    Answer,
+    Changes,
+    answer_to,
+    check_manager,
+    cookies_of,
+    warn_plain_http,
+    wsgi_request,
+)
+from hardtack.errors import ConfigError, HardtackError
+from hardtack.events import logger
 from hardtack.manager import SessionManager
-from hardtack.protocols import is_async
 from hardtack.session import Session
 
 Environ = dict[str, Any]
@@ -25,20 +34,23 @@ SESSIONS: Final = "hardtack.sessions"
 
 _FILE_WRAPPER: Final = "wsgi.file_wrapper"
 
-UNAVAILABLE: Final = b"The session store cannot be reached. Try again soon.\n"
-RETRY_AFTER: Final = 5  # seconds
+_SERVER_ERROR: Final = 500
 
 
 class SessionMiddleware:
     """Puts the session into `environ["hardtack.session"]`, and the manager into `environ["hardtack.sessions"]`.
 
     What the application did to the session is saved when it calls `start_response`, and the cookie goes with that. An
-    exception that escapes the application, or that it reports with `exc_info`, saves nothing. Where the store cannot be
-    reached the answer is 503. What is changed while the body is made is saved in a store, or is the event `LateWrite`.
+    exception that escapes the application, or that it reports with `exc_info`, saves nothing, but what it ended is ended.
+    Where the store cannot be reached the answer is 503, where a save was dropped 409. What is changed while the body is made
+    is saved in a store, or is the event `LateWrite`.
 
     Args:
         app: the WSGI application.
         sessions: the manager. The application closes it, not the middleware.
+        commit_on_500: whether a response with status 500 saves what the request did. It is what a framework inside makes of
+            an exception that nothing handled, and cannot be told from a page that the application made itself.
+        passive: says of an environ whether the request is no activity of the user, such as a page that polls.
 
     Raises `ConfigError` for a store that only async code can reach and, on a request, where two session middlewares share it.
     """
@@ -46,35 +58,37 @@ class SessionMiddleware:
     kind: ClassVar[type[Session]] = Session
     """What sessions are made of: for frameworks that want a subclass."""
 
-    def __init__(self, app: WSGIApp, sessions: SessionManager) -> None:
-        if not isinstance(sessions, SessionManager):
-            message = f"SessionMiddleware(app, sessions) takes a SessionManager, not {type(sessions).__name__}"
-            raise ConfigError(message)
-        store = sessions.engine.store
-        if store is not None and is_async(store):
-            message = f"{type(store).__name__} is for async code, and WSGI is not: use the sync twin of the store"
-            raise ConfigError(message)
+    def __init__(
+        self,
+        app: WSGIApp,
+        sessions: SessionManager,
+        *,
+        commit_on_500: bool = False,
+        passive: Callable[[Environ], bool] | None = None,
+    ) -> None:
         self.app = app
-        self.sessions = sessions
+        self.sessions = check_manager(sessions, "SessionMiddleware(app, sessions)", sync=True)
+        self.commit_on_500 = commit_on_500
+        self.passive = passive
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if SESSION in environ:
             raise ConfigError(
                 "there are two session middlewares on one request: remove the one of the mounted or the outer application"
             )
-        session = environ[SESSION] = self.sessions.open(environ.get("HTTP_COOKIE"), self.kind)
+        request = wsgi_request(environ)
+        if self.passive is not None:
+            request.passive = self.passive(environ)
+        session = environ[SESSION] = self.sessions.open(environ.get("HTTP_COOKIE"), request, kind=self.kind)
         environ[SESSIONS] = self.sessions
         wrapper = environ.get(_FILE_WRAPPER)
         if wrapper is not None and not isinstance(wrapper, type):
             environ[_FILE_WRAPPER] = _FileWrapper(wrapper)
-        response = _Response(self.sessions, session, environ, start_response)
+        response = _Response(self, session, environ, start_response)
         try:
             body = self.app(environ, response.start)
-        except Exception as error:
-            failure = response.failure or error
-            if not isinstance(failure, StoreUnavailable):
-                raise
-            return response.refuse(failure)
+        except BaseException as error:
+            return response.failed(error)
         if response.started and _runs_no_code(body, environ):
             self.sessions.finish(session)
             return body
@@ -111,26 +125,25 @@ class _FileWrapper:
 class _Response:
     """One response: commits the session when it starts."""
 
-    __slots__ = ("changes", "environ", "failure", "server", "session", "sessions", "started")
+    __slots__ = ("changes", "environ", "failure", "middleware", "server", "session", "sessions", "started")
 
     def __init__(
-        self, sessions: SessionManager, session: Session, environ: Environ, start_response: StartResponse
+        self, middleware: SessionMiddleware, session: Session, environ: Environ, start_response: StartResponse
     ) -> None:
-        self.sessions = sessions
+        self.middleware = middleware
+        self.sessions = middleware.sessions
         self.session = session
         self.environ = environ
         self.server = start_response
         self.changes: Changes | None = None  # what was committed, if it was
-        self.failure: StoreUnavailable | None = None
+        self.failure: HardtackError | None = None
         self.started = False
 
     def start(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Write:
-        if self.changes is None:
+        if self.changes is None and self.session.accessed:
             # One commit for each response, whether it succeeds or not. With exc_info the application reports that it failed:
             # that saves nothing, and the page may show the session all the same.
-            self.changes = Changes(accessed=self.session.accessed)
-            if exc_info is None:
-                self._commit()
+            self._commit(int(status[:3]), failed=exc_info is not None)
         if self.changes:
             # Once more where an error page replaces headers that had not left: what they said was saved.
             headers = list(headers)
@@ -139,33 +152,47 @@ class _Response:
         self.started = True
         return write
 
-    def _commit(self) -> None:
+    def _commit(self, status: int, *, failed: bool) -> None:
         try:
-            self.changes = self.sessions.commit(self.session)
-        except Exception as error:
+            if failed or (status == _SERVER_ERROR and not self.middleware.commit_on_500):
+                self.changes = self.sessions.abort(self.session)
+                self.changes.accessed = True
+            else:
+                self.changes = self.sessions.commit(self.session, status)
+        except HardtackError as error:
             # For the application's own page: a logout clears the cookie even if the store is down.
-            lines: list[str] = list(getattr(error, "set_cookies", ()))
-            self.changes = Changes(lines, accessed=True, no_store=True)
-            if isinstance(error, StoreUnavailable):
-                self.failure = error
+            self.changes = Changes(cookies_of(error), accessed=True, no_store=True)
+            self.failure = error
             raise
         if self.changes.set_cookies:
-            self.sessions.warn_plain_http(self.environ["wsgi.url_scheme"], self.environ.get("HTTP_HOST", ""))
+            warn_plain_http(self.sessions, self.environ["wsgi.url_scheme"], self.environ.get("HTTP_HOST", ""))
 
-    def refuse(self, error: StoreUnavailable) -> list[bytes]:
-        """Answer 503. Raises `error` where the headers have left already."""
-        headers = [
-            ("Content-Type", "text/plain; charset=utf-8"),
-            ("Content-Length", str(len(UNAVAILABLE))),
-            ("Retry-After", str(RETRY_AFTER)),
-            ("Cache-Control", "no-store"),
-            *(("Set-Cookie", value) for value in error.set_cookies),
-        ]
+    def failed(self, error: BaseException) -> list[bytes]:
+        """The application failed: what it ended is ended. Raises the error where no answer of ours is called for."""
+        lines: list[str] = []
+        if self.failure is None and self.session.accessed:
+            try:
+                lines = self.sessions.abort(self.session).set_cookies
+            except HardtackError as unavailable:
+                lines = cookies_of(unavailable)
+        answer = answer_to(self.failure or error)
+        if answer is None and lines and not self.started and isinstance(error, Exception):
+            # A logout before the failure: whatever page the server makes could not clear the cookie.
+            logger.error("the application failed after it had ended the session", exc_info=error)
+            answer = FAILED
+        if answer is None:
+            raise error
+        return self.refuse(answer, lines, error)
+
+    def refuse(self, answer: Answer, lines: list[str], error: BaseException) -> list[bytes]:
+        """Answer an error. Raises it where the headers have left already."""
+        headers = [*answer.headers, *(("Set-Cookie", line) for line in lines)]
+        status = f"{answer.status} {answer.reason}"
         if self.started:
-            self.server("503 Service Unavailable", headers, (type(error), error, error.__traceback__))
+            self.server(status, headers, (type(error), error, error.__traceback__))
         else:
-            self.server("503 Service Unavailable", headers)
-        return [UNAVAILABLE]
+            self.server(status, headers)
+        return [answer.text.encode()]
 
 
 class _Body:
@@ -191,10 +218,7 @@ class _Body:
             raise
         except BaseException as error:
             self.failed = True
-            failure = self.response.failure or error
-            if not isinstance(failure, StoreUnavailable):
-                raise
-            self.iterator = iter(self.response.refuse(failure))
+            self.iterator = iter(self.response.failed(error))
             return next(self.iterator)
 
     def close(self) -> None:

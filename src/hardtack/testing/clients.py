@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hardtack.cookies import Changes
+from hardtack.changes import Changes
 from hardtack.manager import SessionManager
 from hardtack.session import Session
 

@@ -28,6 +28,7 @@ from hardtack.cli.demo.state import (
     visitor_of,
 )
 from hardtack.cli.demo.visitors import Exchange, Visitor
+from hardtack.cookies import MAX_SET_COOKIE
 from hardtack.errors import InvalidToken
 from hardtack.flow import Flow, Get, arun
 from hardtack.frameworks.starlette import load
@@ -189,6 +190,7 @@ async def show(request: Request) -> Response:
         persistent="; Max-Age=" in line,
         dissection=dissection,
         bar=anatomy.bar(line, dissection),
+        most=MAX_SET_COOKIE,
         shown=await _stored(demo, session) if demo.in_store else _opened(demo, value),
         happened=happened,
         visitor=visitor,

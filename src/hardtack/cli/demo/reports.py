@@ -105,12 +105,16 @@ _MEANINGS: Final[dict[type[Event], str]] = {
     events.Renewed: "the same session, sealed or saved anew",
     events.IdChanged: "same session, new id",
     events.Destroyed: "the session was ended",
+    events.LoggedIn: "a credential was shown",
+    events.LoggedOut: "the session of a user ended",
+    events.Confirmed: "a factor was shown again",
     events.Expired: "good, but past its deadline: not used",
     events.Rejected: "the cookie could not be used",
     events.Conflict: "another request had saved first",
     events.LateWrite: "changed after the headers had left",
     events.StoreFailed: "the store could not be reached or read",
     events.CacheControlReplaced: "the response must not be cached",
+    events.CrossSite: "sent by another site: served without the session",
 }
 
 _DETAILS: Final = ("reason", "deadline", "cause", "outcome", "subject", "operation", "error")

@@ -1,13 +1,19 @@
-"""What the session engines share: Django's interface to a session, on top of hardtack's manager."""
+"""What the session engines share: Django's interface to a session, on top of a hardtack session.
+
+The data that Django's methods work on is that session itself, so that what a view reads is noted as everywhere else.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
 import inspect
+import sys
 import time
-from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
-from typing import Any, ClassVar, Literal
+from types import FrameType
+from typing import Any, ClassVar, Final, Literal, NoReturn
 
 from asgiref.sync import sync_to_async
 from django.conf import settings  # type: ignore[import-untyped]
@@ -15,30 +21,46 @@ from django.contrib.sessions.backends.base import SessionBase, UpdateError  # ty
 from django.contrib.sessions.serializers import JSONSerializer  # type: ignore[import-untyped]
 from django.utils.module_loading import import_string  # type: ignore[import-untyped]
 
-from hardtack import record as records
 from hardtack import values
-from hardtack.cookies import MAX_SET_COOKIE, find_values
-from hardtack.engines.store import StoreEngine
-from hardtack.errors import SessionTooLarge, StoreUnavailable, UnsupportedValue
-from hardtack.events import Destroyed
-from hardtack.flow import Flow, arun, run
+from hardtack.adapters import (
+    Changes,
+    carries_cookie,
+    cookie_value,
+    create_empty,
+    data_of,
+    drop,
+    end_own,
+    force_save,
+    is_unread,
+    loaded_from_taken_over,
+    max_age_of,
+    now_of,
+    peek,
+    preload,
+    put,
+    renewal_due,
+    replace_data,
+    set_fields,
+    state_of,
+    touch,
+)
+from hardtack.cookies import find_values
+from hardtack.errors import HardtackError, SessionConflict, SessionTooLarge, StoreUnavailable, UnsupportedValue
 from hardtack.frameworks.django.configuration import made, make_manager
-from hardtack.lifetime import absolute_deadline
+from hardtack.frameworks.django.kind import (
+    EXPIRY,
+    SERIALIZED,
+    TAKEN_OVER,
+    USER,
+    DjangoSession,
+    Interrupted,
+    name_and_value,
+    place_of,
+)
 from hardtack.manager import SessionManager
-from hardtack.record import Record
-from hardtack.session import Session, State
-
-USER: str = "_auth_user_id"
-"""Where django.contrib.auth keeps the user: the subject of hardtack's record."""
-
-EXPIRY: str = "_session_expiry"
-"""Where `set_expiry` keeps its value."""
-
-TAKEN_OVER: str = "(a cookie of another system)"
-"""The key of a session that another system's cookie may bring, until it is loaded."""
-
-SERIALIZED: str = "_serialized"
-"""Where the data is, as one value, when SESSION_SERIALIZER is not Django's own."""
+from hardtack.request import Request
+from hardtack.session import Session
+from hardtack.state import END
 
 
 def current_manager() -> SessionManager:
@@ -47,25 +69,33 @@ def current_manager() -> SessionManager:
     return store.manager
 
 
+_SERVER_ERROR: Final = 500
+
+
 class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
     """Django's session interface, sync and async; the engines are its subclasses.
 
     Beside Django's own rules: nested changes count as `modified`; a session that a renewal is due for is `modified` once
     it is read; a load never fails for what a client sent; the user of django.contrib.auth is the record's subject.
+
+    In a request of hardtack's middleware a new key and an end are carried out with the response, which makes one step of
+    them and of what the view puts in afterwards: a login that no parallel request takes apart. Elsewhere they are at once.
     """
 
     engine: ClassVar[Literal["encrypted", "signed", "store"]]
 
     _session_key: str | None
-    _modified = False
-    _base: Any = None  # the record that was loaded or saved, or an encoding of its data
-    _made_state: State | None = None
+    _marked = False
+    _unchanged: Any = None  # an encoding of the data that counts as unchanged, where that is not what was loaded
+    _inner: Session | None = None
     _carried: int | None = None  # the deadline of a cookie of another system that was taken over
-    _failure: StoreUnavailable | None = None  # async code found the store down before the view asked for the session
-    lines: Sequence[str] = ()
-    """Set-Cookie lines of the last save, for hardtack's middleware."""
+    _logs_out = False
+    lines: tuple[str, ...] = ()
+    """Set-Cookie lines that the response is to carry, for hardtack's middleware."""
 
-    def __init__(self, session_key: str | None = None, header: str | None = None) -> None:
+    def __init__(
+        self, session_key: str | None = None, header: str | None = None, request: Request | None = None
+    ) -> None:
         # What SessionBase.__init__ does, at half the cost: no access to a setting that another one can do without.
         self._session_key = session_key
         self.accessed = False
@@ -75,259 +105,387 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
         if manager is None:
             manager = make_manager(kind, self.engine, self.get_session_cookie_age(), chunks=chunks)
         self.manager = manager
-        self._header: str | None = header  # a request's Cookie header; None: the session is known by its key alone
-        self.request_header = header or ""
+        self.request = request
+        self._header = header  # a request's Cookie header; None: the session is known by its key alone
 
     @classmethod
-    def for_header(cls, header: str) -> SessionStore:
+    def for_request(cls, header: str, request: Request | None = None) -> SessionStore:
         """The session of a request, from its raw Cookie header, which may carry chunks."""
-        session = cls(None, header)
+        session = cls(None, header, request)
         manager = session.manager
         name = manager.cookie.name
         if name in header and (found := find_values(header, name) or find_values(header, f"{name}.0")):
             session._session_key = found[0]
-        elif manager.accept and manager.carries_cookie(header):
+        elif carries_cookie(manager, header):
             session._session_key = TAKEN_OVER
         return session
+
+    # --- the session inside
+
+    @property
+    def inner(self) -> Session:
+        """The hardtack session, which loads itself when it is touched."""
+        if self._inner is None:
+            header = self._header
+            if header is None and self.session_key is not None:
+                header = f"{self.manager.cookie.name}={self.session_key}"
+            self._inner = self.manager.open(header, self.request, kind=DjangoSession)
+        return self._inner
+
+    @property
+    def is_touched(self) -> bool:
+        """Whether anybody has looked at the session."""
+        return self._inner is not None and not is_unread(self._inner)
+
+    @property
+    def is_of_request(self) -> bool:
+        """Whether hardtack's middleware has made it, and saves it."""
+        return self._header is not None
+
+    @property
+    def request_header(self) -> str:
+        """The request's Cookie header."""
+        return self._header or ""
+
+    def touch(self) -> None:
+        """Load the session."""
+        self._get_session()
+
+    async def atouch(self) -> None:
+        """`touch` under async code."""
+        await self._aget_session()
+
+    def _begin_anew(self, data: dict[str, Any] | None = None) -> Session:
+        """A session of which nothing is stored, in the place of the one inside."""
+        inner = self._inner = self.manager.open(None, self.request, kind=DjangoSession)
+        replace_data(inner, data or {})
+        return inner
 
     # --- modified: nested changes count
 
     @property
     def modified(self) -> bool:
         """Whether the session is to be saved. Assignable: False takes what there is now for unchanged."""
-        if self._modified:
+        if self._marked:
             return True
         data = self.__dict__.get("_session_cache")
-        if data is None or self._base is None:
+        if data is None or self._inner is None or state_of(self._inner).refusal is not None:
             return False
-        return self._renewal_due() or not self._is_base(data)
+        return renewal_due(self._inner) or self._differs(data)
 
     @modified.setter
     def modified(self, value: bool) -> None:
-        self._modified = bool(value)
+        self._marked = bool(value)
         if not value:
             data = self.__dict__.get("_session_cache")
             if data is not None:
-                self._base = self._encoded(data)
+                self._unchanged = self._encoded(data)
 
-    def _is_base(self, data: dict[str, Any]) -> bool:
-        """Whether the data is what was loaded or saved."""
-        base = self._base
-        if type(base) is not Record:
-            return bool(self._encoded(data) == base)
+    @property
+    def is_withheld(self) -> bool:
+        """Whether the view has taken back what it changed, by `modified = False`."""
+        return self._unchanged is not None and not self._marked and not self._differs(self._session_cache)
+
+    def _differs(self, data: Any) -> bool:
+        """Whether the data is not what was loaded or saved, or taken for unchanged."""
+        inner = self.inner
+        if self._unchanged is not None:
+            return bool(self._encoded(data) != self._unchanged)
+        if state_of(inner).record is None:
+            return False  # as in Django, which marks what is assigned
+        if not self._own_encoding:
+            return bool(self.serializer().dumps(data) != peek(inner, SERIALIZED))
         try:
-            return base.is_kept_as(data)
+            return inner.modified
         except UnsupportedValue:
-            return False
-
-    def _set_base(self, record: Record) -> None:
-        """What later changes are compared with, where the data is kept as it is."""
-        if record.plain is None:  # it was read from, or written in, another form than MessagePack
-            records.pack(record)
-        self._base = record
-
-    @property
-    def _state(self) -> State:
-        if self._made_state is None:
-            self._made_state = _new_state(self.manager)
-        return self._made_state
-
-    @_state.setter
-    def _state(self, state: State) -> None:
-        self._made_state = state
-
-    @property
-    def _stored(self) -> Record | None:
-        """The record as it was loaded or saved."""
-        return self._state.record
-
-    def _renewal_due(self) -> bool:
-        record, manager = self._stored, self.manager
-        if record is None:
-            return False
-        if manager.idle_timeout is not None and manager._renewal_due(record.seen, manager._now()):
             return True
-        held = self._state.held  # sealed under a key that no longer issues
-        return held is not None and not held.current
 
     @property
     def _own_encoding(self) -> bool:
         return self.serializer is JSONSerializer
 
-    def _encoded(self, data: dict[str, Any]) -> Any:
+    def _encoded(self, data: Any) -> Any:
         """Something to compare data by; what cannot be encoded equals nothing."""
         try:
-            return values.pack(data) if self._own_encoding else self.serializer().dumps(data)
+            return values.pack(data_of(data)) if self._own_encoding else self.serializer().dumps(data)
         except UnsupportedValue:
             return object()
 
     # --- load
 
-    def _get_session(self, no_load: bool = False) -> dict[str, Any]:
+    def _get_session(self, no_load: bool = False) -> Any:
         """The data, loaded on first use: Django's own method without its exception where there is none yet."""
         self.accessed = True
-        data: dict[str, Any] | None = self.__dict__.get("_session_cache")
+        data: Any = self.__dict__.get("_session_cache")
         if data is None:
-            data = self._session_cache = {} if no_load or self.session_key is None else self.load()
+            if no_load:
+                self._begin_anew()
+            else:
+                touch(self.inner)
+            data = self._session_cache = self._loaded()
+        return data
+
+    async def _aget_session(self, no_load: bool = False) -> Any:
+        self.accessed = True
+        data: Any = self.__dict__.get("_session_cache")
+        if data is None:
+            if no_load:
+                self._begin_anew()
+            else:
+                await self.inner.load()
+            data = self._session_cache = self._loaded()
         return data
 
     _session = property(_get_session)
 
+    def _loaded(self) -> Any:
+        """The data of the session inside, which is loaded."""
+        inner = self.inner
+        state = touch(inner)
+        if state.record is None:
+            self._session_key = None
+            if loaded_from_taken_over(inner):
+                self._marked = True
+            elif self._header is None and state.refusal is None:
+                # Known by its key alone, and that is no session's: what is saved begins anew, as Django's own do.
+                inner = self._begin_anew()
+        if peek(inner, EXPIRY) is None:
+            self._carried = state.meta.options.get("expires")
+        return inner if self._own_encoding else self._deserialized(inner)
+
+    def _deserialized(self, inner: Session) -> dict[str, Any]:
+        serialized = inner.get(SERIALIZED)  # noted as read: the view gets the whole of it
+        if serialized is None:
+            return data_of(inner)
+        data: dict[str, Any] = self.serializer().loads(serialized)
+        return data
+
     def load(self) -> dict[str, Any]:
-        """The data; {} and no key where there is no such session. Raises `StoreUnavailable`."""
-        if self._failure is not None:
-            raise self._failure
-        return self._loaded(run(self._load_flow(), self._sync_store()))
+        """What is stored now; {} and no key where there is no such session. Raises `StoreUnavailable`."""
+        if "_session_cache" in self.__dict__:
+            return _plain(type(self)(self.session_key)._get_session())
+        return _plain(self._get_session())
 
     async def aload(self) -> dict[str, Any]:
         """`load` under async code."""
-        return self._loaded(await arun(self._load_flow(), self.manager.engine.store))
+        if "_session_cache" in self.__dict__:
+            return _plain(await type(self)(self.session_key)._aget_session())
+        return _plain(await self._aget_session())
 
     async def preload(self) -> None:
         """Load before an async view runs, whose `request.session[...]` cannot wait for a store. That is no access yet."""
-        engine = self.manager.engine
-        if engine.store is None or self.session_key is None:
-            return
-        try:
-            await self._aget_session()
-        except StoreUnavailable as error:
-            self._failure = error  # a view that needs no session still answers
-        self.accessed = False
+        if self.manager.engine.store is not None and self.session_key is not None:
+            await preload(self.inner)  # a view that needs no session still answers where the store is down
 
-    def _sync_store(self) -> Any:
-        return self.manager._sync_store()
+    # --- what Django asks for itself is no look of the view
 
-    def _load_flow(self) -> Flow[State]:
-        manager = self.manager
-        inner = Session()
-        state = inner._state = State(manager, self._cookie_header())
-        yield from manager._load_flow(inner)
-        return state
+    def is_empty(self) -> bool:
+        """Whether there is neither a key nor data."""
+        if self._session_key:
+            return False
+        data = self.__dict__.get("_session_cache")
+        return not (data_of(data) if isinstance(data, Session) else data)
 
-    def _cookie_header(self) -> str:
-        key = self.session_key
-        if self._header is not None:
-            return self._header
-        return "" if key is None else f"{self.manager.cookie.name}={key}"
+    def _peek(self, name: str) -> Any:
+        data = self._get_session()
+        return peek(data, name) if isinstance(data, Session) else data.get(name)
 
-    def _loaded(self, state: State) -> dict[str, Any]:
-        self._state = state
-        data = state.meta.data
-        if state.record is None:
-            self._session_key = None
-            if not data:
-                return {}
-            self._modified = True  # taken over from another system's cookie
-            self._carried = state.meta.options.get("expires")
-            return data
-        return self._take(state.record)
+    async def _apeek(self, name: str) -> Any:
+        await self._aget_session()
+        return self._peek(name)
 
-    def _take(self, record: Record) -> dict[str, Any]:
-        """The data of a record that is good."""
-        data = record.data
-        if EXPIRY not in data:
-            self._carried = record.options.get("expires")
-        if SERIALIZED in data and not self._own_encoding:
-            data = self.serializer().loads(data[SERIALIZED])
-            self._base = self._encoded(data)
+    def get_expiry_age(self, **given: Any) -> int:
+        """Seconds until the session expires."""
+        return int(super().get_expiry_age(**(given if "expiry" in given else {**given, "expiry": self._peek(EXPIRY)})))
+
+    async def aget_expiry_age(self, **given: Any) -> int:
+        """`get_expiry_age` under async code."""
+        return self.get_expiry_age(**{"expiry": await self._apeek(EXPIRY), **given})
+
+    def get_expiry_date(self, **given: Any) -> Any:
+        """When the session expires."""
+        return super().get_expiry_date(**(given if "expiry" in given else {**given, "expiry": self._peek(EXPIRY)}))
+
+    async def aget_expiry_date(self, **given: Any) -> Any:
+        """`get_expiry_date` under async code."""
+        return self.get_expiry_date(**{"expiry": await self._apeek(EXPIRY), **given})
+
+    def get_expire_at_browser_close(self) -> bool:
+        """Whether the session ends with the browser."""
+        return _closes(self._peek(EXPIRY))
+
+    async def aget_expire_at_browser_close(self) -> bool:
+        """`get_expire_at_browser_close` under async code."""
+        return _closes(await self._apeek(EXPIRY))
+
+    def clear(self) -> None:
+        """Remove the data. As in Django the session goes on; `flush()` ends it."""
+        data = self._get_session()
+        if isinstance(data, Session):
+            replace_data(data, {})
         else:
-            self._set_base(record)
-        return data
+            data.clear()
+        self.modified = True
 
     # --- save
 
     def save(self, must_create: bool = False) -> None:
-        """Save now. Raises `UpdateError` where the session was ended meanwhile, `StoreUnavailable`, `SessionTooLarge`."""
-        data = self._get_session(no_load=must_create)
-        run(self._save_flow(data, must_create=must_create), self._sync_store())
+        """Save now.
+
+        Raises `UpdateError` where the session was ended meanwhile, `SessionConflict` where the request had read what another
+        changed, `StoreUnavailable`, `SessionTooLarge`.
+        """
+        self._get_session(no_load=must_create)
+        inner, was_stored = self._prepared(must_create=must_create)
+        try:
+            changes = self.manager.commit(inner)
+        except HardtackError as error:
+            self._fail(error, was_stored=was_stored)
+        self._saved(changes, was_stored=was_stored)
 
     async def asave(self, must_create: bool = False) -> None:
         """`save` under async code."""
-        data = await self._aget_session(no_load=must_create)
-        await arun(self._save_flow(data, must_create=must_create), self.manager.engine.store)
+        await self._aget_session(no_load=must_create)
+        inner, was_stored = self._prepared(must_create=must_create)
+        try:
+            changes = await self.manager.acommit(inner)
+        except HardtackError as error:
+            self._fail(error, was_stored=was_stored)
+        self._saved(changes, was_stored=was_stored)
 
-    def _save_flow(self, data: dict[str, Any], *, must_create: bool = False, rotate: bool = False) -> Flow[None]:
-        manager = self.manager
-        if self._state.degraded:
-            raise StoreUnavailable("the session store cannot be reached, and the session was changed")
-        if must_create:
-            self._state = _new_state(manager)
-        elif self._state.held is None and self.session_key is not None:
-            # The data was replaced without a look at what is stored: clear().
-            self._state = yield from self._load_flow()
-        state = self._state
-        if state.held is not None and state.held.ended:
-            raise UpdateError
-        if self.session_key is None and state.record is not None:  # another session begins
-            state = self._state = _new_state(manager)
-        new = self._record(data, state.record, manager._new_id(state) if state.record is None or rotate else None)
-        inner = Session()
-        inner._state = state
-        state.rotated = rotate
-        changes = yield from manager._save(inner, manager._saving(state, new, manager._now()))
-        if state.record is None or (state.held is not None and state.held.ended):
-            raise UpdateError
-        self._saved(changes.set_cookies, data)
+    def respond(self, status: int, *, saves: bool) -> Changes:
+        """What a response says of the session, for hardtack's middleware: saved, if Django would save it, or else aborted.
 
-    def _record(self, data: dict[str, Any], old: Record | None, new_id: bytes | None) -> Record:
-        """What is to be stored in the place of `old`."""
-        now = self.manager._now()
-        expiry = data.get(EXPIRY)
-        closes = settings.SESSION_EXPIRE_AT_BROWSER_CLOSE if expiry is None else expiry == 0
-        options: dict[str, Any] = {"persistent": not closes}
+        Raises what `save` raises, but not for a dropped save that nobody has to be told of.
+        """
+        if self._is_aborted(status, saves=saves):
+            return self.take(self.manager.abort(self.inner))
+        inner, was_stored = self._before(saves=saves)
+        try:
+            changes = self.manager.commit(inner, status)
+        except HardtackError as error:
+            self._fail(error, was_stored=was_stored)
+        return self._answered(changes, saves=saves, was_stored=was_stored)
+
+    async def arespond(self, status: int, *, saves: bool) -> Changes:
+        """`respond` under async code."""
+        if self._is_aborted(status, saves=saves):
+            return self.take(await self.manager.aabort(self.inner))
+        inner, was_stored = self._before(saves=saves)
+        try:
+            changes = await self.manager.acommit(inner, status)
+        except HardtackError as error:
+            self._fail(error, was_stored=was_stored)
+        return self._answered(changes, saves=saves, was_stored=was_stored)
+
+    def _is_aborted(self, status: int, *, saves: bool) -> bool:
+        """Whether nothing is saved but what was ended: as in Django with a 5xx, or since the view has taken it back."""
+        return (status >= _SERVER_ERROR or (self.is_withheld and not saves)) and not self._is_refused
+
+    def _before(self, *, saves: bool) -> tuple[Session, bool]:
+        return self._prepared() if saves and not self._is_refused else (self.inner, self._is_stored)
+
+    @property
+    def _is_stored(self) -> bool:
+        return state_of(self.inner).record is not None
+
+    @property
+    def _is_refused(self) -> bool:
+        return state_of(self.inner).refusal is not None
+
+    def _prepared(self, *, must_create: bool = False) -> tuple[Session, bool]:
+        """The session inside with all that is to be saved, and whether anything is stored of it."""
+        inner, data = self.inner, self._session_cache
+        state = state_of(inner)
+        if state.refusal is not None:
+            raise inner.translate(state.refusal)
+        if state.record is not None and state.fate is not END and (must_create or self.session_key is None):
+            inner = self._begin_anew(data_of(inner))  # another session begins, and this one is left as it is
+            state = state_of(inner)
+            if self._own_encoding:
+                data = self._session_cache = inner
+        if not self._own_encoding:
+            self._serialize(inner, data)
+        self._set_fields(inner, data)
+        create_empty(inner)
+        if self.manager.engine.store is None:  # as in Django, a save makes a new cookie
+            force_save(inner)
+        return inner, state.record is not None
+
+    def _serialize(self, inner: Session, data: dict[str, Any]) -> None:
+        serialized = self.serializer().dumps(data) if data else None
+        for name in [name for name in data_of(inner) if name != SERIALIZED or serialized is None]:
+            drop(inner, name)
+        if serialized is not None and serialized != peek(inner, SERIALIZED):
+            put(inner, SERIALIZED, serialized)
+
+    def _set_fields(self, inner: Session, data: Any) -> None:
+        get = (lambda name: peek(data, name)) if isinstance(data, Session) else data.get
+        expiry, user = get(EXPIRY), get(USER) or None
         ends = [] if self._carried is None else [self._carried]
+        age = None
         if expiry:
-            ends.append(max(int(self.get_expiry_date(expiry=expiry).timestamp()), 0))
-        elif (age := getattr(self.manager, "default_age", None)) is not None:
-            options["lifetime"] = age
-        if ends:
-            options["expires"] = min(ends)
-        subject = data.get(USER) or None
-        subject = None if subject is None else str(subject)
-        authenticated = None if subject is None else now
-        if old is not None and old.subject == subject:
-            authenticated = old.authenticated
-        kept = data if self._own_encoding else {SERIALIZED: self.serializer().dumps(data)}
-        if old is None:
-            assert new_id is not None
-            return Record(new_id, self._state.meta.created or now, authenticated, now, subject, options, kept)
-        return Record(new_id or old.id, old.created, authenticated, max(old.seen, now), subject, options, kept)
+            now = dt.datetime.fromtimestamp(now_of(inner), dt.UTC if settings.USE_TZ else None)
+            ends.append(max(int(self.get_expiry_date(expiry=expiry, modification=now).timestamp()), 0))
+        else:
+            age = getattr(self.manager, "default_age", None)
+        set_fields(
+            inner,
+            subject=None if user is None else str(user),
+            persistent=not _closes(expiry),
+            lifetime=age,
+            expires=min(ends) if ends else None,
+        )
 
-    def _saved(self, lines: list[str], data: dict[str, Any]) -> None:
-        state, manager = self._state, self.manager
-        name = manager.cookie.name
-        assert state.held is not None
-        if manager.engine.store is not None:
-            key = values.encode_bytes(state.held.secret)
+    def _saved(self, changes: Changes, *, was_stored: bool) -> None:
+        """A view, or Django's middleware, has asked for it: it is told where nothing was saved."""
+        inner = self.inner
+        refusal = state_of(inner).refusal
+        if changes.dropped and refusal is not None:
+            self._fail(refusal, was_stored=was_stored)
+        self._answered(changes, saves=True, was_stored=was_stored)
+        if not was_stored:
+            self._marked = True  # as in Django: its middleware sends the cookie of what is modified only
+
+    def _answered(self, changes: Changes, *, saves: bool, was_stored: bool) -> Changes:
+        inner, name = self.inner, self.manager.cookie.name
+        if changes.dropped == "dead" and was_stored:
+            raise Interrupted
+        value = cookie_value(inner)
+        if saves and value is not None and not changes.dropped and self._is_stored:
             # Django sends the cookie with each save, and so moves what the browser knows of its end.
-            mine = manager.cookie.set_cookie(name, key, self.cookie_age(), manager._now())
-            lines = [mine, *(line for line in lines if not line.startswith(f"{name}="))]
-        written = [pair for pair in map(name_and_value, lines) if pair[1]]
+            mine = self.manager.cookie.set_cookie(name, value, self.cookie_age(), now_of(inner))
+            lines = changes.set_cookies
+            changes.set_cookies = [mine, *(line for line in lines if not line.startswith(f"{name}={value};"))]
+        self._unchanged = None
+        if not changes.dropped and not self._is_stored:
+            self._session_key = None
+        return self.take(changes)
+
+    def take(self, changes: Changes) -> Changes:
+        """Keep the cookies of a commit for the response, beside those of an earlier one, and the key that they carry."""
+        known = {place_of(line): line for line in (*self.lines, *changes.set_cookies)}
+        written = [(name, value) for name, value in map(name_and_value, changes.set_cookies) if value]
         if len(written) > 1 and self._header is None:
             raise SessionTooLarge(
                 sum(len(value) for _, value in written),
-                MAX_SET_COOKIE,
+                self.manager.engine.max_set_cookie,  # type: ignore[attr-defined]
                 advice="; several cookies need hardtack.frameworks.django.SessionMiddleware in MIDDLEWARE",
             )
-        self._session_key = written[0][1]
-        self.lines = lines
-        if self._header is not None:
-            self._header = "; ".join(f"{name}={value}" for name, value in written)
-        merged = state.meta.data
-        if merged is not data and self._own_encoding:  # with what another request has saved
-            data.clear()
-            data.update(merged)
-        if self._own_encoding:
-            assert state.record is not None
-            self._set_base(state.record)
-        else:
-            self._base = self._encoded(data)
+        self.lines = tuple(known.values())
+        if written:
+            self._session_key = written[0][1]
+        return changes
+
+    def _fail(self, error: HardtackError, *, was_stored: bool) -> NoReturn:
+        """Raise Django's own error where the session was ended, and the error as Django knows it otherwise."""
+        if isinstance(error, SessionConflict) and not error.paths and was_stored and self._is_refused:
+            raise Interrupted from error
+        raise self.inner.translate(error) from error
 
     def cookie_age(self) -> int | None:
         """Seconds that the browser keeps the cookie of the last save; None: until it ends."""
-        manager, record = self.manager, self._stored
-        assert record is not None
-        return manager._max_age(record, manager._deadlines(record).nearest, manager._now())
+        return max_age_of(self.inner)
 
     # --- create, cycle, delete
 
@@ -344,123 +502,160 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
         self.modified = True
 
     def cycle_key(self) -> None:
-        """A new key for the same data, in one step where the store can; the old key is dead at once."""
-        data = self._session
-        if self.session_key is None:
-            self.create()
-        else:
-            run(self._save_flow(data, rotate=True), self._sync_store())
+        """A new key for the same data, in one step where the store can; the old key is dead then."""
+        self._get_session()
+        if self._cycles_at_once():
+            try:
+                self.save()
+            except UpdateError:
+                self._go_on_empty()
         self.modified = True
 
     async def acycle_key(self) -> None:
         """`cycle_key` under async code."""
-        data = await self._aget_session()
-        if self.session_key is None:
-            await self.acreate()
-        else:
-            await arun(self._save_flow(data, rotate=True), self.manager.engine.store)
+        await self._aget_session()
+        if self._cycles_at_once():
+            try:
+                await self.asave()
+            except UpdateError:
+                self._go_on_empty()
         self.modified = True
 
-    def delete(self, session_key: str | None = None) -> None:
-        """End the session of a key, by default this one's.
+    def _cycles_at_once(self) -> bool:
+        """Ask for another key; whether it is to be saved now.
 
-        A copy of a cookie that holds the session lives to its deadline, unless its engine has `revocations`.
+        Before a login it is not: that is one step with what says who has logged in.
         """
-        run(self._delete_flow(session_key), self._sync_store())
+        inner = self.inner
+        inner.regenerate()
+        if self._header is None or self._peek(USER) is not None:
+            return True
+        create_empty(inner)
+        _ = inner.id  # drawn now: who asks for the key of the session gets the one that the response will carry
+        value = cookie_value(inner)
+        if value is not None:
+            self._session_key = value
+        return False
+
+    def _go_on_empty(self) -> None:
+        """The session was ended since it was loaded: nothing of it goes on, and a login that follows begins another."""
+        if self._peek(USER) is not None:
+            raise Interrupted
+        self._begins_anew_after_end()
+
+    def delete(self, session_key: str | None = None) -> None:
+        """End the session of a key, by default this one's. A copy of a cookie that holds the session lives to its deadline."""
+        other = self._other(session_key)
+        if other is not None:
+            if touch(other).record is not None:
+                end_own(other, follows=False)
+                self.manager.commit(other)
+        elif self.session_key is not None:
+            self._end(follows=True)
+            if self._header is None:
+                self._end_now()
 
     async def adelete(self, session_key: str | None = None) -> None:
         """`delete` under async code."""
-        await arun(self._delete_flow(session_key), self.manager.engine.store)
+        other = self._other(session_key)
+        if other is not None:
+            await other.load()
+            if touch(other).record is not None:
+                end_own(other, follows=False)
+                await self.manager.acommit(other)
+        elif self.session_key is not None:
+            await self._aend(follows=True)
+            if self._header is None:
+                await self._aend_now()
 
-    def _delete_flow(self, session_key: str | None) -> Flow[None]:
-        engine, manager = self.manager.engine, self.manager
-        raw_key = self._raw_key(self.session_key if session_key is None else session_key)
-        if isinstance(engine, StoreEngine) and raw_key is not None:
-            yield from manager._end_flow(values.encode_bytes(raw_key))
-        elif engine.store is None and session_key in (None, self.session_key):
-            yield from self._tell_the_end()
-            self._session_key = None
-            self._session_cache = {}
-            self._modified = True
-
-    def _tell_the_end(self) -> Flow[None]:
-        """What a cookie engine can do at a logout: the list of ended sessions, where it has one, and an event."""
-        engine, manager = self.manager.engine, self.manager
-        state = self._state
-        if state.held is None and self.session_key is not None:
-            state = yield from self._load_flow()
-        if state.record is None:
-            return
-        revocations = getattr(engine, "revocations", None)
-        if revocations is not None:
-            revocations.revoke(state.record, absolute_deadline(state.record, manager.lifetime))
-        manager.emit(Destroyed, state.record.id, engine.old_still_valid)
-
-    def _raw_key(self, session_key: str | None) -> bytes | None:
-        """The store's key of a cookie's value; None where it cannot be one."""
-        engine = self.manager.engine
-        try:
-            secret = values.decode_bytes(session_key or "")
-        except ValueError:
+    def _other(self, session_key: str | None) -> Session | None:
+        """The session of another key; in cookies only the one at hand can be ended."""
+        if session_key is None or session_key == self.session_key:
             return None
-        if not isinstance(engine, StoreEngine) or len(secret) != 32:
-            return None
-        return engine._raw_key(secret, self.manager.purpose)
+        header = f"{self.manager.cookie.name}={session_key}" if self.manager.engine.store is not None else ""
+        return self.manager.open(header, kind=DjangoSession)
 
     def flush(self) -> None:
         """End the session, and forget its data; what is stored afterwards is a new session. Raises `StoreUnavailable`."""
-        self._refuse_degraded()
-        self.clear()
-        try:
-            self.delete()
-        finally:  # a logout that the store did not hear of still clears the cookie
-            self._forget()
+        self._end(follows=self._logs_out or not _asked_by_auth())
+        if self._header is None:
+            self._end_now()
 
     async def aflush(self) -> None:
         """`flush` under async code."""
-        self._refuse_degraded()
-        self.clear()
-        try:
-            await self.adelete()
-        finally:
-            self._forget()
+        await self._aend(follows=self._logs_out or not _asked_by_auth())
+        if self._header is None:
+            await self._aend_now()
 
-    def _refuse_degraded(self) -> None:
-        """The real session is still there, under a key that a stand-in for it does not know: it would not be ended."""
-        if self._made_state is not None and self._made_state.degraded:
-            raise StoreUnavailable("the session store cannot be reached, and the session cannot be ended")
+    def logs_out(self) -> None:
+        """The user logs out: the `flush` that follows reaches the session under whichever key it has by now.
 
-    def _forget(self) -> None:
+        What django.contrib.auth flushes otherwise does not: it ends a session whose password hash is old, and must not end
+        with it the one in which the password has just been changed.
+        """
+        self._logs_out = True
+
+    def _end(self, *, follows: bool) -> None:
+        with suppress(StoreUnavailable):  # which ending it says, with what clears the cookie
+            touch(self.inner)
+        self._ends(follows=follows)
+
+    async def _aend(self, *, follows: bool) -> None:
+        with suppress(StoreUnavailable):
+            await self.inner.load()
+        self._ends(follows=follows)
+
+    def _ends(self, *, follows: bool) -> None:
+        self.accessed = True
+        end_own(self.inner, follows=follows)
         self._session_key = None
-        self._made_state = None
+        self._session_cache = self.inner if self._own_encoding else {}
+        self._carried = None
+        self._unchanged = None
+        self._logs_out = False
+        self._marked = True
+
+    def _end_now(self) -> None:
+        try:
+            self.manager.commit(self.inner)
+        finally:  # a logout that the store did not hear of still clears the cookie
+            self._begins_anew_after_end()
+
+    async def _aend_now(self) -> None:
+        try:
+            await self.manager.acommit(self.inner)
+        finally:
+            self._begins_anew_after_end()
+
+    def _begins_anew_after_end(self) -> None:
+        self._session_key = None
+        inner = self._begin_anew()
+        self._session_cache = inner if self._own_encoding else {}
 
     def exists(self, session_key: str | None) -> bool:
         """Whether there is a living session under a key. In cookies only the one at hand can be known."""
-        return run(self._exists_flow(session_key), self._sync_store())
+        other = self._other(session_key)
+        if other is not None:
+            return touch(other).record is not None
+        return session_key is not None and touch(self.inner).record is not None
 
     async def aexists(self, session_key: str | None) -> bool:
         """`exists` under async code."""
-        return await arun(self._exists_flow(session_key), self.manager.engine.store)
-
-    def _exists_flow(self, session_key: str | None) -> Flow[bool]:
-        manager = self.manager
-        engine = manager.engine
-        if not isinstance(engine, StoreEngine):
-            yield from ()
-            return session_key is not None and session_key == self.session_key and self._stored is not None
+        other = self._other(session_key)
+        if other is not None:
+            await other.load()
+            return touch(other).record is not None
         if session_key is None:
             return False
-        inner = Session()
-        inner._state = State(manager, f"{manager.cookie.name}={session_key}")
-        yield from manager._load_flow(inner)
-        return inner._state.record is not None
+        await self.inner.load()
+        return touch(self.inner).record is not None
 
     # --- expired sessions
 
     @classmethod
     def clear_expired(cls) -> None:
         """What `manage.py clearsessions` does: sweep a store that does not forget by itself."""
-        store = cls()._sync_store()
+        store: Any = cls().manager.core.sync_store()
         if hasattr(store, "sweep"):
             store.sweep(time.time())
 
@@ -483,14 +678,18 @@ def _serializer(path: str) -> Any:
     return import_string(path)
 
 
-def _new_state(manager: SessionManager) -> State:
-    """The state of a session of which nothing is stored."""
-    state = State(manager)
-    state.meta = Record(b"", 0, None, 0)
-    return state
+def _asked_by_auth() -> bool:
+    """Whether django.contrib.auth asks for the end by itself, and not a view of the site."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and frame.f_code.co_name in ("flush", "aflush"):  # those of subclasses
+        frame = frame.f_back
+    return frame is not None and frame.f_globals.get("__name__") == "django.contrib.auth"
 
 
-def name_and_value(line: str) -> tuple[str, str]:
-    """Name and value of a Set-Cookie line."""
-    name, _, value = line.partition(";")[0].partition("=")
-    return name, value
+def _plain(data: Any) -> dict[str, Any]:
+    return data_of(data) if isinstance(data, Session) else data
+
+
+def _closes(expiry: Any) -> bool:
+    """Whether a session with this expiry ends with the browser."""
+    return bool(settings.SESSION_EXPIRE_AT_BROWSER_CLOSE if expiry is None else expiry == 0)

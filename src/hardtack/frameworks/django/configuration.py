@@ -27,7 +27,22 @@ _stores: Final[dict[str, Any]] = {}
 
 _PREFIX: Final = "HARDTACK_"
 
-_NAMES: Final = ("LIFETIME", "IDLE_TIMEOUT", "OVERFLOW", "COOKIE_PARTITIONED", "SESSIONS", "STORE")
+_NAMES: Final = (
+    "LIFETIME",
+    "IDLE_TIMEOUT",
+    "MAX_SIZE",
+    "MERGE",
+    "OVERFLOW",
+    "MAX_SET_COOKIE",
+    "MAX_HEADER",
+    "COOKIE_PARTITIONED",
+    "CROSS_SITE",
+    "TRUSTED_ORIGINS",
+    "CROSS_SITE_PATHS",
+    "PASSIVE",
+    "SESSIONS",
+    "STORE",
+)
 """Every setting of hardtack's own, without its prefix."""
 
 _LONGEST: Final = 10 * 365 * 86400
@@ -78,6 +93,7 @@ def _made(engine: str, cookie_age: int, *, chunks: bool) -> SessionManager:
         cookie=_cookie(),
         lifetime=_LONGEST if lifetime is None else seconds(lifetime, "HARDTACK_LIFETIME"),
         idle_timeout=getattr(settings, "HARDTACK_IDLE_TIMEOUT", None),
+        **_given_settings("max_size", "cross_site", "trusted_origins", "cross_site_paths"),
     )
     if lifetime is None:
         manager.default_age = cookie_age
@@ -98,10 +114,26 @@ def _check_names() -> None:
 
 def _engine(engine: str, *, chunks: bool) -> Engine:
     if engine == "store":
-        return StoreEngine(_store())
+        return StoreEngine(_store(), **_given_settings("merge"))
     ring = _keyring()
-    overflow: Any = getattr(settings, "HARDTACK_OVERFLOW", "raise") if chunks else "raise"
-    return CookieEngine(SignedToken(ring) if engine == "signed" else EncryptedToken(ring), overflow=overflow)
+    several = ("overflow", "max_header") if chunks else ()  # an engine alone, under Django's middleware, has one cookie
+    return CookieEngine(
+        SignedToken(ring) if engine == "signed" else EncryptedToken(ring), **_given_settings("max_set_cookie", *several)
+    )
+
+
+def _given_settings(*names: str) -> dict[str, Any]:
+    """The settings that are set, by hardtack's own names: the others keep their defaults."""
+    given = {name: f"{_PREFIX}{name.upper()}" for name in names}
+    return {name: getattr(settings, setting) for name, setting in given.items() if hasattr(settings, setting)}
+
+
+def is_passive(request: Any) -> bool:
+    """Whether HARDTACK_PASSIVE, a function or the dotted path of one, says that a request is no activity of the user."""
+    given = getattr(settings, "HARDTACK_PASSIVE", None)
+    if given is None:
+        return False
+    return bool((import_string(given) if isinstance(given, str) else given)(request))
 
 
 def _keyring() -> Keyring:

@@ -1,0 +1,479 @@
+"""All that an adapter of a framework needs beside a `SessionManager`: public, documented and stable.
+
+An adapter opens a session from the raw Cookie header and what it knows of the request, hands it to the handler, commits it just
+before the headers leave (or aborts it where the handler failed), merges what that returns into the response's headers, and
+finishes it after the body. frameworks/bottle.py is a short one.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from hardtack import values
+from hardtack.changes import NO_CHANGES, SHARED_CACHE_HEADERS, Changes
+from hardtack.cookies import Cookie
+from hardtack.core import Core
+from hardtack.engines.store import StoreEngine
+from hardtack.errors import ConfigError, CrossSiteRequest, HardtackError, SessionConflict, StoreUnavailable
+from hardtack.flow import arun, run
+from hardtack.lifecycle import takeover
+from hardtack.lifecycle.decide import ends
+from hardtack.lifecycle.load import carries, load_flow
+from hardtack.lifecycle.save import is_late
+from hardtack.manager import SessionManager
+from hardtack.record import Record, pack
+from hardtack.request import Request
+from hardtack.session import Session, Unread, changing, data_of, drop, peek, put, state_of, touch
+from hardtack.state import COMMITTED, FINISHED, LOGIN, NEW, SAME, State
+
+RETRY_AFTER: Final = 5
+"""Seconds after which a client may ask again, where the store could not be reached."""
+
+__all__ = [
+    "FAILED",
+    "NO_CHANGES",
+    "RETRY_AFTER",
+    "SHARED_CACHE_HEADERS",
+    "Answer",
+    "Changes",
+    "answer_to",
+    "asgi_request",
+    "attach",
+    "blocks",
+    "carries_cookie",
+    "check_manager",
+    "cookie_header",
+    "cookie_value",
+    "cookies_of",
+    "create_empty",
+    "data_of",
+    "drop",
+    "end_own",
+    "force_save",
+    "foreign_lines",
+    "http_errors",
+    "end_at_once",
+    "is_late",
+    "is_unattached",
+    "is_unread",
+    "known_id",
+    "loaded_from_taken_over",
+    "look",
+    "mark_accessed",
+    "mark_modified",
+    "max_age_of",
+    "now_of",
+    "peek",
+    "preload",
+    "put",
+    "renew_only_when_saved",
+    "renewal_due",
+    "replace_data",
+    "replace_state",
+    "set_fields",
+    "state_of",
+    "stored_id",
+    "take_as_loaded",
+    "touch",
+    "waits",
+    "warn_plain_http",
+    "was_committed",
+    "with_cookie",
+    "wsgi_request",
+]
+
+
+# --- the manager
+
+
+def check_manager(sessions: Any, taker: str, *, sync: bool = False) -> SessionManager:
+    """The manager that an adapter was given. Raises `ConfigError`; `sync`: also for a store that only async code can reach."""
+    if not isinstance(sessions, SessionManager):
+        given = f"the class {sessions.__name__}" if isinstance(sessions, type) else type(sessions).__name__
+        message = f"{taker} takes a SessionManager, not {given}"
+        raise ConfigError(message)
+    if sync and sessions.core.traits.asynchronous:
+        store = type(sessions.engine.store).__name__
+        message = f"{store} is for async code, and {taker.partition('(')[0]} is not: use the sync twin of the store"
+        raise ConfigError(message)
+    return sessions
+
+
+def waits(sessions: SessionManager) -> bool:
+    """Whether opening and saving can wait for a store; where they cannot, a coroutine for each would cost time."""
+    return sessions.core.waits
+
+
+def blocks(sessions: SessionManager) -> bool:
+    """Whether a save can wait for a disk or a network, so that it must not be done on an event loop."""
+    core = sessions.core
+    return core.waits and (core.traits.asynchronous or core.traits.blocking)
+
+
+def carries_cookie(sessions: SessionManager, header: str) -> bool:
+    """Whether a request carries a session cookie, of hardtack's or one to take over."""
+    return carries(sessions.core, header)
+
+
+def renew_only_when_saved(sessions: SessionManager) -> None:
+    """Let the idle deadline move with each save, and with nothing else, as Flask has it."""
+    core = sessions.core
+    core.settings = sessions.settings = replace(core.settings, renews_when_read=False)
+    core.always_renews = True
+
+
+def end_at_once(sessions: SessionManager) -> None:
+    """Let each session end as soon as it was stored, as `max_age=0` does in some frameworks."""
+    core = sessions.core
+    core.settings = sessions.settings = replace(core.settings, idle_timeout=0)
+    core.idle_timeout = 0
+
+
+def foreign_lines(sessions: SessionManager, header: str) -> tuple[str, ...]:
+    """The lines that clear every other system's cookie that a request carries and that the manager takes over."""
+    return takeover.clearing(sessions.core, header)
+
+
+def warn_plain_http(sessions: SessionManager, scheme: str, host: str) -> None:
+    """Log once that a Secure cookie was set on a plain http response, which browsers drop."""
+    if scheme not in ("http", "ws") or not sessions.cookie.secure:
+        return
+    name = Request(host=host).hostname.strip("[]")
+    local = name in ("localhost", "127.0.0.1", "::1") or name.endswith(".localhost")
+    sessions.core.warn_once(_LOCAL if local else _PLAIN)
+
+
+_PLAIN: Final = (
+    "a Secure session cookie was set on a plain http request: the browser drops it. Behind a proxy that ends TLS, "
+    "pass the scheme on (X-Forwarded-Proto); during development use Cookie.for_development()"
+)
+_LOCAL: Final = (
+    "a Secure session cookie was set on http://localhost: Chrome and Firefox keep it there, Safari, httpx and requests drop "
+    "it; during development use Cookie.for_development()"
+)
+
+
+# --- the request
+
+
+def wsgi_request(environ: Mapping[str, Any]) -> Request:
+    """What a WSGI environ tells of its request."""
+    get = environ.get
+    return Request(
+        get("REQUEST_METHOD", ""),
+        get("wsgi.url_scheme", ""),
+        get("HTTP_HOST") or get("SERVER_NAME", ""),
+        get("HTTP_ORIGIN"),
+        get("HTTP_SEC_FETCH_SITE"),
+        f"{get('SCRIPT_NAME', '')}{get('PATH_INFO', '')}",
+        get("REMOTE_ADDR") or "",
+        get("HTTP_USER_AGENT", ""),
+    )
+
+
+def asgi_request(scope: Mapping[str, Any]) -> Request:
+    """What an ASGI scope tells of its request."""
+    host = origin = site = agent = None
+    for name, value in scope["headers"]:
+        if name == b"host":
+            host = value.decode("latin-1")
+        elif name == b"origin":
+            origin = value.decode("latin-1")
+        elif name == b"sec-fetch-site":
+            site = value.decode("latin-1")
+        elif name == b"user-agent":
+            agent = value.decode("latin-1")
+    client = scope.get("client")
+    websocket = scope["type"] == "websocket"
+    return Request(
+        "GET" if websocket else scope.get("method", ""),
+        scope.get("scheme", "ws" if websocket else "http"),
+        host or "",
+        origin,
+        site,
+        scope.get("path", ""),
+        client[0] if client else "",
+        agent or "",
+    )
+
+
+def cookie_header(scope: Mapping[str, Any]) -> bytes:
+    """The Cookie header of an ASGI scope, which HTTP/2 may have split (RFC 9113 8.2.3)."""
+    parts = [value for name, value in scope["headers"] if name == b"cookie"]
+    return parts[0] if len(parts) == 1 else b"; ".join(parts)
+
+
+# --- the session
+
+
+def mark_modified(session: Session, *, modified: bool) -> None:
+    """What assigning `session.modified` does, for a subclass that has a property of its own."""
+    if modified:
+        changing(session)
+    state_of(session).forced = modified
+
+
+def now_of(session: Session) -> int:
+    """The manager's clock, Unix seconds."""
+    core = state_of(session).core
+    return int(dt.datetime.now(dt.UTC).timestamp()) if core is None else core.now()
+
+
+def mark_accessed(session: Session, accessed: bool = True) -> None:
+    """Say whether the handler looked at the session, where the framework knows better."""
+    state_of(session).accessed = accessed
+
+
+def was_committed(session: Session) -> bool:
+    """Whether the session was committed, so that a further commit belongs to a page about an error."""
+    return state_of(session).phase in (COMMITTED, FINISHED)
+
+
+def stored_id(session: Session) -> str | None:
+    """The id of what is stored; None where nothing is."""
+    state = touch(session)
+    return None if state.record is None else session.id
+
+
+async def preload(session: Session) -> None:
+    """Load under async code, without looking: where the store is down, whoever looks at the session is told."""
+    state = state_of(session)
+    if state.core is not None and state.held is None and carries(state.core, state.header):
+        await arun(load_flow(state.core, session), state.core.engine.store)
+
+
+def look(session: Session) -> Mapping[str, Any]:
+    """What the session holds, without that counting as a look of the handler. From sync code."""
+    state = state_of(session)
+    if not isinstance(session, Unread):
+        return data_of(session)
+    if state.held is None and state.core is not None:
+        run(load_flow(state.core, session), state.core.sync_store())
+    if state.held is not None and state.held.record is not None:
+        return state.held.record.data
+    return {} if state.taken is None or state.taken.record is None else state.meta.data
+
+
+def is_unread(session: Session) -> bool:
+    """Whether nobody has looked at the session yet."""
+    return isinstance(session, Unread)
+
+
+def attach(session: Session, sessions: SessionManager) -> None:
+    """Let a session that was made by hand be one of a manager's."""
+    state_of(session).core = sessions.core
+
+
+def with_cookie(sessions: SessionManager, cookie: Cookie) -> SessionManager:
+    """The same manager with another cookie."""
+    other = copy(sessions)
+    core = sessions.core
+    other.settings = replace(core.settings, cookie=cookie)
+    other.core = Core(core.engine, other.settings, core.teller)
+    other.core.always_renews = core.always_renews
+    return other
+
+
+def known_id(session: Session) -> str | None:
+    """The id of what is stored, as far as that is known without loading the session; this is no look at it."""
+    held = state_of(session).held
+    return None if held is None or held.record is None else values.encode_bytes(held.record.id)
+
+
+def replace_data(session: Session, data: Mapping[str, Any]) -> None:
+    """Let the session hold this instead of what it holds, as a framework's `set_session` does: that is no logout."""
+    touch(session)
+    for name in data_of(session):
+        if name not in data:
+            drop(session, name)
+    for name, value in data.items():
+        put(session, name, value)
+
+
+def loaded_from_taken_over(session: Session) -> bool:
+    """Whether the session holds what another system's cookie held, and is not stored yet."""
+    taken = touch(session).taken
+    return taken is not None and taken.record is not None
+
+
+def is_unattached(session: Session) -> bool:
+    """Whether the session was made by hand, and belongs to no manager."""
+    return state_of(session).core is None
+
+
+def replace_state(session: Session, state: State) -> None:
+    """Give a session that is made by hand a state that knows more, of a subclass."""
+    session._state = state  # pyright: ignore[reportPrivateUsage]
+
+
+def take_as_loaded(session: Session) -> None:
+    """Take what a session made by hand holds now for unchanged: later changes are compared with it."""
+    state = state_of(session)
+    state.base = Record(b"", 0, None, 0, data=data_of(session))
+    pack(state.base)
+
+
+def create_empty(session: Session) -> None:
+    """Store a new session with the next commit, also if nothing is put into it."""
+    state = touch(session)
+    if state.record is None and state.begins is SAME:
+        state.begins = NEW
+
+
+def force_save(session: Session) -> None:
+    """Save with the next commit, whether anything was changed or not."""
+    changing(session).forced = True
+
+
+def end_own(session: Session, *, follows: bool) -> None:
+    """End the session with the next commit; `follows`: under whichever id it has by now, as a logout does."""
+    state = touch(session)
+    session.destroy()
+    state.follows = follows
+
+
+def renewal_due(session: Session) -> bool:
+    """Whether the session is to be saved for its idle deadline's sake, or since a key that no longer issues has sealed it."""
+    state = state_of(session)
+    if state.core is None or state.record is None or state.held is None:
+        return False
+    due = not state.passive and state.core.settings.renewal_due(state.meta.seen, state.core.now())
+    return due or not state.held.current
+
+
+def max_age_of(session: Session) -> int | None:
+    """Seconds that the browser keeps the cookie of the stored session; None: until it ends."""
+    state = state_of(session)
+    if state.core is None or state.record is None:
+        return None
+    return ends(state.record, state.core.settings, state.core.now())[1]
+
+
+def cookie_value(session: Session) -> str | None:
+    """What the cookie of a session in a store carries; None where the cookie holds the session itself."""
+    state = state_of(session)
+    if state.core is None or state.held is None or not isinstance(state.core.engine, StoreEngine):
+        return None
+    return state.core.engine.cookie_value(state.held.secret)
+
+
+def set_fields(
+    session: Session,
+    *,
+    subject: str | None,
+    persistent: bool | None = None,
+    lifetime: int | None = None,
+    expires: int | None = None,
+) -> None:
+    """Set what a framework keeps in the session's data under rules of its own, as fields of the record.
+
+    A user who was not there before has logged in; `lifetime` in seconds, `expires` in Unix seconds. None: as it is without.
+    An `expires` that moves and nothing else is a renewal, which no parallel request makes stale.
+    """
+    state = touch(session)
+    meta = state.meta
+    options = {name: value for name, value in meta.options.items() if name not in ("persistent", "lifetime", "expires")}
+    given = {"persistent": persistent, "lifetime": lifetime, "expires": expires}
+    options |= {name: value for name, value in given.items() if value is not None}
+    if subject == meta.subject and options == meta.options:
+        return
+    if meta is state.record:
+        meta = meta.with_changes()
+    if subject != meta.subject:
+        meta.authenticated = None if subject is None else now_of(session)
+        meta.subject = subject
+        if subject is not None:
+            state.begins = LOGIN
+    moved = {**options, "expires": None} == {**meta.options, "expires": None} and "expires" in meta.options
+    if moved and "expires" in options and state.begins is not LOGIN and state.record is not None:
+        state.extends = True
+    else:
+        state.forced = True
+    meta.options = options
+    state.meta = meta
+
+
+# --- errors as responses
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The response to an error of a session: a status, a text for people, and headers."""
+
+    status: int
+    reason: str
+    text: str
+    headers: tuple[tuple[str, str], ...]
+
+
+FAILED: Final = Answer(
+    500,
+    "Internal Server Error",
+    "Internal Server Error\n",
+    (("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", "22"), ("Cache-Control", "no-store")),
+)
+"""The response of an application that failed after it had ended the session, where nobody else can clear the cookie."""
+
+
+def answer_to(error: BaseException) -> Answer | None:
+    """The response to an error that a session or a commit has raised; None for one that is the application's fault.
+
+    503 where the store cannot be reached, 409 where a save was dropped, 403 for a request that another site sent. No cache may
+    keep it, and it carries the cookies of the error: a logout clears the cookie, whatever else failed.
+    """
+    if isinstance(error, StoreUnavailable):
+        status, reason, text = 503, "Service Unavailable", "The session store cannot be reached. Try again soon.\n"
+    elif isinstance(error, SessionConflict):
+        status, reason, text = (
+            409,
+            "Conflict",
+            "Another request changed the session meanwhile. Nothing was saved; try again.\n",
+        )
+    elif isinstance(error, CrossSiteRequest):
+        status, reason, text = 403, "Forbidden", "This request came from another site and may not change the session.\n"
+    else:
+        return None
+    headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))]
+    if status == 503:
+        headers.append(("Retry-After", str(RETRY_AFTER)))
+    headers += [("Cache-Control", "no-store"), *(("Set-Cookie", line) for line in cookies_of(error))]
+    return Answer(status, reason, text, tuple(headers))
+
+
+def http_errors(
+    bases: Mapping[int, type[Exception]], init: Callable[[Any, Answer], None]
+) -> dict[type[HardtackError], type[HardtackError]]:
+    """The errors that have an answer as a framework's own exceptions: each is both, and the application may handle either.
+
+    Args:
+        bases: the framework's exceptions, by their status: 503, 409 and 403, as far as it has one.
+        init: initializes such an exception, given the answer that it stands for.
+    """
+    return {kind: _http_error(kind, bases[status], init) for kind, status in _STATUSES.items() if status in bases}
+
+
+_STATUSES: Final[dict[type[HardtackError], int]] = {StoreUnavailable: 503, SessionConflict: 409, CrossSiteRequest: 403}
+
+
+def _http_error(
+    kind: type[HardtackError], base: type[Exception], init: Callable[[Any, Answer], None]
+) -> type[HardtackError]:
+    def __init__(self: Any, error: HardtackError) -> None:  # noqa: N807  # of the class that is made here
+        answer = answer_to(error)
+        assert answer is not None
+        init(self, answer)
+        self.args = error.args
+        self.set_cookies = error.set_cookies
+        if isinstance(error, SessionConflict):
+            self.paths = error.paths
+
+    return type(kind.__name__, (kind, base), {"__init__": __init__, "__doc__": kind.__doc__})
+
+
+def cookies_of(error: BaseException) -> list[str]:
+    """The Set-Cookie lines that the response to an error should carry."""
+    return list(error.set_cookies) if isinstance(error, HardtackError) else []

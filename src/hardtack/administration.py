@@ -1,0 +1,217 @@
+"""What a manager can do to stored sessions outside of a request: read-modify-write, list, count, end."""
+
+from __future__ import annotations
+
+import datetime as dt
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from hardtack import values
+from hardtack.errors import ConfigError, SessionConflict
+from hardtack.events import Destroyed, LoggedOut, Saved
+from hardtack.flow import Count, Flow
+from hardtack.lifecycle.save import refresh
+from hardtack.lifecycle.stored import end_record, keys_of, living, of_subject, sessions_of, store_engine
+from hardtack.lifetime import LATEST, Deadlines
+from hardtack.merge import Declared
+from hardtack.protocols import VersionConflict
+from hardtack.record import Record
+from hardtack.session import Session, changing, data_of, fill
+
+if TYPE_CHECKING:
+    from hardtack.core import Core
+
+Change = Callable[[dict[str, Any]], object]
+
+MAX_ATTEMPTS: Final = 1000
+"""Lost races after which `update` is a conflict: it is called where a change must not be lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """What a list of a user's sessions shows. The id is a public handle; times are UTC.
+
+    `label` is what `login(label=…)` was given, `actor` who acts as the user, `confirmed_at` when a factor was shown again.
+    """
+
+    id: str
+    created_at: dt.datetime
+    authenticated_at: dt.datetime | None
+    seen_at: dt.datetime
+    expires_at: dt.datetime
+    label: str | None = None
+    actor: str | None = None
+    confirmed_at: dt.datetime | None = None
+
+
+SessionInfos = list[SessionInfo]
+
+
+def update(core: Core, session: Session | str, function: Change) -> Flow[dict[str, Any]]:
+    """`SessionManager.update`, as a flow."""
+    engine, context = store_engine(core), core.context()
+    if inspect.iscoroutinefunction(function):
+        raise TypeError("update() and aupdate() take a plain function: a coroutine function would change nothing")
+    own: Session | None = None
+    if isinstance(session, Session):
+        own = session
+        state = changing(own)
+        if state.core is not core:
+            raise ConfigError("update() was given a session of another SessionManager, or one made by hand")
+        if state.held is not None and state.held.dead is not None and state.record is None and not data_of(own):
+            raise SessionConflict("the session was ended")
+        if state.record is None:  # nothing is stored yet, so nobody else can change it
+            fill(own, _changed(function, data_of(own)))
+            return data_of(own)
+        assert state.held is not None
+        found: tuple[bytes, str] | None = (state.record.id, engine.stored_key(state.held, state.record.id))
+    else:
+        found = yield from engine.find_key(_id(session, "session"))
+    for _ in range(MAX_ATTEMPTS):
+        stored = None if found is None else (yield from living(core, *found, context))
+        if found is None or stored is None:
+            raise SessionConflict("the session was ended, or has expired")
+        record, version = stored
+        fetched = record.with_changes(data=values.unpack(record.kept_data()))
+        record.data = _changed(function, record.data)
+        put = engine.put(found[1], record, core.deadlines(record).nearest, version, core, _allowed(core, fetched))
+        try:
+            version = yield put
+        except VersionConflict:
+            continue
+        core.emit(Saved, record.id)
+        if own is not None:
+            refresh(own, fetched, record, version, Declared(engine.merge.names, own.joined))
+        return record.data
+    raise SessionConflict("the session was saved by other requests again and again")
+
+
+def take_once(core: Core, raw_id: bytes, names: tuple[str, ...]) -> Flow[None]:
+    """Take one-time values out of a stored session: what a request has taken is gone, also where it failed."""
+    from hardtack.session import ONCE
+
+    def take(data: dict[str, Any]) -> None:
+        kept = {name: entry for name, entry in data.get(ONCE, {}).items() if name not in names}
+        if kept:
+            data[ONCE] = kept
+        else:
+            data.pop(ONCE, None)
+
+    try:
+        yield from update(core, values.encode_bytes(raw_id), take)
+    except SessionConflict:  # it ended meanwhile, and its values with it
+        return
+
+
+def list_sessions(core: Core, subject: str) -> Flow[SessionInfos]:
+    """`SessionManager.list`, as a flow."""
+    context = core.context()
+    found = []
+    for key in (yield from keys_of(core, subject)):
+        record = yield from of_subject(core, key, subject, context)
+        if record is not None:
+            found.append(_info(record, core.deadlines(record)))
+    return sorted(found, key=lambda info: (info.authenticated_at or info.created_at, info.id), reverse=True)
+
+
+def count(core: Core, subject: str | None) -> Flow[int]:
+    """`SessionManager.count`, as a flow."""
+    if subject is not None:  # an index may be behind: each is looked at
+        return len((yield from sessions_of(core, subject)))
+    engine = store_engine(core)
+    if not engine.traits.counts:
+        message = f"{type(engine.store).__name__} cannot count its sessions (it has no count())"
+        raise ConfigError(message)
+    return int((yield Count(None)))
+
+
+def end(core: Core, id: str, subject: str | None) -> Flow[bool]:
+    """`SessionManager.end`, as a flow."""
+    engine, context = store_engine(core), core.context()
+    found = yield from engine.find_key(_id(id, "id"))
+    if found is None:
+        return False
+    if subject is not None:
+        record = yield from of_subject(core, found[1], subject, context)
+        if record is None:
+            return False
+    return bool((yield from _end(core, *found)))
+
+
+def end_all(core: Core, subject: str, keep: str | None) -> Flow[int]:
+    """`SessionManager.end_all`, as a flow."""
+    context = core.context()
+    kept = {keep if keep is None else _id(keep, "keep")}
+    moving = core.moving.get(keep or "")
+    if moving is not None and moving.record is not None:
+        # The request that asks has a new id since `regenerate` or `login`, and is stored under the old one until then.
+        kept.add(values.encode_bytes(moving.record.id))
+    ended = 0
+    done: set[str] = set()
+    # Until nothing new is found: a session that changes its id meanwhile is in the next round, and `end` follows it.
+    while new := [key for key in (yield from keys_of(core, subject)) if key not in done]:
+        done.update(new)
+        for key in new:
+            raw_key = store_engine(core).handle(key)
+            if raw_key is None or values.encode_bytes(raw_key) in kept:
+                continue
+            if (yield from _is_anothers(core, raw_key, key, subject, context)):
+                continue
+            ended += yield from _end(core, raw_key, key)
+    return ended
+
+
+def _is_anothers(core: Core, raw_key: bytes, key: str, subject: str, context: Any) -> Flow[bool]:
+    """Whether a living session under a key of the index is not the user's: the index of a store may be behind."""
+    if (yield from of_subject(core, key, subject, context)) is not None:
+        return False
+    stored: tuple[Record, Any] | None = yield from living(core, raw_key, key, context)
+    return stored is not None
+
+
+def _end(core: Core, raw_key: bytes, key: str) -> Flow[int]:
+    """End a session, whoever's it is, and tell. How many that were: 0 or 1."""
+    stored: tuple[Record, Any] | None = yield from living(core, raw_key, key, core.context())
+    ended = yield from end_record(core, raw_key, key)
+    for each in ended:
+        core.emit(Destroyed, each, False)
+        if stored is not None and stored[0].subject is not None:
+            core.emit(LoggedOut, each, stored[0].subject, "ended")
+    return len(ended)
+
+
+def _allowed(core: Core, fetched: Record) -> int | None:
+    limit = core.settings.max_size
+    return None if limit is None else max(limit, len(fetched.plain or b""))
+
+
+def _id(given: str, argument: str) -> str:
+    if type(given) is str:
+        return given
+    message = f"{argument} is the id of a session, a str, not {type(given).__name__}; use session.id"
+    raise TypeError(message)
+
+
+def _changed(function: Change, data: dict[str, Any]) -> dict[str, Any]:
+    result = function(data)
+    return result if isinstance(result, dict) else data
+
+
+def _info(record: Record, limits: Deadlines) -> SessionInfo:
+    def moment(seconds: int) -> dt.datetime:
+        return dt.datetime.fromtimestamp(seconds, dt.UTC)
+
+    actor = record.options.get("actor")
+    confirmed = record.options.get("confirmed")
+    return SessionInfo(
+        id=values.encode_bytes(record.id),
+        created_at=moment(record.created),
+        authenticated_at=None if record.authenticated is None else moment(record.authenticated),
+        seen_at=moment(record.seen),
+        expires_at=moment(min(limits.nearest, LATEST)),
+        label=record.options.get("x-label"),
+        actor=actor[0] if actor else None,
+        confirmed_at=moment(max(confirmed.values())) if confirmed else None,
+    )

@@ -1,0 +1,166 @@
+"""Core: what a manager and its sessions share: the settings, the engine, the clock, and who is told."""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakValueDictionary
+
+from hardtack import csrf, values
+from hardtack.errors import ConfigError, HardtackError
+from hardtack.events import CacheControlReplaced, Event, Expired, Rejected, StoreFailed, logger
+from hardtack.flow import Flow
+from hardtack.lifecycle import load, takeover
+from hardtack.lifetime import MAX_SKEW, Deadlines, absolute_deadline, deadlines
+from hardtack.protocols import Context, Engine, Held, engine_traits
+from hardtack.record import Record
+from hardtack.request import Request
+from hardtack.session import Session
+from hardtack.settings import Settings
+from hardtack.state import LOGIN, MOVE, State
+from hardtack.tell import Teller
+
+
+class Core:
+    """The one object that a manager, its sessions and its engine know: it decides nothing by itself.
+
+    It is the `Policy` of the engine.
+    """
+
+    def __init__(self, engine: Engine, settings: Settings, teller: Teller) -> None:
+        self.engine = engine
+        self.traits = engine_traits(engine)
+        self.settings = settings
+        self.teller = teller
+        self.cookie = settings.cookie
+        self.purpose = settings.purpose
+        self.lifetime = settings.lifetime
+        self.idle_timeout = settings.idle_timeout
+        self.clock = settings.clock
+        self.load_now = self.traits.load_now
+        self.save_now = self.traits.save_now
+        self.waits = engine.store is not None
+        self.always_renews = False
+        """For adapters whose framework moves the idle deadline with every save."""
+        # Sessions whose new id was told and is not stored yet, while their requests last: see `end_all`.
+        self.moving: WeakValueDictionary[str, State] = WeakValueDictionary()
+        self._warned: set[str] = set()
+        engine.bind(self)
+
+    # --- time
+
+    def now(self) -> int:
+        """Whole Unix seconds."""
+        return int(self.clock())
+
+    def context(self) -> Context:
+        """What tokens are read and written for, now."""
+        return Context(self.cookie.name, self.purpose, int(self.clock()))
+
+    def deadlines(self, record: Record) -> Deadlines:
+        """When a session ends under this manager's limits."""
+        return deadlines(record, self.lifetime, self.idle_timeout)
+
+    def admit(self, record: Record, context: Context, *, trusted: bool = False) -> bool:
+        """Whether a session may be used now; where not, an event says why."""
+        now = context.now
+        if not trusted:
+            latest = now + MAX_SKEW
+            if record.created > latest or record.seen > latest or (record.authenticated or 0) > latest:
+                self.emit(Rejected, "future", context.cookie_name)
+                return False
+        if now >= absolute_deadline(record, self.lifetime):
+            self.emit(Expired, record.id, "absolute")
+            return False
+        if self.idle_timeout is not None and now >= record.seen + self.idle_timeout:
+            self.emit(Expired, record.id, "idle")
+            return False
+        return True
+
+    # --- who is told
+
+    def emit(self, event: type[Event], *details: Any, request: Request | None = None) -> None:
+        """Tell who listens; the event is built only if someone does."""
+        self.teller.emit(event, *details, request=request)
+
+    def store_failed(self, operation: str, error: Exception, request: Request | None) -> None:
+        """The store did not do what it was asked for: why stands in the log, that it was in the event."""
+        self.teller.log_failure(operation, error)
+        self.emit(StoreFailed, operation, type(error).__name__, request=request)
+
+    def cache_control_replaced(self, before: str, after: str) -> None:
+        """A response was kept from shared caches."""
+        self.emit(CacheControlReplaced, before, after)
+
+    def warn_once(self, message: str) -> None:
+        """Log a warning once for this manager."""
+        if message not in self._warned:
+            self._warned.add(message)
+            logger.warning("%s", message)
+
+    # --- the store
+
+    def sync_store(self) -> Any:
+        """The store, for sync code. Raises `ConfigError` where only async code can reach it."""
+        if self.traits.asynchronous:
+            store = type(self.engine.store).__name__
+            message = f"{store} is for async code: use aopen, acommit and afinish, or the sync twin of the store"
+            raise ConfigError(message)
+        return self.engine.store
+
+    # --- what sessions ask
+
+    def load(self, session: Session) -> None:
+        """Load from sync code: what an unread session does when it is touched."""
+        load.load(self, session)
+
+    async def aload(self, session: Session) -> None:
+        """`load` under async code."""
+        await load.aload(self, session)
+
+    def new_id(self, state: State) -> bytes:
+        """The raw id that a session will be stored under."""
+        if state.held is None:
+            state.held = Held()
+        new = self.engine.new_id(state.held, self)
+        if state.fate is MOVE and self.waits:
+            self.moving[values.encode_bytes(new)] = state
+        return new
+
+    def take_once(self, raw_id: bytes, names: tuple[str, ...]) -> Flow[None]:
+        """Take one-time values out of a stored session, of which a request that failed has taken them."""
+        from hardtack import administration
+
+        return administration.take_once(self, raw_id, names)
+
+    def csrf_secret(self, state: State) -> bytes:
+        """The secret of a session's tokens against cross-site request forgery.
+
+        In a store it is made of the cookie's secret, so that two pages that ask for one at once agree.
+        """
+        import hashlib
+        import secrets
+
+        secret = b"" if state.held is None else state.held.secret
+        if (
+            not secret or state.begins is LOGIN
+        ):  # a token that somebody has planted before the login is worth nothing after it
+            return secrets.token_bytes(csrf.SIZE)
+        return hashlib.sha256(b"hardtack/1 csrf" + secret).digest()[: csrf.SIZE]
+
+    def check_finds(self) -> None:
+        """Raise `ConfigError` where the sessions of a user cannot be found, and so not be limited."""
+        from hardtack.lifecycle.stored import finding_engine
+
+        finding_engine(self)
+
+    def clear_foreign(self, state: State) -> None:
+        """A session that ends must not come back from another system's cookie."""
+        if self.settings.accept:
+            takeover.clear(self, state)
+
+    def mark_cleared(self, state: State, error: HardtackError) -> None:
+        """A logout that cannot be carried out clears the cookie with the answer to the error that says so."""
+        from hardtack.errors import StoreUnavailable
+
+        if isinstance(error, StoreUnavailable):
+            error.set_cookies = self.cookie.clear_all([self.cookie.name])

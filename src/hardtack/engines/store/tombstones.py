@@ -1,0 +1,32 @@
+"""Tombstones: what stands for a minute under an id whose session was ended, or goes on under another.
+
+A slow request must neither revive the session nor set a cookie; a logout must reach the session under its new id.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from hardtack.protocols import Dead
+from hardtack.record import Record
+
+TOMBSTONE_SECONDS: Final = 60
+"""How long a dead id is remembered: longer than any request that began before runs on."""
+
+
+def tombstone(raw_key: bytes, now: int, *, changed: bool, successor: bytes = b"") -> Record:
+    """What is stored under a dead id. `changed` and `successor` as in `Dead`."""
+    data: dict[str, object] = {"changed": True} if changed else {}
+    if successor:
+        data["successor"] = successor
+    return Record(raw_key, now, None, now, None, {"ended": now + TOMBSTONE_SECONDS}, data)
+
+
+def dead(record: Record, now: int) -> Dead | None:
+    """What a stored record says of a dead id; None for one of a session, and for a tombstone that is over."""
+    until = record.options.get("ended")
+    if until is None or now >= until:
+        return None
+    successor = record.data.get("successor", b"")
+    changed = bool(record.data.get("changed", successor))
+    return Dead(record.id, changed, min(record.created, now), successor if type(successor) is bytes else b"")

@@ -1,0 +1,142 @@
+"""The cookies and cache headers of Django's responses, as hardtack writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from http.cookies import Morsel
+from typing import Any
+
+from django.http import HttpResponse  # type: ignore[import-untyped]
+from django.utils.cache import patch_vary_headers  # type: ignore[import-untyped]
+
+from hardtack.adapters import SHARED_CACHE_HEADERS, Changes, answer_to, cookies_of, foreign_lines, state_of
+from hardtack.cookies import parse
+from hardtack.frameworks.django.base import SessionStore
+from hardtack.frameworks.django.kind import name_and_value
+from hardtack.protocols import Held
+
+
+def answer(error: BaseException) -> Any:
+    """The response to an error of the session: 503, 409 or 403; None where it has none."""
+    told = answer_to(error)
+    if told is None:
+        return None
+    headers = {name: value for name, value in told.headers if name == "Retry-After"}
+    response = HttpResponse(
+        told.text.encode(), status=told.status, content_type="text/plain; charset=utf-8", headers=headers
+    )
+    set_cookies(response, cookies_of(error))
+    return response
+
+
+def conclude(session: SessionStore, response: Any, changes: Changes, *, clears: bool) -> Any:
+    """Put the cookies, Vary and Cache-Control into a response.
+
+    `clears`: where nothing is left of the session, what the request carried of it is cleared, as Django does.
+    """
+    _put(session, response, session.lines)
+    cleared = clears and _clear_cookies(session, response)
+    if not (cleared or session.lines or session.accessed):
+        return response
+    lines = ["changed"] if cleared or session.lines else []
+    told = Changes(lines, True, changes.no_store, session.manager.core.cache_control_replaced)
+    headers = response.headers
+    if lines or changes.no_store:
+        for name in SHARED_CACHE_HEADERS:
+            if name in headers:
+                del headers[name]
+    patch_vary_headers(response, ("Cookie",))
+    after = told.replaced(headers.get("Cache-Control"))
+    if after is not None:
+        headers["Cache-Control"] = after
+    return response
+
+
+def set_cookies(response: Any, lines: Sequence[str], taken: Iterable[str] = ()) -> None:
+    """Put Set-Cookie lines into a response, each in the place of an earlier one of its name, and beside those `taken`."""
+    names = set(taken)
+    for line in lines:
+        name, _ = name_and_value(line)
+        # Several of one name are for several places, and Django's mapping knows one for each of its keys.
+        response.cookies[name if name not in names else line] = Line(line)
+        names.add(name)
+
+
+def is_disputed(session: SessionStore) -> bool:
+    """Whether several good sessions came with one request: our own place keeps its cookie."""
+    held: Held | None = state_of(session.inner).held
+    return held is not None and held.disputed
+
+
+def may_clear(session: SessionStore) -> bool:
+    """Whether an empty session says that there is none.
+
+    Not so where it is a stand-in for one that may be there; nor where a faster response has replaced it, whose cookie must
+    survive this one.
+    """
+    state = state_of(session.inner)
+    return state.refusal is None and (state.held is None or state.held.dead is None) and not is_disputed(session)
+
+
+def _clear_cookies(session: SessionStore, response: Any) -> bool:
+    """Clear what the request carried of a session that is not there; whether there was anything."""
+    cookie, header = session.manager.cookie, session.request_header
+    name = cookie.name
+    carried = [each for each in parse(header) if each == name or _is_chunk(each, name)]
+    lines = [*(cookie.clear_cookie(each) for each in carried), *foreign_lines(session.manager, header)]
+    _put(session, response, lines)
+    return bool(lines)
+
+
+def _put(session: SessionStore, response: Any, lines: Sequence[str]) -> None:
+    """Set cookies, and delete our own in Django's way, which is what a site may compare."""
+    cookie = session.manager.cookie
+    own = [] if cookie.partitioned else [each for each in lines if each == cookie.clear_cookie(name_and_value(each)[0])]
+    names = [name_and_value(line)[0] for line in own]
+    for name in names:
+        response.cookies.pop(name, None)
+        response.delete_cookie(name, path=cookie.path, domain=cookie.domain, samesite=cookie.samesite)
+    set_cookies(response, [line for line in lines if line not in own], names)
+
+
+def _is_chunk(each: str, name: str) -> bool:
+    return each.startswith(f"{name}.") and each[len(name) + 1 :].isdecimal()
+
+
+class Line(Morsel[str]):
+    """A cookie of Django's response that is sent as the line that hardtack wrote, unless somebody changes it afterwards."""
+
+    _line: str | None = None
+
+    def __init__(self, line: str) -> None:
+        super().__init__()
+        pair, _, attributes = line.partition("; ")
+        name, _, value = pair.partition("=")
+        self.set(name, value, value)
+        dict.update(self, _attributes(attributes))
+        self._line = line
+
+    def OutputString(self, attrs: Any = None) -> str:  # noqa: N802 - the name of the standard library
+        """The line."""
+        return super().OutputString(attrs) if self._line is None else self._line
+
+    def set(self, key: str, val: str, coded_val: str) -> None:
+        """Another value, as `response.delete_cookie()` sets it."""
+        super().set(key, val, coded_val)
+        self._line = None
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        self._line = None
+
+    def __reduce__(self) -> Any:
+        return Line, (self._line,)
+
+
+@lru_cache(maxsize=64)
+def _attributes(text: str) -> dict[str, str | bool]:
+    """The attributes of a Set-Cookie line, as far as this Python knows them: the same for all lines of one second."""
+    known: Morsel[str] = Morsel()
+    pairs = (attribute.partition("=") for attribute in text.split("; "))
+    return {key.lower(): value or True for key, _, value in pairs if known.isReservedKey(key)}

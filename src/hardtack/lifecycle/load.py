@@ -1,0 +1,115 @@
+"""Load: from a request's cookies to what its session holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hardtack import record as records
+from hardtack.cookies import DEFAULT_NAME, FORMER_DEFAULT_NAME, parse
+from hardtack.errors import StoreUnavailable
+from hardtack.events import Opened
+from hardtack.flow import Flow, arun, run
+from hardtack.lifecycle import takeover
+from hardtack.protocols import Context, Held
+from hardtack.session import Session, Unread, become_live, not_loaded, state_of
+from hardtack.state import nothing
+from hardtack.tracking import Tracking
+
+if TYPE_CHECKING:
+    from hardtack.core import Core
+
+
+def load(core: Core, session: Session) -> None:
+    """Load from sync code. Raises `StoreUnavailable` once in a request; `SessionNotLoaded` where only async code can."""
+    state = state_of(session)
+    if state.held is None:
+        if core.load_now is not None and not core.settings.accept:
+            held = core.load_now(state.header, core.context(), core)
+            if held.names or FORMER_DEFAULT_NAME not in state.header:
+                state.held = held
+        if state.held is None:
+            if core.traits.asynchronous and carries(core, state.header):
+                not_loaded()
+            run(load_flow(core, session), core.engine.store)  # type: ignore[arg-type]
+    if isinstance(session, Unread):
+        _begin(core, session)
+
+
+async def aload(core: Core, session: Session) -> None:
+    """`load` under async code; the session stays unread until somebody looks at it."""
+    state = state_of(session)
+    if state.held is None:
+        await arun(load_flow(core, session), core.engine.store)
+    if state.refusal is not None and not core.traits.anonymous and isinstance(session, Unread):
+        _begin(core, session)
+
+
+def load_flow(core: Core, session: Session) -> Flow[None]:
+    """What the engine finds, as a flow; `state.held` is that."""
+    state = state_of(session)
+    context = core.context()
+    try:
+        held = yield from core.engine.load(state.header, context, core)
+        if not held.names and core.cookie.name == DEFAULT_NAME and FORMER_DEFAULT_NAME in state.header:
+            held = yield from _load_former(core, state.header, context)
+        if core.settings.accept and not held.names:
+            adopted = yield from takeover.take_over(core, state, context)
+            held = held if adopted is None else adopted
+    except StoreUnavailable as error:
+        core.store_failed("load", error, state.request)
+        if state.held is None:
+            state.refusal = error
+            state.held = Held()
+        return
+    if state.held is None:  # another task of this request may have been faster, and changed the session since
+        state.held = held
+
+
+def _load_former(core: Core, header: str, context: Context) -> Flow[Held]:
+    """A session under the name that was the default before: it goes on under today's."""
+    held: Held = yield from core.engine.load(header, context._replace(cookie_name=FORMER_DEFAULT_NAME), core)
+    if held.record is not None:
+        held.current = False
+        held.resend = True
+    return held
+
+
+def _begin(core: Core, session: Session) -> None:
+    """What the engine found becomes what the session knows. Raises `StoreUnavailable` where it could not be asked."""
+    state = state_of(session)
+    assert state.held is not None
+    if state.refusal is not None:
+        # From here on a read in this request gets an empty session, so that a page that shows the error can be made.
+        state.accessed = True  # whoever reads it now cannot be seen
+        state.meta = nothing()
+        become_live(session, {}, None)
+        if not core.traits.anonymous:
+            raise state.refusal
+        return
+    record = state.held.record
+    tracked = core.traits.remembers
+    if record is not None:
+        state.record = state.base = state.meta = record
+        if record.plain is None:
+            records.pack(record)
+        become_live(session, record.data, Tracking(record.data) if tracked else None)
+        core.emit(Opened, record.id, record.subject, request=state.request)
+        return
+    if state.taken is None or state.taken.record is None:
+        state.meta = nothing()
+    data = state.meta.data
+    become_live(session, data, Tracking(data) if tracked else None)
+
+
+def carries(core: Core, header: str) -> bool:
+    """Whether a request carries a session cookie, of hardtack's or one to take over."""
+    if core.engine.carries(header, core.cookie):
+        return True
+    if not header:
+        return False
+    if core.cookie.name == DEFAULT_NAME and FORMER_DEFAULT_NAME in header:
+        return True
+    if not core.settings.accept:
+        return False
+    cookies = parse(header)
+    return any(each.traits.names_in(cookies, each.cookie.name) for each in core.settings.accept)

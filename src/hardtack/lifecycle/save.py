@@ -1,0 +1,428 @@
+"""Save: what a commit does, from the decision to what the session shows afterwards and the response says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from hardtack import record as records
+from hardtack import values
+from hardtack.changes import Changes
+from hardtack.errors import (
+    ConfigError,
+    HardtackError,
+    SessionConflict,
+    SessionFinished,
+    SessionTooLarge,
+    StoreError,
+    StoreUnavailable,
+    UnsupportedValue,
+)
+from hardtack.events import (
+    Confirmed,
+    Conflict,
+    Created,
+    Destroyed,
+    IdChanged,
+    LateWrite,
+    LoggedIn,
+    LoggedOut,
+    Rejected,
+    Renewed,
+)
+from hardtack.events import Saved as SavedEvent
+from hardtack.flow import Flow
+from hardtack.lifecycle.decide import Lost, Nothing, decide
+from hardtack.lifecycle.limit import check_limit, keep_limit
+from hardtack.merge import Declared, Merged, changed_reads, merge, same
+from hardtack.protocols import Context, Kind, Saved, Saving
+from hardtack.record import Record
+from hardtack.session import (
+    Session,
+    Unread,
+    become_committed,
+    become_finished,
+    data_of,
+    fill,
+    fold_views,
+    phases_of,
+    refuse_changes,
+    state_of,
+)
+from hardtack.state import COMMITTED, END, FINISHED, KEEP, LIVE, LOGIN, UNREAD, State, nothing
+from hardtack.tracking import Tracking
+
+if TYPE_CHECKING:
+    from hardtack.core import Core
+
+_SERVER_ERROR: Final = 500
+
+
+def begin(core: Core, session: Session, status: int | None) -> Saving | Changes:
+    """What is to be saved; or, where nothing is, what the response has to say.
+
+    Raises `ConfigError` for a session of another manager, `SessionFinished` for one that was changed after its request,
+    `StoreUnavailable` for a page that may have taken a stand-in for the truth, and what `decide` raises.
+    """
+    state = state_of(session)
+    if state.core is not core:
+        _refuse_stranger(state)
+    if not state.accessed:
+        return Changes([])
+    if isinstance(session, Unread):  # the session was handed out and not looked at
+        return _accessed(core, [])
+    if state.phase is FINISHED:
+        return _finished_again(core, session, state)
+    if state.refusal is not None:
+        return _refused(core, state, status)
+    if state.views is not None:
+        fold_views(session)
+    decision = decide(state, data_of(session), core.settings, int(core.clock()), always_renews=core.always_renews)
+    if type(decision) is Saving:
+        return prepare(core, session, decision)
+    settle_phase(core, session)
+    if type(decision) is Lost:
+        return _drop(core, session, "dead", (), unsafe=state.is_unsafe)
+    assert type(decision) is Nothing
+    state.forced = False
+    return _accessed(core, _lines_without_saving(core, state, clears=decision.clears))
+
+
+def prepare(core: Core, session: Session, saving: Saving) -> Saving:
+    """The same, with an id where one is to be drawn."""
+    saving.joined = session.joined
+    if saving.tracking is not None:
+        saving.tracking = saving.tracking.so_far()
+    if saving.kind is Kind.EMPTY and not core.waits:  # it must not come back from another system's cookie
+        core.clear_foreign(state_of(session))
+    if saving.new is not None and not saving.new.id:
+        saving.new.id = core.new_id(state_of(session))
+        saving.held = state_of(session).held or saving.held
+    return saving
+
+
+def _lines_without_saving(core: Core, state: State, *, clears: bool) -> list[str]:
+    held = state.held
+    lines: list[str] = []
+    if held is not None:
+        if clears:
+            lines += core.cookie.clear_all(held.names)
+            held.clear = False
+        elif held.disputed:
+            lines += planted_lines(core, state)
+        held.disputed = False
+    if state.taken is not None:
+        lines += state.taken.clearing
+        state.taken = None
+    return lines
+
+
+def planted_lines(core: Core, state: State) -> list[str]:
+    """The lines that clear cookies of our name where somebody else may have set them."""
+    request = state.request
+    if request is None:
+        return list(core.cookie.clearing_formerly)
+    return core.cookie.clear_planted(request.hostname, request.path)
+
+
+def save_flow(core: Core, session: Session, saving: Saving) -> Flow[Changes]:
+    """Save with an engine that may wait."""
+    sent = saving.new  # which the engine may replace
+    context = Context(core.cookie.name, core.purpose, saving.now)
+    try:
+        limit = state_of(session).limit
+        if limit is not None and saving.login:
+            yield from check_limit(core, saving, *limit)
+        saved: Saved = yield from core.engine.save(saving, context, core)
+        if limit is not None and saved.record is not None:
+            yield from keep_limit(core, saved.record, *limit)
+    except HardtackError as error:
+        raise failed(core, session, saving, error) from error.__cause__
+    return settle(core, session, saving, sent, saved)
+
+
+def save_now(core: Core, session: Session, saving: Saving) -> Changes:
+    """Save with an engine that waits for nothing."""
+    sent = saving.new
+    try:
+        saved = core.save_now(saving, Context(core.cookie.name, core.purpose, saving.now), core)  # type: ignore[misc]
+    except SessionTooLarge as error:
+        if not _was_only_taken_over(session):
+            raise failed(core, session, saving, error) from error.__cause__
+        # Another system's cookie can be smaller than ours, by compression: who only reads keeps that one.
+        state = state_of(session)
+        core.emit(Rejected, "too_large", core.cookie.name, request=state.request)
+        settle_phase(core, session)
+        return _accessed(core, [])
+    except HardtackError as error:
+        raise failed(core, session, saving, error) from error.__cause__
+    return settle(core, session, saving, sent, saved)
+
+
+def _was_only_taken_over(session: Session) -> bool:
+    state = state_of(session)
+    if state.taken is None or state.taken.record is None or state.fate is not KEEP or state.begins is LOGIN:
+        return False
+    return state.taken.record.is_kept_as(data_of(session))
+
+
+def failed(core: Core, session: Session, saving: Saving, error: HardtackError) -> HardtackError:
+    """The error of a commit, with the lines that its answer should carry: an end clears the cookie all the same."""
+    state = state_of(session)
+    if isinstance(error, StoreUnavailable):
+        core.store_failed("save", error, state.request)
+    if saving.kind is Kind.END and not saving.headers_sent:
+        error.set_cookies = [*core.cookie.clear_all(saving.held.names), *_foreign_lines(state)]
+    if isinstance(error, SessionConflict):
+        core.emit(Conflict, state.known_id, "stale" if error.paths else "dropped", error.paths, request=state.request)
+    return error
+
+
+def _foreign_lines(state: State) -> Sequence[str]:
+    return () if state.taken is None else state.taken.clearing
+
+
+def settle(core: Core, session: Session, saving: Saving, sent: Record | None, saved: Saved) -> Changes:
+    """Tell what was saved, which is what later changes are compared with; what the response has to say of it."""
+    state = state_of(session)
+    lines = saved.lines
+    lines += _foreign_lines(state)
+    if saved.dropped:
+        return _drop(core, session, saved.dropped, saved.paths, unsafe=saving.unsafe)
+    if saving.renewal and saved.record is None:  # it is another's by now: this request shows what it loaded
+        settle_phase(core, session)
+        return _accessed(core, lines)
+    if saving.held.disputed and not saving.headers_sent:
+        lines += planted_lines(core, state)
+    _tell(core, state, saving, saved)
+    record, loaded = saved.record, state.base
+    state.settle(record, saved.held)
+    if record is not None:
+        if record.plain is None:  # it was written in another form than MessagePack
+            records.pack(record)
+        if record is not sent and sent is not None:  # it was merged with what another request had saved
+            noted = set() if saving.tracking is None else saving.tracking.noted
+            _show(session, sent, record, loaded, noted, Declared(core.traits.merge.names, session.joined))
+        if state.tracking is not None:
+            state.tracking.taken = ()
+    settle_phase(core, session)
+    return _accessed(core, lines)
+
+
+def _show(
+    session: Session, sent: Record, saved: Record, loaded: Record | None, noted: set[str], declared: Declared
+) -> None:
+    """Show what was saved in the place of what was sent, and keep what a task or a thread has changed meanwhile.
+
+    What it has read meanwhile, and another request had changed since it was loaded, makes what it has changed stale.
+    """
+    tracking = state_of(session).tracking
+    if tracking is not None:
+        base = {} if loaded is None else values.unpack(loaded.kept_data())
+        late = [name for name in tracking.noted - noted if not declared.has(name)]
+        stale = [name for name in late if not same(base.get(name), saved.data.get(name))]
+        tracking.stale = (*tracking.stale, *stale)
+    shown = merge(values.unpack(sent.kept_data()), saved.data, data_of(session), Tracking({}), declared)
+    fill(session, shown.data if isinstance(shown, Merged) else saved.data)
+
+
+def settle_phase(core: Core, session: Session) -> None:
+    """The headers are about to leave."""
+    state = state_of(session)
+    if state.phase is not LIVE and state.phase is not COMMITTED:
+        return
+    become_committed(session, told=not core.waits)
+
+
+def _drop(
+    core: Core, session: Session, dropped: Literal["stale", "dead"], paths: Sequence[str], *, unsafe: bool
+) -> Changes:
+    """A save is not done: an error where the browser would be told that it was, and an event in any case.
+
+    What this request changes from now on is lost as well: to change it raises the same error.
+    """
+    if dropped == "stale":
+        told = f"a parallel request changed what this one had read ({', '.join(map(repr, paths))}); nothing of it was saved"
+    else:
+        told = "the session was ended or got a new id meanwhile; nothing of this request was saved"
+    state = state_of(session)
+    error = SessionConflict(told, paths)
+    outcome = "stale" if dropped == "stale" else "dropped"
+    core.emit(Conflict, state.known_id, outcome, tuple(paths), request=state.request)
+    refuse_changes(session, error)
+    if unsafe:
+        raise session.translate(error)
+    return _accessed(core, [], dropped)
+
+
+def _accessed(core: Core, lines: list[str], dropped: str = "") -> Changes:
+    return Changes(lines, True, False, core.cache_control_replaced, dropped)
+
+
+def _refuse_stranger(state: State) -> None:
+    if state.core is None:
+        raise ConfigError("a Session(…) made by hand has no cookie and no store: fill one of sessions.open() instead")
+    raise ConfigError("this session was opened by another SessionManager: commit it with the one that opened it")
+
+
+def _finished_again(core: Core, session: Session, state: State) -> Changes:
+    if session.modified:
+        raise SessionFinished(
+            "the session's request is over, and it was changed since: a handler must not keep a session for later. Open one "
+            "for each request, or use sessions.update(id, function)"
+        )
+    return _accessed(core, [])
+
+
+def _refused(core: Core, state: State, status: int | None) -> Changes:
+    """The response of a request whose session is a stand-in."""
+    error = state.refusal
+    if isinstance(error, StoreUnavailable) and not core.traits.anonymous and (status is None or status < _SERVER_ERROR):
+        # A page that takes "nobody" for an answer must not be sent.
+        raise error
+    changes = _accessed(core, list(error.set_cookies) if error is not None else [])
+    changes.no_store = True
+    state.phase = COMMITTED
+    return changes
+
+
+# --- what was done, told
+
+
+def _tell(core: Core, state: State, saving: Saving, saved: Saved) -> None:
+    old, record, request = saving.old, saved.record, state.request
+    valid = core.traits.old_still_valid
+    if saving.kind in (Kind.END, Kind.REPLACE):
+        for ended in saved.ended or ([old.id] if old is not None else []):
+            core.emit(Destroyed, ended, valid, request=request)
+        if old is not None and old.subject is not None:
+            cause = "logout" if saving.kind is Kind.END else "login"
+            core.emit(LoggedOut, old.id, old.subject, cause, request=request)
+    if record is None:
+        return
+    if saving.kind is Kind.MOVE and old is not None and not saved.began:
+        core.emit(IdChanged, old.id, record.id, valid, request=request)
+    elif old is None or saved.began or saving.kind in (Kind.END, Kind.REPLACE):
+        core.emit(Created, record.id, request=request)
+    elif saving.renewal:
+        core.emit(Renewed, record.id, saving.renewal, request=request)
+    else:
+        core.emit(SavedEvent, record.id, request=request)
+    if saved.conflict and not saving.renewal:
+        core.emit(Conflict, record.id, saved.conflict, saved.paths, request=request)
+    if saving.login and record.subject is not None:
+        label = record.options.get("x-label")
+        core.emit(LoggedIn, record.id, record.subject, None, label, request=request)
+    if old is not None and record.options.get("confirmed", {}) != old.options.get("confirmed", {}):
+        methods = tuple(sorted(record.options.get("confirmed", {})))
+        core.emit(Confirmed, record.id, record.subject, methods, request=request)
+
+
+# --- a request that failed
+
+
+def abort_flow(core: Core, session: Session) -> Flow[Changes]:
+    """What a request that failed does all the same: it ends what the handler ended, and takes what was taken once."""
+    state = state_of(session)
+    if state.core is not core:
+        _refuse_stranger(state)
+    if isinstance(session, Unread) or state.phase in (UNREAD, FINISHED) or state.refusal is not None:
+        lines = list(state.refusal.set_cookies) if state.refusal is not None else []
+        return Changes(lines, state.accessed)
+    headers_sent = state.phase is COMMITTED
+    changes = Changes([], state.accessed)
+    if state.fate is END:
+        state.meta = nothing()
+        decision = decide(state, {}, core.settings, core.now(), headers_sent=headers_sent)
+        if type(decision) is Saving:
+            changes = yield from save_flow(core, session, decision)
+        else:
+            changes.set_cookies += _lines_without_saving(core, state, clears=True)
+    elif state.tracking is not None and state.tracking.taken and state.record is not None:
+        yield from core.take_once(state.record.id, state.tracking.taken)
+    become_finished(session)
+    return changes
+
+
+# --- after the headers
+
+
+def is_late(session: Session) -> bool:
+    """Whether anything was changed since the commit: what `finish` is for. What cannot be encoded was."""
+    state = state_of(session)
+    if not state.accessed or state.refusal is not None or state.phase in (UNREAD, FINISHED):
+        return False
+    if type(session) is phases_of(type(session)).committed:
+        # A method that was bound before does not tell; what it adds shows in the number of keys.
+        return state.forced or state.fate is not KEEP or state.begins is LOGIN or len(session) != state.size
+    try:
+        return session.modified
+    except UnsupportedValue:
+        return True
+
+
+def finish_flow(core: Core, session: Session) -> Flow[None]:
+    """Save what was changed after the headers, as far as that needs no cookie; what cannot be saved is an event."""
+    state = state_of(session)
+    known = state.known_id
+    if not _can_be_late(core, state):
+        core.emit(LateWrite, known, request=state.request)
+        return
+    try:
+        fold_views(session)
+        decision = decide(state, data_of(session), core.settings, core.now(), headers_sent=True)
+        if type(decision) is not Saving:
+            return
+        decision = prepare(core, session, decision)
+        decision.unsafe = False  # the browser was told already
+        lost = decision.kind is Kind.END and decision.new is not None  # it has no cookie for what was put in since
+        if lost:
+            decision.new = None
+        changes: Changes = yield from save_flow(core, session, decision)
+        if lost or changes.dropped:
+            core.emit(LateWrite, known, request=state.request)
+    except (StoreError, SessionConflict, UnsupportedValue, SessionTooLarge) as error:
+        core.store_failed("finish", error, state.request)
+        core.emit(LateWrite, known, request=state.request)
+
+
+def _can_be_late(core: Core, state: State) -> bool:
+    """Whether a late change needs no cookie, and something but a cookie to keep it."""
+    if state.fate is END:
+        return core.waits or not core.traits.old_still_valid
+    return core.waits and state.fate is KEEP and state.record is not None and state.begins is not LOGIN
+
+
+# --- what another part saved of a session
+
+
+def refresh(session: Session, fetched: Record, record: Record, version: Any, declared: Declared) -> None:
+    """Show what `update` saved in the request's own session, beside what that has changed and not saved yet.
+
+    It counts as this request's own. What the request had read before, and another has changed, makes it stale all the same.
+    """
+    state = state_of(session)
+    fold_views(session)
+    base = {} if state.base is None else values.unpack(state.base.kept_data())
+    mine = data_of(session)
+    tracking = state.tracking
+    if tracking is not None:
+        stale = changed_reads(base, fetched.data, tracking, (), session.joined)
+        tracking.stale = (*tracking.stale, *(name for name in stale if name not in tracking.stale))
+    overlay = merge(base, record.data, mine, _blind(state), declared)
+    data = overlay.data if isinstance(overlay, Merged) else record.data
+    fill(session, values.unpack(values.pack(data)))
+    state.views = None
+    state.record = state.base = record
+    if state.fate is KEEP and state.begins is not LOGIN:
+        state.meta = record
+    assert state.held is not None  # what is stored was loaded, or saved, through the engine
+    state.held.version = version
+
+
+def _blind(state: State) -> Tracking:
+    """Tracking of a request that read nothing: all that it changed is laid over."""
+    blind = Tracking({})
+    if state.tracking is not None:
+        blind.assigned = state.tracking.assigned
+    return blind

@@ -1,0 +1,91 @@
+"""Stored: what a store has of a user, found and ended: what `list`, `end`, `end_all` and a limit of logins rest on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from hardtack.engines.store import StoreEngine
+from hardtack.engines.store.save import end_id
+from hardtack.errors import ConfigError
+from hardtack.flow import Find, Flow
+from hardtack.protocols import Context
+from hardtack.record import Record
+
+if TYPE_CHECKING:
+    from hardtack.core import Core
+
+
+def store_engine(core: Core) -> StoreEngine:
+    """The engine, whose sessions can be found and changed. Raises `ConfigError` for one that keeps them in cookies."""
+    engine = core.engine
+    if not isinstance(engine, StoreEngine):
+        message = (
+            f"sessions of a {type(engine).__name__} cannot be found, changed or ended from the server: the "
+            "browser has them. Use a StoreEngine"
+        )
+        raise ConfigError(message)
+    return engine
+
+
+def finding_engine(core: Core) -> StoreEngine:
+    """The engine, whose store finds the sessions of a user. Raises `ConfigError`."""
+    engine = store_engine(core)
+    if not engine.traits.finds:
+        message = (
+            f"{type(engine.store).__name__} cannot find the sessions of a user (it has no find()); use a store that can: "
+            "Redis, SQLite, SQLAlchemy, file or memory"
+        )
+        raise ConfigError(message)
+    return engine
+
+
+def keys_of(core: Core, subject: str) -> Flow[list[str]]:
+    """The store's keys of the sessions of a user, as its index has them. Raises `ConfigError` where it has none."""
+    store_engine(core)
+    if type(subject) is not str:  # nobody has logged in as 7: nothing would be found, and nothing ended
+        message = (
+            f"subject is the user's id as login() was given it, a str, not {type(subject).__name__}; use str(user.id)"
+        )
+        raise TypeError(message)
+    engine = finding_engine(core)
+    return list((yield Find(engine.indexed(subject, core))))
+
+
+def living(core: Core, raw_key: bytes, key: str, context: Context) -> Flow[tuple[Record, Any] | None]:
+    """The living session under a key, and its version."""
+    look, entry = yield from store_engine(core).ask(raw_key, key, context.now, core)
+    if look.record is None or entry is None or context.now >= core.deadlines(look.record).nearest:
+        return None
+    return look.record, entry.version
+
+
+def of_subject(core: Core, key: str, subject: str, context: Context) -> Flow[Record | None]:
+    """The living session under a key, if it is this user's, or one that acts as the user or is acted through."""
+    raw_key = store_engine(core).handle(key)
+    stored = None if raw_key is None else (yield from living(core, raw_key, key, context))
+    # The index of a store may be behind: a key that now belongs to somebody else is not theirs.
+    if stored is None or not is_of(stored[0], subject):
+        return None
+    return stored[0]
+
+
+def is_of(record: Record, subject: str) -> bool:
+    """Whether a session is a user's own, or one in which the user acts as somebody else."""
+    actor = record.options.get("actor")
+    return record.subject == subject or (actor is not None and bool(actor) and actor[0] == subject)
+
+
+def sessions_of(core: Core, subject: str) -> Flow[list[tuple[Record, str]]]:
+    """The living sessions of a user, each with its key in the store."""
+    context = core.context()
+    found = []
+    for key in (yield from keys_of(core, subject)):
+        record = yield from of_subject(core, key, subject, context)
+        if record is not None:
+            found.append((record, key))
+    return found
+
+
+def end_record(core: Core, raw_key: bytes, key: str) -> Flow[list[bytes]]:
+    """End a session, and the one that it goes on as where it has just got another id. The raw ids that were ended."""
+    return (yield from end_id(store_engine(core), raw_key, key, core.context(), core))

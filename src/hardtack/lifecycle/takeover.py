@@ -1,0 +1,125 @@
+"""Take over: a session of another system's cookie begins to be one of ours."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from hardtack import record as records
+from hardtack.cookies import MAX_VALUES, each_alone, parse
+from hardtack.errors import InvalidToken, UnsupportedValue
+from hardtack.events import Rejected, TakenOver
+from hardtack.flow import Flow
+from hardtack.protocols import Context, CookieMap, Held
+from hardtack.record import Record
+from hardtack.settings import Accepted
+from hardtack.state import State, Taken
+
+if TYPE_CHECKING:
+    from hardtack.core import Core
+
+
+def take_over(core: Core, state: State, context: Context) -> Flow[Held | None]:
+    """What is held of the session of another system's cookie, or None where there is none that is good.
+
+    The new id is derived from the old cookie, so that parallel first requests make one session: a second one may find what
+    the first has stored.
+    """
+    found = _find(core, state, context)
+    if found is None:
+        return None
+    accepted, record, names, cookies = found
+    subject = records.find_subject(accepted.traits.subject, record.data, type(accepted.token).__name__)
+    if subject is None and not record.data:  # nothing to take over, and no reason to clear the other system's cookie
+        return None
+    seed = _seed(context.purpose, {name: cookies[name] for name in names})
+    new_id, held = yield from core.engine.adopt(seed, context, core)
+    clearing = tuple(accepted.cookie.clear_cookie(name) for name in names)
+    if held.record is not None or held.dead is not None:  # a parallel request was faster, or it was ended since
+        held.resend = held.record is not None
+        held.current = held.record is None
+        state.taken = Taken(None, clearing)
+        return held
+    created = min(record.created, context.now) if accepted.traits.authenticates_time else context.now
+    options = {key: value for key, value in record.options.items() if key == "expires"}
+    authenticated = created if subject is not None else None
+    state.meta = Record(new_id, created, authenticated, context.now, subject, options, record.data)
+    state.base = record
+    state.taken = Taken(record, clearing)
+    core.emit(TakenOver, new_id, accepted.traits.name, request=state.request)
+    return held
+
+
+def clear(core: Core, state: State) -> None:
+    """Remember the lines that clear every other system's cookie that the request carries."""
+    state.taken = Taken(None, clearing(core, state.header))
+
+
+def clearing(core: Core, header: str) -> tuple[str, ...]:
+    """The lines that clear every other system's cookie of a request."""
+    cookies = parse(header)
+    return tuple(
+        each.cookie.clear_cookie(name)
+        for each in core.settings.accept
+        for name in each.traits.names_in(cookies, each.cookie.name)
+    )
+
+
+def _seed(purpose: str, cookies: CookieMap) -> bytes:
+    """32 bytes that only who has the old cookie can make."""
+    digest = hashlib.sha256(b"hardtack/1 takeover")
+    for text in (purpose, *(text for name in sorted(cookies) for text in (name, cookies[name][-1]))):
+        raw = text.encode("utf-8", "surrogatepass")
+        digest.update(len(raw).to_bytes(4, "big") + raw)
+    return digest.digest()
+
+
+Found = tuple[Accepted, Record, list[str], CookieMap]
+
+
+def _find(core: Core, state: State, context: Context) -> Found | None:
+    cookies = parse(state.header)
+    refused: set[str] = set()
+    for accepted in core.settings.accept:
+        name = accepted.cookie.name
+        names = accepted.traits.names_in(cookies, name)
+        if not names or name in refused:
+            continue
+        foreign = Context(name, core.purpose, context.now)
+        candidates = each_alone(cookies, name)
+        if len(candidates) > MAX_VALUES:
+            core.emit(Rejected, "ambiguous", name, request=state.request)
+            refused.add(name)
+            continue
+        opened = [(_open(core, accepted, each, foreign, refused), each) for each in candidates]
+        good = [(record, each) for record, each in opened if record is not None]
+        if len({record.id for record, _ in good}) > 1:
+            # A sibling subdomain can plant a cookie of this name: it must not be able to choose the session.
+            core.emit(Rejected, "ambiguous", name, request=state.request)
+            refused.add(name)
+        elif good:
+            record, each = max(good, key=lambda pair: pair[0].seen)
+            return accepted, record, names, each
+    return None
+
+
+def _open(core: Core, accepted: Accepted, cookies: CookieMap, context: Context, refused: set[str]) -> Record | None:
+    name = context.cookie_name
+    try:
+        record = accepted.token.open(cookies, context)
+        if record.plain is None:  # of a format that is not hardtack's own
+            records.pack(record)
+    except UnsupportedValue:
+        core.emit(Rejected, "malformed", name)
+        return None
+    except InvalidToken as error:
+        core.emit(Rejected, error.reason, name)
+        # Chosen by name and shape: only a value of another shape may be of another format under this name. A failed
+        # MAC must not fall through to a reader that asks for less.
+        if error.reason != "malformed":
+            refused.add(name)
+        return None
+    if core.admit(record, context):
+        return record
+    refused.add(name)
+    return None

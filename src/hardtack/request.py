@@ -1,0 +1,121 @@
+"""Request: what an adapter tells of the request that a session belongs to. Everything in it is optional."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", ""})
+"""RFC 9110 9.2.1: methods that ask for no change."""
+
+MAX_TEXT: Final = 200
+"""Characters of what a client sent that an event carries."""
+
+
+class Request:
+    """What is known of a request beside its cookies.
+
+    Attributes:
+        method: as the client sent it; unsafe ones are told where a save is dropped, and refused across sites.
+        scheme: `http`, `https`, `ws` or `wss`, as the client used it (behind a proxy: as that passes it on).
+        host: the Host header, with a port where it has one.
+        origin, sec_fetch_site: the headers of these names, or None.
+        path: without the query, beginning with "/".
+        client: the address that the request came from.
+        user_agent: the header of this name.
+        passive: this request is no activity of the user, such as a page that polls: it renews nothing.
+    """
+
+    __slots__ = ("client", "host", "method", "origin", "passive", "path", "scheme", "sec_fetch_site", "user_agent")
+
+    def __init__(
+        self,
+        method: str = "",
+        scheme: str = "",
+        host: str = "",
+        origin: str | None = None,
+        sec_fetch_site: str | None = None,
+        path: str = "",
+        client: str = "",
+        user_agent: str = "",
+        *,
+        passive: bool = False,
+    ) -> None:
+        self.method = method
+        self.scheme = scheme
+        self.host = host
+        self.origin = origin
+        self.sec_fetch_site = sec_fetch_site
+        self.path = path
+        self.client = client
+        self.user_agent = user_agent
+        self.passive = passive
+
+    @property
+    def is_unsafe(self) -> bool:
+        """Whether the method promises a change, so that a browser must not be told "done" where it was not."""
+        return self.method.upper() not in _SAFE
+
+    @property
+    def is_websocket(self) -> bool:
+        """Whether this is the handshake of a websocket, which no browser keeps to one origin."""
+        return self.scheme in ("ws", "wss")
+
+    @property
+    def hostname(self) -> str:
+        """The host without its port, in lower case; empty where there is none that could be a domain."""
+        host = self.host.strip().lower()
+        if host.startswith("["):  # an IPv6 address
+            return host.partition("]")[0] + "]"
+        return host.partition(":")[0].rstrip(".")
+
+    def told(self, *, mask: bool = False) -> Request:
+        """A copy for events: text from the client escaped and cut, the address masked where that was asked for.
+
+        A masked address keeps its network: 24 bits of IPv4, 48 bits of IPv6.
+        """
+        client = _masked(self.client) if mask else self.client
+        told = (_told(text) for text in (self.method, self.scheme, self.host))
+        method, scheme, host = told
+        return Request(
+            method,
+            scheme,
+            host,
+            None if self.origin is None else _told(self.origin),
+            None if self.sec_fetch_site is None else _told(self.sec_fetch_site),
+            _told(self.path),
+            _told(client),
+            _told(self.user_agent),
+            passive=self.passive,
+        )
+
+    def __repr__(self) -> str:
+        given = (f"{name}={getattr(self, name)!r}" for name in self.__slots__ if getattr(self, name))
+        return f"Request({', '.join(given)})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Request):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+
+    def __hash__(self) -> int:
+        return hash((self.method, self.host, self.path, self.client))
+
+
+def _told(text: str) -> str:
+    # A line break or a terminal's escape in a path would write lines of its own into a log.
+    if len(text) > MAX_TEXT:
+        text = text[: MAX_TEXT - 1] + "…"
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)[: 4 * MAX_TEXT]
+
+
+def _masked(address: str) -> str:
+    import ipaddress
+
+    try:
+        given = ipaddress.ip_address(address)
+    except ValueError:
+        return ""
+    bits = 24 if given.version == 4 else 48
+    return str(ipaddress.ip_network((given, bits), strict=False).network_address)

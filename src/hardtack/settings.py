@@ -1,0 +1,204 @@
+"""Settings: what a manager was told, checked once and frozen."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from hardtack.cookies import Cookie
+from hardtack.errors import ConfigError
+from hardtack.events import logger
+from hardtack.lifetime import Duration, seconds
+from hardtack.protocols.token import TokenFormat, TokenTraits, token_traits
+from hardtack.tokens.keys import quoted
+
+RENEWALS_PER_IDLE_TIMEOUT: Final = 10
+
+_SIZES: Final = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "KIB": 1024, "MIB": 1024**2}
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A format of another system whose sessions are taken over, and where that system has its cookie."""
+
+    token: TokenFormat
+    traits: TokenTraits
+    cookie: Cookie
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """A manager's settings. Durations in whole seconds, sizes in bytes."""
+
+    cookie: Cookie
+    lifetime: int
+    idle_timeout: int | None
+    persistent: bool
+    purpose: str
+    accept: tuple[Accepted, ...]
+    max_size: int | None
+    cross_site: str
+    trusted_origins: frozenset[str]
+    cross_site_paths: tuple[str, ...]
+    strict_values: bool
+    clock: Callable[[], float]
+    renews_when_read: bool = True
+
+    def renewal_due(self, seen: int, now: int) -> bool:
+        """Whether the idle deadline is to be moved: at most once in a tenth of the timeout, and in a second."""
+        idle = self.idle_timeout
+        if idle is None or now <= seen or not self.renews_when_read:
+            return False
+        return (now - seen) * RENEWALS_PER_IDLE_TIMEOUT >= idle
+
+
+def make_settings(
+    *,
+    cookie: Cookie,
+    lifetime: Duration,
+    idle_timeout: Duration | None,
+    persistent: bool,
+    purpose: str,
+    accept: Iterable[TokenFormat],
+    max_size: str | int | None,
+    cross_site: str,
+    trusted_origins: Iterable[str],
+    cross_site_paths: Iterable[str],
+    strict_values: bool,
+    clock: Callable[[], float],
+) -> Settings:
+    """The settings, or the `ConfigError` of the first that is wrong: it names the setting and says what to write."""
+    instance(cookie, Cookie, "cookie", "Cookie(name=…)")
+    if not callable(clock):
+        fail("clock", clock, "a function that returns seconds since 1970, such as time.time")
+    return Settings(
+        cookie=cookie,
+        lifetime=positive(lifetime, "lifetime"),
+        idle_timeout=None if idle_timeout is None else positive(idle_timeout, "idle_timeout"),
+        persistent=switch(persistent, "persistent"),
+        purpose=_purpose(purpose),
+        accept=_accepted(accept, cookie),
+        max_size=None if max_size is None else size(max_size, "max_size"),
+        cross_site=choice(cross_site, "cross_site", "allow", "refuse"),
+        trusted_origins=frozenset(map(_origin, _texts(trusted_origins, "trusted_origins"))),
+        cross_site_paths=tuple(map(_path, _texts(cross_site_paths, "cross_site_paths"))),
+        strict_values=switch(strict_values, "strict_values"),
+        clock=clock,
+    )
+
+
+# --- what settings are checked with, everywhere
+
+
+def fail(setting: str, given: object, wanted: str) -> Any:
+    """Raise the `ConfigError` of a setting."""
+    message = f"{setting}={quoted(given)} must be {wanted}"
+    raise ConfigError(message)
+
+
+def instance(given: object, kind: type | tuple[type, ...], setting: str, wanted: str) -> None:
+    """Raise unless a setting is of a type; a value that may be a secret is told by its type alone."""
+    if not isinstance(given, kind):
+        what = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+        message = f"{setting}={what} must be a {wanted}"
+        raise ConfigError(message)
+
+
+def choice(given: Any, setting: str, *allowed: str) -> Any:
+    """The value, which is one of a few words."""
+    return given if given in allowed else fail(setting, given, " or ".join(map(repr, allowed)))
+
+
+def switch(given: Any, setting: str) -> bool:
+    """The value, which is True or False."""
+    return given if isinstance(given, bool) else bool(fail(setting, given, "True or False"))
+
+
+def positive(duration: Duration, setting: str) -> int:
+    """A duration in whole seconds, a second or more."""
+    result = seconds(duration, setting)
+    return result if result >= 1 else int(fail(setting, duration, "a second or more"))
+
+
+def size(given: str | int, setting: str) -> int:
+    """A size in bytes: a number, or text such as "256 KiB"."""
+    if isinstance(given, str):
+        digits = given.rstrip("BbKkMmIi ")
+        unit = _SIZES.get(given[len(digits) :].strip().upper())
+        if digits.strip().isdecimal() and unit is not None:
+            given = int(digits) * unit
+    if isinstance(given, bool) or not isinstance(given, int) or not 0 < given <= 1 << 40:
+        fail(setting, given, "a number of bytes, or text such as '256 KiB'")
+    return int(given)
+
+
+def listener(on_event: Any) -> Any:
+    """The function that events are given to, or None."""
+    if on_event is not None and (not callable(on_event) or inspect.iscoroutinefunction(on_event)):
+        fail("on_event", on_event, "a plain function, or None")
+    return on_event
+
+
+def _purpose(purpose: Any) -> str:
+    try:
+        if isinstance(purpose, str) and len(purpose.encode()) <= 0xFFFF:
+            return purpose
+    except UnicodeEncodeError:  # a lone surrogate, which no token could be bound to
+        pass
+    raise ConfigError("purpose must be a short str, such as the name of the application")
+
+
+def _texts(given: Any, setting: str) -> tuple[str, ...]:
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        fail(setting, given, "a list of str")
+    texts: tuple[Any, ...] = tuple(given)
+    return texts if all(type(text) is str for text in texts) else fail(setting, given, "a list of str")
+
+
+def _origin(text: str) -> str:
+    scheme, separator, host = text.partition("://")
+    if not separator or scheme.lower() not in ("http", "https") or not host or set(host) & set("/?# "):
+        fail("trusted_origins", text, "made of origins such as 'https://login.example.org': scheme and host, no path")
+    return text.lower()
+
+
+def _path(text: str) -> str:
+    return text if text.startswith("/") else str(fail("cross_site_paths", text, "made of paths that begin with '/'"))
+
+
+def _accepted(formats: Iterable[TokenFormat], cookie: Cookie) -> tuple[Accepted, ...]:
+    if not isinstance(formats, Iterable):
+        message = f"accept={type(formats).__name__} must be a list of token formats, such as [FlaskCookie(…)]"
+        raise ConfigError(message)
+    return tuple(_accept(token, cookie) for token in formats)
+
+
+def _accept(token: Any, cookie: Cookie) -> Accepted:
+    if isinstance(token, type):
+        message = f"accept holds the class {token.__name__}, not a token format: {token.__name__}(…)"
+        raise ConfigError(message)
+    if not callable(getattr(token, "open", None)):
+        message = f"accept holds a {type(token).__name__}, which is not a token format"
+        raise ConfigError(message)
+    traits = token_traits(token)
+    if not traits.authenticates_time and not traits.native and traits.until is None:
+        message = (
+            f"accept=[{type(token).__name__}(…)] needs until=<a date>: that cookie does not say when it was made, so "
+            "whoever holds an old one would be let in for ever"
+        )
+        raise ConfigError(message)
+    name = cookie.name if traits.cookie_name is None else traits.cookie_name
+    if name == cookie.name and not traits.native:
+        logger.warning(
+            "accept=[%s(…)] is never asked: its cookie %r has the name of this manager's own, and a request that "
+            "carries that is not taken over; give the manager another cookie, such as Cookie(name=…)",
+            type(token).__name__,
+            cookie.name,
+        )
+    if traits.native:
+        return Accepted(token, traits, cookie)
+    # The attributes under which another system set its cookie: clearing needs the same path and domain.
+    secure = name.lower().startswith("__")
+    return Accepted(token, traits, Cookie(name, traits.path, traits.domain, secure, samesite=None))

@@ -1,0 +1,206 @@
+"""State: what a session knows of itself beside its data: a phase, and two answers about what its commit will do."""
+
+from __future__ import annotations
+
+from _thread import RLock
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from hardtack.record import Record
+
+if TYPE_CHECKING:
+    from hardtack._views import View
+    from hardtack.core import Core
+    from hardtack.errors import HardtackError
+    from hardtack.protocols import Held
+    from hardtack.request import Request
+    from hardtack.tracking import Tracking
+
+
+class Phase(Enum):
+    """How far the request has come with its session."""
+
+    UNREAD = "unread"
+    """Nobody has looked at it: nothing was loaded."""
+
+    LIVE = "live"
+    COMMITTED = "committed"
+    """The headers have left: what needs a cookie comes too late."""
+
+    FINISHED = "finished"
+    """The request is over: nothing is saved any more."""
+
+
+class Fate(Enum):
+    """What becomes of what is stored."""
+
+    KEEP = "keep"
+    """It goes on under its id."""
+
+    MOVE = "move"
+    """It goes on under a new id."""
+
+    REPLACE = "replace"
+    """It ends because somebody else logs in. A request that fails does not carry this out."""
+
+    END = "end"
+    """It ends because the handler said so. This happens whatever else the request does."""
+
+
+class Begins(Enum):
+    """What begins with the commit."""
+
+    SAME = "same"
+    """The session that is stored goes on; where nothing is stored, whatever was put in begins one."""
+
+    NEW = "new"
+    """What was put in since the end of the stored one begins another session; with nothing put in, nothing begins. Where
+    nothing was stored, a framework has asked for a session that may be empty."""
+
+    LOGIN = "login"
+    """A user has shown a credential: a session begins, or goes on, that is not to be lost."""
+
+
+class Taken:
+    """What was taken over from another system's cookie, and the lines that clear such cookies."""
+
+    __slots__ = ("clearing", "record")
+
+    def __init__(self, record: Record | None = None, clearing: tuple[str, ...] = ()) -> None:
+        self.record = record
+        self.clearing = clearing
+
+
+class State:
+    """Private to hardtack: the manager, the engines and the adapters work on it.
+
+    Attributes:
+        core: the manager's; None for a session made by hand.
+        header: the request's Cookie header.
+        request: what else is known of the request, or None.
+        lock: held while the session loads itself.
+        phase: how far the request has come.
+        fate: what becomes of what is stored.
+        begins: what begins.
+        held: what the engine found and must remember until it saves.
+        record: what is stored now, with its encoding; None: nothing is.
+        base: what this request loaded, or saved last: its changes and what it noted are compared with it.
+        meta: the fields to be stored next; its data is unused. The record itself, until one of them changes.
+        accessed: the handler looked at the session.
+        extends: the deadline is to move, as by a renewal.
+        follows: an end reaches the session under whichever id it has by now.
+        forced: a save was asked for, whether anything was changed or not.
+        passive: this request is no activity of the user.
+        size: how many keys a session in a cookie had when its headers left.
+        tracking: what was read and assigned; None: that is not noted here.
+        refusal: why nothing can be changed: the store was down, or another site sent the request.
+        limit: how many sessions the user who logged in may have, and what happens beyond that; None: any number.
+        taken: what concerns cookies of other systems; None: nothing does.
+        views: the objects of `view()`.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "accessed",
+        "base",
+        "begins",
+        "core",
+        "extends",
+        "fate",
+        "follows",
+        "forced",
+        "header",
+        "held",
+        "limit",
+        "lock",
+        "meta",
+        "passive",
+        "phase",
+        "record",
+        "refusal",
+        "request",
+        "size",
+        "taken",
+        "tracking",
+        "views",
+    )
+
+    meta: Record
+
+    def __init__(self, core: Core | None, header: str, request: Request | None) -> None:
+        self.core = core
+        self.header = header
+        self.request = request
+        self.lock = RLock()
+        self.phase = UNREAD
+        self.fate = KEEP
+        self.begins = SAME
+        self.held: Held | None = None
+        self.record: Record | None = None
+        self.base: Record | None = None
+        self.accessed = False
+        self.forced = False
+        self.extends = False
+        self.follows = True
+        self.size = 0
+        self.passive = request is not None and request.passive
+        self.tracking: Tracking | None = None
+        self.refusal: HardtackError | None = None
+        self.limit: tuple[int, str] | None = None
+        self.taken: Taken | None = None
+        self.views: dict[type, View] | None = None
+
+    # --- what the handler asks for
+
+    def move(self) -> None:
+        """The session is to go on under a new id."""
+        if self.record is not None and self.fate is KEEP:
+            self.fate = MOVE
+        self.meta = self.meta.with_changes(id=b"")
+
+    def end(self, fate: Fate) -> None:
+        """What is stored is to end, and nothing of it goes on."""
+        if self.fate is not END:  # an end that the handler asked for stays one
+            self.fate = fate
+        self.begins = NEW
+        self.forced = False
+        self.views = None
+        self.meta = nothing()
+        if self.tracking is not None:
+            self.tracking.hidden = {}
+            self.tracking.order = {}
+
+    def settle(self, record: Record | None, held: Held) -> None:
+        """The commit is done: this is what later changes are compared with."""
+        self.held = held
+        self.record = self.base = record
+        self.meta = nothing() if record is None else record
+        self.fate = KEEP
+        self.begins = SAME
+        self.forced = False
+        self.extends = False
+        self.follows = True
+        self.limit = None
+        self.taken = None
+
+    # --- what is known
+
+    @property
+    def is_unsafe(self) -> bool:
+        """Whether the request asked for a change, so that a save which is dropped must be told."""
+        return self.request is not None and self.request.is_unsafe
+
+    @property
+    def known_id(self) -> bytes:
+        """The id of what is stored, or of what would be."""
+        return self.meta.id if self.record is None else self.record.id
+
+
+UNREAD, LIVE, COMMITTED, FINISHED = Phase
+KEEP, MOVE, REPLACE, END = Fate
+SAME, NEW, LOGIN = Begins
+
+
+def nothing() -> Record:
+    """The fields of a session of which nothing is stored."""
+    return Record(b"", 0, None, 0)

@@ -1,0 +1,71 @@
+"""What an adapter tells of a request, and what an event carries of it."""
+
+from __future__ import annotations
+
+import pytest
+from tests.kit import Site
+
+from hardtack.events import Opened
+from hardtack.request import MAX_TEXT, Request
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("Shop.Example", "shop.example"),
+        ("shop.example:8443", "shop.example"),
+        ("shop.example.", "shop.example"),
+        (" shop.example ", "shop.example"),
+        ("[2001:db8::1]:80", "[2001:db8::1]"),
+        ("", ""),
+    ],
+)
+def test_the_name_of_a_host(host: str, name: str) -> None:
+    """Without the port, in lower case."""
+    assert Request(host=host).hostname == name
+
+
+@pytest.mark.parametrize(
+    ("address", "masked"),
+    [
+        ("192.0.2.77", "192.0.2.0"),
+        ("2001:db8:1234:5678::1", "2001:db8:1234::"),
+        ("unix:", ""),
+        ("", ""),
+    ],
+)
+def test_an_event_can_tell_the_network_alone(address: str, masked: str) -> None:
+    """24 bits of IPv4, 48 of IPv6; what is no address is not told at all."""
+    assert Request(client=address).told(mask=True).client == masked
+    assert Request(client=address).told().client == address
+
+
+def test_masking_is_a_setting() -> None:
+    """With it no event of the manager has an address."""
+    for mask, client in ((False, "192.0.2.77"), (True, "192.0.2.0")):
+        site = Site(mask_addresses=mask)
+        site.visit(n=1)
+        session = site.sessions.open(site.jar.header, Request("GET", client="192.0.2.77"))
+        assert session["n"] == 1
+        (opened,) = [event for event in site.told(Opened) if event.request is not None]
+        assert opened.request.client == client
+
+
+def test_text_of_a_client_cannot_write_into_a_log() -> None:
+    """Control characters are escaped, and long text is cut."""
+    told = Request(path="/a\r\nfake line\x1b[2J", user_agent="x" * 5_000, origin="a\n", sec_fetch_site="\t").told()
+
+    assert told.path == r"/a\r\nfake line\x1b[2J"
+    assert len(told.user_agent) == MAX_TEXT
+    assert (told.origin, told.sec_fetch_site) == ("a\\n", "\\t")
+
+
+def test_requests_are_compared_by_what_they_say() -> None:
+    """And shown by it."""
+    assert Request("GET", path="/a") == Request("GET", path="/a")
+    assert hash(Request("GET", path="/a")) == hash(Request("GET", path="/a"))
+    assert Request("GET") != Request("POST")
+    assert Request("GET") != "GET"
+    assert repr(Request("GET", host="shop.example", passive=True)) == (
+        "Request(host='shop.example', method='GET', passive=True)"
+    )

@@ -1,0 +1,171 @@
+"""A session on a store behaves as a dict does, while it notes what was asked for and hides what was not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from tests.kit import Site
+
+from hardtack import StoreEngine
+from hardtack.session import Tracked
+from hardtack.stores.memory import MemoryStore
+
+START = {"a": 1, "b": [2], "c": {"d": 3}}
+
+
+def loaded() -> Any:
+    """A session that was loaded from a store, and of which nobody asked for anything yet."""
+    site = Site(StoreEngine(MemoryStore()))
+    site.visit(**START)
+    session = site.open()
+    assert session.subject is None  # which loads it
+    assert isinstance(session, Tracked)
+    return session
+
+
+CALLS: list[tuple[str, Callable[[Any], Any]]] = [
+    ("iter", list),
+    ("reversed", lambda data: list(reversed(data))),
+    ("keys", lambda data: list(data.keys())),
+    ("keys-reversed", lambda data: list(reversed(data.keys()))),
+    ("keys-set", lambda data: data.keys() & {"a", "z"}),
+    ("keys-in", lambda data: ("a" in data.keys(), "z" in data.keys())),  # noqa: SIM118
+    ("values", lambda data: list(data.values())),
+    ("items", lambda data: list(data.items())),
+    ("len", len),
+    ("bool", bool),
+    ("copy", lambda data: data.copy()),
+    ("dict", dict),
+    ("star", lambda data: {**data}),
+    ("json", json.dumps),
+    ("get", lambda data: (data.get("a"), data.get("z"), data.get("z", 5))),
+    ("in", lambda data: ("a" in data, "z" in data)),
+    ("pop", lambda data: (data.pop("a"), data.pop("z", 7), dict(data))),
+    ("popitem", lambda data: (data.popitem(), data.popitem(), dict(data))),
+    ("setdefault", lambda data: (data.setdefault("a", 5), data.setdefault("z", 5), dict(data))),
+    ("update", lambda data: (data.update({"z": 1}, a=2), dict(data))),
+    ("update-pairs", lambda data: (data.update([("z", 1)]), dict(data))),
+    ("del", lambda data: (data.__delitem__("b"), dict(data))),
+    ("or", lambda data: data | {"a": 9}),
+    ("ror", lambda data: {"z": 9} | data),
+    ("ior", lambda data: dict(data.__ior__({"z": 9}))),
+    ("eq", lambda data: (data == START, data == {}, data != START, dict(START) == data)),
+    ("order-after-writes", lambda data: (data.__setitem__("z", 1), data.__setitem__("a", 2), list(data))),
+    ("read-then-all", lambda data: (data["b"], list(data.items()))),
+]
+
+
+@pytest.mark.parametrize("call", [call for _, call in CALLS], ids=[name for name, _ in CALLS])
+def test_it_behaves_as_a_dict(call: Callable[[Any], Any]) -> None:
+    """In what it returns, in its order, and in what it holds afterwards."""
+    session, plain = loaded(), {"a": 1, "b": [2], "c": {"d": 3}}
+
+    assert call(session) == call(plain)
+    assert dict(session) == plain
+    assert list(session) == list(plain)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda data: data["z"], lambda data: data.pop("z"), lambda data: data.__delitem__("z")],
+    ids=["item", "pop", "del"],
+)
+def test_a_missing_key_is_a_key_error(call: Callable[[Any], Any]) -> None:
+    """With its name."""
+    with pytest.raises(KeyError, match="z"):
+        call(loaded())
+
+
+def test_an_empty_one_has_nothing_to_pop() -> None:
+    """As a dict."""
+    session = loaded()
+    for name in START:
+        del session[name]
+
+    with pytest.raises(KeyError, match="empty"):
+        session.popitem()
+
+
+def test_two_sessions_are_compared_by_all_that_they_hold() -> None:
+    """Also where nobody has asked for any of it."""
+    one, other = loaded(), loaded()
+
+    assert one == other
+    del other["a"]
+    assert one != other
+
+
+def test_it_is_shown_with_all_that_it_holds() -> None:
+    """For whoever debugs."""
+    assert repr(loaded()) == str(loaded()) == f"<Session {START!r}>"
+
+
+def test_it_has_no_hash() -> None:
+    """As a dict."""
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(loaded())
+
+
+def test_code_that_reads_past_the_methods_fails_loudly() -> None:
+    """It could not be noted: better no page than one whose save is judged by less than it has read."""
+    with pytest.raises(TypeError):
+        msgspec.json.encode(loaded())
+
+    session = loaded()
+    assert msgspec.json.decode(msgspec.json.encode(dict(session))) == START
+
+
+@pytest.mark.parametrize(
+    ("reads", "other_writes", "kept"),
+    [
+        (lambda data: data.get("z"), {"z": 1}, False),
+        (lambda data: data.get("z"), {"y": 1}, True),
+        (lambda data: "z" in data, {"z": 1}, False),
+        (list, {"z": 1}, False),
+        (list, {"a": 5}, True),
+        (len, {"z": 1}, False),
+        (len, {"a": 5}, True),
+        (lambda data: data.items(), {"a": 5}, False),
+        (lambda data: data.values(), {"c": {}}, False),
+        (lambda data: data["b"], {"b": [3]}, False),
+        (lambda data: data["b"], {"b": [2]}, True),
+        (lambda data: data.setdefault("b", []), {"b": []}, False),
+        (lambda data: None, {"a": 5, "z": 1}, True),
+    ],
+)
+def test_a_change_is_kept_where_what_was_read_still_holds(
+    reads: Callable[[Any], Any], other_writes: dict[str, Any], *, kept: bool
+) -> None:
+    """Compared by value, and names are not values."""
+    site = Site(StoreEngine(MemoryStore()))
+    site.visit(**START)
+    session, other = site.open(), site.open()
+    reads(session)
+    session["mine"] = True
+    other.update(other_writes)
+    site.commit(other)
+
+    changes = site.commit(session)
+
+    assert changes.dropped == ("" if kept else "stale")
+    expected = {**START, **other_writes, **({"mine": True} if kept else {})}
+    assert dict(site.open()) == expected
+
+
+def test_a_passive_request_moves_no_deadline() -> None:
+    """A page that polls is no activity of the user."""
+    site = Site(StoreEngine(MemoryStore()), idle_timeout="1 hour")
+    site.visit(n=1)
+    found = []
+    for _ in range(3):
+        site.clock.now += 1_200
+        session = site.open()
+        session.passive()
+        found.append(session.get("n"))
+        site.commit(session)
+
+    assert found == [1, 1, None]
