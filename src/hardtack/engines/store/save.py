@@ -47,7 +47,8 @@ def save(engine: StoreEngine, saving: Saving, context: Context, policy: Policy) 
             return work.move()
         case Kind.REPLACE:
             return work.replace()
-    return work.end()
+        case _:
+            return work.end()
 
 
 class _Work:
