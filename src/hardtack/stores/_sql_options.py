@@ -1,0 +1,97 @@
+"""The options of a database's URL: text, turned into what the driver takes, and refused where it does not take them.
+
+A driver would say so when it connects: with a TypeError, at every request.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlalchemy.engine import URL, Engine
+
+from hardtack.errors import ConfigError
+
+
+def _flag(text: str) -> bool:
+    return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
+
+
+def _threshold(text: str) -> int | None:
+    return None if text.lower() == "none" else int(text)
+
+
+_KINDS: list[tuple[Callable[[str], Any], str, str]] = [
+    (
+        int,
+        "a whole number",
+        "connect_timeout read_timeout write_timeout keepalives keepalives_idle keepalives_interval keepalives_count "
+        "tcp_user_timeout statement_cache_size prepared_statement_cache_size max_cacheable_statement_size "
+        "max_cached_statement_lifetime max_allowed_packet client_flag detect_types cached_statements stmt_cache_size",
+    ),
+    (float, "a number of seconds", "timeout command_timeout"),
+    (_flag, "true or false", "local_infile use_unicode binary_prefix direct_tls uri check_same_thread compress echo"),
+    (_threshold, "a whole number or none", "prepare_threshold"),
+]
+_OPTIONS = {name: (convert, words) for convert, words, names in _KINDS for name in names.split()}
+
+_SQLITE = {"uri", "timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements"}
+
+_NO_TEXT = set(
+    "server_settings loop connection_class record_class conv cursorclass cursor_cls sock password_creator "
+    "auth_plugin_map query_callback".split()
+)
+"""What can only be said in Python."""
+
+_DECIDED = {"autocommit"}
+"""What the store decides: a rename is one transaction."""
+
+
+def typed(query: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are no text, as what they are. Raises `ConfigError`, which shows no value."""
+    options = {}
+    for name in _OPTIONS.keys() & query.keys():
+        convert, words = _OPTIONS[name]
+        try:
+            options[name] = convert(query[name])
+        except (ValueError, KeyError, TypeError, AttributeError):  # the last two: it is there twice, as a tuple
+            message = f"url: its option {name} must be {words}"
+            raise ConfigError(message) from None
+    return options
+
+
+def check(engine: Engine, url: URL) -> None:
+    """Raise `ConfigError` for options that the engine's driver does not take."""
+    driver = engine.dialect.driver
+    given = set(url.query)
+    if engine.dialect.name == "sqlite":
+        unknown = set() if "uri" in given else given - _SQLITE
+    elif driver in ("psycopg", "psycopg2"):
+        unknown = {name for name in given if not _libpq_takes(driver, name)}
+    else:
+        _, arguments = engine.dialect.create_connect_args(url)  # SQLAlchemy takes some for itself
+        connect = getattr(engine.dialect.dbapi, driver, engine.dialect.dbapi).connect
+        unknown = set(arguments) - set(inspect.signature(connect).parameters) - {"prepared_statement_cache_size"}
+        unknown |= given & (_NO_TEXT if driver == "asyncpg" else _NO_TEXT | {"ssl"})
+    unknown |= given & _DECIDED
+    if unknown:
+        message = f"url: {driver} takes no option {', '.join(sorted(unknown))} in a URL"
+        raise ConfigError(message)
+
+
+def _libpq_takes(driver: str, name: str) -> bool:
+    if driver == "psycopg":
+        from psycopg import ProgrammingError
+        from psycopg.conninfo import make_conninfo as describe
+
+        if name == "prepare_threshold":
+            return True
+    else:
+        from psycopg2 import ProgrammingError
+        from psycopg2.extensions import make_dsn as describe
+    try:
+        describe(**{name: "1"})
+    except ProgrammingError:
+        return False
+    return True
