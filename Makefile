@@ -8,7 +8,7 @@ PORT ?= 8000
 RUNS ?= 1000000
 
 # Real servers, a real browser and the real Perl modules: the tests start and drive them.
-TEST_PACKAGES := chromium redis-server memcached postgresql mariadb-server nodejs \
+TEST_PACKAGES := chromium redis-server memcached postgresql pgbouncer mariadb-server nodejs \
 	libdancer-perl libdancer-session-cookie-perl libdancer-session-memcached-perl libdancer2-perl \
 	libsession-storage-secure-perl libmojolicious-perl libplack-perl libplack-middleware-session-perl \
 	libcrypt-cbc-perl libcrypt-rijndael-perl libstring-crc32-perl libcryptx-perl \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Callable, Generator
@@ -46,7 +47,7 @@ def engine_from_url(url: str, create: Callable[..., E], **settings: Any) -> tupl
     """
     try:
         parsed = make_url(url)
-        typed = _sql_options.typed(parsed.query)
+        typed = _sql_options.typed(parsed)
         if parsed.get_backend_name() == "sqlite":
             parsed = _on_disk(parsed)
         elif "poolclass" not in settings:
@@ -77,6 +78,26 @@ def _on_disk(url: URL) -> URL:
     if name.startswith("file:") and not name.startswith("file:/"):
         return url.set(database=f"file:{os.path.abspath(name.removeprefix('file:'))}")
     return url
+
+
+def close_when_cancelled(dialect: Any, record: Any, args: Any, options: dict[str, Any]) -> None:
+    """Have aiosqlite open its connections by a function of ours: where the call that waits is cancelled, its thread opens
+    one all the same, and nobody closes it. A listener to `do_connect`.
+    """
+    options.setdefault("async_creator_fn", _connect_aiosqlite)
+
+
+async def _connect_aiosqlite(*args: Any, **options: Any) -> Any:
+    import aiosqlite
+
+    connection = aiosqlite.connect(*args, **options)
+    getattr(connection, "_thread", connection).daemon = True  # as SQLAlchemy does: else it keeps the process alive
+    connecting = asyncio.ensure_future(connection)
+    try:
+        return await asyncio.shield(connecting)
+    except asyncio.CancelledError:
+        connecting.add_done_callback(lambda done: done.cancelled() or done.exception() or connection.stop())
+        raise
 
 
 class Pooler:

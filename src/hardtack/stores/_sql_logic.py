@@ -47,6 +47,13 @@ def _exact_text(length: int) -> Any:
     return sa.String(length).with_variant(exact, "mysql", "mariadb")
 
 
+def create_missing(connection: Connection, table: sa.Table) -> None:
+    """Create the table and its indexes: those that another process has begun with, and not brought to an end, too."""
+    table.create(connection, checkfirst=True)
+    for index in table.indexes:
+        index.create(connection, checkfirst=True)
+
+
 class Logic:
     """The statements, built once, and what is done with them, for both twins."""
 

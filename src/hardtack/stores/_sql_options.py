@@ -38,18 +38,21 @@ _OPTIONS = {name: (convert, words) for convert, words, names in _KINDS for name 
 
 _SQLITE = {"uri", "timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements"}
 
-_NO_TEXT = set(
-    "server_settings loop connection_class record_class conv cursorclass cursor_cls sock password_creator "
-    "auth_plugin_map query_callback".split()
-)
+_NO_TEXT = {
+    *("server_settings", "loop", "connection_class", "record_class", "conv", "cursorclass", "cursor_cls", "sock"),
+    *("password_creator", "auth_plugin_map", "query_callback"),
+}
 """What can only be said in Python."""
 
 _DECIDED = {"autocommit"}
 """What the store decides: a rename is one transaction."""
 
 
-def typed(query: Mapping[str, Any]) -> dict[str, Any]:
+def typed(url: URL) -> dict[str, Any]:
     """The options that are no text, as what they are. Raises `ConfigError`, which shows no value."""
+    query: Mapping[str, Any] = url.query
+    if url.get_backend_name() == "sqlite" and "uri" not in query:
+        _refuse(set(query) - _SQLITE, url.get_driver_name())
     options = {}
     for name in _OPTIONS.keys() & query.keys():
         convert, words = _OPTIONS[name]
@@ -65,18 +68,20 @@ def check(engine: Engine, url: URL) -> None:
     """Raise `ConfigError` for options that the engine's driver does not take."""
     driver = engine.dialect.driver
     given = set(url.query)
-    if engine.dialect.name == "sqlite":
-        unknown = set() if "uri" in given else given - _SQLITE
-    elif driver in ("psycopg", "psycopg2"):
-        unknown = {name for name in given if not _libpq_takes(driver, name)}
-    else:
+    unknown = given & _DECIDED
+    if driver in ("psycopg", "psycopg2"):
+        unknown |= {name for name in given if not _libpq_takes(driver, name)}
+    elif engine.dialect.name != "sqlite":
         _, arguments = engine.dialect.create_connect_args(url)  # SQLAlchemy takes some for itself
         connect = getattr(engine.dialect.dbapi, driver, engine.dialect.dbapi).connect
-        unknown = set(arguments) - set(inspect.signature(connect).parameters) - {"prepared_statement_cache_size"}
+        unknown |= set(arguments) - set(inspect.signature(connect).parameters) - {"prepared_statement_cache_size"}
         unknown |= given & (_NO_TEXT if driver == "asyncpg" else _NO_TEXT | {"ssl"})
-    unknown |= given & _DECIDED
-    if unknown:
-        message = f"url: {driver} takes no option {', '.join(sorted(unknown))} in a URL"
+    _refuse(unknown, driver)
+
+
+def _refuse(names: set[str], driver: str) -> None:
+    if names:
+        message = f"url: {driver} takes no option {', '.join(sorted(names))} in a URL"
         raise ConfigError(message)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,17 +19,19 @@ from hardtack.stores._steps import AsyncSteppedRenamingStore, SteppedRenamingSto
 
 try:
     import sqlalchemy as sa
+    from sqlalchemy import event
     from sqlalchemy.engine import Engine
     from sqlalchemy.exc import DBAPIError
     from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
     from sqlalchemy.pool import NullPool, SingletonThreadPool, StaticPool
     from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
-    from hardtack.stores._sql_engines import TIMEOUT, Pooler, engine_from_url, is_async
+    from hardtack.stores._sql_engines import TIMEOUT, Pooler, close_when_cancelled, engine_from_url, is_async
     from hardtack.stores._sql_logic import (
         FOREIGN,
         Logic,
         breaks_connection,
+        create_missing,
         created_meanwhile,
         execute,
         is_read_only,
@@ -100,7 +103,9 @@ class _Common:
 
     def _is_local(self) -> bool:
         engine = self._engine
-        return isinstance(engine, Engine) and engine.dialect.name == "sqlite" and not isinstance(engine.pool, StaticPool)
+        return (
+            isinstance(engine, Engine) and engine.dialect.name == "sqlite" and not isinstance(engine.pool, StaticPool)
+        )
 
     def ddl(self) -> str:
         """The CREATE TABLE and CREATE INDEX statements for this database, for a migration."""
@@ -153,7 +158,8 @@ class SQLAlchemyStore(_Common, SteppedRenamingStore):
             for attempt in range(_CREATIONS):
                 try:
                     with self._engine.begin() as connection:
-                        return self.table.create(connection, checkfirst=True)
+                        create_missing(connection, self.table)
+                        return
                 except DBAPIError as error:
                     if not created_meanwhile(error) or attempt == _CREATIONS - 1:
                         raise
@@ -228,7 +234,9 @@ class AsyncSQLAlchemyStore(_Common, AsyncSteppedRenamingStore):
         self._url = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loops = 0
-        self._unpooled: AsyncSQLAlchemyStore | None = None
+        self._elsewhere: weakref.WeakKeyDictionary[Any, AsyncSQLAlchemyStore] = weakref.WeakKeyDictionary()
+        if engine.dialect.driver == "aiosqlite":
+            event.listen(engine.sync_engine, "do_connect", close_when_cancelled)
 
     @classmethod
     def from_url(cls, url: str, timeout: float = 2 * TIMEOUT) -> AsyncSQLAlchemyStore:
@@ -250,7 +258,8 @@ class AsyncSQLAlchemyStore(_Common, AsyncSteppedRenamingStore):
             for attempt in range(_CREATIONS):
                 try:
                     async with here._engine.begin() as connection:
-                        return await connection.run_sync(self.table.create, checkfirst=True)
+                        await connection.run_sync(create_missing, self.table)
+                        return
                 except DBAPIError as error:
                     if not created_meanwhile(error) or attempt == _CREATIONS - 1:
                         raise
@@ -319,9 +328,9 @@ class AsyncSQLAlchemyStore(_Common, AsyncSteppedRenamingStore):
                 "the engine that the store was given is used in another event loop; use AsyncSQLAlchemyStore.from_url(url), "
                 "or create_async_engine(…, poolclass=NullPool)"
             )
-        if self._unpooled is None:
-            self._unpooled = self._from_url(self._url, self._timeout, poolclass=NullPool)
-        return self._unpooled
+        if loop not in self._elsewhere:
+            self._elsewhere[loop] = self._from_url(self._url, self._timeout, poolclass=NullPool)
+        return self._elsewhere[loop]
 
 
 _POOLED_LOOPS = 2
