@@ -155,13 +155,15 @@ class SQLAlchemyStore(_Common, SteppedRenamingStore):
     def create_table(self) -> None:
         """Create the table and its indexes where they do not exist; several processes may do so at once."""
         with self._translation, FOREIGN:
-            for attempt in range(_CREATIONS):
+            attempt = 0
+            while True:
                 try:
                     with self._engine.begin() as connection:
                         create_missing(connection, self.table)
                         return
                 except DBAPIError as error:
-                    if not created_meanwhile(error) or attempt == _CREATIONS - 1:
+                    attempt += 1
+                    if not created_meanwhile(error) or attempt == _CREATIONS:
                         raise
                 time.sleep(0.02 * attempt)
 
@@ -255,13 +257,15 @@ class AsyncSQLAlchemyStore(_Common, AsyncSteppedRenamingStore):
         """Create the table and its indexes where they do not exist; several processes may do so at once."""
         with self._translation, FOREIGN:
             here = self._here()
-            for attempt in range(_CREATIONS):
+            attempt = 0
+            while True:
                 try:
                     async with here._engine.begin() as connection:
                         await connection.run_sync(create_missing, self.table)
                         return
                 except DBAPIError as error:
-                    if not created_meanwhile(error) or attempt == _CREATIONS - 1:
+                    attempt += 1
+                    if not created_meanwhile(error) or attempt == _CREATIONS:
                         raise
                 await asyncio.sleep(0.02 * attempt)
 

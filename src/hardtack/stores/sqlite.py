@@ -176,8 +176,7 @@ class SQLiteStore:
     def sweep(self, now: float) -> int:
         """Delete what expired at `now`, then shorten the file; returns how many were deleted.
 
-        In small transactions, with pauses of nine times their length: a request that saves seldom finds one in its way,
-        and a million entries take a quarter of an hour.
+        In small transactions, with pauses of nine times their length: a request that saves seldom finds one in its way.
         """
         swept = unwritten = 0
         while True:
