@@ -13,7 +13,7 @@ PYTHONS ?= 3.13 3.14 3.15
 ANYWHERE := not program and not perl
 
 # Real servers, a real browser and the real Perl, Ruby, PHP and Erlang: the tests start and drive them.
-TEST_PACKAGES := chromium redis-server memcached postgresql mariadb-server nodejs \
+TEST_PACKAGES := chromium redis-server memcached postgresql pgbouncer mariadb-server nodejs \
 	libdancer-perl libdancer-session-cookie-perl libdancer-session-memcached-perl libdancer2-perl \
 	libsession-storage-secure-perl libmojolicious-perl libplack-perl libplack-middleware-session-perl \
 	libcrypt-cbc-perl libcrypt-rijndael-perl libstring-crc32-perl libcryptx-perl \

@@ -210,7 +210,7 @@ def measure_postgresql(server: Server) -> Result:
     import psycopg
 
     engine = sa.create_engine(server.url)
-    store = SQLAlchemyStore(engine)
+    store = SQLAlchemyStore(engine, autocommit=True)
     store.create_table()
     turn, key = ours(store)
     core = raw_core(engine, store, key)

@@ -21,6 +21,7 @@ PROGRAMS: dict[str, list[tuple[str, ...]]] = {
     "mariadb": [("mariadbd", "mysqld"), ("mariadb-install-db",)],
     "memcached": [("memcached",)],
     "node": [("node",)],
+    "pgbouncer": [("pgbouncer",)],
     "postgresql": [("postgres",), ("initdb",), ("pg_isready",)],
     "redis": [("redis-server", "valkey-server"), ("redis-cli", "valkey-cli")],
 }

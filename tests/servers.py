@@ -245,8 +245,49 @@ class PostgreSQLServer(Server):
         return subprocess.run(command, check=False).returncode == 0
 
 
+class PgBouncerServer(Server):
+    """pgbouncer in transaction mode: each transaction may go to another of four connections to PostgreSQL."""
+
+    def __init__(self, postgresql: PostgreSQLServer) -> None:
+        self.postgresql = postgresql
+        super().__init__()
+
+    @property
+    def url(self) -> str:
+        return self.postgresql.url.replace(f":{self.postgresql.port}/", f":{self.port}/")
+
+    @property
+    def async_url(self) -> str:
+        """The same for an async driver."""
+        return self.url.replace("psycopg", "asyncpg")
+
+    def prepare(self) -> None:
+        self.user = unprivileged_user("postgres")
+        if self.user is not None:
+            shutil.chown(self.directory, self.user)
+        (self.directory / "users").write_text('"hardtack" ""\n')
+        (self.directory / "pgbouncer.ini").write_text(
+            "[databases]\n"
+            f"postgres = host={self.host} port={self.postgresql.port} dbname=postgres user=hardtack\n"
+            "[pgbouncer]\n"
+            f"listen_addr = {self.host}\nlisten_port = {self.port}\nunix_socket_dir =\n"
+            f"auth_type = any\nauth_file = {self.directory / 'users'}\n"
+            "pool_mode = transaction\ndefault_pool_size = 4\n"
+        )
+
+    def command(self) -> list[str]:
+        return [find_program("pgbouncer"), "-q", str(self.directory / "pgbouncer.ini")]
+
+    def ready(self) -> bool:
+        try:
+            socket.create_connection((self.host, self.port), timeout=1).close()
+        except OSError:
+            return False
+        return True
+
+
 class MariaDBServer(Server):
-    """MariaDB or MySQL, with a user `hardtack` who needs no password."""
+    """MariaDB or MySQL, with a user `hardtack` who needs no password, and a user `application` who has no special rights."""
 
     stop_signal = "SIGKILL"  # InnoDB recovers; a shutdown takes its time
 
@@ -267,6 +308,8 @@ class MariaDBServer(Server):
             "CREATE DATABASE IF NOT EXISTS test;\n"
             "CREATE USER IF NOT EXISTS hardtack@'127.0.0.1';\n"
             "GRANT ALL ON *.* TO hardtack@'127.0.0.1';\n"
+            "CREATE USER IF NOT EXISTS application@'127.0.0.1';\n"
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON test.* TO application@'127.0.0.1';\n"
         )
         options = ["--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]
         self.run_as_server(find_program("mariadb-install-db"), *options, f"--datadir={self.directory / 'data'}")

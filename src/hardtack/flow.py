@@ -135,7 +135,10 @@ def run(flow: Flow[T], store: Store | None = None) -> T:
 
 
 async def arun(flow: Flow[T], store: AsyncStore | Store | None = None) -> T:
-    """Drive a flow to its end; a store that is `blocking` runs in a worker thread, an async one is awaited."""
+    """Drive a flow to its end; a store that is `blocking` runs in a worker thread, an async one is awaited.
+
+    A store whose reads wait for nothing has `blocking_get = False` besides: these are then called on the event loop.
+    """
     try:
         request = next(flow)
         while True:
@@ -154,7 +157,7 @@ async def _carry_out(request: Request, store: Any) -> Any:
     blocking = getattr(store, "blocking", None)
     if blocking is None:
         return await request.call(store)
-    if blocking:
+    if blocking and (type(request) is not Get or getattr(store, "blocking_get", True)):
         from anyio import to_thread
 
         answer = await to_thread.run_sync(request.call, store)

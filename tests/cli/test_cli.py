@@ -151,12 +151,15 @@ def test_sweep_makes_no_store(scheme: str, tmp_path: Path, capsys: pytest.Captur
     assert not path.exists()
 
 
-def test_sweep_leaves_a_database_in_memory_to_sqlalchemy(capsys: pytest.CaptureFixture[str]) -> None:
-    """It is no path; and it has no table."""
-    code = main(["sweep", "sqlite+pysqlite:///:memory:"])
+@pytest.mark.parametrize(
+    ("url", "said"), [("sqlite+pysqlite:///:memory:", "in memory"), ("sqlite:sessions.db", "three slashes")]
+)
+def test_sweep_tells_of_a_url_that_names_no_file(url: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the store says to it, and not that a file is missing."""
+    code = main(["sweep", url])
 
-    assert code == FAILED
-    assert "create_table()" in capsys.readouterr().err
+    assert code == USAGE
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["passwd", "settings.json"])

@@ -7,6 +7,7 @@ import fcntl
 import json
 import logging
 import os
+import resource
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -400,3 +401,54 @@ def test_yaml_says_which_extra_it_needs(tmp_path: Path, monkeypatch: pytest.Monk
         FileStore(tmp_path, "yaml")
 
     create(FileStore(tmp_path, "json"), new_key())
+
+
+def test_a_full_disk_is_unavailable_and_leaves_nothing_behind(store: FileStore) -> None:
+    """The save fails, what was there stays, and no file is left of what could not be written."""
+    version = create(store, "key")
+    before = sorted(os.listdir(store._directory))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        for key in ("key", "other"):
+            with pytest.raises(StoreUnavailable, match="File too large"):
+                store.put(
+                    key,
+                    b"x" * 100_000,
+                    expires_at=in_an_hour(),
+                    if_version=version if key == "key" else None,
+                    subject=None,
+                )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert sorted(os.listdir(store._directory)) == before
+    assert store.get("key") == (b"data", version)
+
+
+def test_a_relative_directory_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not follow a later change of directory."""
+    monkeypatch.chdir(tmp_path)
+    store = FileStore("sessions")
+
+    monkeypatch.chdir("/")
+    create(store, "key")
+
+    assert (tmp_path / "sessions" / "key.json").exists()
+
+
+def test_a_directory_is_a_path() -> None:
+    """A setting that is missing is named."""
+    with pytest.raises(ConfigError, match="directory is of type NoneType; it must be the path of a directory"):
+        FileStore(None)  # type: ignore[arg-type]
+
+
+def test_count_is_of_what_lives(store: FileStore) -> None:
+    """All, or those of one subject; what has expired or is damaged is not counted."""
+    for key, subject in (("a", "alice"), ("b", "alice"), ("c", None), ("d", None)):
+        create(store, key, b"", subject)
+    store.put("e", b"", expires_at=int(time.time()) - 5, if_version=None, subject="alice")
+    file_of(store, "d").write_bytes(b"damaged")
+
+    assert (store.count(), store.count("alice"), store.count("bob")) == (3, 2, 0)

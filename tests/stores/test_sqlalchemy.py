@@ -314,7 +314,7 @@ def test_an_answer_that_does_not_come_is_not_waited_for(
     url: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A database that hangs when the connection stands already: a 503 in time, and no late answer for the next caller."""
-    monkeypatch.setattr("hardtack.stores.sqlalchemy.TIMEOUT", 1.0)
+    monkeypatch.setattr("hardtack.stores._sql_engines.TIMEOUT", 1.0)
     address = request.getfixturevalue(url)
     store = made(address)
     key, other = new_key(), new_key()

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import ctypes
+import logging
 import multiprocessing
 import os
+import resource
 import sqlite3
 import stat
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hardtack import SessionManager, StoreEngine
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.protocols import VersionConflict
 from hardtack.stores.sqlite import SQLiteStore
@@ -73,7 +79,7 @@ def test_connections_are_used_again(store: SQLiteStore) -> None:
     with pytest.raises(VersionConflict):
         create(store, "key")
 
-    assert len(store._idle) == 1
+    assert len(store._connections.idle) == 1
 
 
 def test_threads_that_come_and_go_leave_no_connections(store: SQLiteStore) -> None:
@@ -82,45 +88,139 @@ def test_threads_that_come_and_go_leave_no_connections(store: SQLiteStore) -> No
         with ThreadPoolExecutor(1) as pool:
             pool.submit(store.get, "key").result()
 
-    assert len(store._idle) == 1
+    assert len(store._connections.idle) == 1
+
+
+LIBC = ctypes.PyDLL(None)
 
 
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
-def test_a_child_does_not_use_the_connections_of_its_parent(store: SQLiteStore) -> None:
-    """After a fork the child opens its own; both write, and both see everything."""
-    create(store, "before")
-    inherited = store._idle[0]
+@pytest.mark.parametrize("fork", [os.fork, LIBC.fork], ids=["python", "c"])
+def test_a_child_keeps_what_it_wrote_when_the_parent_closes(
+    path: Path, store: SQLiteStore, fork: Callable[[], int]
+) -> None:
+    """It takes locks of its own: else the parent would remove the log that the child still writes to.
 
-    child = os.fork()
+    Also where a server in C forks without telling Python, as uWSGI does.
+    """
+    create(store, "before")
+    (to_child, from_parent), (to_parent, from_child) = os.pipe(), os.pipe()
+
+    child = fork()
     if child == 0:
         code = 1
         try:
-            create(store, "child")
-            code = 0 if store.get("before") is not None and store._idle[0] is not inherited else 2
+            create(store, "first")
+            os.write(from_child, b"x")
+            os.read(to_child, 1)
+            create(store, "second")
+            code = 0 if store.get("before") is not None else 2
         finally:
             os._exit(code)
+    os.read(to_parent, 1)
     create(store, "parent")
+    store.close()
+    os.write(from_parent, b"x")
     _, status = os.waitpid(child, 0)
+    for end in (to_child, from_parent, to_parent, from_child):
+        os.close(end)
 
     assert os.waitstatus_to_exitcode(status) == 0
-    assert all(store.get(key) is not None for key in ("before", "child", "parent"))
-    assert store._idle[0] is inherited
+    assert all(store.get(key) is not None for key in ("before", "first", "second", "parent"))
 
 
-def test_a_fork_leaves_the_connections_to_the_parent(store: SQLiteStore) -> None:
-    """What the child's hook does, seen from here: the pool is empty, and nothing was closed."""
-    from hardtack.stores import sqlite
-
+def test_connections_are_not_used_after_a_fork(store: SQLiteStore) -> None:
+    """What the child's handler does, seen from here: nothing is left of what came over."""
     create(store, "key")
-    inherited = store._idle[0]
+    (inherited,) = store._connections.idle
 
-    sqlite._leave_connections_to_the_parent()
+    store._connections.after_fork()
 
-    assert not store._idle
-    assert inherited.execute("SELECT 1").fetchone() == (1,)
-    while sqlite._inherited:
-        for connection in sqlite._inherited.pop():
-            connection.close()
+    assert not store._connections.idle
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        inherited.execute("SELECT 1")
+
+
+def _delete(path: Path, *ends: str) -> None:
+    for end in ends:
+        path.with_name(f"{path.name}{end}").unlink()
+
+
+@pytest.mark.parametrize("ends", [["", "-wal", "-shm"], [""]], ids=["all of it", "without its log"])
+def test_a_file_that_was_deleted_is_made_again(
+    path: Path, store: SQLiteStore, caplog: pytest.LogCaptureFixture, ends: list[str]
+) -> None:
+    """By the next call, which logs it; connections and processes then share the new one."""
+    create(store, "old")
+    with store._connection() as busy, caplog.at_level(logging.WARNING, "hardtack"):
+        store._connections.give_back(*store._connections.take())
+        _delete(path, *ends)
+
+        create(store, "new")
+    other = SQLiteStore(path)
+
+    assert "was replaced or deleted" in caplog.text
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [each.get("new") is not None for each in (store, other)] == [True, True]
+    assert store.get("old") is None
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        busy.execute("SELECT 1")
+    other.close()
+
+
+def test_a_file_that_was_replaced_is_read_at_once(path: Path, store: SQLiteStore, tmp_path: Path) -> None:
+    """A restore from a backup counts for every process, and not only for those that open the file after it."""
+    backup = SQLiteStore(tmp_path / "backup.sqlite")
+    create(backup, "restored")
+    backup.close()
+    create(store, "lost")
+
+    (tmp_path / "backup.sqlite").replace(path)
+    _delete(path, "-wal", "-shm")
+
+    assert store.get("lost") is None
+    assert store.get("restored") is not None
+
+
+def test_a_directory_that_is_gone_is_unavailable(tmp_path: Path) -> None:
+    """A file system that is not mounted: no file can be made there."""
+    (tmp_path / "mounted").mkdir()
+    store = SQLiteStore(tmp_path / "mounted" / "sessions.sqlite")
+    create(store, "key")
+
+    (tmp_path / "mounted").rename(tmp_path / "elsewhere")
+
+    with pytest.raises(StoreUnavailable, match="No such file or directory"):
+        store.get("key")
+
+
+def test_a_file_that_is_replaced_all_the_time_is_unavailable(
+    path: Path, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rather than to go on with a connection of which nobody knows what it is open to."""
+    connect = store._connections._connect
+
+    def replaced_meanwhile() -> sqlite3.Connection:
+        connection = connect()
+        path.unlink()
+        return connection
+
+    monkeypatch.setattr(store._connections, "_connect", replaced_meanwhile)
+
+    with pytest.raises(StoreUnavailable, match="replaced all the time"):
+        store.get("key")
+
+
+def test_a_second_store_does_not_give_up_the_locks_of_the_first(path: Path, store: SQLiteStore) -> None:
+    """Who closes a file gives up all locks that the process has on it: so a file that is there is not opened to see."""
+    create(store, "key")
+    SQLiteStore(path)
+
+    locks = [
+        line.split()[3] for line in Path("/proc/locks").read_text().splitlines() if f":{path.stat().st_ino} " in line
+    ]
+
+    assert locks == ["READ"]
 
 
 def _open_and_create(path: Path, key: str) -> None:
@@ -182,7 +282,7 @@ def test_an_error_in_use_closes_the_connection(path: Path, store: SQLiteStore) -
     with pytest.raises(StoreUnavailable, match="no such table"):
         store.get("key")
 
-    assert not store._idle
+    assert not store._connections.idle
     assert store.get("key") is None
 
 
@@ -241,6 +341,8 @@ def test_a_call_that_was_interrupted_gives_no_connection_back(store: SQLiteStore
         ({"timeout": -1}, "timeout is -1"),
         ({"batch": 0}, "batch is 0; it must be 1 or more"),
         ({"batch": "5"}, "batch is '5'; it must be 1 or more"),
+        ({"reads_on_loop": 1}, "reads_on_loop is 1; it must be True or False"),
+        ({"path": "/tmp"}, "path is '/tmp', and no database can be kept there: it is no file"),
     ],
 )
 def test_a_setting_of_another_kind_is_refused(tmp_path: Path, settings: dict[str, Any], problem: str) -> None:
@@ -249,3 +351,153 @@ def test_a_setting_of_another_kind_is_refused(tmp_path: Path, settings: dict[str
 
     with pytest.raises(ConfigError, match=problem):
         SQLiteStore(**arguments)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:sessions.db",
+        "sqlite:/sessions.db",
+        "sqlite://sessions.db",
+        "sqlite:///",
+        "sqlite:///x?timeout=5",
+        "sqlite:///x#y",
+    ],
+)
+def test_a_url_of_another_form_is_refused(url: str) -> None:
+    """It says how it is written; `sqlite:sessions.db` would else be a file named `essions.db`."""
+    with pytest.raises(ConfigError, match="sqlite:///relative/path or sqlite:////absolute/path: three slashes"):
+        SQLiteStore.from_url(url)
+
+
+def test_a_relative_path_stays_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not follow a later change of directory."""
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    store = SQLiteStore("sessions.sqlite")
+
+    monkeypatch.chdir("elsewhere")
+    create(store, "key")
+
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    store.close()
+
+
+@pytest.mark.parametrize("call", ["get", "delete", "find"])
+def test_an_error_that_is_not_the_drivers_is_unavailable(store: SQLiteStore, call: str) -> None:
+    """Whatever comes out of a call, its connection is given up, and the next call has another."""
+
+    class Broken(sqlite3.Connection):
+        def execute(self, *arguments: Any) -> Any:
+            raise TypeError("broken")
+
+    create(store, "key")
+    store._connections.idle.close()
+    connection = sqlite3.connect(":memory:", factory=Broken)
+    store._connections.idle.append(connection)
+
+    with pytest.raises(StoreUnavailable, match="broken") as raised:
+        getattr(store, call)("key")
+
+    assert isinstance(raised.value.__cause__, TypeError)
+    assert store.get("key") is not None
+
+
+def test_a_full_disk_is_unavailable(store: SQLiteStore) -> None:
+    """The save fails, and what was there stays."""
+    version = create(store, "key")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    try:
+        with pytest.raises(StoreUnavailable):
+            create(store, "big", b"x" * 400_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert store.get("key") == (b"data", version)
+
+
+def test_count_is_of_what_lives(store: SQLiteStore) -> None:
+    """All, or those of one subject; what has expired is not counted."""
+    for key, subject in (("a", "alice"), ("b", "alice"), ("c", None)):
+        create(store, key, b"", subject)
+    store.put("d", b"", expires_at=int(time.time()) - 5, if_version=None, subject="alice")
+
+    assert (store.count(), store.count("alice"), store.count("bob")) == (3, 2, 0)
+
+
+def test_a_sweep_shortens_the_file(path: Path, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was deleted is given back to the file system, but for some room."""
+    monkeypatch.setattr("hardtack.stores.sqlite._PAUSE", 0)
+    now = int(time.time())
+    for number in range(200):
+        store.put(f"k{number}", b"x" * 20_000, expires_at=now + 60, if_version=None, subject=None)
+    create(store, "live", b"x" * 20_000)
+    store.close()
+    before = path.stat().st_size
+
+    swept = store.sweep(now + 60)
+    store.close()
+
+    assert swept == 200
+    assert path.stat().st_size < before / 4
+    assert store.get("live") is not None
+
+
+def test_a_file_that_was_not_made_for_it_keeps_its_length(
+    path: Path, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of an earlier version: the sweep ends all the same."""
+    monkeypatch.setattr("hardtack.stores.sqlite._PAUSE", 0)
+    other = sqlite3.connect(path)
+    other.execute("CREATE TABLE other (a)")
+    other.close()
+    now = int(time.time())
+    for number in range(150):
+        store.put(f"k{number}", b"x" * 10_000, expires_at=now + 60, if_version=None, subject=None)
+
+    assert store.sweep(now + 60) == 150
+    assert path.stat().st_size > 1_000_000
+
+
+def test_a_sweep_waits_between_its_batches(path: Path, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In proportion to what each took: most of the time nobody holds the lock that those who save need."""
+    waited: list[float] = []
+    monkeypatch.setattr("hardtack.stores.sqlite.time.sleep", waited.append)
+    now = int(time.time())
+    for number in range(100):
+        store.put(f"k{number}", b"", expires_at=now + 60, if_version=None, subject=None)
+    store.sweep(now + 60)
+
+    assert len(waited) == 100 / 20 + 1
+    assert all(pause > 0 for pause in waited)
+
+
+@pytest.mark.parametrize("on_loop", [True, False])
+def test_reads_may_be_on_the_event_loop(path: Path, monkeypatch: pytest.MonkeyPatch, on_loop: bool) -> None:
+    """Where the setting says so; saves are never."""
+    store = SQLiteStore(path, reads_on_loop=on_loop)
+    threads: dict[str, int] = {}
+    for name in ("get", "put"):
+        method = getattr(store, name)
+
+        def noted(*arguments: Any, _name: str = name, _method: Any = method, **named: Any) -> Any:
+            threads[_name] = threading.get_ident()
+            return _method(*arguments, **named)
+
+        monkeypatch.setattr(store, name, noted)
+
+    async def main() -> tuple[int, Any]:
+        sessions = SessionManager(StoreEngine(store))
+        session = await sessions.aopen()
+        session["a"] = 1
+        cookie = (await sessions.acommit(session)).set_cookies[0].partition(";")[0]
+        return threading.get_ident(), (await sessions.aopen(cookie))["a"]
+
+    loop, value = asyncio.run(main())
+
+    assert value == 1
+    assert (threads["get"] == loop) is on_loop
+    assert threads["put"] != loop
+    store.close()

@@ -132,7 +132,7 @@ def _no_store(url: str) -> str | None:
     would look as if all were well.
     """
     scheme, _, driver = url.partition(":")[0].lower().partition("+")
-    if scheme not in ("file", "sqlite"):
+    if scheme not in ("file", "sqlite") or "://" not in url:  # the latter is a mistake, of which the store tells
         return None
     path = urlsplit(url).path
     if scheme == "sqlite":

@@ -39,7 +39,8 @@ class FileStore:
     """Keeps each session in a file of its own in `directory`, for people to read.
 
     Args:
-        directory: where the files go; it is made, with mode 0700, if it is not there.
+        directory: where the files go; it is made, with mode 0700, if it is not there. A relative path is taken from the
+            directory that is current when the store is made.
         format: `json`, or `yaml` (needs `hardtack[yaml]`, but not in Dancer's layouts).
         layout: `hardtack`; `dancer2` or `dancer` for a directory that a Dancer2 or Dancer 1 application uses too
             (docs/coming-from-dancer.md). The cookie then carries Dancer's own id.
@@ -62,7 +63,11 @@ class FileStore:
         subject: Callable[[dict[str, Any]], str | None] | None = None,
     ) -> None:
         self._layout = _layout(layout, format, subject)
-        self._directory = Path(directory)
+        try:
+            self._directory = Path(directory).absolute()
+        except TypeError:
+            message = f"directory is of type {type(directory).__name__}; it must be the path of a directory"
+            raise ConfigError(message) from None
         self._locks = self._directory / ".locks"
         self._lock_timeout = lock_timeout
         self._make_directories()
@@ -152,6 +157,13 @@ class FileStore:
         with _translated():
             contents = {key: self._load(key)[1] for key in self._keys()}
         return [key for key, content in contents.items() if content is not None and content.subject == subject]
+
+    def count(self, subject: str | None = None) -> int:
+        """How many entries there are, or how many of the subject's; see `Counts`. Reads every file, as `find` does."""
+        with _translated():
+            contents = [self._load(key)[1] for key in self._keys()]
+        live = [content for content in contents if content is not None and content.expires_at > time.time()]
+        return sum(1 for content in live if subject is None or content.subject == subject)
 
     def sweep(self, now: float) -> int:
         """Delete the files that expired at `now`, and what a crash left behind; returns how many sessions went.
@@ -270,10 +282,16 @@ class FileStore:
     def _replace(self, path: Path, temporary: Path, raw: bytes) -> str:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+            try:
+                file.write(raw)
+                file.flush()
+                os.fsync(file.fileno())
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink(
+                    missing_ok=True
+                )  # the disk may be full: a saved session less, and a file more each time
+                raise
         self._sync_directory()
         return hashlib.blake2b(raw, digest_size=16).hexdigest()
 

@@ -5,30 +5,19 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-import weakref
-from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from typing import Any, NoReturn
+from urllib.parse import unquote
 
-from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.errors import ConfigError
 from hardtack.protocols import Entry, Tombstone, Version, VersionConflict
 from hardtack.stores._common import check_count, check_seconds, new_version
+from hardtack.stores._sqlite_connections import SCHEMA, Connections, Idle, unavailable
 
-SCHEMA = """\
-CREATE TABLE IF NOT EXISTS hardtack_sessions (
-    key TEXT NOT NULL PRIMARY KEY,
-    data BLOB NOT NULL,
-    version INTEGER NOT NULL,
-    expires_at INTEGER NOT NULL,
-    subject TEXT
-);
-CREATE INDEX IF NOT EXISTS hardtack_sessions_expires_at ON hardtack_sessions (expires_at);
-CREATE INDEX IF NOT EXISTS hardtack_sessions_subject ON hardtack_sessions (subject) WHERE subject IS NOT NULL;
-"""
+__all__ = ["SCHEMA", "SQLiteStore"]
 
 _GET = "SELECT data, version FROM hardtack_sessions WHERE key = ? AND expires_at > ?"
 _CREATE = """\
@@ -42,9 +31,26 @@ WHERE key = ? AND version = ? AND expires_at > ?"""
 _DELETE = "DELETE FROM hardtack_sessions WHERE key = ? AND expires_at > ?"
 _DELETE_VERSION = "DELETE FROM hardtack_sessions WHERE key = ? AND expires_at > ? AND version = ?"
 _FIND = "SELECT key FROM hardtack_sessions WHERE subject = ?"
+_COUNT = "SELECT count(*) FROM hardtack_sessions WHERE expires_at > ?"
 _SWEEP = """\
 DELETE FROM hardtack_sessions
-WHERE key IN (SELECT key FROM hardtack_sessions WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)"""
+WHERE rowid IN (SELECT rowid FROM hardtack_sessions WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)"""
+_CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"  # else a request that saves may have to
+_SHORTEN = "PRAGMA incremental_vacuum(50)"
+
+_BETWEEN_CHECKPOINTS = 200
+"""Entries; SQLite itself begins one after 1,000 pages of its log, and an entry changes up to four."""
+
+_KEPT_FREE = 100
+"""How many free pages of the file a sweep leaves to the sessions to come."""
+
+_PAUSE = 9
+"""Times as long as a step of a sweep took, it waits before the next."""
+
+_URL = (
+    "the store's URL must be like sqlite:///relative/path or sqlite:////absolute/path: three slashes, and the path after "
+    "them, without options"
+)
 
 
 class SQLiteStore:
@@ -53,13 +59,18 @@ class SQLiteStore:
     What was committed survives the end of the process, SIGKILL included. With `synchronous="NORMAL"` a power failure
     can take back the last commits, a logout among them; with `"FULL"` it cannot, and each commit waits for the disk.
 
-    Connections are opened when needed, used by one thread at a time, and not carried over a fork.
+    Connections are opened when needed, used by one thread at a time, and not carried over a fork. A file that is replaced
+    or deleted in use is noticed by the next call, which goes on with the one that is there then.
 
     Args:
-        path: the file; it is made, with mode 0600, if it is not there. Its directory must be on a local disk.
+        path: the file; it is made, with mode 0600, if it is not there. Its directory must be on a local disk. A relative
+            path is taken from the directory that is current when the store is made.
         timeout: seconds to wait for another writer before `StoreUnavailable`.
         synchronous: `NORMAL` or `FULL`.
-        batch: how many entries `sweep` deletes at a time.
+        batch: how many entries `sweep` deletes at a time; meanwhile who saves waits.
+        reads_on_loop: under async frameworks read on the event loop, and not in a worker thread, which takes several times
+            as long as the read. In WAL mode a reader waits for no writer. The event loop does wait for the disk where
+            the file is not in memory, and up to `timeout` where another program locks the whole file.
 
     Raises:
         ConfigError: a setting is wrong, or the file cannot be made.
@@ -73,7 +84,8 @@ class SQLiteStore:
         *,
         timeout: float = 5.0,
         synchronous: str = "NORMAL",
-        batch: int = 1000,
+        batch: int = 20,
+        reads_on_loop: bool = False,
     ) -> None:
         if synchronous not in ("NORMAL", "FULL"):
             message = f"synchronous is {synchronous!r}; it must be 'NORMAL' or 'FULL'"
@@ -81,35 +93,34 @@ class SQLiteStore:
         if not isinstance(path, str | os.PathLike):
             message = f"path is of type {type(path).__name__}; it must be the path of a file"
             raise ConfigError(message)
+        if not isinstance(reads_on_loop, bool):
+            message = f"reads_on_loop is {reads_on_loop!r}; it must be True or False"
+            raise ConfigError(message)
         check_seconds(timeout, "timeout")
         check_count(batch, "batch")
         if str(path) in ("", ":memory:"):
             raise ConfigError("path must be a file: every connection would have a database of its own; use MemoryStore")
-        self._path = Path(path).absolute()
-        self._timeout = timeout
-        self._synchronous = synchronous
         self._batch = batch
-        self._idle: deque[sqlite3.Connection] = deque()
-        try:
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        except (OSError, ValueError) as error:  # a NUL in the path is a ValueError
-            problem = error.strerror if isinstance(error, OSError) else error
-            message = f"path is {str(self._path)!r}, and no database can be kept there: {problem}"
-            raise ConfigError(message) from error
-        _stores.add(self)
+        self.blocking_get = not reads_on_loop
+        self._connections = Connections(Path(path).absolute(), timeout, synchronous)
 
     @classmethod
     def from_url(cls, url: str) -> SQLiteStore:
         """The store of `sqlite:///relative/path` or `sqlite:////absolute/path`. Raises `ConfigError`."""
-        parts = urlsplit(url)
-        if parts.netloc or parts.query or not parts.path[1:]:
-            raise ConfigError("the store's URL must be like sqlite:///relative/path or sqlite:////absolute/path")
-        return cls(unquote(parts.path[1:]))
+        path = url[len("sqlite:///") :]
+        if not url.lower().startswith("sqlite:///") or not path or "?" in path or "#" in path:
+            raise ConfigError(_URL)
+        return cls(unquote(path))
 
     def get(self, key: str) -> Entry | None:
         """The entry, or None where there is none or it has expired."""
-        with self._connection() as connection:
+        # Without the lease of the others, which takes as long as a tenth of the read.
+        idle, connection = self._connections.take()
+        try:
             row = connection.execute(_GET, (key, time.time())).fetchone()
+        except BaseException as error:
+            _give_up(connection, error)
+        self._connections.give_back(idle, connection)
         return None if row is None else Entry(*row)
 
     def put(
@@ -155,35 +166,54 @@ class SQLiteStore:
         with self._connection() as connection:
             return [key for (key,) in connection.execute(_FIND, (subject,))]
 
+    def count(self, subject: str | None = None) -> int:
+        """How many entries there are, or how many of the subject's; see `Counts`. Looks at each of them."""
+        statement, values = (_COUNT, ()) if subject is None else (f"{_COUNT} AND subject = ?", (subject,))
+        with self._connection() as connection:
+            number: int = connection.execute(statement, (time.time(), *values)).fetchone()[0]
+            return number
+
     def sweep(self, now: float) -> int:
-        """Delete what expired at `now`, in batches that let other writers in between; returns how many."""
-        swept = 0
+        """Delete what expired at `now`, then shorten the file; returns how many were deleted.
+
+        In small transactions, with pauses of nine times their length: a request that saves seldom finds one in its way.
+        """
+        swept = unwritten = 0
         while True:
             with self._connection() as connection:
+                started = time.monotonic()
                 gone = connection.execute(_SWEEP, (now, self._batch)).rowcount
+                took = time.monotonic() - started
+                unwritten += gone
+                if unwritten >= _BETWEEN_CHECKPOINTS or gone < self._batch:
+                    connection.execute(_CHECKPOINT)
+                    unwritten = 0
             swept += gone
             if gone < self._batch:
+                self._shorten()
                 return swept
+            time.sleep(_PAUSE * took)
 
     def close(self) -> None:
         """Close the connections that are not in use."""
-        with suppress(IndexError):
-            while True:
-                self._idle.pop().close()
+        self._connections.idle.close()
 
     def _connection(self) -> _Lease:
-        return _Lease(self)
+        return _Lease(self._connections)
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False)
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-            connection.executescript(SCHEMA)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+    def _shorten(self) -> None:
+        """Give the free pages at the end of the file back to the file system, where the file was made for it."""
+        before, free = -1, 0
+        while free != before:
+            with self._connection() as connection:
+                started = time.monotonic()
+                before = connection.execute("PRAGMA freelist_count").fetchone()[0]
+                if before > _KEPT_FREE:
+                    connection.execute(_SHORTEN).fetchall()
+                took = time.monotonic() - started
+                connection.execute(_CHECKPOINT)
+                free = connection.execute("PRAGMA freelist_count").fetchone()[0]
+            time.sleep(_PAUSE * took)
 
 
 class _Lease:
@@ -192,30 +222,33 @@ class _Lease:
     Not one of `contextlib`, which takes as long as half of a read.
     """
 
-    __slots__ = ("_connection", "_store")
+    __slots__ = ("_connection", "_connections", "_idle")
 
-    def __init__(self, store: SQLiteStore) -> None:
-        self._store = store
+    _idle: Idle
+    _connection: sqlite3.Connection
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
 
     def __enter__(self) -> sqlite3.Connection:
-        try:
-            self._connection = self._store._idle.pop()
-        except IndexError:
-            try:
-                self._connection = self._store._connect()
-            except sqlite3.Error as error:
-                raise _unavailable(error) from error
+        self._idle, self._connection = self._connections.take()
         return self._connection
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if error is None or isinstance(error, VersionConflict):
-            self._store._idle.append(self._connection)
-            return
-        self._connection.close()
-        if isinstance(error, sqlite3.Error):
-            raise _unavailable(error) from error
+            self._connections.give_back(self._idle, self._connection)
+        else:
+            _give_up(self._connection, error)
+
+
+def _give_up(connection: sqlite3.Connection, error: BaseException) -> NoReturn:
+    """Close a connection that failed. An error that is not sqlite3's own, of a call that was interrupted, is no other."""
+    connection.close()
+    if isinstance(error, Exception):
+        raise unavailable(error) from error
+    raise error
 
 
 def _put(
@@ -247,19 +280,3 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
         connection.rollback()
         raise
     connection.commit()
-
-
-def _unavailable(error: sqlite3.Error) -> StoreUnavailable:
-    return StoreUnavailable(f"the SQLite database of the sessions cannot be used: {error}")
-
-
-def _leave_connections_to_the_parent() -> None:
-    for store in list(_stores):
-        _inherited.append(store._idle)
-        store._idle = deque()
-
-
-_stores: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
-# SQLite forbids to use a connection in the child of a fork, and to close it too: so those that came over are kept.
-_inherited: list[deque[sqlite3.Connection]] = []
-getattr(os, "register_at_fork", lambda **_: None)(after_in_child=_leave_connections_to_the_parent)

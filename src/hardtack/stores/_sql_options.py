@@ -1,0 +1,102 @@
+"""The options of a database's URL: text, turned into what the driver takes, and refused where it does not take them.
+
+A driver would say so when it connects: with a TypeError, at every request.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, cast
+
+from sqlalchemy.engine import URL, Engine
+
+from hardtack.errors import ConfigError
+
+
+def _flag(text: str) -> bool:
+    return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
+
+
+def _threshold(text: str) -> int | None:
+    return None if text.lower() == "none" else int(text)
+
+
+_KINDS: list[tuple[Callable[[str], Any], str, str]] = [
+    (
+        int,
+        "a whole number",
+        "connect_timeout read_timeout write_timeout keepalives keepalives_idle keepalives_interval keepalives_count "
+        "tcp_user_timeout statement_cache_size prepared_statement_cache_size max_cacheable_statement_size "
+        "max_cached_statement_lifetime max_allowed_packet client_flag detect_types cached_statements stmt_cache_size",
+    ),
+    (float, "a number of seconds", "timeout command_timeout"),
+    (_flag, "true or false", "local_infile use_unicode binary_prefix direct_tls uri check_same_thread compress echo"),
+    (_threshold, "a whole number or none", "prepare_threshold"),
+]
+_OPTIONS = {name: (convert, words) for convert, words, names in _KINDS for name in names.split()}
+
+_SQLITE = {"uri", "timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements"}
+
+_NO_TEXT = {
+    *("server_settings", "loop", "connection_class", "record_class", "conv", "cursorclass", "cursor_cls", "sock"),
+    *("password_creator", "auth_plugin_map", "query_callback"),
+}
+"""What can only be said in Python."""
+
+_DECIDED = {"autocommit"}
+"""What the store decides: a rename is one transaction."""
+
+
+def typed(url: URL) -> dict[str, Any]:
+    """The options that are no text, as what they are. Raises `ConfigError`, which shows no value."""
+    query: Mapping[str, Any] = url.query
+    if url.get_backend_name() == "sqlite" and "uri" not in query:
+        _refuse(set(query) - _SQLITE, url.get_driver_name())
+    options = {}
+    for name in _OPTIONS.keys() & query.keys():
+        convert, words = _OPTIONS[name]
+        try:
+            options[name] = convert(cast("str", query[name]))
+        except (ValueError, KeyError, TypeError, AttributeError):  # the last two: it is there twice, as a tuple
+            message = f"url: its option {name} must be {words}"
+            raise ConfigError(message) from None
+    return options
+
+
+def check(engine: Engine, url: URL) -> None:
+    """Raise `ConfigError` for options that the engine's driver does not take."""
+    driver = engine.dialect.driver
+    given = set(url.query)
+    unknown = given & _DECIDED
+    if driver in ("psycopg", "psycopg2"):
+        unknown |= {name for name in given if not _libpq_takes(driver, name)}
+    elif engine.dialect.name != "sqlite":
+        _, arguments = engine.dialect.create_connect_args(url)  # SQLAlchemy takes some for itself
+        module: Any = getattr(engine.dialect.dbapi, driver, engine.dialect.dbapi)
+        connect = module.connect
+        unknown |= set(arguments) - set(inspect.signature(connect).parameters) - {"prepared_statement_cache_size"}
+        unknown |= given & (_NO_TEXT if driver == "asyncpg" else _NO_TEXT | {"ssl"})
+    _refuse(unknown, driver)
+
+
+def _refuse(names: set[str], driver: str) -> None:
+    if names:
+        message = f"url: {driver} takes no option {', '.join(sorted(names))} in a URL"
+        raise ConfigError(message)
+
+
+def _libpq_takes(driver: str, name: str) -> bool:
+    if driver == "psycopg" and name == "prepare_threshold":
+        return True
+    # By name, since only one of the two need be installed.
+    module, describe = _DESCRIBERS[driver]
+    try:
+        getattr(import_module(module), describe)(**{name: "1"})
+    except import_module(driver).ProgrammingError:
+        return False
+    return True
+
+
+_DESCRIBERS = {"psycopg": ("psycopg.conninfo", "make_conninfo"), "psycopg2": ("psycopg2.extensions", "make_dsn")}

@@ -1,0 +1,182 @@
+"""The connections of an SQLiteStore: used by one thread at a time, in the process that opened them, to the file there is."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.stores import _forks
+
+_log = logging.getLogger("hardtack")
+
+SCHEMA = """\
+CREATE TABLE IF NOT EXISTS hardtack_sessions (
+    key TEXT NOT NULL PRIMARY KEY,
+    data BLOB NOT NULL,
+    version INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    subject TEXT
+);
+CREATE INDEX IF NOT EXISTS hardtack_sessions_expires_at ON hardtack_sessions (expires_at);
+CREATE INDEX IF NOT EXISTS hardtack_sessions_subject ON hardtack_sessions (subject) WHERE subject IS NOT NULL;
+"""
+
+_ATTEMPTS = 10
+"""How often a connection is opened anew where the file is replaced just then."""
+
+
+class Idle(deque[sqlite3.Connection]):
+    """The connections that nobody uses, all of one process and to one file."""
+
+    def __init__(self, device: int, inode: int) -> None:
+        super().__init__()
+        self.device = device
+        self.inode = inode
+        self.process = os.getpid()
+
+    def usable(self, file: os.stat_result) -> bool:
+        """Whether this process opened them, and to this file."""
+        return self.inode == file.st_ino and self.device == file.st_dev and self.process == os.getpid()
+
+    def close(self) -> None:
+        """Close them all."""
+        with suppress(IndexError):
+            while True:
+                self.pop().close()
+
+
+class Connections:
+    """Opens, lends and takes back connections; see `SQLiteStore` for the settings."""
+
+    def __init__(self, path: Path, timeout: float, synchronous: str) -> None:
+        self._path = path
+        self._timeout = timeout
+        self._synchronous = synchronous
+        try:
+            file = self._file()
+            if not path.is_file() or not os.access(path, os.R_OK | os.W_OK):
+                raise PermissionError(0, "it is no file that can be read and written")
+        except (OSError, ValueError) as error:  # a NUL in the path is a ValueError
+            problem = error.strerror if isinstance(error, OSError) else error
+            message = f"path is {str(self._path)!r}, and no database can be kept there: {problem}"
+            raise ConfigError(message) from error
+        self.idle = Idle(file.st_dev, file.st_ino)
+        _forks.watch(self)
+
+    def take(self) -> tuple[Idle, sqlite3.Connection]:
+        """A connection for this thread alone, and where it belongs. Raises `StoreUnavailable`.
+
+        Each time it looks whether the file is still there. After a restore, or a cleaner of temporary files, the
+        connections would go on with the old one, and other processes with the new: a logout in one would not hold in
+        the other.
+        """
+        idle = self.idle
+        try:
+            if idle.usable(os.stat(self._path)):
+                return idle, idle.pop()
+        except (IndexError, OSError):  # none is idle, or there is no file
+            pass
+        try:
+            return self._open()
+        except (sqlite3.Error, OSError) as error:
+            raise unavailable(error) from error
+
+    def give_back(self, idle: Idle, connection: sqlite3.Connection) -> None:
+        """For the next one; not where the file is another one by now."""
+        if idle is self.idle:
+            idle.append(connection)
+        else:
+            connection.close()
+
+    def before_fork(self) -> None:
+        """Close what is not in use.
+
+        In every process SQLite counts its locks on a file. A child has the count of its parent, but not the locks, and
+        takes none for connections of its own: the parent then removes the log that the child still writes to.
+        """
+        self.idle.close()
+
+    def after_fork(self) -> None:
+        """Close what came over after all, for the same reason, and keep nothing of it."""
+        inherited = self.idle
+        self.idle = Idle(inherited.device, inherited.inode)
+        inherited.close()
+
+    def _open(self) -> tuple[Idle, sqlite3.Connection]:
+        if self.idle.process != os.getpid():
+            self.after_fork()
+        for _ in range(_ATTEMPTS):
+            idle = self._idle_for(self._file())
+            connection = self._connect()
+            with suppress(FileNotFoundError):
+                if idle.usable(self._path.stat()):  # else it may be open to either
+                    return idle, connection
+            connection.close()
+        raise FileNotFoundError(0, "its file is replaced all the time")
+
+    def _idle_for(self, file: os.stat_result) -> Idle:
+        """Where connections to this file belong. Those to another one are closed: they would never be used again."""
+        idle = self.idle
+        if not idle.usable(file):
+            _log.warning(
+                "the SQLite file of the sessions was replaced or deleted: going on with the one that is there now"
+            )
+            self.idle = Idle(file.st_dev, file.st_ino)
+            idle.close()
+        return self.idle
+
+    def _file(self) -> os.stat_result:
+        """The file, made where there is none.
+
+        One that is there is not opened: closing it would give up the locks that SQLite holds on it in this process.
+        """
+        with suppress(FileNotFoundError):
+            return self._path.stat()
+        with _alone_in(self._path.parent), suppress(FileExistsError):
+            if not self._path.exists():
+                # What is left of a database that was deleted, and would be taken for the log of the new one.
+                for end in ("-wal", "-shm"):
+                    self._path.with_name(f"{self._path.name}{end}").unlink(missing_ok=True)
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        return self._path.stat()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False)
+        try:
+            if connection.execute("PRAGMA page_count").fetchone() == (0,):
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # a sweep can then shorten the file
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            connection.executescript(SCHEMA)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+@contextmanager
+def _alone_in(directory: Path) -> Iterator[None]:
+    """Hold a lock on a directory: of two processes that find no file one may have made it, and begun to write, already."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, where a file that is open cannot be deleted
+        yield
+        return
+    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def unavailable(error: BaseException) -> StoreUnavailable:
+    """What a caller is told of an error."""
+    problem = error.strerror if isinstance(error, OSError) else error
+    return StoreUnavailable(f"the SQLite database of the sessions cannot be used: {problem}")
