@@ -7,7 +7,6 @@ finishes it after the body. frameworks/bottle.py is a short one.
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Mapping
 from copy import copy
 from dataclasses import dataclass, replace
@@ -219,8 +218,7 @@ def mark_modified(session: Session, *, modified: bool) -> None:
 
 def now_of(session: Session) -> int:
     """The manager's clock, Unix seconds."""
-    core = state_of(session).core
-    return int(dt.datetime.now(dt.UTC).timestamp()) if core is None else core.now()
+    return state_of(session).now()
 
 
 def mark_accessed(session: Session, accessed: bool = True) -> None:

@@ -6,7 +6,6 @@ other, and two requests that take one at once do not both succeed.
 
 from __future__ import annotations
 
-import datetime as dt
 import secrets
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +39,7 @@ class Once:
         lasts = seconds(ttl, "once.put(ttl)")
         if lasts < 1 or type(at_most) is not int or at_most < 1:
             raise ConfigError("once.put(ttl, at_most) must be a second or more, and 1 or more")
-        now = self._now()
+        now = state_of(self._session).now()
         kept = {name: entry for name, entry in self._entries().items() if entry[0] > now}
         while len(kept) >= at_most:
             del kept[min(kept, key=lambda name: kept[name][1])]
@@ -66,12 +65,8 @@ class Once:
             put(self._session, ONCE, entries)
         else:
             drop(self._session, ONCE)
-        return entry[2] if entry[0] > self._now() else default
+        return entry[2] if entry[0] > state_of(self._session).now() else default
 
     def _entries(self) -> dict[str, Any]:
         found = peek(self._session, ONCE)
         return found if type(found) is dict else {}
-
-    def _now(self) -> int:
-        core = state_of(self._session).core
-        return int(dt.datetime.now(dt.UTC).timestamp()) if core is None else core.now()

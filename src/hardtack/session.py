@@ -236,7 +236,7 @@ class Session(dict[str, Any]):
             state.end(REPLACE)
         state.move()
         meta = state.meta
-        now = int(dt.datetime.now(dt.UTC).timestamp()) if state.core is None else state.core.now()
+        now = state.now()
         meta.subject = subject
         meta.authenticated = now
         meta.created = meta.created or now
@@ -288,7 +288,7 @@ class Session(dict[str, Any]):
             raise ConfigError("confirm() needs a session that somebody is logged in to: call login(subject) first")
         if not all(type(method) is str and method for method in methods):
             raise TypeError("confirm() takes the names of the methods that were used, such as confirm('password')")
-        now = int(dt.datetime.now(dt.UTC).timestamp()) if state.core is None else state.core.now()
+        now = state.now()
         confirmed = {**meta.options.get("confirmed", {}), **dict.fromkeys(methods or ("",), now)}
         state.move()
         state.meta.options = {**meta.options, "confirmed": confirmed}
@@ -302,7 +302,7 @@ class Session(dict[str, Any]):
         limit = seconds(within, "confirmed(within)")
         known: dict[str, int] = state.meta.options.get("confirmed", {})
         times = known.values() if by is None else [known[by]] if by in known else []
-        now = int(dt.datetime.now(dt.UTC).timestamp()) if state.core is None else state.core.now()
+        now = state.now()
         return any(now - limit <= min(at, now) for at in times)
 
     # --- one-time values and messages

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from _thread import RLock
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -184,6 +185,10 @@ class State:
         self.taken = None
 
     # --- what is known
+
+    def now(self) -> int:
+        """Whole Unix seconds, by the manager's clock; by the machine's for a session made by hand."""
+        return int(time.time()) if self.core is None else self.core.now()
 
     @property
     def is_unsafe(self) -> bool:
