@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 from weakref import WeakValueDictionary
 
-from hardtack import csrf, values
-from hardtack.errors import ConfigError, HardtackError
+from hardtack import values
+from hardtack.errors import ConfigError, HardtackError, StoreUnavailable
 from hardtack.events import CacheControlReplaced, Event, Expired, Rejected, StoreFailed, logger
 from hardtack.flow import Flow
 from hardtack.lifecycle import load, takeover
@@ -16,7 +16,7 @@ from hardtack.record import Record
 from hardtack.request import Request
 from hardtack.session import Session
 from hardtack.settings import Settings
-from hardtack.state import LOGIN, MOVE, State
+from hardtack.state import MOVE, State
 from hardtack.tell import Teller
 
 
@@ -132,21 +132,6 @@ class Core:
 
         return administration.take_once(self, raw_id, names)
 
-    def csrf_secret(self, state: State) -> bytes:
-        """The secret of a session's tokens against cross-site request forgery.
-
-        In a store it is made of the cookie's secret, so that two pages that ask for one at once agree.
-        """
-        import hashlib
-        import secrets
-
-        secret = b"" if state.held is None else state.held.secret
-        if (
-            not secret or state.begins is LOGIN
-        ):  # a token that somebody has planted before the login is worth nothing after it
-            return secrets.token_bytes(csrf.SIZE)
-        return hashlib.sha256(b"hardtack/1 csrf" + secret).digest()[: csrf.SIZE]
-
     def check_finds(self) -> None:
         """Raise `ConfigError` where the sessions of a user cannot be found, and so not be limited."""
         from hardtack.lifecycle.stored import finding_engine
@@ -160,7 +145,5 @@ class Core:
 
     def mark_cleared(self, state: State, error: HardtackError) -> None:
         """A logout that cannot be carried out clears the cookie with the answer to the error that says so."""
-        from hardtack.errors import StoreUnavailable
-
         if isinstance(error, StoreUnavailable):
             error.set_cookies = self.cookie.clear_all([self.cookie.name])

@@ -6,13 +6,27 @@ each page. The token is base64url of 16 random bytes, and of these XOR the secre
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import secrets
 from typing import Final
 
 from hardtack import values
+from hardtack.state import LOGIN, State
 
 SIZE: Final = 16
+
+
+def draw(state: State) -> bytes:
+    """The secret of a session that has none yet.
+
+    In a store it is made of the cookie's secret, so that two pages that ask for one at once agree; but not at a login: a token
+    that somebody has planted before it is worth nothing afterwards.
+    """
+    cookie = b"" if state.held is None else state.held.secret
+    if not cookie or state.begins is LOGIN:
+        return secrets.token_bytes(SIZE)
+    return hashlib.sha256(b"hardtack/1 csrf" + cookie).digest()[:SIZE]
 
 
 def masked(secret: bytes) -> str:

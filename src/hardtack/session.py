@@ -335,14 +335,12 @@ class Session(dict[str, Any]):
 
     def csrf_token(self) -> str:
         """The token for forms of this session, masked anew each time (BREACH). Asking for one stores a session."""
-        from hardtack.csrf import masked
+        from hardtack.csrf import draw, masked
 
         state = self._changing()
         secret = state.meta.options.get("csrf")
         if secret is None:
-            secret = values.encode_bytes(
-                secrets.token_bytes(16) if state.core is None else state.core.csrf_secret(state)
-            )
+            secret = values.encode_bytes(draw(state))
             if state.meta is state.record:
                 state.meta = state.meta.with_changes()
             state.meta.options = {**state.meta.options, "csrf": secret}
