@@ -29,6 +29,15 @@ def percent_encode(value: str, *, safe: str = "") -> str:
     return quote(value, safe=safe)
 
 
+def is_utf8(raw: bytes) -> bool:
+    """Whether bytes are text."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 EXACT_IN_A_DOUBLE = (1 << 53) - 1
 """JavaScript and Go read every JSON number as a double: beyond this an int would come back as another one."""
 

@@ -13,6 +13,7 @@ from collections.abc import Collection
 from typing import Any
 
 from hardtack.errors import InvalidToken, UnsupportedValue
+from hardtack.foreign._text import is_utf8
 from hardtack.foreign.base import check_plain, malformed
 
 MAX_DEPTH = 64
@@ -249,7 +250,7 @@ def _written(value: Any, path: str) -> list[bytes]:
             parts += _written(item, f"{path}[{index}]")
         return [*parts, b"\x6a"]
     raw = value.encode() if kind is str else value
-    if kind is bytes and _is_text(raw):
+    if kind is bytes and is_utf8(raw):
         raise UnsupportedValue(
             path or "(root)", "bytes", "Elixir does not tell bytes that are UTF-8 from text; use a str"
         )
@@ -266,11 +267,3 @@ def _written_int(value: int, path: str) -> bytes:
     if digits > _BIG_DIGITS:
         raise UnsupportedValue(path or "(root)", "int", f"it takes more than {_BIG_DIGITS} bytes")
     return bytes((110, digits, value < 0)) + magnitude.to_bytes(digits, "little")
-
-
-def _is_text(raw: bytes) -> bool:
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

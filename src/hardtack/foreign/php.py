@@ -13,6 +13,7 @@ import re
 from typing import Any
 
 from hardtack.errors import InvalidToken, UnsupportedValue
+from hardtack.foreign._text import is_utf8
 from hardtack.foreign.base import check_plain, malformed
 
 MAX_DEPTH = 64
@@ -140,7 +141,7 @@ def _written(value: Any, path: str) -> list[bytes]:
             parts += [b"i:%d;" % index, *_written(item, f"{path}[{index}]")]
         return [*parts, b"}"]
     raw = value.encode() if kind is str else value
-    if kind is bytes and _is_text(raw):
+    if kind is bytes and is_utf8(raw):
         raise UnsupportedValue(path or "(root)", "bytes", "PHP does not tell bytes that are UTF-8 from text; use a str")
     return [b's:%d:"' % len(raw), raw, b'";']
 
@@ -173,11 +174,3 @@ def _float(value: float) -> str:
     if math.isfinite(value):
         return repr(value).replace("e", "E")
     return "NAN" if math.isnan(value) else "INF" if value > 0 else "-INF"
-
-
-def _is_text(raw: bytes) -> bool:
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
