@@ -74,7 +74,7 @@ def update(core: Core, session: Session | str, function: Change) -> Flow[dict[st
         if found is None or stored is None:
             raise SessionConflict("the session was ended, or has expired")
         record, version = stored
-        fetched = record.with_changes(data=values.unpack(record.kept_data()))
+        fetched = record.with_changes(data=record.own_data())
         record.data = _changed(function, record.data)
         put = engine.put(found[1], record, core.deadlines(record).nearest, version, core, _allowed(core, fetched))
         try:

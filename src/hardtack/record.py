@@ -73,6 +73,11 @@ class Record:
         # Another program's longer spelling of the same fields: where the data begins is not known.
         return values.pack(values.unpack(plain)[6])
 
+    def own_data(self) -> dict[str, Any]:
+        """The data as it was read, or last written, in objects that nobody else has."""
+        data: dict[str, Any] = values.unpack(self.kept_data())
+        return data
+
     def _fields(self, data: Any) -> list[Any]:
         return [self.id, self.created, self.authenticated, self.seen, self.subject, self.options, data]
 

@@ -218,11 +218,11 @@ def _show(
     """
     tracking = state_of(session).tracking
     if tracking is not None:
-        base = {} if loaded is None else values.unpack(loaded.kept_data())
+        base = {} if loaded is None else loaded.own_data()
         late = [name for name in tracking.noted - noted if not declared.has(name)]
         stale = [name for name in late if not same(base.get(name), saved.data.get(name))]
         tracking.stale = (*tracking.stale, *stale)
-    shown = merge(values.unpack(sent.kept_data()), saved.data, data_of(session), Tracking({}), declared)
+    shown = merge(sent.own_data(), saved.data, data_of(session), Tracking({}), declared)
     fill(session, shown.data if isinstance(shown, Merged) else saved.data)
 
 
@@ -403,7 +403,7 @@ def refresh(session: Session, fetched: Record, record: Record, version: Any, dec
     """
     state = state_of(session)
     fold_views(session)
-    base = {} if state.base is None else values.unpack(state.base.kept_data())
+    base = {} if state.base is None else state.base.own_data()
     mine = data_of(session)
     tracking = state.tracking
     if tracking is not None:

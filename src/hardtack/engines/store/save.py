@@ -360,11 +360,11 @@ class _Work:
         """What this request has assigned, of what it wants to save."""
         saving = self.saving
         assert saving.new is not None
-        data = values.unpack(saving.new.kept_data())
+        data = saving.new.own_data()
         if saving.tracking is not None:
             names = saving.tracking.assigned
         else:
-            base = {} if saving.base is None else values.unpack(saving.base.kept_data())
+            base = {} if saving.base is None else saving.base.own_data()
             names = {name for name in data if name not in base or not same(base[name], data[name])}
         return {name: value for name, value in data.items() if name in names}
 
@@ -397,13 +397,13 @@ class _Work:
             self.conflict = "overwritten"
             self.keep_seen(theirs)
             return entry.version
-        base = {} if saving.base is None else values.unpack(saving.base.kept_data())
+        base = {} if saving.base is None else saving.base.own_data()
         taken = () if saving.tracking is None else saving.tracking.taken
         if any(name not in theirs.data.get("_once", {}) for name in taken):
             raise SessionConflict("a parallel request has taken the same one-time value", ["_once"])
         declared = Declared(engine.merge.names, saving.joined)
         # As it was sent: a task may have gone on with the objects in the session since.
-        mine = values.unpack(new.kept_data())
+        mine = new.own_data()
         outcome = merge(base, theirs.data, mine, saving.tracking, declared)
         if isinstance(outcome, Stale):
             return (yield from self.stale(key, outcome.paths))
