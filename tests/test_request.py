@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from tests.kit import Site
 
+from hardtack.adapters import asgi_request
 from hardtack.events import Opened
 from hardtack.request import MAX_TEXT, Request
 
@@ -69,3 +72,47 @@ def test_requests_are_compared_by_what_they_say() -> None:
     assert repr(Request("GET", host="shop.example", passive=True)) == (
         "Request(host='shop.example', method='GET', passive=True)"
     )
+
+
+def scope(**given: object) -> dict[str, object]:
+    """An ASGI scope, of a request with the headers that are looked at, or some of its own."""
+    headers = [
+        (b"host", b"shop.example"),
+        (b"accept", b"*/*"),
+        (b"origin", b"https://shop.example"),
+        (b"sec-fetch-site", b"same-origin"),
+        (b"user-agent", b"caf\xe9"),
+    ]
+    return {"type": "http", "method": "POST", "path": "/pay", "client": ("192.0.2.1", 5), "headers": headers, **given}
+
+
+def test_an_asgi_scope_tells_what_its_headers_say() -> None:
+    """As latin-1, and an absent one is None, or empty where there is always one."""
+    expected = Request(
+        "POST", "http", "shop.example", "https://shop.example", "same-origin", "/pay", "192.0.2.1", "café"
+    )
+    websocket = scope(type="websocket", headers=[], client=None)
+
+    assert asgi_request(scope()) == expected
+    assert repr(asgi_request(scope())) == repr(expected)
+    assert asgi_request(scope()).told() == expected
+    assert asgi_request(websocket) == Request("GET", "ws", path="/pay")
+
+
+def test_the_headers_of_a_scope_are_looked_for_once_and_when_they_are_asked_for() -> None:
+    """A request that nobody asks about costs no search; and a name that no request has is an error as everywhere."""
+
+    class Counted(list[tuple[bytes, bytes]]):
+        searches = 0
+
+        def __iter__(self) -> Iterator[tuple[bytes, bytes]]:
+            self.searches += 1
+            return super().__iter__()
+
+    headers = Counted([(b"host", b"shop.example")])
+    request = asgi_request(scope(headers=headers))
+    assert (request.method, request.path, request.is_unsafe, headers.searches) == ("POST", "/pay", True, 0)
+
+    assert (request.host, request.origin, request.user_agent, headers.searches) == ("shop.example", None, "", 1)
+    with pytest.raises(AttributeError, match="'ScopeRequest' object has no attribute 'cookies'"):
+        _ = request.cookies  # type: ignore[attr-defined]

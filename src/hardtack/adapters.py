@@ -25,7 +25,7 @@ from hardtack.lifecycle.load import carries, load_flow
 from hardtack.lifecycle.save import is_late
 from hardtack.manager import SessionManager
 from hardtack.record import Record, pack
-from hardtack.request import Request
+from hardtack.request import Request, ScopeRequest
 from hardtack.session import Session, Unread, changing, data_of, drop, peek, put, state_of, touch
 from hardtack.state import COMMITTED, FINISHED, LOGIN, NEW, SAME, State
 
@@ -176,28 +176,7 @@ def wsgi_request(environ: Mapping[str, Any]) -> Request:
 
 def asgi_request(scope: Mapping[str, Any]) -> Request:
     """What an ASGI scope tells of its request."""
-    host = origin = site = agent = None
-    for name, value in scope["headers"]:
-        if name == b"host":
-            host = value.decode("latin-1")
-        elif name == b"origin":
-            origin = value.decode("latin-1")
-        elif name == b"sec-fetch-site":
-            site = value.decode("latin-1")
-        elif name == b"user-agent":
-            agent = value.decode("latin-1")
-    client = scope.get("client")
-    websocket = scope["type"] == "websocket"
-    return Request(
-        "GET" if websocket else scope.get("method", ""),
-        scope.get("scheme", "ws" if websocket else "http"),
-        host or "",
-        origin,
-        site,
-        scope.get("path", ""),
-        client[0] if client else "",
-        agent or "",
-    )
+    return ScopeRequest(scope)
 
 
 def cookie_header(scope: Mapping[str, Any]) -> bytes:

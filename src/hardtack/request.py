@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", ""})
 """RFC 9110 9.2.1: methods that ask for no change."""
@@ -89,16 +90,52 @@ class Request:
         )
 
     def __repr__(self) -> str:
-        given = (f"{name}={getattr(self, name)!r}" for name in self.__slots__ if getattr(self, name))
+        given = (f"{name}={getattr(self, name)!r}" for name in Request.__slots__ if getattr(self, name))
         return f"Request({', '.join(given)})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Request):
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+        return all(getattr(self, name) == getattr(other, name) for name in Request.__slots__)
 
     def __hash__(self) -> int:
         return hash((self.method, self.host, self.path, self.client))
+
+
+class ScopeRequest(Request):
+    """The request of an ASGI scope. Most ask for none of its headers: these are searched and decoded when one is asked for."""
+
+    __slots__ = ("_headers",)
+
+    def __init__(self, scope: Mapping[str, Any]) -> None:
+        websocket = scope["type"] == "websocket"
+        self.method = "GET" if websocket else scope.get("method", "")
+        self.scheme = scope.get("scheme", "ws" if websocket else "http")
+        self.path = scope.get("path", "")
+        client = scope.get("client")
+        self.client = client[0] if client else ""
+        self.passive = False
+        # Not the scope: it holds the session, which holds this, and they would wait for the garbage collector.
+        self._headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
+
+    def __getattr__(self, name: str) -> Any:
+        """Called for what is not set yet: all that the headers tell is set at once."""
+        if name not in _IN_HEADERS:
+            message = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(message)
+        found = dict(self._headers)
+        self.host = _text(found.get(b"host")) or ""
+        self.origin = _text(found.get(b"origin"))
+        self.sec_fetch_site = _text(found.get(b"sec-fetch-site"))
+        self.user_agent = _text(found.get(b"user-agent")) or ""
+        return getattr(self, name)
+
+
+_IN_HEADERS: Final = frozenset({"host", "origin", "sec_fetch_site", "user_agent"})
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
 
 
 def _told(text: str) -> str:
