@@ -6,16 +6,13 @@ object comes out, and no document makes the reader allocate more than a fixed bo
 
 from __future__ import annotations
 
-import argparse
 import json
-import shutil
-import sys
-import tempfile
 import tracemalloc
 from collections import Counter
 from pathlib import Path
 
 import atheris
+from runner import run
 
 with atheris.instrument_imports(include=["hardtack.foreign.perl"]):
     from hardtack.foreign.perl import sereal, storable
@@ -81,35 +78,10 @@ def seeds(directory: Path) -> None:
             (directory / f"{number}").write_bytes(document)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=100_000, help="how many documents")
-    parser.add_argument("--seed", type=int, default=0, help="libFuzzer's random seed; 0 chooses one")
-    arguments = parser.parse_args()
-    done = 0
-    directory = Path(tempfile.mkdtemp(prefix="hardtack-fuzz-"))
-
-    def counted(raw: bytes) -> None:
-        nonlocal done
-        test_one_input(raw)
-        done += 1
-        if done == arguments.runs:  # libFuzzer ends the process without returning here
-            shutil.rmtree(directory)
-            print(f"{done} documents: {dict(outcomes.most_common())}; most allocated: {highest} bytes", flush=True)
-
-    seeds(directory)
-    tracemalloc.start()
-    # reload=0: libFuzzer would look into the directory once more, and fail where it is gone by then.
-    options = [
-        f"-runs={arguments.runs}",
-        "-max_len=4096",
-        f"-seed={arguments.seed}",
-        "-print_final_stats=1",
-        "-reload=0",
-    ]
-    atheris.Setup([sys.argv[0], *options, str(directory)], counted)
-    atheris.Fuzz()
+def figures(done: int) -> str:
+    """What is printed at the end."""
+    return f"{done} documents: {dict(outcomes.most_common())}; most allocated: {highest} bytes"
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, test_one_input, seeds, figures, max_len=4096)

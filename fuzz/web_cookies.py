@@ -7,11 +7,8 @@ bound, or take longer than a second of the processor.
 
 from __future__ import annotations
 
-import argparse
 import json
-import shutil
 import sys
-import tempfile
 import time
 import tracemalloc
 from collections import Counter
@@ -20,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import atheris
+from runner import run
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -128,36 +126,11 @@ def seeds(directory: Path) -> None:
             (directory / f"{number}-{choice}").write_bytes(document + bytes((choice, 1)))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=100_000, help="how many inputs")
-    parser.add_argument("--seed", type=int, default=0, help="libFuzzer's random seed; 0 chooses one")
-    arguments = parser.parse_args()
-    done = 0
-    directory = Path(tempfile.mkdtemp(prefix="hardtack-fuzz-"))
-
-    def counted(raw: bytes) -> None:
-        nonlocal done
-        test_one_input(raw)
-        done += 1
-        if done == arguments.runs:  # libFuzzer ends the process without returning here
-            shutil.rmtree(directory)
-            figures = f"most allocated: {highest} bytes; slowest: {slowest * 1000:.1f} ms"
-            print(f"{done} inputs: {dict(outcomes.most_common())}; {figures}", flush=True)
-
-    seeds(directory)
-    tracemalloc.start()
-    # reload=0: libFuzzer would look into the directory once more, and fail where it is gone by then.
-    options = [
-        f"-runs={arguments.runs}",
-        "-max_len=9000",
-        f"-seed={arguments.seed}",
-        "-print_final_stats=1",
-        "-reload=0",
-    ]
-    atheris.Setup([sys.argv[0], *options, str(directory)], counted)
-    atheris.Fuzz()
+def figures(done: int) -> str:
+    """What is printed at the end."""
+    allocated = f"most allocated: {highest} bytes; slowest: {slowest * 1000:.1f} ms"
+    return f"{done} inputs: {dict(outcomes.most_common())}; {allocated}"
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, test_one_input, seeds, figures, max_len=9000)
