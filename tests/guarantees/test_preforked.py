@@ -16,7 +16,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import pytest
-from tests.guarantees.kit import store_url
+from tests.guarantees.kit import SHARED, store_url
 from tests.servers import free_port
 
 USERS = 40
@@ -95,7 +95,7 @@ def _answers_of(port: int, name: str) -> list[tuple[str, str]]:
     return answers
 
 
-@pytest.mark.parametrize("store", ["file", "sqlite", "postgresql", "mariadb"])
+@pytest.mark.parametrize("store", [store for store in SHARED if store != "memcached"])
 @pytest.mark.parametrize("server", SERVERS)
 def test_each_user_is_served_as_that_user(
     server: str, store: str, request: pytest.FixtureRequest, tmp_path: Path

@@ -16,7 +16,7 @@ import pytest
 
 from hardtack.stores import from_url
 
-pytestmark = [pytest.mark.program("postgresql"), pytest.mark.program("mariadb")]
+pytestmark = [pytest.mark.program(name) for name in ("postgresql", "mariadb", "redis")]
 
 STORES: dict[str, tuple[str, str]] = {
     "file": ("file", ""),
@@ -29,6 +29,7 @@ STORES: dict[str, tuple[str, str]] = {
     "pymysql": ("mariadb", "mysql+pymysql"),
     "aiomysql": ("mariadb", "mysql+aiomysql"),
     "asyncmy": ("mariadb", "mysql+asyncmy"),
+    "redis": ("redis", ""),
 }
 """A store or driver, where its entries are, and the scheme of its URL where it is another."""
 
