@@ -138,7 +138,7 @@ def test_flash_messages_make_nobody_stale() -> None:
     outcome = merge(base, theirs, {"a": 1}, noted(base, "_flashes"), declared)
 
     assert outcome == Merged({"_flashes": [["message", "two"]], "a": 1}, [])
-    assert changed_reads(base, theirs, noted(base, "_flashes"), (), ("_flashes",)) == []
+    assert changed_reads(base, theirs, noted(base, "_flashes"), Declared(beginnings=("_flashes",))) == []
 
 
 def test_a_declared_key_that_was_only_read_counts_as_read() -> None:

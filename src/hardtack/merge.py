@@ -56,7 +56,7 @@ def merge(
     changed = {name for name in {**base, **mine} if not same(base.get(name, _MISSING), mine.get(name, _MISSING))}
     written = changed if tracking is None else changed | tracking.assigned
     joined = {name for name in changed if declared.has(name)}
-    stale = _stale(base, theirs, tracking, joined, declared.beginnings)
+    stale = changed_reads(base, theirs, tracking, Declared(frozenset(joined), declared.beginnings))
     if stale:
         return Stale(stale)
     merged = dict(theirs)
@@ -79,40 +79,24 @@ def merge(
 
 
 def changed_reads(
-    base: dict[str, Any],
-    theirs: dict[str, Any],
-    tracking: Tracking,
-    joined: Iterable[str] = (),
-    unread: tuple[str, ...] = (),
+    base: dict[str, Any], theirs: dict[str, Any], tracking: Tracking | None, exempt: Declared
 ) -> list[str]:
-    """What was read of `base` and differs in `theirs`; `joined` keys, and those that begin like `unread`, do not count."""
-    return _stale(base, theirs, tracking, set(joined), unread)
-
-
-def _stale(
-    base: dict[str, Any], theirs: dict[str, Any], tracking: Tracking | None, joined: set[str], unread: tuple[str, ...]
-) -> list[str]:
+    """What was read of `base` and differs in `theirs`, but for the exempt keys. Without tracking, everything was read."""
     everything = tracking is None or tracking.everything
     noted: Iterable[str] = {**base, **theirs} if everything else tracking.noted  # type: ignore[union-attr]
     stale = [
         name
         for name in noted
-        if name not in joined
-        and not (isinstance(name, str) and unread and name.startswith(unread))
-        and not same(base.get(name, _MISSING), theirs.get(name, _MISSING))
+        if not exempt.has(name) and not same(base.get(name, _MISSING), theirs.get(name, _MISSING))
     ]
     if tracking is None:
         return stale
     if tracking.names or tracking.number or everything:
-        before, now = (
-            [name for name in names if name not in joined and not (unread and str(name).startswith(unread))]
-            for names in (base, theirs)
-        )
-        if (tracking.names or everything) and before != now:
+        before, now = ([name for name in names if not exempt.has(name)] for names in (base, theirs))
+        names_differ = (tracking.names or everything) and before != now
+        if names_differ or (tracking.number and _counts_differently(before, now, tracking.assigned)):
             stale += [name for name in {**base, **theirs} if (name in base) != (name in theirs) and name not in stale]
             stale = stale or list(theirs)  # the same names in another order
-        elif tracking.number and _counts_differently(before, now, tracking.assigned):
-            stale += [name for name in {**base, **theirs} if (name in base) != (name in theirs) and name not in stale]
     return stale
 
 

@@ -407,7 +407,7 @@ def refresh(session: Session, fetched: Record, record: Record, version: Any, dec
     mine = data_of(session)
     tracking = state.tracking
     if tracking is not None:
-        stale = changed_reads(base, fetched.data, tracking, (), session.joined)
+        stale = changed_reads(base, fetched.data, tracking, Declared(beginnings=session.joined))
         tracking.stale = (*tracking.stale, *(name for name in stale if name not in tracking.stale))
     overlay = merge(base, record.data, mine, _blind(state), declared)
     data = overlay.data if isinstance(overlay, Merged) else record.data
