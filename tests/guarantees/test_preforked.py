@@ -71,8 +71,12 @@ def serving(name: str, url: str, log: Path) -> Iterator[int]:
                 time.sleep(0.05)
         yield port
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(timeout=30)
+        server.terminate()
+        try:
+            server.wait(timeout=20)
+        except subprocess.TimeoutExpired:  # uWSGI waits for workers that greenlet has crashed while they end
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
 
 
 def _answers_of(port: int, name: str) -> list[tuple[str, str]]:
