@@ -121,8 +121,6 @@ class Session(dict[str, Any]):
         """Public handle, base64url: safe to log and to list, never a credential. Asking for it creates nothing."""
         state = self._open()
         if not state.meta.id:
-            if state.meta is state.record:  # never: what is stored has an id
-                state.meta = state.meta.with_changes()
             state.meta.id = secrets.token_bytes(16) if state.core is None else state.core.new_id(state)
         return values.encode_bytes(state.meta.id)
 
