@@ -39,7 +39,8 @@ site = flask.Blueprint("site", __name__)
 
 
 def current() -> FlaskSession:
-    found = flask.globals.request_ctx.session
+    proxy: Any = session
+    found = proxy._get_current_object()
     assert isinstance(found, FlaskSession)
     return found
 
@@ -1038,7 +1039,7 @@ def test_a_session_class_of_ones_own() -> None:
 
     @app.get("/count")
     def count() -> str:
-        found = flask.globals.request_ctx.session
+        found = current()
         assert isinstance(found, Counted)
         return str(found.count())
 
