@@ -1216,11 +1216,33 @@ def test_wrong_settings(settings: dict[str, Any], named: str) -> None:
         SessionManager(KEY, **settings)
 
 
-@pytest.mark.parametrize("engine", [None, "key", object(), CookieEngine])
-def test_wrong_engine(engine: Any) -> None:
-    """What is no engine is told so."""
-    with pytest.raises(ConfigError, match="engine="):
+@pytest.mark.parametrize(
+    ("engine", "told"),
+    [
+        (None, "was the variable set"),
+        (KEY.export(), "Key.parse"),
+        (b"k" * 32, "Key.parse"),
+        ("redis://127.0.0.1", "from_url"),
+        (MemoryStore(), r"StoreEngine\(MemoryStore"),
+        (EncryptedToken(KEY), r"CookieEngine\(EncryptedToken"),
+        (CookieEngine, r"CookieEngine\(…\) makes one"),
+        (object(), "not object"),
+    ],
+    ids=["nothing", "text", "bytes", "url", "store", "token", "class", "anything"],
+)
+def test_what_is_no_engine_is_told_what_to_write(engine: Any, told: str) -> None:
+    """A key's text, a store, a class: each is one step from an engine."""
+    with pytest.raises(ConfigError, match=told):
         SessionManager(engine)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("open_session", "SessionInterface"), ("get", "open"), ("other", "no attribute")]
+)
+def test_a_manager_in_the_place_of_something_else_says_what_it_is(name: str, told: str) -> None:
+    """Of Flask's interface, or of a session."""
+    with pytest.raises(AttributeError, match=told):
+        getattr(SessionManager(KEY), name)
 
 
 def test_short_forms() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from hardtack import administration, cross_site
 from hardtack.administration import Change, SessionInfos
@@ -27,6 +27,13 @@ from hardtack.tell import Teller
 from hardtack.tokens.keys import Key, Keyring
 
 T = TypeVar("T")
+
+
+_ELSEWHERE = {
+    "open_session": "write app.session_interface = SessionInterface(sessions), of hardtack.frameworks.flask or .quart",
+    "get": "this is the manager; the session of a request is what sessions.open(header) returns, or the framework's own name",
+}
+"""What a manager is taken for, by the attribute that is asked for then, and what to write."""
 
 
 def _time() -> float:
@@ -275,6 +282,15 @@ class SessionManager:
     ) -> None:
         await self.aclose()
 
+    # --- a manager in the place of something else
+
+    if not TYPE_CHECKING:  # pragma: no branch - the checkers know which attributes there are
+
+        def __getattr__(self, name: str) -> NoReturn:
+            wanted = _ELSEWHERE.get(name)
+            message = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(message if wanted is None else f"{message}: {wanted}")
+
     # --- the settings, to look at
 
     @property
@@ -336,6 +352,26 @@ def _engine(engine: Any) -> Any:
         return CookieEngine(engine)
     methods = (getattr(engine, name, None) for name in ("load", "save"))
     if isinstance(engine, type) or not all(map(callable, methods)):
-        message = f"engine={type(engine).__name__} must be a CookieEngine, a StoreEngine, a Keyring or a Key"
+        message = f"engine must be a CookieEngine, a StoreEngine, a Keyring or a Key, not {_instead(engine)}"
         raise ConfigError(message)
     return engine
+
+
+def _instead(given: Any) -> str:
+    """What was given in the place of an engine, and what to write where that can be told."""
+    kind = type(given).__name__
+    if isinstance(given, type):
+        return f"the class {given.__name__}: {given.__name__}(…) makes one"
+    if isinstance(given, str):
+        if "://" in given:
+            return "a URL: StoreEngine(hardtack.stores.from_url(…)) makes an engine of it"
+        return "a text; of a key that stands in the environment: Key.parse(os.environ['HARDTACK_KEY'])"
+    if isinstance(given, bytes | bytearray):
+        return f"{kind}: Key.parse(…) takes the text of a key, Key(…) 32 random bytes"
+    if given is None:
+        return "None: was the variable set that it is read from?"
+    if callable(getattr(given, "get", None)) and callable(getattr(given, "put", None)):
+        return f"a store: StoreEngine({kind}(…))"
+    if callable(getattr(given, "open", None)) and callable(getattr(given, "seal", None)):
+        return f"a token format: CookieEngine({kind}(…))"
+    return kind
