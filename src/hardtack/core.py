@@ -31,6 +31,7 @@ class Core:
         self.traits = engine_traits(engine)
         self.settings = settings
         self.teller = teller
+        self.hears = teller.hears
         self.cookie = settings.cookie
         self.purpose = settings.purpose
         self.lifetime = settings.lifetime

@@ -490,6 +490,8 @@ def changing(session: Session) -> State:
 def data_of(session: Session) -> dict[str, Any]:
     """All that a session holds, in the order that it has for whoever iterates. Noted by nobody."""
     tracking = session._state.tracking
+    if tracking is None and type(session).__iter__ is dict.__iter__:
+        return dict.copy(session)  # nearly every session: the copy asks no method of its class
     stored: Any = dict.items(session)  # what is in the dict's own storage: its other methods are the session's
     if tracking is None:
         return dict(stored)
@@ -823,9 +825,8 @@ def phases_of(kind: type[Session]) -> Phases:
     found = _phases.get(kind)
     if found is None:
         made = [type(kind.__name__, (base, kind), {"__slots__": ()}) for base in (Unread, Tracked, Committed, Finished)]
-        found = _phases[kind] = Phases(made[0], kind, made[1], made[2], made[3])
-    for each in found:
-        _phases[each] = found
+        found = Phases(made[0], kind, made[1], made[2], made[3])
+        _phases.update(dict.fromkeys(found, found))
     return found
 
 

@@ -31,6 +31,10 @@ class Teller:
         self._mask = mask_addresses
         self._logged: dict[tuple[object, ...], tuple[float, int]] = {}
 
+    def hears(self, event: type[Event]) -> bool:
+        """Whether anybody listens to events of a kind: asked first, it spares the call that would tell nobody."""
+        return self.on_event is not None or logger.isEnabledFor(event.level)
+
     def emit(
         self,
         event: type[Event],

@@ -98,7 +98,8 @@ def _begin(core: Core, session: Session) -> None:
         if record.plain is None:
             records.pack(record)
         become_live(session, record.data, Tracking(record.data) if tracked else None)
-        core.emit(Opened, record.id, record.subject, request=state.request, acting=acts(record))
+        if core.hears(Opened):
+            core.emit(Opened, record.id, record.subject, request=state.request, acting=acts(record))
         return
     if state.taken is None or state.taken.record is None:
         state.meta = nothing()
