@@ -489,16 +489,51 @@ def is_refusal(sent: list[Message]) -> bool:
 
 
 async def test_a_session_that_cannot_be_read_is_a_503() -> None:
-    """The application is not even called."""
+    """Once the application asks for it."""
     store = UnreliableStore()
     sessions = manager(store)
     cookie = cookie_of(sessions, visits=1)
     store.readable = False
 
-    sent = await call(SessionMiddleware(untouched, sessions), scope_of(cookie))
+    sent = await call(SessionMiddleware(read, sessions), scope_of(cookie))
 
     assert is_refusal(sent)
     assert set_cookies(sent[0]) == []
+
+
+async def test_an_untouched_session_does_without_the_store() -> None:
+    """A page that needs no session is served, also to who has one."""
+    store = UnreliableStore()
+    sessions = manager(store)
+    cookie = cookie_of(sessions, visits=1)
+    store.readable = store.writable = False
+
+    sent = await call(SessionMiddleware(untouched, sessions), scope_of(cookie))
+
+    assert sent[0] is OK
+
+
+async def test_a_page_that_takes_nobody_for_an_answer_is_not_sent() -> None:
+    """An application that goes on after the store has failed sees an empty session: its page may only be about the error."""
+    store = UnreliableStore()
+    sessions = manager(store)
+    cookie = cookie_of(sessions, mfa_required=True)
+    store.readable = False
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        session = scope["session"]
+        with contextlib.suppress(StoreUnavailable):
+            session.get("mfa_required")
+        status = int(scope["path"][1:]) if not session.get("mfa_required") else 401
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send(BODY)
+
+    welcome = await call(SessionMiddleware(app, sessions), scope_of(cookie, path="/200"))
+    own_page = await call(SessionMiddleware(app, sessions), scope_of(cookie, path="/502"))
+
+    assert is_refusal(welcome)
+    assert own_page[0]["status"] == 502
+    assert values(own_page[0], b"cache-control") == ["private, no-store"]
 
 
 async def test_a_session_that_cannot_be_saved_is_a_503() -> None:
