@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, ClassVar, Final
 
 from hardtack.adapters import (
@@ -13,7 +13,6 @@ from hardtack.adapters import (
     asgi_request,
     check_manager,
     cookie_header,
-    cookies_of,
     preload,
     state_of,
     waits,
@@ -160,7 +159,7 @@ class Response:
         self.tried = False  # one commit for each response, whether it succeeds or not
         self.started = False
         self.failure: HardtackError | None = None
-        self.lines: list[str] = []
+        self.lines: Sequence[str] = ()
 
     def send(self, message: Message) -> Awaitable[None]:
         """What the application sends with. No coroutine of its own where it has nothing to do."""
@@ -176,30 +175,27 @@ class Response:
     async def _begin(self, message: Message) -> None:
         """Send the message that begins the response, with what that has to say of the session."""
         if self.tried:  # the application's own page for a commit that failed, which may show the session
-            changes = Changes(self.lines, accessed=True, no_store=True)
+            changes = Changes(list(self.lines), accessed=True, no_store=True)
         else:
             self.tried = True
+            middleware, session, status = self.middleware, self.session, message.get("status")
             try:
-                changes = await self._commit(message.get("status"))
+                if status is not None and status >= _SERVER_ERROR and middleware.is_page_of_failure(status):
+                    changes = await middleware.sessions.aabort(session)
+                    changes.accessed = True
+                elif middleware.waits:
+                    changes = await middleware.sessions.acommit(session, status)
+                else:
+                    changes = middleware.sessions.commit(session, status)
             except HardtackError as error:
-                self.lines = cookies_of(error)
                 self.failure = error
-                translated = self.session.translate(error)
+                self.lines = error.set_cookies
+                translated = session.translate(error)
                 if translated is error:
                     raise
                 raise translated from error
         self.started = True
         await self.server(self._with(changes, message))
-
-    async def _commit(self, status: int | None) -> Changes:
-        sessions = self.middleware.sessions
-        if status is not None and self.middleware.is_page_of_failure(status):
-            changes = await sessions.aabort(self.session)
-            changes.accessed = True
-            return changes
-        if self.middleware.waits:
-            return await sessions.acommit(self.session, status)
-        return sessions.commit(self.session, status)
 
     def _refuse_replacement(self) -> None:
         if self.scope.get("root_path", "") != self.root_path:
@@ -255,7 +251,7 @@ class Response:
         try:
             self.lines = (await self.middleware.sessions.aabort(self.session)).set_cookies
         except HardtackError as error:
-            self.lines = cookies_of(error)
+            self.lines = error.set_cookies
             self.failure = error
 
     async def refuse(self, answer: Answer) -> None:
@@ -269,9 +265,7 @@ class Response:
             await self.server({"type": "websocket.close", "code": _NORMAL_CLOSURE_FAILED})
             return
         pairs = dict.fromkeys([*answer.headers, *(("Set-Cookie", line) for line in self.lines)])
-        headers: Iterable[tuple[bytes, bytes]] = [
-            (name.lower().encode(), value.encode("latin-1")) for name, value in pairs
-        ]
+        headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in pairs]
         await self.server({"type": f"{kind}.start", "status": answer.status, "headers": headers})
         await self.server({"type": f"{kind}.body", "body": answer.text.encode()})
 
