@@ -377,7 +377,7 @@ def test_a_form_that_lost_a_race_has_a_page_of_the_application(client: Client) -
     for handlers in ({}, {SessionConflict: sorry}):
         cookie = cookie_of(sessions, n=1)
         app = app_of(sessions, Route("/", add, methods=["POST"]))
-        app.exception_handlers.update(handlers)  # type: ignore[arg-type]
+        app.exception_handlers.update(handlers)
         responses.append(client(app).post("/", headers=started_with(cookie)))
 
     assert [response.status_code for response in responses] == [409, 409]
