@@ -15,7 +15,7 @@ from hardtack.core import Core
 from hardtack.engines.cookie import CookieEngine
 from hardtack.errors import ConfigError
 from hardtack.events import Event
-from hardtack.flow import Flow, arun, run
+from hardtack.flow import Flow, arun, run, to_the_end
 from hardtack.lifecycle import load, save
 from hardtack.lifetime import Duration
 from hardtack.protocols import Engine, TokenFormat, engine_traits, rings_of
@@ -163,7 +163,7 @@ class SessionManager:
             return save.save_now(self.core, session, saving)
         flow = save.save_flow(self.core, session, saving)
         if state_of(session).fate is END:
-            return await _shielded(flow, self.engine.store)
+            return await to_the_end(flow, self.engine.store)
         return await arun(flow, self.engine.store)
 
     def abort(self, session: Session) -> Changes:
@@ -175,7 +175,7 @@ class SessionManager:
 
     async def aabort(self, session: Session) -> Changes:
         """`abort` under async code; not interrupted by a cancellation."""
-        return await _shielded(save.abort_flow(self.core, session), self.engine.store)
+        return await to_the_end(save.abort_flow(self.core, session), self.engine.store)
 
     def finish(self, session: Session) -> None:
         """After the body: a late change is saved where that needs no cookie, and an event otherwise.
@@ -187,9 +187,13 @@ class SessionManager:
         become_finished(session)
 
     async def afinish(self, session: Session) -> None:
-        """`finish` under async code."""
+        """`finish` under async code. An end is carried out even if the task is cancelled meanwhile."""
         if save.is_late(session):
-            await arun(save.finish_flow(self.core, session), self.engine.store)
+            flow = save.finish_flow(self.core, session)
+            if state_of(session).fate is END:
+                await to_the_end(flow, self.engine.store)
+            else:
+                await arun(flow, self.engine.store)
         become_finished(session)
 
     def _store_of(self, session: Session) -> Any:
@@ -336,15 +340,6 @@ class SessionManager:
     def clock(self) -> Callable[[], float]:
         """Seconds since 1970."""
         return self.settings.clock
-
-
-async def _shielded(flow: Flow[T], store: Any) -> T:
-    """Carry a flow out to its end, whatever happens to the task meanwhile."""
-    from anyio import CancelScope
-
-    with CancelScope(shield=True):
-        return await arun(flow, store)
-    raise AssertionError  # pragma: no cover - a scope that nobody cancels swallows nothing
 
 
 def _engine(engine: Any) -> Any:

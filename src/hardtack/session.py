@@ -853,6 +853,11 @@ def become_live(session: Session, data: dict[str, Any], tracking: Tracking | Non
     """The session is loaded: it holds its data, or hides what nobody asked for yet."""
     phases = phases_of(type(session))
     state = session._state
+    if state.phase is FINISHED:  # nobody had looked at it while its request lasted
+        dict.clear(session)
+        dict.update(session, data)
+        session.__class__ = phases.finished
+        return
     state.phase = LIVE
     state.tracking = tracking
     if state.refusal is not None:
@@ -892,7 +897,9 @@ def refuse_changes(session: Session, error: HardtackError) -> None:
 def become_finished(session: Session) -> None:
     """The request is over."""
     state = session._state
-    if isinstance(session, Unread) or state.phase is FINISHED:
+    if isinstance(session, Unread):
+        state.phase = FINISHED
+    if state.phase is FINISHED:
         return
     reveal(session)  # nothing is noted any more, and a task may still read
     state.phase = FINISHED
