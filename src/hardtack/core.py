@@ -85,9 +85,10 @@ class Core:
         *details: Any,
         request: Request | None = None,
         acting: tuple[str, str] | None = None,
+        until: int | None = None,
     ) -> None:
         """Tell who listens; the event is built only if someone does."""
-        self.teller.emit(event, *details, request=request, acting=acting)
+        self.teller.emit(event, *details, request=request, acting=acting, until=until)
 
     def store_failed(self, operation: str, error: Exception, request: Request | None) -> None:
         """The store did not do what it was asked for: why stands in the log, that it was in the event."""

@@ -63,6 +63,11 @@ class Event:
         self.__dict__["acting"] = acting
         return self
 
+    def with_until(self, until: int) -> Event:
+        """The same event, with the absolute deadline of its session."""
+        self.__dict__["until"] = until
+        return self
+
     @property
     def severity(self) -> int:
         """The level that the event is logged at."""
@@ -160,13 +165,18 @@ class Destroyed(Event):
 
 
 class LoggedIn(Event):
-    """A user has shown a credential, and the session is theirs."""
+    """A user has shown a credential, and the session is theirs.
+
+    Attributes:
+        until: the absolute deadline of the session, in Unix seconds, where it is known. It does not count for equality.
+    """
 
     level = logging.INFO
     id: str
     subject: str
     actor: str | None = None
     label: str | None = None
+    until: ClassVar[int | None] = None
 
     def _sentence(self) -> str:
         acting = f", as whom {self.actor} acts," if self.actor is not None else ""
