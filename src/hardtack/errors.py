@@ -75,6 +75,10 @@ class StoreUnavailable(StoreError):
     set_cookies: Sequence[str] = ()
 
 
+class StoreFull(StoreUnavailable):
+    """The store takes no more, and still deletes: ends are carried out by deleting."""
+
+
 class SessionConflict(HardtackError):
     """Another request changed or ended the session, and the changes of this one cannot be saved."""
 
