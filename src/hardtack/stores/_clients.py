@@ -1,0 +1,113 @@
+"""One client a process, or one an event loop: a connection is of use to no other.
+
+After a fork two processes hold one socket, and each reads answers that are meant for the other: users were served as
+others. The process id is asked at each call. A hook of `os.register_at_fork` would not be called by all that fork (uWSGI
+calls none unless told to), and a lock may be held by a thread that the child does not have; so the child makes a client of
+its own, in one atomic step and without a lock, and never looks at the one that it inherited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, TypeVar
+
+from hardtack.errors import StoreError
+
+T = TypeVar("T")
+
+_INHERITED: list[Any] = []
+"""What the parent process goes on to use. Kept, because to close it, or to have it collected, would take locks that may
+be held, or the parent's sockets out of a selector that both processes share."""
+
+
+class ProcessClients(Generic[T]):
+    """The client of this process.
+
+    Args:
+        first: the one of the process that makes this.
+        another: makes one for another process.
+    """
+
+    def __init__(self, first: T, another: Callable[[], T]) -> None:
+        self._clients: dict[Hashable, T] = {os.getpid(): first}
+        self._another = another
+
+    def here(self) -> T:
+        """The client to use."""
+        pid = os.getpid()
+        client = self._clients.get(pid)
+        return self._add(pid) if client is None else client
+
+    def _add(self, pid: int) -> T:
+        client = self._clients.setdefault(pid, self._another())  # of threads that meet here, one wins
+        for other in [key for key in self._clients if key != pid]:
+            _INHERITED.append(self._clients.pop(other, None))
+        return client
+
+
+class LoopClients(Generic[T]):
+    """The client of this event loop, in this process.
+
+    Args:
+        first: the one that the first loop takes, in the process that makes this.
+        another: makes one for another loop.
+        discard: gives up the connections of one whose loop is closed.
+    """
+
+    def __init__(self, first: T, another: Callable[[], T], discard: Callable[[T], None]) -> None:
+        self._first: list[T] = [first]
+        self._pid = os.getpid()
+        self._another = another
+        self._discard = discard
+        self._clients: dict[tuple[int, asyncio.AbstractEventLoop], T] = {}
+
+    def here(self) -> T:
+        """The client to use. Raises `StoreError` where no asyncio event loop runs."""
+        try:
+            key = os.getpid(), asyncio.get_running_loop()
+        except RuntimeError:
+            raise StoreError("an async store works on asyncio, and no event loop of asyncio is running") from None
+        client = self._clients.get(key)
+        return self._add(*key) if client is None else client
+
+    def take(self) -> T | None:
+        """The client of this loop, which is then no more its; None where it has none."""
+        self._let_go(os.getpid())
+        return self._clients.pop((os.getpid(), asyncio.get_running_loop()), None)
+
+    def _add(self, pid: int, loop: asyncio.AbstractEventLoop) -> T:
+        self._let_go(pid)
+        if pid != self._pid:
+            self._pid = pid
+            _INHERITED.append(self._first)
+            self._first = []
+        try:
+            client = self._first.pop()
+        except IndexError:
+            client = self._another()
+        return self._clients.setdefault((pid, loop), client)
+
+    def _let_go(self, pid: int) -> None:
+        """Of what another process, or a loop that is closed, has left."""
+        for key in list(self._clients):
+            if key[0] != pid:
+                _INHERITED.append(self._clients.pop(key, None))
+            elif key[1].is_closed():
+                left = self._clients.pop(key, None)
+                if left is not None:
+                    self._discard(left)
+
+
+def drop_transport(transport: Any) -> None:
+    """Close a transport whose event loop is closed, which asyncio has no way to do: it would stay until it is collected,
+    and then warn."""
+    try:
+        transport.abort()
+    except RuntimeError:  # the loop is closed: it can call nobody back
+        pass
+    sock = getattr(transport, "_sock", None)
+    if sock is not None:
+        sock.close()
+        transport._sock = None
