@@ -14,12 +14,14 @@ from typing import Any
 
 import redis
 import redis.asyncio
-from redis.exceptions import BusyLoadingError, ResponseError
+from redis.exceptions import BusyLoadingError, MasterDownError, OutOfMemoryError, ReadOnlyError, ResponseError
 
-_ELSEWHERE = re.compile(r"\b(READONLY|MASTERDOWN|LOADING)\b")
+_ELSEWHERE = (ReadOnlyError, MasterDownError, BusyLoadingError)
 """What a server answers that is the wrong one since a failover, or not ready yet. Nothing was written: a write is refused
-before it is carried out, and each of our scripts writes first what is refused. (Redis 6 quotes it within an error of the
-script.)"""
+before it is carried out, and what a script of ours writes first is refused."""
+
+_QUOTED = re.compile(r"-(READONLY|MASTERDOWN|LOADING|OOM)\b")
+"""The same, as Redis before 7 quotes it within the error of a script."""
 
 # Without this option a client made with decode_responses=True would decode sessions as UTF-8.
 _AS_BYTES: dict[str, Any] = {"NEVER_DECODE": True}
@@ -32,9 +34,17 @@ _WANTS_NAME = (
 
 def is_elsewhere(error: BaseException) -> bool:
     """Whether the server says that it is not the one to ask, or not yet."""
-    return isinstance(error, BusyLoadingError) or (
-        isinstance(error, ResponseError) and _ELSEWHERE.search(str(error)) is not None
-    )
+    return isinstance(error, _ELSEWHERE) or _quoted(error) not in (None, "OOM")
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the server says that it takes no more."""
+    return isinstance(error, OutOfMemoryError) or _quoted(error) == "OOM"
+
+
+def _quoted(error: BaseException) -> str | None:
+    found = _QUOTED.search(str(error)) if isinstance(error, ResponseError) else None
+    return found and found[1]
 
 
 def _is_plain(client: Any, kind: Any) -> bool:

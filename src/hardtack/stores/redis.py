@@ -28,7 +28,7 @@ try:
     from redis.crc import key_slot
     from redis.exceptions import NoScriptError, ResponseError
 
-    from hardtack.stores._redis_calls import AsyncCaller, Caller
+    from hardtack.stores._redis_calls import AsyncCaller, Caller, is_full
     from hardtack.stores._redis_clients import TIMEOUT, another, recipe
 except ImportError as error:
     message = "RedisStore needs redis-py: pip install 'hardtack[redis]'"
@@ -43,7 +43,6 @@ _SUBJECT = (VERSION_BYTES, _HEAD - 1)
 _BATCH = 1000  # keys that one script, or one step of a count, looks at: the server does nothing else meanwhile
 _COUNT_STEPS = 1000  # a count looks at so many times as many keys, and gives up
 _NO_SUBJECT = bytes(32)
-_FULL = re.compile(r"\bOOM\b")
 
 
 class _Script:
@@ -275,7 +274,7 @@ def _translate(error: BaseException) -> None:
         return
     # The name only: an error of the server may quote the command, and the session with it.
     name = type(error).__name__
-    if isinstance(error, ResponseError) and _FULL.search(str(error)):
+    if is_full(error):
         message = f"Redis is full, and takes no session until something is deleted: {name}"
         raise StoreFull(message) from error
     message = f"Redis cannot be used: {name}"
