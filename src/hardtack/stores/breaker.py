@@ -149,8 +149,8 @@ class _Closed:
 
 def as_breaker(value: Any, name: str) -> Any:
     """What `breaker=` of a store means: a `Breaker`, a number of timeouts in a row, or 0 for none. Raises `ConfigError`."""
-    if isinstance(value, Breaker):
-        return value.another(name)
+    if isinstance(value, Breaker | _Closed):
+        return value
     if type(value) is not int or value < 0:
         message = (
             f"breaker is {value!r}; it must be a Breaker, or a whole number: how many timeouts in a row are borne, 0 for any"
