@@ -197,6 +197,7 @@ class MemcachedStore(SteppedStore):
         check_client(client, "MemcachedStore", "client", ("gets", "cas"), "a pymemcache.PooledClient or HashClient")
         if getattr(client, "ignore_exc", False):
             raise ConfigError("client has ignore_exc=True, and a server that is down would log everybody out; omit it")
+        self._client = client
         self._logic = _Logic(prefix, max_size)
         breaker = as_breaker(breaker, "memcached")
         first = servers_of(client, breaker)
@@ -256,6 +257,7 @@ class AsyncMemcachedStore(AsyncSteppedStore):
             raise ConfigError("client is one of pymemcache; use MemcachedStore, or an aiomcache.Client")
         check_client(client, "AsyncMemcachedStore", "client", ("gets", "_multi_get"), "an aiomcache.Client")
         check_seconds(timeout, "timeout")
+        self._client = client
         self._logic = _Logic(prefix, max_size)
         one = as_breaker(breaker, "memcached")
         self._set(lambda: Servers({"": async_server(client, None, timeout, one)}, None))

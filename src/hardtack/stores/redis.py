@@ -308,7 +308,8 @@ class RedisStore(SteppedRenamingStore):
         if isinstance(client, redis.asyncio.Redis | redis.asyncio.RedisCluster):
             raise ConfigError("client is one of redis.asyncio; use AsyncRedisStore")
         check_client(client, "RedisStore", "client", ("execute_command",), "a redis.Redis or redis.RedisCluster")
-        self._given = client
+        self._client = client
+        self._owned = False
         cluster = isinstance(client, redis.RedisCluster)
         # The nodes of a Cluster have pools of redis-py, which look at the process themselves.
         self._callers = ProcessClients(Caller(client), lambda: Caller(client if cluster else another(client)))
@@ -330,7 +331,7 @@ class RedisStore(SteppedRenamingStore):
         make, options = recipe(url, _OPTIONS, asynchronous=False)
         with _TRANSLATION:
             store = cls(make(), prefix, options.get("breaker", breaker))
-        store._given = None
+        store._owned = True
         store._callers = ProcessClients(store._callers.here(), lambda: Caller(make()))
         return store
 
@@ -345,7 +346,7 @@ class RedisStore(SteppedRenamingStore):
     def close(self) -> None:
         """Close the connections that the store made, not a client that it was given."""
         caller = self._callers.here()
-        if caller.client is not self._given:
+        if self._owned or caller.client is not self._client:
             caller.close()
 
     def _perform(self, *command: Any) -> Any:
@@ -367,7 +368,8 @@ class AsyncRedisStore(AsyncSteppedRenamingStore):
         if isinstance(client, redis.Redis | redis.RedisCluster):
             raise ConfigError("client is not one of redis.asyncio; use RedisStore, or redis.asyncio.Redis(…)")
         check_client(client, "AsyncRedisStore", "client", ("execute_command",), "a redis.asyncio.Redis or RedisCluster")
-        self._given = client
+        self._client = client
+        self._owned = False
         self._callers = LoopClients(AsyncCaller(client), lambda: AsyncCaller(another(client)), _discard)
         self._breaker = as_breaker(breaker, "Redis")
         self._logic = _Logic(prefix, isinstance(client, redis.asyncio.RedisCluster))
@@ -378,7 +380,7 @@ class AsyncRedisStore(AsyncSteppedRenamingStore):
         make, options = recipe(url, _OPTIONS, asynchronous=True)
         client = make()
         store = cls(client, prefix, options.get("breaker", breaker))
-        store._given = None
+        store._owned = True
         store._callers = LoopClients(AsyncCaller(client), lambda: AsyncCaller(make()), _discard)
         return store
 
@@ -389,7 +391,7 @@ class AsyncRedisStore(AsyncSteppedRenamingStore):
     async def close(self) -> None:
         """Close the connections that the store made in this event loop, not a client that it was given."""
         caller = self._callers.take()
-        if caller is not None and caller.client is not self._given:
+        if caller is not None and (self._owned or caller.client is not self._client):
             await caller.close()
 
     async def _perform(self, *command: Any) -> Any:
