@@ -100,9 +100,10 @@ class LoopClients(Generic[T]):
                     self._discard(left)
 
 
-def drop_transport(transport: Any) -> None:
-    """Close a transport whose event loop is closed, which asyncio has no way to do: it would stay until it is collected,
-    and then warn."""
+def drop(writer: Any) -> None:
+    """Close a stream whose event loop is closed, which asyncio has no way to do: it would stay until it is collected, and
+    then warn."""
+    transport = writer.transport
     try:
         transport.abort()
     except RuntimeError:  # the loop is closed: it can call nobody back

@@ -63,9 +63,9 @@ class AsyncServer:
         while self._idle:
             self._idle.pop().writer.close()
 
-    def transports(self) -> list[Any]:
-        """All that are open, to be dropped where the event loop is closed."""
-        return [connection.writer.transport for connection in (*self._idle, *self._in_use)]
+    def take_writers(self) -> list[asyncio.StreamWriter]:
+        """The streams that are open, to be dropped where the event loop is closed."""
+        return [connection.writer for connection in (*self._idle, *self._in_use)]
 
     async def _call(self, command: str, *arguments: Any) -> Any:
         connection = await self._take()

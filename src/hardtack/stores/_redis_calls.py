@@ -168,21 +168,21 @@ class AsyncCaller:
         for sentinel in _sentinels(self._pool):
             await sentinel.aclose()
 
-    def transports(self) -> list[Any]:
-        """Those that the client has opened, to be dropped where its event loop is closed."""
-        pools = [self._pool, *(each.connection_pool for each in _sentinels(self._pool))]
-        connections = [
-            connection
-            for pool in pools
-            if pool is not None
-            for connection in (*pool._available_connections, *pool._in_use_connections)
-        ]
+    def take_writers(self) -> list[Any]:
+        """The streams that the client has opened, and has no more: to be dropped where its event loop is closed."""
         if self._cluster:
-            connections = [each for node in self.client.get_nodes() for each in node._connections]
-        writers = [(each, each._writer) for each in connections if each._writer is not None]
-        for connection, _ in writers:
-            connection._writer = connection._reader = None
-        return [writer.transport for _, writer in writers]
+            manager = self.client.nodes_manager
+            nodes = [*manager.nodes_cache.values(), *manager.startup_nodes.values()]
+            connections = [each for node in nodes for each in node._connections]
+            self.client._initialize = True  # what has no nodes does not warn that it was not closed
+        else:
+            self.client.connection = None  # of one that has a single connection, which is in the pool as well
+            pools = [self._pool, *(each.connection_pool for each in _sentinels(self._pool))]
+            connections = [each for pool in pools for each in (*pool._available_connections, *pool._in_use_connections)]
+        writers = [each._writer for each in connections if each._writer is not None]
+        for each in connections:
+            each._writer = each._reader = None
+        return writers
 
 
 def _is_plain_async(client: Any) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from hardtack.errors import ConfigError, HardtackError, StoreError, StoreFull, StoreUnavailable
 from hardtack.protocols import Entry, Version, VersionConflict
 from hardtack.stores import _url
-from hardtack.stores._clients import LoopClients, ProcessClients, drop_transport
+from hardtack.stores._clients import LoopClients, ProcessClients, drop
 from hardtack.stores._common import VERSION_BYTES, Translation, check_client, check_seconds, new_version_bytes
 from hardtack.stores._steps import AsyncSteppedStore, Request, SteppedStore, Steps
 from hardtack.stores.breaker import TIMEOUTS, Breaker, as_breaker
@@ -329,5 +329,5 @@ def _read(url: str, timeout: float, breaker: Breaker | int) -> tuple[dict[str, A
 
 def _discard(servers: Servers[AsyncServer]) -> None:
     for server in servers.all():
-        for transport in server.transports():
-            drop_transport(transport)
+        for writer in server.take_writers():
+            drop(writer)

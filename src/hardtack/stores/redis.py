@@ -16,7 +16,7 @@ from typing import Any
 
 from hardtack.errors import ConfigError, HardtackError, StoreError, StoreFull, StoreUnavailable
 from hardtack.protocols import Entry, Tombstone, Version, VersionConflict
-from hardtack.stores._clients import LoopClients, ProcessClients, drop_transport
+from hardtack.stores._clients import LoopClients, ProcessClients, drop
 from hardtack.stores._common import VERSION_BYTES, Translation, check_client, new_version_bytes, subject_digest
 from hardtack.stores._steps import AsyncSteppedRenamingStore, Request, SteppedRenamingStore, Steps
 from hardtack.stores._url import whole_number
@@ -402,5 +402,5 @@ class AsyncRedisStore(AsyncSteppedRenamingStore):
 
 
 def _discard(caller: AsyncCaller) -> None:
-    for transport in caller.transports():
-        drop_transport(transport)
+    for writer in caller.take_writers():
+        drop(writer)
