@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
+from aiomcache.exceptions import ClientException
 from pymemcache.client.rendezvous import RendezvousHash  # type: ignore[import-untyped]
+from pymemcache.exceptions import MemcacheServerError  # type: ignore[import-untyped]
 
 T = TypeVar("T")
 
@@ -54,4 +56,4 @@ def place(servers: dict[str, T]) -> Servers[T]:
 
 def is_full(error: BaseException) -> bool:
     """Whether the server says that it has no memory: it was started with -M, or cannot drop anything."""
-    return any(isinstance(each, bytes) and b"out of memory" in each for each in error.args)
+    return isinstance(error, MemcacheServerError | ClientException) and "out of memory" in str(error)
