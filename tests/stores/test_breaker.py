@@ -135,6 +135,18 @@ def test_of_many_threads_one_tries() -> None:
         assert tried.count(True) == 1
 
 
+def test_who_comes_in_the_same_moment_as_another_is_refused() -> None:
+    """Both saw that the pause was over; the other was faster."""
+    breaker = Breaker(timeouts=1, pause=0)
+    time_out(breaker)
+    due = breaker._next_try
+    assert due is not None
+
+    breaker._winners[os.getpid(), due] = object()
+
+    assert is_refused(breaker)
+
+
 def test_a_try_that_times_out_begins_another_pause() -> None:
     """One call waits, and not one more."""
     breaker = Breaker(timeouts=5, pause=0.05)
