@@ -39,9 +39,11 @@ def redis_single(port: int) -> Any:
 def redis_blocking(port: int) -> Any:
     import redis
 
+    pool: Any = redis.BlockingConnectionPool
+
     from hardtack.stores.redis import RedisStore
 
-    return RedisStore(redis.Redis(connection_pool=redis.BlockingConnectionPool(port=port, timeout=1)))
+    return RedisStore(redis.Redis(connection_pool=pool(port=port, timeout=1)))
 
 
 def redis_sentinel(port: int) -> Any:
@@ -138,9 +140,12 @@ def main(kind: str, where: str) -> int:
     loop = asyncio.new_event_loop() if asynchronous else None
     for number, key in enumerate(KEYS):
         data = b"%d" % number
-        run(lambda key=key, data=data: store.put(  # type: ignore[misc]
-            key, data, expires_at=in_an_hour(), if_version=None, subject=None
-        ), loop)
+        run(
+            lambda key=key, data=data: store.put(  # type: ignore[misc]
+                key, data, expires_at=in_an_hour(), if_version=None, subject=None
+            ),
+            loop,
+        )
     children = []
     for number in range(CHILDREN):
         child = os.fork()

@@ -1,4 +1,4 @@
-"""Where a URL can say that a server is: a Unix socket, an IPv6 address, behind Sentinels, over TLS, one of a Cluster's nodes."""
+"""Where a URL can say that a server is: a Unix socket, an IPv6 address, behind Sentinels, over TLS, a node of a Cluster."""
 
 from __future__ import annotations
 
@@ -58,7 +58,14 @@ class RedisOverTLS(RedisServer):
     def command(self) -> list[str]:
         command = super().command()
         command[command.index("--port") + 1] = "0"
-        files = ["--tls-cert-file", "certificate.pem", "--tls-key-file", "key.pem", "--tls-ca-cert-file", "certificate.pem"]
+        files = [
+            "--tls-cert-file",
+            "certificate.pem",
+            "--tls-key-file",
+            "key.pem",
+            "--tls-ca-cert-file",
+            "certificate.pem",
+        ]
         return [*command, "--tls-port", str(self.port), *files, "--tls-auth-clients", "no"]
 
     def ready(self) -> bool:

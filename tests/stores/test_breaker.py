@@ -123,7 +123,7 @@ def test_of_many_threads_one_tries() -> None:
         done = threading.Event()
 
         def attempt(_: int) -> bool:
-            start.wait()
+            start.wait()  # noqa: B023
             with suppress(StoreUnavailable), breaker:  # noqa: B023
                 done.wait(0.05)  # noqa: B023
                 return True

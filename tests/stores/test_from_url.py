@@ -149,7 +149,10 @@ def test_a_url_that_names_no_store_is_a_config_error(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("redis://:hunter2@host/0?socket_timeot=5", "the option socket_timeot, which is unknown; did you mean socket_tim"),
+        (
+            "redis://:hunter2@host/0?socket_timeot=5",
+            "the option socket_timeot, which is unknown; did you mean socket_tim",
+        ),
         ("redis+cluster://:hunter2@host/0?socket_timeot=5", "the option socket_timeot, which is unknown"),
         ("redis://:hunter2@host/0?hunter2=5", "an option that is unknown; there are breaker, client_name, db, "),
         ("redis://:hunter2@host/0?protocol=9", "the option protocol, which must be 2 or 3"),
@@ -163,6 +166,7 @@ def test_a_url_that_names_no_store_is_a_config_error(url: str) -> None:
         ("redis://host?socket_timeout=0", "a number of seconds above 0"),
         ("redis://host?max_connections=0", "the option max_connections, which must be a whole number from 1"),
         ("redis://host?socket_keepalive=hunter2", "the option socket_keepalive, which must be yes or no"),
+        ("redis://host/0?socket_keepalive=yes&db=1", "names the database twice"),
         ("redis://host?client_name=", "the option client_name, which must be text"),
         ("redis://host?breaker=x", "the option breaker, which must be a whole number"),
         ("redis://host?db=1&db=2", "an option twice: db"),

@@ -134,7 +134,7 @@ def test_a_delete_that_loses_a_race_is_a_conflict(store: MemcachedStore) -> None
         store.put(key, b"saved", expires_at=in_an_hour(), if_version=version, subject=None)
         return answer
 
-    server.perform = and_somebody_saves  # type: ignore[method-assign]
+    server.perform = and_somebody_saves  # type: ignore[method-assign,assignment]
 
     with pytest.raises(VersionConflict):
         store.delete(key, if_version=version)
@@ -154,7 +154,7 @@ def test_a_save_that_loses_a_race_is_a_conflict(store: MemcachedStore) -> None:
         store.delete(key)
         return answer
 
-    server.perform = and_somebody_deletes  # type: ignore[method-assign]
+    server.perform = and_somebody_deletes  # type: ignore[method-assign,assignment]
 
     with pytest.raises(VersionConflict):
         store.put(key, b"late", expires_at=in_an_hour(), if_version=version, subject=None)

@@ -51,9 +51,7 @@ def test_a_cluster_is_not_shared_with_the_children(cluster: RedisCluster, kind: 
     fork(kind, cluster.url if kind.endswith("url") else cluster.nodes[0].port)
 
 
-@pytest.mark.parametrize(
-    "kind", ["memcached_client", "memcached_pooled", "memcached_hash", "async_memcached_client"]
-)
+@pytest.mark.parametrize("kind", ["memcached_client", "memcached_pooled", "memcached_hash", "async_memcached_client"])
 def test_a_memcached_client_is_not_shared_with_the_children(memcached_server: MemcachedServer, kind: str) -> None:
     """Each of the three kinds of pymemcache, and that of aiomcache."""
     fork(kind, memcached_server.port)

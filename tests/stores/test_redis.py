@@ -239,7 +239,7 @@ def test_a_command_that_is_sent_twice_is_no_conflict(store: RedisStore) -> None:
     """redis-py repeats a command whose answer was lost: the second time finds its own work."""
     caller = store._callers.here()
     real = caller.call
-    caller.call = lambda *command: [real(*command), real(*command)][1]  # type: ignore[method-assign]
+    caller.call = lambda *command: [real(*command), real(*command)][1]
     old, new = new_key(), new_key()
 
     version = create(store, old)
@@ -330,11 +330,11 @@ def test_find_forgets_no_key_that_was_written_meanwhile(store: RedisStore, clien
 
     def late(*command: Any) -> Any:
         if command[0] == "EVALSHA":
-            caller.call = real  # type: ignore[method-assign]
+            caller.call = real
             create(store, key, b"data", subject)
         return real(*command)
 
-    caller.call = late  # type: ignore[method-assign]
+    caller.call = late
 
     assert list(store.find(subject)) == []
     assert list(store.find(subject)) == [key]
@@ -442,7 +442,7 @@ def test_a_value_of_another_type_is_unavailable(store: RedisStore, client: Any) 
 @pytest.mark.parametrize("answer", [5, [b"x"], "text"])
 def test_an_answer_of_the_wrong_kind_is_unavailable(store: RedisStore, answer: Any) -> None:
     """A proxy that answers something else is not taken for Redis."""
-    store._callers.here().call = lambda *command: answer  # type: ignore[method-assign]
+    store._callers.here().call = lambda *command: answer
 
     with pytest.raises(StoreUnavailable, match="Redis answered a GET"):
         store.get("key")
@@ -640,12 +640,12 @@ def test_a_session_that_moves_on_a_cluster_is_found_at_every_moment(cluster: Red
 
     def late(*command: Any) -> Any:
         if command[0] == "GETRANGE":  # after the list was read
-            caller.call = real  # type: ignore[method-assign]
+            caller.call = real
             create(store, new, b"data", subject)
             store.put(old, b"gone", expires_at=in_an_hour(), if_version=version, subject=None)
         return real(*command)
 
-    caller.call = late  # type: ignore[method-assign]
+    caller.call = late
 
     assert list(store.find(subject)) == [new]
     store.close()
@@ -662,10 +662,10 @@ def test_count_counts_a_subjects_entries_and_all(client: Any) -> None:
     assert [store.count(), store.count("alice"), store.count("bob")] == [3, 2, 0]
 
 
-def test_count_takes_several_steps_and_has_an_end(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_count_takes_several_steps_and_has_an_end(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A Redis with more keys than can be looked at is not looked at for ever."""
     monkeypatch.setattr("hardtack.stores.redis._BATCH", 10)
-    store = RedisStore(client, prefix="steps:")
+    store = RedisStore.from_url(f"redis://127.0.0.1:{redis_server.port}/9")
     for _ in range(50):
         create(store, new_key())
 
@@ -673,6 +673,7 @@ def test_count_takes_several_steps_and_has_an_end(client: Any, monkeypatch: pyte
     monkeypatch.setattr("hardtack.stores.redis._COUNT_STEPS", 2)
     with pytest.raises(StoreError, match="this Redis has more than 20 keys"):
         store.count()
+    store.close()
 
 
 def test_count_of_a_cluster_is_that_of_a_subject(cluster: RedisCluster) -> None:

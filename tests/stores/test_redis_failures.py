@@ -6,13 +6,15 @@ import asyncio
 import gc
 import time
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import redis
 import redis.asyncio
 from redis.asyncio.sentinel import Sentinel as AsyncSentinel
+from redis.backoff import NoBackoff
 from redis.connection import Connection
+from redis.retry import Retry
 from tests.servers import RedisCluster, RedisServer
 from tests.stores.interrupt import Interrupted, interrupted
 from tests.stores.switch import switch
@@ -60,7 +62,8 @@ class Instrumented(redis.Redis):
     """A client whose calls somebody watches: it is asked as it is."""
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        return super().execute_command(*args, **options)
+        execute: Any = super().execute_command
+        return execute(*args, **options)
 
 
 @pytest.mark.parametrize("kind", ["url", "given", "instrumented"])
@@ -90,7 +93,8 @@ def test_an_async_write_to_a_demoted_server_goes_to_the_new_one(
 
     class Watched(redis.asyncio.Redis):
         async def execute_command(self, *args: Any, **options: Any) -> Any:
-            return await super().execute_command(*args, **options)
+            execute: Any = super().execute_command
+            return await execute(*args, **options)
 
     async def main(by_url: bool) -> None:
         with switch(replica.port) as address:
@@ -139,7 +143,9 @@ def test_a_server_that_stays_a_replica_is_unavailable(replica: RedisServer) -> N
     store.close()
 
 
-@pytest.mark.parametrize("answer", ["MASTERDOWN Link with MASTER is down", "LOADING Redis is loading the dataset in memory"])
+@pytest.mark.parametrize(
+    "answer", ["MASTERDOWN Link with MASTER is down", "LOADING Redis is loading the dataset in memory"]
+)
 @pytest.mark.parametrize("kind", [redis.Redis, Instrumented])
 def test_a_server_that_is_not_ready_is_left_for_another(
     redis_server: RedisServer, port_that_answers: Any, answer: str, kind: Any
@@ -177,32 +183,28 @@ def test_redis_6_quotes_the_answer_within_that_of_the_script() -> None:
 # --- a server without room
 
 
-class FullServer(RedisServer):
-    """redis-server with little memory, which it does not free by itself."""
-
-    options: ClassVar[list[str]] = ["--maxmemory", "3mb", "--maxmemory-policy", "noeviction"]
-
-    def fill(self) -> None:
-        """Until nothing more is taken."""
-        with redis.Redis(port=self.port) as client, pytest.raises(redis.exceptions.OutOfMemoryError):
-            client.script_flush()
-            for number in range(100_000):
-                client.set(f"junk:{number}", b"x" * 1000)
+def fill(server: RedisServer) -> None:
+    """Take the room that is left away, and the scripts that the server knows."""
+    with redis.Redis(port=server.port) as client:
+        client.script_flush()
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", "1")
 
 
 def test_a_full_server_still_deletes() -> None:
     """What would grow is a StoreFull; DEL and the scripts that delete are carried out, also those that it must be sent."""
-    server = FullServer()
+    server = RedisServer()
     store = RedisStore.from_url(server.url)
     key, gone = new_key(), new_key()
     version, of_gone = create(store, key, b"data", "alice"), create(store, gone, b"data", "alice")
-    server.fill()
+    fill(server)
 
-    for write in (
+    writes: list[Any] = [
         lambda: create(store, new_key(), b"x" * 5000),
         lambda: store.put(key, b"x" * 5000, expires_at=in_an_hour(), if_version=version, subject="alice"),
         lambda: store.rename(key, new_key(), b"", expires_at=in_an_hour(), if_version=version, subject="alice"),
-    ):
+    ]
+    for write in writes:
         with pytest.raises(StoreFull, match="Redis is full") as raised:
             write()
         assert isinstance(raised.value.__cause__, redis.exceptions.OutOfMemoryError)
@@ -296,7 +298,7 @@ def test_a_server_that_hangs_is_left_alone_for_a_moment(redis_server: RedisServe
     """After some timeouts in a row calls fail at once; when it answers again, one call finds out."""
     changes: list[bool] = []
     breaker = Breaker(timeouts=2, pause=0.5, on_change=changes.append)
-    client = redis.Redis(port=redis_server.port, socket_timeout=0.3, retry=None)
+    client = redis.Redis(port=redis_server.port, socket_timeout=0.3, retry=Retry(NoBackoff(), 0))
     store = RedisStore(client, breaker=breaker)
     store.get("key")
 

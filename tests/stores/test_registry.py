@@ -16,7 +16,7 @@ from hardtack import config
 from hardtack.errors import ConfigError
 from hardtack.stores import from_url
 
-MODULE = '''
+MODULE = """
 from hardtack.stores.memory import MemoryStore
 
 
@@ -45,7 +45,7 @@ class NoFactory:
 
 def from_url(url, asynchronous):
     return TeapotStore(url, asynchronous)
-'''
+"""
 
 Install = Callable[..., None]
 
@@ -95,7 +95,7 @@ def test_the_configuration_and_the_command_know_it(install: Install) -> None:
     install(teapot="TeapotStore")
 
     with config.from_env({"HARDTACK_STORE": "teapot://host"}) as manager:
-        assert type(manager.engine.store).__name__ == "TeapotStore"  # type: ignore[union-attr]
+        assert type(manager.engine.store).__name__ == "TeapotStore"
     swept = subprocess.run(
         [sys.executable, "-m", "hardtack", "sweep", "teapot://host"], capture_output=True, text=True, check=False
     )
@@ -127,7 +127,9 @@ def test_a_scheme_that_two_packages_register_is_refused(install: Install) -> Non
     install("hardtack-teapot", pot="TeapotStore")
     install("hardtack-kettle", pot="TeapotStore")
 
-    with pytest.raises(ConfigError, match="pot:// is registered more than once, by the package hardtack-kettle and the"):
+    with pytest.raises(
+        ConfigError, match="pot:// is registered more than once, by the package hardtack-kettle and the"
+    ):
         from_url("pot://host")
 
 
@@ -152,5 +154,5 @@ def test_an_entry_point_of_no_package_is_named_by_its_value(monkeypatch: pytest.
     point = importlib.metadata.EntryPoint("odd", "json", "hardtack.stores")
     monkeypatch.setattr("hardtack.stores.registry.entry_points", lambda group: [point])
 
-    with pytest.raises(ConfigError, match="^json registers odd:// with json, which has no from_url"):
+    with pytest.raises(ConfigError, match=r"^json registers odd:// with json, which has no from_url"):
         from_url("odd://host")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
 from hardtack.errors import StoreError
@@ -42,8 +43,7 @@ class ProcessClients(Generic[T]):
 
     def _add(self, pid: int) -> T:
         client = self._clients.setdefault(pid, self._another())  # of threads that meet here, one wins
-        for other in [key for key in self._clients if key != pid]:
-            _INHERITED.append(self._clients.pop(other, None))
+        _INHERITED.extend(self._clients.pop(key, None) for key in list(self._clients) if key != pid)
         return client
 
 
@@ -94,20 +94,16 @@ class LoopClients(Generic[T]):
         for key in list(self._clients):
             if key[0] != pid:
                 _INHERITED.append(self._clients.pop(key, None))
-            elif key[1].is_closed():
-                left = self._clients.pop(key, None)
-                if left is not None:
-                    self._discard(left)
+            elif key[1].is_closed() and (left := self._clients.pop(key, None)) is not None:
+                self._discard(left)
 
 
 def drop(writer: Any) -> None:
     """Close a stream whose event loop is closed, which asyncio has no way to do: it would stay until it is collected, and
     then warn."""
     transport = writer.transport
-    try:
+    with suppress(RuntimeError):  # the loop is closed: it can call nobody back
         transport.abort()
-    except RuntimeError:  # the loop is closed: it can call nobody back
-        pass
     sock = getattr(transport, "_sock", None)
     if sock is not None:
         sock.close()

@@ -86,6 +86,7 @@ class AsyncServer:
         return LOST if command in WRITES and not answer else answer
 
     async def _ask(self, connection: _Connection, command: str, name: bytes, *arguments: Any) -> Any:
+        answer: Any
         self._in_use.add(connection)
         try:
             if command == "load":

@@ -11,6 +11,7 @@ import itertools
 import select
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import pymemcache  # type: ignore[import-untyped]
@@ -61,7 +62,8 @@ class Server:
     def __init__(self, prototype: Any, breaker: Any) -> None:
         self._prototype = prototype
         self._breaker = breaker
-        self._idle: deque[_Connection] = deque()  # its pop and append are one step each: no lock is left locked by a fork
+        # Its pop and append are one step each: there is no lock that a fork could leave locked.
+        self._idle: deque[_Connection] = deque()
         self._moments = itertools.count()
 
     def perform(self, command: str, name: bytes, *arguments: Any) -> Any:
@@ -82,8 +84,9 @@ class Server:
 
     def close(self) -> None:
         """Close the connections that no call is using."""
-        while self._idle:
-            self._idle.pop().client.close()
+        with suppress(IndexError):  # another thread may be faster
+            while True:
+                self._idle.pop().client.close()
 
     def _call(self, ask: Callable[[_Connection], T], *, writes: bool = False) -> T | Any:
         connection = self._take()
@@ -112,15 +115,14 @@ class Server:
         return answer
 
     def _take(self) -> _Connection:
-        while self._idle:
+        while True:
             try:
                 connection = self._idle.pop()
-            except IndexError:  # another thread was faster
-                break
+            except IndexError:
+                return self._new()
             if connection.is_sound():
                 return connection
             connection.client.close()
-        return self._new()
 
     def _new(self) -> _Connection:
         client = copy.copy(self._prototype)

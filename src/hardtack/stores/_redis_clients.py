@@ -196,6 +196,4 @@ def _another_manager(manager: Any) -> Any:
         (settings["host"], settings["port"])
         for settings in (each.connection_pool.connection_kwargs for each in manager.sentinels)
     ]
-    return type(manager)(
-        addresses, manager.min_other_sentinels, manager.sentinel_kwargs, **manager.connection_kwargs
-    )
+    return type(manager)(addresses, manager.min_other_sentinels, manager.sentinel_kwargs, **manager.connection_kwargs)

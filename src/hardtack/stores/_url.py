@@ -37,21 +37,22 @@ def split(url: str, example: str) -> StoreURL:
     user, _, hosts = authority.rpartition("@")
     if not separator or "#" in url:
         _fail(example)
+    readable = True
+    options: list[tuple[str, str]] = []
+    addresses: list[tuple[str, int | None]] = []
     try:
         options = parse_qsl(query, keep_blank_values=True, strict_parsing=True) if query else []
         addresses = [_address(each) for each in hosts.split(",")] if hosts else []
     except ValueError:
-        options = addresses = None
-    if options is None or addresses is None:
+        readable = False
+    if not readable:
         _fail(example)
     names = [name for name, _ in options]
     for name in names:
         if names.count(name) > 1:
             _refuse(f"an option twice: {name if name.isidentifier() else 'one whose name is none'}")
     username, _, password = (unquote(part) for part in user.partition(":"))
-    return StoreURL(
-        scheme.lower(), username or None, password or None, addresses, unquote(slash + path), dict(options)
-    )
+    return StoreURL(scheme.lower(), username or None, password or None, addresses, unquote(slash + path), dict(options))
 
 
 def read_options(options: Mapping[str, str], readers: Mapping[str, Reader]) -> dict[str, Any]:
@@ -136,7 +137,9 @@ def _address(text: str) -> tuple[str, int | None]:
 
 
 def _fail(example: str) -> NoReturn:
-    message = f"the store's URL cannot be read: {example}; in a password @, :, / and ? are written %40, %3A, %2F and %3F"
+    message = (
+        f"the store's URL cannot be read: {example}; in a password @, :, / and ? are written %40, %3A, %2F and %3F"
+    )
     raise ConfigError(message)
 
 

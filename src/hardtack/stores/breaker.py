@@ -153,7 +153,8 @@ def as_breaker(value: Any, name: str) -> Any:
         return value
     if type(value) is not int or value < 0:
         message = (
-            f"breaker is {value!r}; it must be a Breaker, or a whole number: how many timeouts in a row are borne, 0 for any"
+            f"breaker is {value!r}; it must be a Breaker, or a whole number: after how many timeouts in a row the store "
+            "is left alone, 0 for never"
         )
         raise ConfigError(message)
     return Breaker(value, name=name) if value else _Closed()

@@ -9,6 +9,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from typing import NamedTuple
 
 from hardtack.errors import ConfigError
@@ -65,10 +66,8 @@ class MemoryStore:
         slot = self._slots.get(key)
         if slot is None or slot.expires_at <= time.time():
             return None
-        try:
+        with suppress(KeyError):  # another thread has just removed it, or given it a subject
             self._order(slot).move_to_end(key)
-        except KeyError:  # another thread has just removed it, or given it a subject
-            pass
         return Entry(slot.data, slot.version)
 
     def put(

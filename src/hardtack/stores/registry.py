@@ -117,7 +117,9 @@ _NEAR: Final = {
 
 
 def _known() -> str:
-    return ", ".join(f"{name}://" for name in dict.fromkeys((*_STORES, *_SQL, *sorted(_names(entry_points(group=GROUP))))))
+    return ", ".join(
+        f"{name}://" for name in dict.fromkeys((*_STORES, *_SQL, *sorted(_names(entry_points(group=GROUP)))))
+    )
 
 
 def _names(points: Iterable[EntryPoint]) -> set[str]:
@@ -160,7 +162,8 @@ def _registered(scheme: str) -> EntryPoint | None:
     found = {point.value: point for point in entry_points(group=GROUP) if point.name.lower() == scheme}
     if len(found) > 1:
         # Neither is taken: which of them comes first depends on the path, and sessions would be in another place tomorrow.
-        message = f"{scheme}:// is registered more than once, by {' and '.join(sorted(map(_origin, found.values())))}; uninstall one"
+        origins = " and ".join(sorted(map(_origin, found.values())))
+        message = f"{scheme}:// is registered more than once, by {origins}; uninstall one"
         raise ConfigError(message)
     return next(iter(found.values()), None)
 
@@ -183,7 +186,9 @@ def _factory(point: EntryPoint) -> Callable[..., Any]:
         message = f"{_origin(point)} registers {point.name}://, and cannot be loaded: {type(error).__name__}: {error}"
         raise ConfigError(message) from error
     if not callable(make):
-        message = f"{_origin(point)} registers {point.name}:// with {point.value}, which has no from_url(url, asynchronous)"
+        message = (
+            f"{_origin(point)} registers {point.name}:// with {point.value}, which has no from_url(url, asynchronous)"
+        )
         raise ConfigError(message)
     factory: Callable[..., Any] = make
     return factory
