@@ -17,7 +17,7 @@ NAMES: dict[ModuleType, str] = {
     ),
     errors: (
         "ConfigError HardtackError InvalidToken SessionConflict SessionNotLoaded SessionTooLarge StoreError "
-        "StoreUnavailable UnsupportedValue"
+        "StoreFull StoreUnavailable UnsupportedValue"
     ),
     events: (
         "CacheControlReplaced Conflict Created Destroyed Event Expired IdChanged LateWrite Listener Opened Rejected Renewed "

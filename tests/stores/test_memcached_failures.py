@@ -287,7 +287,7 @@ def test_calls_at_once_have_connections_of_their_own(address: Switch) -> None:
     async def main() -> None:
         store = AsyncMemcachedStore.from_url(f"memcached://127.0.0.1:{address.port}")
         for _ in range(3):
-            await asyncio.gather(*[store.get("key") for _ in range(10)])
+            await asyncio.gather(*[store.get("nothing") for _ in range(10)])
         await store.close()
 
     asyncio.run(main())
@@ -394,17 +394,17 @@ def test_a_server_that_hangs_is_left_alone_for_a_moment(memcached_server: Memcac
     """After some timeouts in a row calls fail at once; when it answers again, one call finds out."""
     url = f"{memcached_server.url}?timeout=0.7"
     store = MemcachedStore.from_url(url, breaker=Breaker(timeouts=2, pause=1))
-    store.get("key")
+    store.get("nothing")
 
     with memcached_server.frozen():
         for _ in range(2):
             with pytest.raises(StoreUnavailable, match="TimeoutError"):
-                store.get("key")
+                store.get("nothing")
         with pytest.raises(StoreUnavailable, match="is left alone for a moment"):
-            store.get("key")
+            store.get("nothing")
     time.sleep(1)
 
-    assert store.get("key") is None
+    assert store.get("nothing") is None
     store.close()
 
 
@@ -519,12 +519,12 @@ def test_a_call_that_a_closed_event_loop_has_left_leaves_no_warning(memcached_se
     """Its connection was in use."""
     store = AsyncMemcachedStore.from_url(memcached_server.url)
     loop = asyncio.new_event_loop()
-    loop.run_until_complete(store.get("key"))
+    loop.run_until_complete(store.get("nothing"))
     with memcached_server.frozen():
-        task = loop.create_task(store.get("key"))
+        task = loop.create_task(store.get("nothing"))
         loop.run_until_complete(asyncio.sleep(0.05))
         loop.close()
-    asyncio.run(store.get("key"))
+    asyncio.run(store.get("nothing"))
 
     assert not task.done()
     asyncio.run(store.close())
