@@ -13,6 +13,7 @@ import aiomcache
 import pymemcache  # type: ignore[import-untyped]
 import pytest
 from pymemcache.client.base import Client  # type: ignore[import-untyped]
+from pymemcache.exceptions import MemcacheServerError  # type: ignore[import-untyped]
 from tests.servers import MemcachedServer
 from tests.stores.interrupt import interrupted
 from tests.stores.switch import Switch, switch
@@ -326,11 +327,11 @@ class FullServer(MemcachedServer):
     def fill(self) -> None:
         """Until nothing more is taken, of whatever size."""
         client = pymemcache.Client((self.host, self.port))
-        for size in (500_000, 50_000, 5000, 1000, 500, 100, 50, 1):
-            for number in range(100_000):
+        for size in (500_000, 50_000, 5000, 1000, 500, 100, 50, 1, 0):
+            for _ in range(100_000):
                 try:
-                    client.set(f"junk:{size}:{number}", b"x" * size, noreply=False)
-                except pymemcache.exceptions.MemcacheServerError:
+                    client.set(f"hardtack:{new_key()}", b"x" * size, noreply=False)
+                except MemcacheServerError:
                     break
         client.close()
 
@@ -381,7 +382,7 @@ def test_an_error_in_a_delete_that_is_not_of_room_is_unavailable(
     version = create(store, key)
 
     def fail(*args: Any, **options: Any) -> Any:
-        raise pymemcache.exceptions.MemcacheServerError(b"busy")
+        raise MemcacheServerError(b"busy")
 
     monkeypatch.setattr(Client, "cas", fail)
     with pytest.raises(StoreUnavailable) as raised:

@@ -14,6 +14,7 @@ import redis.asyncio
 from redis.asyncio.sentinel import Sentinel as AsyncSentinel
 from redis.backoff import NoBackoff
 from redis.connection import Connection
+from redis.exceptions import OutOfMemoryError
 from redis.retry import Retry
 from tests.servers import RedisCluster, RedisServer
 from tests.stores.interrupt import Interrupted, interrupted
@@ -207,7 +208,7 @@ def test_a_full_server_still_deletes() -> None:
     for write in writes:
         with pytest.raises(StoreFull, match="Redis is full") as raised:
             write()
-        assert isinstance(raised.value.__cause__, redis.exceptions.OutOfMemoryError)
+        assert isinstance(raised.value.__cause__, OutOfMemoryError)
     with pytest.raises(VersionConflict):
         store.delete(key, if_version=of_gone)
 
@@ -271,6 +272,21 @@ def test_an_error_that_is_none_of_redis_py_is_unavailable(
         store.get(key)
 
     assert read(store, key).data == b"data"
+
+
+def test_an_error_that_the_server_answers_is_unavailable_and_keeps_the_connection(redis_server: RedisServer) -> None:
+    """It was the answer: the next call is made on the same connection; async."""
+
+    async def main() -> None:
+        store = AsyncRedisStore.from_url(redis_server.url)
+        key = new_key()
+        await store._client.rpush(f"hardtack:{key}", "x")
+        with pytest.raises(StoreUnavailable, match="ResponseError"):
+            await store.get(key)
+        assert [each.is_connected for each in store._client.connection_pool._available_connections] == [True]
+        await store.close()
+
+    asyncio.run(main())
 
 
 def test_a_cancelled_call_gives_its_connection_up(redis_server: RedisServer) -> None:

@@ -72,10 +72,8 @@ class AsyncServer:
         used_before = connection.since is not None
         try:
             return await self._ask(connection, command, *arguments)
-        except TimeoutError:
-            raise
         except Exception as error:
-            # aiomcache calls the end of what it reads by other names.
+            # A timeout is none of it: the server hangs. aiomcache calls the end of what it reads by other names.
             lost = isinstance(error, ConnectionError | EOFError) or connection.reader.at_eof()
             if not (used_before and lost):
                 raise

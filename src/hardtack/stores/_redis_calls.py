@@ -69,11 +69,11 @@ class Caller:
 
     def __init__(self, client: Any) -> None:
         self.client = client
-        self._pool = getattr(client, "connection_pool", None)
+        self._pool: Any = getattr(client, "connection_pool", None)
         self.call = self._on_a_connection if _is_plain(client, redis.Redis) else self._by_the_client
 
     def _on_a_connection(self, *command: Any) -> Any:
-        pool: Any = self._pool
+        pool = self._pool
         connection = pool.get_connection(command[0]) if _WANTS_NAME else pool.get_connection()
         try:
             try:
@@ -123,12 +123,12 @@ class AsyncCaller:
 
     def __init__(self, client: Any) -> None:
         self.client = client
-        self._pool = getattr(client, "connection_pool", None)
+        self._pool: Any = getattr(client, "connection_pool", None)
         self._cluster = isinstance(client, redis.asyncio.RedisCluster)
         self.call = self._on_a_connection if _is_plain_async(client) else self._by_the_client
 
     async def _on_a_connection(self, *command: Any) -> Any:
-        pool: Any = self._pool
+        pool = self._pool
         connection = await (pool.get_connection(command[0]) if _WANTS_NAME else pool.get_connection())
         try:
             try:

@@ -226,7 +226,8 @@ class MemcachedStore(SteppedStore):
         for server in self._servers.here().all():
             server.close()
 
-    def _perform(self, command: str, name: bytes, *arguments: Any) -> Any:
+    def _perform(self, *request: Any) -> Any:
+        command, name, *arguments = request
         return self._servers.here().of(name).perform(command, name, *arguments)
 
     _translation = _TRANSLATION
@@ -293,7 +294,8 @@ class AsyncMemcachedStore(AsyncSteppedStore):
             for server in servers.all():
                 server.close()
 
-    async def _perform(self, command: str, name: bytes, *arguments: Any) -> Any:
+    async def _perform(self, *request: Any) -> Any:
+        command, name, *arguments = request
         return await self._servers.here().of(name).perform(command, name, *arguments)
 
     _translation = _TRANSLATION
