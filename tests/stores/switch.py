@@ -1,4 +1,7 @@
-"""An address that leads to one server, and later to another; connections that exist stay where they are."""
+"""An address that leads to one server, and later to another; connections that exist stay where they are.
+
+It can also confuse those who ask: the answer to one key comes to who asked for another.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,9 @@ class Switch:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._open: list[socket.socket] = []
+        self._confused: set[socket.socket] = set()
+        self._swapped: tuple[bytes, bytes] | None = None
+        self._always = False
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
@@ -27,13 +33,26 @@ class Switch:
                 self.accepted += 1
                 server = socket.create_connection(("127.0.0.1", self.target))
                 self._open += [client, server]
+                if self._always:
+                    self._confused |= {client, server}
                 for pair in ((client, server), (server, client)):
                     threading.Thread(target=self._pump, args=pair, daemon=True).start()
 
-    @staticmethod
-    def _pump(source: socket.socket, sink: socket.socket) -> None:
+    def swap(self, one: str, other: str, *, always: bool) -> None:
+        """Who asks for one key of two of one length is answered what is under the other, and the other way round.
+
+        `always`: not only over the connections that exist, but over new ones as well.
+        """
+        self._swapped = one.encode(), other.encode()
+        self._always = always
+        self._confused = set(self._open)
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
+                if self._swapped is not None and source in self._confused:
+                    one, other = self._swapped
+                    data = other.join(part.replace(other, one) for part in data.split(one))
                 sink.sendall(data)
         for each in (source, sink):
             with suppress(OSError):

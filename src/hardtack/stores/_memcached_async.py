@@ -12,6 +12,8 @@ import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from aiomcache.exceptions import ClientException
+
 from hardtack.stores._memcached_calls import LOST, UNKNOWN, WRITES, Ticket
 
 T = TypeVar("T")
@@ -20,9 +22,11 @@ T = TypeVar("T")
 class _Connection:
     """A connection, with the attributes that aiomcache asks for."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, home: list[_Connection]) -> None:
         self.reader = reader
         self.writer = writer
+        self.home = home
+        """Where it waits for its next call."""
         self.since: int | None = None
         """The moment at which it was open for certain; None before the first answer."""
 
@@ -59,9 +63,10 @@ class AsyncServer:
                 return await self._call(command, name, *arguments)
 
     def close(self) -> None:
-        """Close the connections that no call is using."""
-        while self._idle:
-            self._idle.pop().writer.close()
+        """Close the connections that no call is using now, and those that one is using thereafter."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.writer.close()
 
     def take_writers(self) -> list[asyncio.StreamWriter]:
         """The streams that are open, to be dropped where the event loop is closed."""
@@ -89,6 +94,8 @@ class AsyncServer:
         try:
             if command == "load":
                 answer = await self._load(connection, name)
+            elif command == "gets":
+                answer = await self._gets(connection, name)
             elif command == "save":
                 answer = await self._save(connection, name, *arguments)
             elif command == "delete_under":
@@ -102,9 +109,12 @@ class AsyncServer:
             raise
         finally:
             self._in_use.discard(connection)
+        if connection.home is not self._idle:
+            connection.writer.close()
+            return answer
         if connection.since is None and answer is not UNKNOWN:
             connection.since = next(self._moments)
-        self._idle.append(connection)
+        connection.home.append(connection)
         return answer
 
     def _send(self, connection: _Connection, command: str, *arguments: Any) -> Awaitable[Any]:
@@ -122,13 +132,21 @@ class AsyncServer:
         return await self._open()
 
     async def _open(self) -> _Connection:
-        return _Connection(*await self._connect())
+        home = self._idle
+        return _Connection(*await self._connect(), home)
 
     async def _load(self, connection: _Connection, name: bytes) -> tuple[Any, Ticket | None]:
         """The value, and the ticket to save over it."""
         moment = next(self._moments)
-        value, number = await self._send(connection, "gets", name)
+        value, number = await self._gets(connection, name)
         return value, Ticket(number, moment)
+
+    async def _gets(self, connection: _Connection, name: bytes) -> tuple[Any, Any]:
+        """The value and its cas number. To aiomcache an answer that names another key is that there is none."""
+        values, numbers = await self._client._multi_get(connection, name)
+        if values.keys() - {name}:
+            raise ClientException("the server answered with another key")
+        return values.get(name), numbers.get(name)
 
     async def _save(self, connection: _Connection, name: bytes, value: bytes, ticket: Ticket, expiry: int) -> Any:
         """See `_memcached_sync.Server`."""

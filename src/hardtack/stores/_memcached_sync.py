@@ -31,10 +31,12 @@ _POLL: Any = getattr(select, "poll", None)  # not on Windows: there the second s
 class _Connection:
     """A client of pymemcache, which is one connection, used once or never before."""
 
-    __slots__ = ("_readable", "client", "since")
+    __slots__ = ("_readable", "client", "home", "since")
 
-    def __init__(self, client: Any) -> None:
+    def __init__(self, client: Any, home: deque[_Connection]) -> None:
         self.client = client
+        self.home = home
+        """Where it waits for its next call."""
         self.since: int | None = None
         """The moment at which it was open for certain; None before the first answer."""
         self._readable: Any = None
@@ -83,10 +85,11 @@ class Server:
             )
 
     def close(self) -> None:
-        """Close the connections that no call is using."""
+        """Close the connections that no call is using now, and those that one is using thereafter."""
+        idle, self._idle = self._idle, deque()
         with suppress(IndexError):  # another thread may be faster
             while True:
-                self._idle.pop().client.close()
+                idle.pop().client.close()
 
     def _call(self, ask: Callable[[_Connection], T], *, writes: bool = False) -> T | Any:
         connection = self._take()
@@ -108,10 +111,12 @@ class Server:
         except BaseException:
             connection.client.close()  # the answer may come yet, and is not the next caller's
             raise
-        if connection.client.sock is not None:
+        if connection.home is not self._idle:
+            connection.client.close()
+        elif connection.client.sock is not None:
             if connection.since is None:
                 connection.since = next(self._moments)
-            self._idle.append(connection)
+            connection.home.append(connection)
         return answer
 
     def _take(self) -> _Connection:
@@ -127,7 +132,7 @@ class Server:
     def _new(self) -> _Connection:
         client = copy.copy(self._prototype)
         client.sock = None
-        return _Connection(client)
+        return _Connection(client, self._idle)
 
     def _load(self, connection: _Connection, name: bytes) -> tuple[Any, Ticket | None]:
         """The value, and the ticket to save over it."""

@@ -70,10 +70,13 @@ class Caller:
     def __init__(self, client: Any) -> None:
         self.client = client
         self._pool: Any = getattr(client, "connection_pool", None)
-        self.call = self._on_a_connection if _is_plain(client, redis.Redis) else self._by_the_client
+        self._plain = _is_plain(client, redis.Redis)
+        self._generation = object()
+        """Another one since the connections that were open then are not to be used again."""
+        self.call = self._on_a_connection if self._plain else self._by_the_client
 
     def _on_a_connection(self, *command: Any) -> Any:
-        pool = self._pool
+        pool, generation = self._pool, self._generation
         connection = pool.get_connection(command[0]) if _WANTS_NAME else pool.get_connection()
         try:
             try:
@@ -93,6 +96,8 @@ class Caller:
             connection.disconnect()
             raise
         finally:
+            if generation is not self._generation:
+                connection.disconnect()
             pool.release(connection)
 
     def _by_the_client(self, *command: Any) -> Any:
@@ -103,6 +108,14 @@ class Caller:
                 raise
         self._pool.disconnect()
         return self.client.execute_command(*command, **_AS_BYTES)
+
+    def reconnect(self) -> None:
+        """Close the connections that no call is using now, and those that one is using thereafter."""
+        self._generation = object()
+        if isinstance(self.client, redis.RedisCluster):
+            self.client.disconnect_connection_pools()
+        elif self._pool is not None:
+            self._pool.disconnect(inuse_connections=not self._plain)
 
     def close(self) -> None:
         """Close the client and its connections, and those to its Sentinels."""
@@ -125,10 +138,12 @@ class AsyncCaller:
         self.client = client
         self._pool: Any = getattr(client, "connection_pool", None)
         self._cluster = isinstance(client, redis.asyncio.RedisCluster)
-        self.call = self._on_a_connection if _is_plain_async(client) else self._by_the_client
+        self._plain = _is_plain(client, redis.asyncio.Redis)
+        self._generation = object()
+        self.call = self._on_a_connection if self._plain else self._by_the_client
 
     async def _on_a_connection(self, *command: Any) -> Any:
-        pool = self._pool
+        pool, generation = self._pool, self._generation
         connection = await (pool.get_connection(command[0]) if _WANTS_NAME else pool.get_connection())
         try:
             try:
@@ -147,6 +162,8 @@ class AsyncCaller:
             await connection.disconnect(nowait=True)
             raise
         finally:
+            if generation is not self._generation:
+                await connection.disconnect(nowait=True)
             await pool.release(connection)
 
     async def _by_the_client(self, *command: Any) -> Any:
@@ -159,6 +176,14 @@ class AsyncCaller:
                 raise
         await self._pool.disconnect()
         return await self.client.execute_command(*command, **_AS_BYTES)
+
+    async def reconnect(self) -> None:
+        """See `Caller.reconnect`."""
+        self._generation = object()
+        if self._cluster:
+            await self.client.aclose()  # the next call opens it again
+        elif self._pool is not None:
+            await self._pool.disconnect(inuse_connections=not self._plain)
 
     async def close(self) -> None:
         """Close the client and its connections, and those to its Sentinels."""
@@ -183,10 +208,6 @@ class AsyncCaller:
         for each in connections:
             each._writer = each._reader = None
         return writers
-
-
-def _is_plain_async(client: Any) -> bool:
-    return _is_plain(client, redis.asyncio.Redis)
 
 
 async def _ask_async(connection: Any, command: tuple[Any, ...]) -> Any:

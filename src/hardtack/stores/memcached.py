@@ -222,6 +222,10 @@ class MemcachedStore(SteppedStore):
             client.hasher.add_node(name)
         return cls(client, prefix, options["max_size"], options["breaker"])
 
+    def reconnect(self) -> None:
+        """Use none of the connections that are open now again; see `Reconnects`."""
+        self.close()
+
     def close(self) -> None:
         """Close the connections of the store."""
         for server in self._servers.here().all():
@@ -287,6 +291,11 @@ class AsyncMemcachedStore(AsyncSteppedStore):
 
     def _set(self, make: Callable[[], Servers[AsyncServer]]) -> None:
         self._servers = LoopClients(make(), make, _discard)
+
+    async def reconnect(self) -> None:
+        """Use none of the connections that are open now again; see `Reconnects`."""
+        for server in self._servers.here().all():
+            server.close()
 
     async def close(self) -> None:
         """Close the connections of the store in this event loop."""

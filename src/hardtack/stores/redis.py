@@ -346,6 +346,11 @@ class RedisStore(SteppedRenamingStore):
         """
         return self._run(self._logic.count(subject))
 
+    def reconnect(self) -> None:
+        """Use none of the connections that are open now again; see `Reconnects`."""
+        with self._translation:
+            self._callers.here().reconnect()
+
     def close(self) -> None:
         """Close the connections that the store made, not a client that it was given."""
         caller = self._callers.here()
@@ -392,6 +397,11 @@ class AsyncRedisStore(AsyncSteppedRenamingStore):
     async def count(self, subject: str | None = None) -> int:
         """How many entries there are; see `RedisStore.count`."""
         return await self._run(self._logic.count(subject))
+
+    async def reconnect(self) -> None:
+        """Use none of the connections that are open now again; see `Reconnects`."""
+        with self._translation:
+            await self._callers.here().reconnect()
 
     async def close(self) -> None:
         """Close the connections that the store made in this event loop, not a client that it was given."""

@@ -224,7 +224,8 @@ class StoreEngine:
         except InvalidToken as error:
             reason = error.reason
         if reason in ("wrong_record", "tampered"):
-            yield Reconnect()
+            if self.traits.reconnects:
+                yield Reconnect()
             entry = yield Get(key)
             try:
                 return self.look(raw_key, entry, now, policy), entry
