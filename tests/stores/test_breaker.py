@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.events import StoreHangs
 from hardtack.stores.breaker import Breaker, as_breaker
 
 
@@ -228,10 +229,7 @@ def test_the_log_and_a_hook_tell_of_it(caplog: pytest.LogCaptureFixture, hook: s
 
     assert told == [True, False]
     lines = [record.message for record in caplog.records if record.levelno == logging.WARNING]
-    assert lines == [
-        "Redis did not answer 2 times in a row: calls fail at once, and one every 0 seconds tries again",
-        "Redis no longer hangs",
-    ]
+    assert lines == [str(StoreHangs("Redis", True)), "Redis no longer hangs"]
     assert ("on_change of the breaker failed" in caplog.text) == (hook == "bad")
 
 
@@ -263,6 +261,21 @@ def test_a_store_takes_a_breaker_a_number_or_none() -> None:
     assert not is_refused(none)
     assert as_breaker(none, "Redis") is none
     assert none.another("another") is none
+
+
+def test_those_who_listen_are_told_of_each_server() -> None:
+    """By its name; and also those who come after the breaker of the server was made. One that never opens tells nobody."""
+    breaker = Breaker(timeouts=1, pause=0)
+    another = breaker.another("another server")
+    told: list[tuple[str, bool]] = []
+    breaker.listen(lambda server, hangs: told.append((server, hangs)))
+    as_breaker(0, "Redis").listen(lambda server, hangs: pytest.fail("it never opens"))
+
+    time_out(another)
+    with another:
+        pass
+
+    assert told == [("another server", True), ("another server", False)]
 
 
 def test_another_server_has_a_breaker_of_its_own() -> None:

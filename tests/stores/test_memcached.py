@@ -402,3 +402,11 @@ def test_the_answer_to_another_question_is_unavailable(port_that_answers: Callab
     with pytest.raises(StoreUnavailable):
         store.get(new_key())
     store.close()
+
+    async def main() -> None:
+        store = AsyncMemcachedStore.from_url(f"memcached://127.0.0.1:{port}")
+        with pytest.raises(StoreUnavailable):
+            await store.get(new_key())
+        await store.close()
+
+    asyncio.run(main())

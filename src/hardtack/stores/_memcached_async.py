@@ -133,7 +133,8 @@ class AsyncServer:
 
     async def _open(self) -> _Connection:
         home = self._idle
-        return _Connection(*await self._connect(), home)
+        reader, writer = await self._connect()
+        return _Connection(reader, writer, home)
 
     async def _load(self, connection: _Connection, name: bytes) -> tuple[Any, Ticket | None]:
         """The value, and the ticket to save over it."""

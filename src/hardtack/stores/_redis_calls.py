@@ -70,6 +70,7 @@ class Caller:
     def __init__(self, client: Any) -> None:
         self.client = client
         self._pool: Any = getattr(client, "connection_pool", None)
+        self._cluster = isinstance(client, redis.RedisCluster)
         self._plain = _is_plain(client, redis.Redis)
         self._generation = object()
         """Another one since the connections that were open then are not to be used again."""
@@ -112,7 +113,7 @@ class Caller:
     def reconnect(self) -> None:
         """Close the connections that no call is using now, and those that one is using thereafter."""
         self._generation = object()
-        if isinstance(self.client, redis.RedisCluster):
+        if self._cluster:
             self.client.disconnect_connection_pools()
         elif self._pool is not None:
             self._pool.disconnect(inuse_connections=not self._plain)

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.events import StoreHangs
 from hardtack.stores._common import check_count, check_seconds
 
 _log = logging.getLogger("hardtack")
@@ -58,6 +59,7 @@ class Breaker:
         self._limit = timeouts
         self._pause = pause
         self._on_change = on_change
+        self._listeners: list[Callable[[str, bool], object]] = []
         self._in_a_row = 0
         self._next_try: float | None = None  # None: closed
         self._winners: dict[tuple[int, float], object] = {}
@@ -68,8 +70,14 @@ class Breaker:
         return self._next_try is not None
 
     def another(self, name: str) -> Breaker:
-        """A breaker with the same settings, for another server."""
-        return Breaker(self._limit, self._pause, self._on_change, name)
+        """A breaker with the same settings and listeners, for another server."""
+        other = Breaker(self._limit, self._pause, self._on_change, name)
+        other._listeners = self._listeners
+        return other
+
+    def listen(self, listener: Callable[[str, bool], object]) -> None:
+        """Have it called as `on_change` is, with the name before; see `TellsOfHanging`."""
+        self._listeners.append(listener)
 
     def __enter__(self) -> None:
         due = self._next_try
@@ -108,7 +116,6 @@ class Breaker:
         self._in_a_row = 0
         self._next_try = None
         if was_open:
-            _log.warning("%s no longer hangs", self.name)
             self._tell(False)
 
     def _timed_out(self) -> None:
@@ -118,15 +125,13 @@ class Breaker:
         was_open = self._next_try is not None
         self._next_try = time.monotonic() + self._pause
         if not was_open:
-            _log.warning(
-                "%s did not answer %d times in a row: calls fail at once, and one every %g seconds tries again",
-                self.name,
-                self._in_a_row,
-                self._pause,
-            )
             self._tell(True)
 
     def _tell(self, is_open: bool) -> None:
+        for listener in self._listeners:
+            listener(self.name, is_open)
+        if not self._listeners:  # a manager logs its event
+            _log.warning("%s", StoreHangs(self.name, is_open))
         if self._on_change is not None:
             try:
                 self._on_change(is_open)
@@ -139,6 +144,9 @@ class _Closed:
 
     def another(self, name: str) -> _Closed:
         return self
+
+    def listen(self, listener: object) -> None:
+        pass
 
     def __enter__(self) -> None:
         pass

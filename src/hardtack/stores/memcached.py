@@ -200,9 +200,9 @@ class MemcachedStore(SteppedStore):
             raise ConfigError("client has ignore_exc=True, and a server that is down would log everybody out; omit it")
         self._client = client
         self._logic = _Logic(prefix, max_size)
-        breaker = as_breaker(breaker, "memcached")
-        first = servers_of(client, breaker)
-        self._servers: ProcessClients[Servers[Server]] = ProcessClients(first, lambda: servers_of(client, breaker))
+        self._breaker = one = as_breaker(breaker, "memcached")
+        first = servers_of(client, one)
+        self._servers: ProcessClients[Servers[Server]] = ProcessClients(first, lambda: servers_of(client, one))
 
     @classmethod
     def from_url(
@@ -221,6 +221,10 @@ class MemcachedStore(SteppedStore):
             client.clients[name] = each
             client.hasher.add_node(name)
         return cls(client, prefix, options["max_size"], options["breaker"])
+
+    def listen(self, listener: Callable[[str, bool], object]) -> None:
+        """Have it told when a server is left alone, and when no longer; see `TellsOfHanging`."""
+        self._breaker.listen(listener)
 
     def reconnect(self) -> None:
         """Use none of the connections that are open now again; see `Reconnects`."""
@@ -265,7 +269,7 @@ class AsyncMemcachedStore(AsyncSteppedStore):
         check_seconds(timeout, "timeout")
         self._client = client
         self._logic = _Logic(prefix, max_size)
-        one = as_breaker(breaker, "memcached")
+        self._breaker = one = as_breaker(breaker, "memcached")
         self._set(lambda: Servers({"": async_server(client, None, timeout, one)}, None))
 
     @classmethod
@@ -275,8 +279,8 @@ class AsyncMemcachedStore(AsyncSteppedStore):
         """See `MemcachedStore.from_url`; here `timeout` is that of a whole operation. Raises `ConfigError`."""
         places, options = _read(url, timeout, breaker)
         client = aiomcache.Client("", pool_size=CONNECTIONS)
-        store = cls(client, prefix, options["max_size"], options["timeout"])
-        breakers = {name: as_breaker(options["breaker"], f"memcached {name}") for name in places}
+        store = cls(client, prefix, options["max_size"], options["timeout"], options["breaker"])
+        breakers = {name: store._breaker.another(f"memcached {name}") for name in places}
 
         def make() -> Servers[AsyncServer]:
             return place(
@@ -291,6 +295,10 @@ class AsyncMemcachedStore(AsyncSteppedStore):
 
     def _set(self, make: Callable[[], Servers[AsyncServer]]) -> None:
         self._servers = LoopClients(make(), make, _discard)
+
+    def listen(self, listener: Callable[[str, bool], object]) -> None:
+        """Have it told when a server is left alone, and when no longer; see `TellsOfHanging`."""
+        self._breaker.listen(listener)
 
     async def reconnect(self) -> None:
         """Use none of the connections that are open now again; see `Reconnects`."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -346,6 +347,10 @@ class RedisStore(SteppedRenamingStore):
         """
         return self._run(self._logic.count(subject))
 
+    def listen(self, listener: Callable[[str, bool], object]) -> None:
+        """Have it told when the server is left alone, and when no longer; see `TellsOfHanging`."""
+        self._breaker.listen(listener)
+
     def reconnect(self) -> None:
         """Use none of the connections that are open now again; see `Reconnects`."""
         with self._translation:
@@ -397,6 +402,10 @@ class AsyncRedisStore(AsyncSteppedRenamingStore):
     async def count(self, subject: str | None = None) -> int:
         """How many entries there are; see `RedisStore.count`."""
         return await self._run(self._logic.count(subject))
+
+    def listen(self, listener: Callable[[str, bool], object]) -> None:
+        """Have it told when the server is left alone, and when no longer; see `TellsOfHanging`."""
+        self._breaker.listen(listener)
 
     async def reconnect(self) -> None:
         """Use none of the connections that are open now again; see `Reconnects`."""
