@@ -22,7 +22,7 @@ NAMES: dict[ModuleType, str] = {
     ),
     events: (
         "CacheControlReplaced Confirmed Conflict Created CrossSite Destroyed Event Expired IdChanged LateWrite Listener "
-        "LoggedIn LoggedOut Opened Rejected Renewed Saved StoreFailed TakenOver"
+        "LoggedIn LoggedOut Opened Rejected Renewed Saved StoreFailed StoreHangs TakenOver"
     ),
 }
 

@@ -324,6 +324,22 @@ class StoreFailed(Event):
         return f"the session store failed to {self.operation} ({self.error}); requests that need it are answered 503"
 
 
+class StoreHangs(Event):
+    """A server of the store did not answer several times in a row, and is left alone; or it answers again."""
+
+    level = logging.WARNING
+    server: str
+    hangs: bool
+
+    def _sentence(self) -> str:
+        if not self.hangs:
+            return f"{self.server} no longer hangs"
+        return (
+            f"{self.server} did not answer several times in a row: calls fail at once, and one now and then tries again; see "
+            "what it is busy with, and whether the network drops packets"
+        )
+
+
 class TakenOver(Event):
     """The cookie of another system was good, and its data moved into a new session."""
 

@@ -58,7 +58,7 @@ def test_the_file_is_for_its_owner_only(path: Path, store: SQLiteStore) -> None:
 
     modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
 
-    assert modes == {f"{path.name}{end}": 0o600 for end in ("", "-wal", "-shm")}
+    assert modes == {f"{path.name}{end}": 0o600 for end in ("", "-wal", "-shm", "-reserve")}
 
 
 @pytest.mark.parametrize(("synchronous", "number"), [("NORMAL", 1), ("FULL", 2)])

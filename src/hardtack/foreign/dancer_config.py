@@ -374,9 +374,7 @@ def _memcached(source: _Source) -> Store:
 
     addresses = [_server(source, each.strip()) for each in names]
     client = HashClient(addresses, use_pooling=True, timeout=TIMEOUT, connect_timeout=TIMEOUT, no_delay=True)
-    store = MemcachedStore(client)
-    store._owned = True  # nobody else has this client: `close` closes it
-    return store
+    return MemcachedStore(client)
 
 
 def _server(source: _Source, server: str) -> str | tuple[str, int]:
