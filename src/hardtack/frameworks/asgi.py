@@ -14,7 +14,6 @@ from hardtack.adapters import (
     check_manager,
     cookie_header,
     cookies_of,
-    is_late,
     waits,
     warn_plain_http,
 )
@@ -109,10 +108,11 @@ class SessionMiddleware:
             return
         if not response.started:
             await self._unanswered(response)
-        elif is_late(session):
-            await sessions.afinish(session)
-        else:
-            sessions.finish(session)
+        elif session.accessed:
+            if self.waits:
+                await sessions.afinish(session)
+            else:
+                sessions.finish(session)
 
     async def _unanswered(self, response: _Response) -> None:
         """A websocket was refused, or the application has swallowed an error: nothing is saved."""
@@ -163,13 +163,29 @@ class _Response:
         self.started = False
         self.failure: HardtackError | None = None
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
+        """Pass a message on. Where nothing has to be waited for, no coroutine of our own stands between: each costs time."""
         if not self.started and _begins_response(message):
-            if self.scope.get("session", self.session) is not self.session:
+            session = self.session
+            if self.scope.get("session", session) is not session:
                 self._refuse_replacement()
-            if self.session.accessed:
-                message = await self._commit_with(message)
+            if session.accessed:
+                status = message.get("status")
+                if self.middleware.waits or self.tried or status == _SERVER_ERROR:
+                    return self._send_committed(message)
+                self.tried = True
+                try:
+                    changes = self.middleware.sessions.commit(session, status)
+                except HardtackError as error:
+                    self.failure = error
+                    raise
+                message = self._with(changes, message)
             self.started = True
+        return self.server(message)
+
+    async def _send_committed(self, message: Message) -> None:
+        message = await self._commit_with(message)
+        self.started = True
         await self.server(message)
 
     async def _commit_with(self, message: Message) -> Message:
@@ -209,8 +225,9 @@ class _Response:
         )
 
     def _with(self, changes: Changes, message: Message) -> Message:
-        if changes.set_cookies:
-            warn_plain_http(self.middleware.sessions, self.scope.get("scheme", "http"), asgi_request(self.scope).host)
+        scheme = self.scope.get("scheme", "http")
+        if changes.set_cookies and scheme in ("http", "ws"):  # asked here, too: the host is dear to find out
+            warn_plain_http(self.middleware.sessions, scheme, asgi_request(self.scope).host)
         # A copy: an application may send one constant message to everyone, and would hand out this cookie with it.
         headers: list[tuple[bytes, bytes]] = list(message.get("headers") or ())
         if message["type"] == "websocket.accept":

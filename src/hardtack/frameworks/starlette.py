@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Final, Literal
 
 from hardtack._extras import explain
-from hardtack.adapters import end_at_once, is_unattached, take_as_loaded, touch
+from hardtack.adapters import end_at_once, state_of, take_as_loaded, touch
 from hardtack.cookies import Cookie
 from hardtack.engines.cookie import CookieEngine
 from hardtack.errors import ConfigError
@@ -45,7 +45,8 @@ class Session(CoreSession):
     @property
     def accessed(self) -> bool:
         """Whether the handler looked at the session, or changed it."""
-        return super().accessed or (is_unattached(self) and self.modified)
+        state = state_of(self)
+        return state.accessed or (state.core is None and self.modified)
 
 
 class SessionMiddleware(asgi.SessionMiddleware):
