@@ -181,7 +181,12 @@ def asgi_request(scope: Mapping[str, Any]) -> Request:
 
 def cookie_header(scope: Mapping[str, Any]) -> bytes:
     """The Cookie header of an ASGI scope, which HTTP/2 may have split (RFC 9113 8.2.3)."""
-    parts = [value for name, value in scope["headers"] if name == b"cookie"]
+    headers = scope["headers"]
+    if type(headers) is list:
+        first: dict[bytes, bytes] = dict(headers)
+        if len(first) == len(headers):  # nearly every request: no name stands twice
+            return first.get(b"cookie", b"")
+    parts = [value for name, value in headers if name == b"cookie"]
     return parts[0] if len(parts) == 1 else b"; ".join(parts)
 
 

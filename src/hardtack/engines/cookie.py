@@ -35,6 +35,7 @@ from hardtack.protocols import (
     Saved,
     Saving,
     TokenFormat,
+    hold,
     token_traits,
 )
 from hardtack.record import Record
@@ -156,7 +157,7 @@ class CookieEngine:
                 cookies: CookieMap = {name: found}
                 record = self._open(cookies, context, policy)
                 current = record is None or self._is_current is None or self._is_current(cookies, context)
-                return Held(record=record, names=(name,), current=current)
+                return hold(record, name, current=current)
         names, candidates = self._candidates(header, name, policy)
         good = []
         if len(candidates) <= MAX_VALUES:
@@ -257,7 +258,8 @@ class CookieEngine:
             lines += [cookie.clear_cookie(name) for name in held.names if name not in written]
         lines += cookie.clearing_formerly
         began = saving.kind is not Kind.UPDATE and saving.kind is not Kind.MOVE
-        return Saved(held=Held(record=new, names=written), record=new, lines=lines, began=began)
+        after = hold(new, written[0]) if len(written) == 1 else Held(record=new, names=written)
+        return Saved(held=after, record=new, lines=lines, began=began)
 
     def _is_dead(self, saving: Saving) -> bool:
         """Whether the session was ended meanwhile, and this request shows no credential for another."""

@@ -12,6 +12,7 @@ from hardtack.protocols.engine import (
     Saved,
     Saving,
     engine_traits,
+    hold,
     rings_of,
 )
 from hardtack.protocols.store import (
@@ -66,6 +67,7 @@ __all__ = [
     "Version",
     "VersionConflict",
     "engine_traits",
+    "hold",
     "is_async",
     "rings_of",
     "store_traits",

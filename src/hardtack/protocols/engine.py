@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 from hardtack.merge import Declared
 from hardtack.protocols.store import AsyncStore, Store, Version
@@ -62,6 +62,31 @@ class Held:
     version: Version | None = None
     key: str = ""
     resend: bool = False
+
+
+_new: Final = Held.__new__
+
+
+def hold(
+    record: Record | None,
+    name: str,
+    *,
+    current: bool = True,
+    secret: bytes = b"",
+    version: Version | None = None,
+    key: str = "",
+) -> Held:
+    """What is held of one cookie: `Held(…)` without the call of its class, which is the dearer half, for each request."""
+    held = _new(Held)
+    held.record = record
+    held.names = (name,)
+    held.current = current
+    held.secret = secret
+    held.version = version
+    held.key = key
+    held.disputed = held.clear = held.resend = False
+    held.dead = None
+    return held
 
 
 class Kind(Enum):

@@ -32,6 +32,7 @@ from hardtack.protocols import (
     Saving,
     Store,
     Version,
+    hold,
     store_traits,
 )
 from hardtack.record import Record
@@ -290,14 +291,7 @@ class StoreEngine:
             elif policy.admit(look.record, context, trusted=True):
                 assert entry is not None
                 good.append(
-                    Held(
-                        record=look.record,
-                        names=(name,),
-                        current=look.current,
-                        secret=secret,
-                        version=entry.version,
-                        key=key,
-                    )
+                    hold(look.record, name, current=look.current, secret=secret, version=entry.version, key=key)
                 )
         if len(good) == 1:
             return good[0]
