@@ -26,7 +26,7 @@ from hardtack.lifecycle.save import is_late
 from hardtack.manager import SessionManager
 from hardtack.record import Record, pack
 from hardtack.request import Request, ScopeRequest
-from hardtack.session import Session, Unread, changing, data_of, drop, peek, put, state_of, touch
+from hardtack.session import Session, Unread, become_finished, changing, data_of, drop, peek, put, state_of, touch
 from hardtack.state import COMMITTED, FINISHED, LOGIN, NEW, SAME, State
 
 RETRY_AFTER: Final = 5
@@ -50,6 +50,7 @@ __all__ = [
     "cookies_of",
     "create_empty",
     "data_of",
+    "discard",
     "drop",
     "end_own",
     "force_save",
@@ -238,6 +239,11 @@ def look(session: Session) -> Mapping[str, Any]:
     if state.held is not None and state.held.record is not None:
         return state.held.record.data
     return {} if state.taken is None or state.taken.record is None else state.meta.data
+
+
+def discard(session: Session) -> None:
+    """The commit failed, and is answered by an error: from now on the session can only be read, and nothing of it is saved."""
+    become_finished(session)
 
 
 def is_unread(session: Session) -> bool:
