@@ -94,7 +94,10 @@ def test_parse_refuses_every_published_key() -> None:
     files = [*ROOT.glob("*"), *(file for folder in folders for file in (ROOT / folder).rglob("*"))]
     published: set[str] = set()
     for file in files:
-        if file.suffix in (".md", ".json", ".py", ".toml", ".yml", ".yaml", ".mjs") and "node_modules" not in file.parts:
+        if (
+            file.suffix in (".md", ".json", ".py", ".toml", ".yml", ".yaml", ".mjs")
+            and "node_modules" not in file.parts
+        ):
             found = re.findall(r"htk1_[\w-]{43}(?![\w=-])", file.read_text("utf-8"), re.ASCII)
             published.update(found)
 
