@@ -21,7 +21,7 @@ import pybase64
 from hardtack import values
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
 from hardtack.foreign.base import ForeignCookie, Until, malformed, secret_bytes, secrets_bytes
-from hardtack.foreign.perl import cbc, sereal
+from hardtack.foreign.perl import cbc, documents
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -121,7 +121,7 @@ class SessionStorageSecureCookie(ForeignCookie):
         except ValueError:
             malformed("its ciphertext is not base64")
         plain = cbc.open_ecb_iv(key, salt, ciphertext) if version == "2" else cbc.open_salted(key, ciphertext)
-        return sereal.read(plain)
+        return documents.read(plain)
 
     def _remember(self, mac: str, data: dict[str, Any]) -> bytes:
         """Keep what an authentic cookie holds, as MessagePack: a browser sends the same one until the session changes.
@@ -151,7 +151,7 @@ class SessionStorageSecureCookie(ForeignCookie):
 
     def _encode(self, data: dict[str, Any], expires: int | None) -> str:
         """The value of data that ends at `expires`, in Unix seconds."""
-        plain = sereal.write(data)
+        plain = documents.write(data)
         secret = self._current_secrets()[0]
         if self._version == 2:
             salt = os.urandom(32)
