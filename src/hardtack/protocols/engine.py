@@ -247,6 +247,7 @@ class EngineTraits:
         anonymous: where the store cannot be reached, requests go on without a session. Default: no, they fail.
         load_now, save_now: `load` and `save` of an engine that waits for nothing, as plain functions. Default: None.
         default_cookie: the cookie of a manager that was given none. Default: None, `Cookie()`.
+        idle_timeout: that of a manager that was given none, in seconds. Default: None, no such limit.
     """
 
     asynchronous: bool
@@ -258,6 +259,7 @@ class EngineTraits:
     load_now: Callable[[str, Context, Policy], Held] | None
     save_now: Callable[[Saving, Context, Policy], Saved] | None
     default_cookie: Callable[[], Cookie] | None
+    idle_timeout: int | None
 
 
 def engine_traits(engine: Any) -> EngineTraits:
@@ -273,6 +275,7 @@ def engine_traits(engine: Any) -> EngineTraits:
         load_now=getattr(engine, "load_now", None),
         save_now=getattr(engine, "save_now", None),
         default_cookie=getattr(engine, "default_cookie", None),
+        idle_timeout=getattr(engine, "idle_timeout", None),
     )
 
 

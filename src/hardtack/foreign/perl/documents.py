@@ -6,7 +6,9 @@ Only those of this version are taken: a reader whose corrections are missing is 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import hardtack
 from hardtack.foreign.perl import sereal
@@ -23,5 +25,5 @@ def choose() -> ModuleType:
 
 
 _chosen = choose()
-read = _chosen.read
-write = _chosen.write
+read: Callable[[bytes], dict[str, Any]] = _chosen.read
+write: Callable[[dict[str, Any]], bytes] = _chosen.write
