@@ -88,6 +88,7 @@ class CookieEngine:
             message = f"{name} is read only: name it in accept=[…], and write sessions with another format"
             raise ConfigError(message)
         self.native = self.traits.native
+        self.idle_timeout = self.traits.sliding
         if chunked and not self.native:
             raise ConfigError(
                 "overflow='chunk' is for hardtack's own tokens; the other system would not find the chunks"
@@ -98,6 +99,7 @@ class CookieEngine:
         self.revocations = _revocations(revocations)
         self.old_still_valid = revocations is None
         self._is_current = self.traits.is_current
+        self._is_undated = self.traits.is_undated
 
     def bind(self, policy: Policy) -> None:
         """Check the settings against the manager's. Raises `ConfigError`."""
@@ -108,10 +110,11 @@ class CookieEngine:
                 "give both the same name, or leave cookie= out"
             )
             raise ConfigError(message)
-        if not self.native and policy.idle_timeout is not None:
+        if not self.native and policy.idle_timeout != self.idle_timeout:
             message = (
                 f"idle_timeout cannot be enforced with {kind}: that format does not carry the time of "
                 "the last renewal; the deadline that holds is the one that the format itself carries"
+                f"{', and sliding=True moves' if self.idle_timeout else ''}"
             )
             raise ConfigError(message)
         if not (self.native or traits.authenticates_time or traits.until):
@@ -193,12 +196,23 @@ class CookieEngine:
         except InvalidToken as error:
             policy.emit(Rejected, error.reason, context.cookie_name, error.event_detail)
             return None
+        if self._is_undated is not None and self._is_undated(record):
+            self._warn_undated()
         if not policy.admit(record, context):
             return None
         if self.revocations is not None and self.revocations.is_revoked(record):
             policy.emit(Rejected, "revoked", context.cookie_name)
             return None
         return record
+
+    def _warn_undated(self) -> None:
+        """Say it once: the other system makes cookies without an end, which it reads itself for as long as they live."""
+        self._is_undated = None
+        logger.warning(
+            "%s opened a cookie that says nothing of its age: a copy of it is good for ever; set a duration in the system that "
+            "writes it, or give the format until=<a date>",
+            type(self.token).__name__,
+        )
 
     def adopt(self, seed: bytes, context: Context, policy: Policy) -> Flow[tuple[bytes, Held]]:
         """The id of the session that takes the place of another system's."""

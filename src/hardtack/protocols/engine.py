@@ -273,6 +273,7 @@ class EngineTraits:
         load_now, save_now: `load` and `save` of an engine that waits for nothing, as plain functions. Default: None.
         default_cookie: the cookie of a manager that was given none. Default: None, `Cookie()`.
         impersonates: it can keep the session of one who acts as another beside that, and has `waiting`. Default: no.
+        idle_timeout: that of a manager that was given none, in seconds. Default: None, no such limit.
     """
 
     asynchronous: bool
@@ -285,6 +286,7 @@ class EngineTraits:
     save_now: Callable[[Saving, Context, Policy], Saved] | None
     default_cookie: Callable[[], Cookie] | None
     impersonates: bool
+    idle_timeout: int | None
 
 
 def engine_traits(engine: Any) -> EngineTraits:
@@ -301,6 +303,7 @@ def engine_traits(engine: Any) -> EngineTraits:
         save_now=getattr(engine, "save_now", None),
         default_cookie=getattr(engine, "default_cookie", None),
         impersonates=getattr(engine, "impersonates", False),
+        idle_timeout=getattr(engine, "idle_timeout", None),
     )
 
 
