@@ -84,7 +84,7 @@ class SQLiteStore:
         *,
         timeout: float = 5.0,
         synchronous: str = "NORMAL",
-        batch: int = 20,
+        batch: int = 5,
         reads_on_loop: bool = False,
     ) -> None:
         if synchronous not in ("NORMAL", "FULL"):
