@@ -1,0 +1,234 @@
+"""The list in memory: records of 24 bytes in buckets of `bytes`, at most 30 bytes an entry.
+
+A bucket is replaced, never changed: a reader needs no lock and sees it before or after. There is nothing that doubles as a
+whole: a table of a million that grows at once holds the interpreter's lock for a third of a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from hardtack.ended.entries import All, Entry, Limits, Provider, Session, Subject
+
+RECORD: Final = 24
+SHARDS: Final = 256
+_FULL: Final = 16  # records in a bucket, on the average, before a shard is split: with 24 bytes each it stays in small blocks
+_OWNER: Final = 11  # bytes of the owner's hash that are kept: 88 bits of a keyed hash
+_SECOND: Final = 1_000_000
+_HOUR: Final = 3600 * _SECOND
+
+Forgotten = Callable[[bytes], bool]
+
+
+class Records:
+    """Records by the bytes that they begin with, which are random. One writes at a time; reading needs no lock."""
+
+    def __init__(self) -> None:
+        self._shards: list[list[bytes]] = [[b""] for _ in range(SHARDS)]
+        self._counts = [0] * SHARDS
+        self._next = 0
+
+    def bucket(self, key: bytes) -> bytes:
+        """The records among which those of the key are."""
+        shard = self._shards[key[0]]
+        return shard[(key[1] | key[2] << 8) & (len(shard) - 1)]
+
+    def find(self, key: bytes) -> list[bytes]:
+        """The records that begin with the key."""
+        bucket = self.bucket(key)
+        found = []
+        at = bucket.find(key)
+        while at >= 0:
+            if at % RECORD == 0:
+                found.append(bucket[at : at + RECORD])
+            at = bucket.find(key, at + 1)
+        return found
+
+    def add(self, record: bytes, same: int = RECORD) -> None:
+        """Add a record, unless there is one whose first `same` bytes are the same."""
+        number = record[0]
+        shard = self._shards[number]
+        index = (record[1] | record[2] << 8) & (len(shard) - 1)
+        bucket = shard[index]
+        if record[:8] in bucket and any(each.startswith(record[:same]) for each in self.find(record[:8])):
+            return
+        shard[index] = bucket + record
+        self._counts[number] += 1
+        if self._counts[number] > _FULL * len(shard) and len(shard) < 1 << 16:
+            self._split(number)
+
+    def _split(self, number: int) -> None:
+        """Give a shard twice the buckets: some thousand records, a few milliseconds."""
+        old = self._shards[number]
+        size = len(old)
+        new = old * 2
+        for index, bucket in enumerate(old):
+            halves: tuple[list[bytes], list[bytes]] = [], []
+            for record in split(bucket):
+                halves[bool((record[1] | record[2] << 8) & size)].append(record)
+            new[index], new[index + size] = map(b"".join, halves)
+        self._shards[number] = new
+
+    def forget(self, forgotten: Forgotten) -> None:
+        """Go on with the next shard, and drop what is forgotten there."""
+        number = self._next
+        self._next = (number + 1) % SHARDS
+        shard = self._shards[number]
+        count = 0
+        for index, bucket in enumerate(shard):
+            kept = [record for record in split(bucket) if not forgotten(record)]
+            count += len(kept)
+            if len(kept) * RECORD < len(bucket):
+                shard[index] = b"".join(kept)
+        self._counts[number] = count
+
+    def __len__(self) -> int:
+        return sum(self._counts)
+
+    def __iter__(self) -> Iterator[bytes]:
+        for shard in list(self._shards):
+            for bucket in list(shard):
+                yield from split(bucket)
+
+    def dump(self, number: int) -> bytes:
+        """The records of one shard."""
+        return b"".join(self._shards[number])
+
+    def load(self, number: int, raw: bytes) -> None:
+        """Add what `dump` returned."""
+        if self._counts[number]:
+            for record in split(raw):
+                self.add(record)
+            return
+        size = 1
+        while len(raw) > _FULL * RECORD * size and size < 1 << 16:
+            size *= 2
+        buckets: list[list[bytes]] = [[] for _ in range(size)]
+        for record in split(raw):
+            buckets[(record[1] | record[2] << 8) & (size - 1)].append(record)
+        self._shards[number] = list(map(b"".join, buckets))
+        self._counts[number] = len(raw) // RECORD
+
+
+def split(bucket: bytes) -> Iterator[bytes]:
+    """The records of a bucket."""
+    return (bucket[at : at + RECORD] for at in range(0, len(bucket), RECORD))
+
+
+class Table:
+    """All that was ended, by what it was ended by. Times are the channel's, in microseconds.
+
+    The records: `sessions`: id 8, owner 11, flags 1, seconds 4. `subjects` and `providers`: hash 16, time 7, flag 1 (some are
+    spared). `spared`: id 8, hash 9, time 7.
+    """
+
+    def __init__(self) -> None:
+        self.sessions = Records()
+        self.subjects = Records()
+        self.spared = Records()
+        self.providers = Records()
+        self.all_drawn = 0
+        """Sessions whose id was drawn before have ended."""
+        self.all_seen = 0
+        """Sessions that were last seen before have ended."""
+        self.limits: dict[tuple[int, int, int], Limits] = {}
+        self.named = False
+        """Whether anything was ended by another name than its id: else a check has only one place to look."""
+
+    def records(self) -> tuple[Records, ...]:
+        """All four, for a snapshot."""
+        return self.sessions, self.subjects, self.spared, self.providers
+
+    def add(self, entry: Entry) -> None:
+        """Take an entry in; twice is once."""
+        if isinstance(entry, Session):
+            flags = bytes([entry.changed | entry.brief << 1])
+            seconds = min(entry.time // _SECOND, 0xFFFFFFFF).to_bytes(4, "big")
+            self.sessions.add(entry.id + entry.owner[:_OWNER] + flags + seconds, same=RECORD - 4)
+        elif isinstance(entry, Subject):
+            time = entry.time.to_bytes(7, "big")
+            for spared in entry.spared:  # first: who finds the entry must find whom it spares
+                self.spared.add(spared + entry.hash[:9] + time)
+            self.subjects.add(entry.hash + time + bytes([bool(entry.spared)]))
+            self.named = True
+        elif isinstance(entry, Provider):
+            self.providers.add(entry.hash + entry.time.to_bytes(7, "big") + b"\0")
+            self.named = True
+        elif isinstance(entry, All):
+            if entry.unseen:
+                self.all_seen = max(self.all_seen, entry.time)
+            else:
+                self.all_drawn = max(self.all_drawn, entry.time)
+            self.named = True
+        elif isinstance(entry, Limits):
+            known = self.limits.get(entry[1:])
+            if known is None or known.time < entry.time:
+                self.limits = {**self.limits, entry[1:]: entry}
+
+    def find_session(self, id: bytes) -> list[tuple[bytes, bool, int]]:
+        """For each entry of an id: the beginning of the owner's hash, whether it was changed, and when, in seconds."""
+        return [(each[8:19], bool(each[19] & 1), int.from_bytes(each[20:], "big")) for each in self.sessions.find(id)]
+
+    def find_subject(self, hash: bytes, id: bytes, drawn: int) -> int | None:
+        """When this session of the user was ended, or None."""
+        for record in self.subjects.find(hash):
+            time = int.from_bytes(record[16:23], "big")
+            if drawn < time and not (record[23] and id + hash[:9] + record[16:23] in self.spared.find(id)):
+                return time
+        return None
+
+    def find_provider(self, hash: bytes, drawn: int) -> int | None:
+        """When the sessions of this login at the provider were ended, or None."""
+        times = [int.from_bytes(record[16:23], "big") for record in self.providers.find(hash)]
+        return next((time for time in times if drawn < time), None)
+
+    @property
+    def life(self) -> int:
+        """Seconds for which a copy can be alive, by the longest limits that were told; 0: none were."""
+        return max((each.life for each in self.limits.values()), default=0)
+
+    def forget(self, now: int, brief: int) -> None:
+        """Drop in a part of the table what no copy can be alive of; `brief`: seconds for anonymous sessions."""
+        life = self.life
+        if not life:
+            return
+        before = max(now - life * _SECOND, 0)
+        old = _seconds(before)
+        oldest = (old, old, *[max(old, _seconds(max(now - brief * _SECOND, 0)))] * 2)
+        time = before.to_bytes(7, "big")
+        self.sessions.forget(lambda record: record[20:] < oldest[record[19]])
+        self.subjects.forget(lambda record: record[16:23] < time)
+        self.providers.forget(lambda record: record[16:23] < time)
+        # Later than the entry that spares them, in whatever order the parts of the table come: else it would end them.
+        earlier = max(before - _HOUR, 0).to_bytes(7, "big")
+        self.spared.forget(lambda record: record[17:] < earlier)
+        if any(each.time < before for each in self.limits.values()):
+            self.limits = {name: each for name, each in self.limits.items() if each.time >= before}
+
+    def entries(self) -> Iterator[Entry]:
+        """What is in the table, as entries. Of an owner's hash there are 11 bytes left, which are what is compared."""
+        for record in self.sessions:
+            owner = record[8:19] + bytes(5)
+            time = int.from_bytes(record[20:], "big") * _SECOND
+            yield Session(time, record[:8], owner, bool(record[19] & 1), bool(record[19] & 2))
+        spared: dict[bytes, list[bytes]] = {}
+        for record in self.spared:
+            spared.setdefault(record[8:], []).append(record[:8])
+        for record in self.subjects:
+            time = int.from_bytes(record[16:23], "big")
+            yield Subject(time, record[:16], tuple(spared.get(record[:9] + record[16:23], ())))
+        for record in self.providers:
+            yield Provider(int.from_bytes(record[16:23], "big"), record[:16])
+        if self.all_drawn:
+            yield All(self.all_drawn)
+        if self.all_seen:
+            yield All(self.all_seen, unseen=True)
+        yield from self.limits.values()
+
+    def __len__(self) -> int:
+        return len(self.sessions) + len(self.subjects) + len(self.providers)
+
+
+def _seconds(time: int) -> bytes:
+    return (time // _SECOND).to_bytes(4, "big")
