@@ -12,9 +12,15 @@ from tests.ended.kit import KEY, SHARED, Events
 from tests.servers import RedisCluster
 
 from hardtack import Key
-from hardtack.ended import EndedSessions
+from hardtack.ended import EndedSessions, runner
 
 _numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def short_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that is closed waits for the end of a read; its thread does that in all tests."""
+    monkeypatch.setattr(runner, "WAIT", 0.1)
 
 
 @pytest.fixture

@@ -272,7 +272,7 @@ class Follower:
 
         def make(now: int) -> list[bytes]:
             # After all that were drawn: the clock may be that of a replica which took over and is behind.
-            time = max(now, min(self._highest, now + AHEAD * 5 // 6)) + 1
+            time = max(now, min(self.estimate() if self._now else now, now + AHEAD * 5 // 6)) + 1
             made[:] = [entry if entry.time else _timed(entry, time) for entry in entries]
             return [self.codec.seal(entry) for entry in made]
 

@@ -378,6 +378,9 @@ class EndedSessions:
         `brief`: the id that an anonymous session had before its login; it is kept for `max_stale` and two minutes. Raises
         `StoreUnavailable` where the channel could not be told: this process knows all the same, and tells it later.
         """
+        if kind not in ("changed", "ended"):
+            message = f"kind={kind!r} must be 'changed' or 'ended'"
+            raise ValueError(message)
         owner = NOBODY if subject is None else self._get_codec().hash_subject(subject)
         self._append(Session(0, _id(id), owner, kind == "changed", brief))
 

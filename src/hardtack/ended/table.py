@@ -201,9 +201,10 @@ class Table:
         self.subjects.forget(lambda record: record[16:23] < time)
         self.providers.forget(lambda record: record[16:23] < time)
         # Later than the entry that spares them, in whatever order the parts of the table come: else it would end them.
-        earlier = max(before - _HOUR, 0).to_bytes(7, "big")
+        before = max(before - _HOUR, 0)
+        earlier = before.to_bytes(7, "big")
         self.spared.forget(lambda record: record[17:] < earlier)
-        if any(each.time < before for each in self.limits.values()):
+        if any(each.time < before for each in self.limits.values()):  # which are told again long before
             self.limits = {name: each for name, each in self.limits.items() if each.time >= before}
 
     def entries(self) -> Iterator[Entry]:

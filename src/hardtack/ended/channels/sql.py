@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Final
@@ -149,8 +149,7 @@ class SQLChannel:
 
     def reset(self, old: bytes | None, new: bytes, entries: Iterable[bytes]) -> bool:
         """Give a new identity; see `Channel`."""
-        with self._connection() as connection:
-            self._metadata.create_all(connection)
+        self._create()
         try:
             with self._connection() as connection:
                 now = self._now(connection)
@@ -165,6 +164,15 @@ class SQLChannel:
         except _DuplicateError:
             return False
         return True
+
+    def _create(self) -> None:
+        try:
+            with self._connection() as connection:
+                self._metadata.create_all(connection)
+        except StoreUnavailable:  # another one created them at the same moment, or nobody can
+            with self._connection() as connection:
+                for table in self._metadata.sorted_tables:
+                    connection.execute(sa.select(table).limit(0))
 
     def _now(self, connection: Connection) -> int:
         """The channel's time. Raises `StoreUnavailable` where the server takes no writes."""
@@ -239,7 +247,38 @@ def _engine(url: str) -> Any:
         raise ConfigError(_BAD_URL) from None
     if engine.dialect.is_async:
         raise ConfigError(_BAD_URL)
+    if engine.dialect.driver == "psycopg":
+        _limit_waiting(engine)
     return engine
+
+
+def _limit_waiting(engine: Any) -> None:
+    """Give psycopg what it lacks, a timeout for an answer: with a server that hangs, the list would grow old unnoticed.
+
+    `statement_timeout` is no help there: the server itself would have to end the statement.
+    """
+    import psycopg
+
+    def limited(steps: Generator[Any, Any, Any], connection: Any) -> Generator[Any, Any, Any]:
+        deadline = time.monotonic() + TIMEOUT
+        try:
+            awaited = next(steps)
+            while True:
+                ready = yield awaited
+                if not ready and time.monotonic() > deadline:
+                    connection.pgconn.finish()  # the answer may come yet, and is not the next caller's
+                    raise psycopg.OperationalError("no answer in time")
+                awaited = steps.send(ready)
+        except StopIteration as done:
+            return done.value
+
+    class ImpatientConnection(psycopg.Connection[Any]):
+        def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
+            return super().wait(limited(gen, self), *args, **options)
+
+    @sa.event.listens_for(engine, "do_connect")
+    def connect(dialect: Any, record: Any, args: Any, options: Any) -> Any:
+        return ImpatientConnection.connect(*args, **options)
 
 
 _BAD_URL: Final = (
