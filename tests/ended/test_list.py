@@ -12,9 +12,10 @@ from tests.ended.kit import KEY, OTHER_KEY, Events, eventually, new_id
 
 from hardtack import Keyring
 from hardtack.ended import EndedSessions, follower
+from hardtack.ended.channels import memory
 from hardtack.ended.channels.memory import MemoryChannel
-from hardtack.ended.entries import Codec, Limits, Session
-from hardtack.ended.events import LimitsRaised
+from hardtack.ended.entries import All, Codec, Limits, Session
+from hardtack.ended.events import EntriesSkipped, LimitsRaised
 from hardtack.errors import ConfigError, StoreUnavailable
 
 Make = Callable[..., Any]
@@ -175,8 +176,6 @@ def test_an_id_that_is_drawn_without_asking_does_not_pass_an_end_by(make_list: M
 
 def test_a_clock_that_goes_back_spares_nobody(ended: Any, channel: MemoryChannel, monkeypatch: Any) -> None:
     """As after a fail-over to a server that is behind: who logged in by the old clock is older than an end by the new."""
-    from hardtack.ended.channels import memory
-
     drawn = ended.draw_time()
     real = memory._now
     monkeypatch.setattr(memory, "_now", lambda: real() - 30 * SECOND)
@@ -217,7 +216,6 @@ def test_the_identity_follows_the_key(make_list: Make, channel: MemoryChannel, m
     after = channel.read("", 0).origin
     assert before is not None
     assert after is not None
-    assert Codec(Keyring(OTHER_KEY), before and make_list.__name__) is not None
     assert (before[2:7], after[2:7]) == (KEY.id, OTHER_KEY.id)
     assert before[15:-16] == after[15:-16]
     dropped = make_list(channel, key=OTHER_KEY)
@@ -226,9 +224,7 @@ def test_the_identity_follows_the_key(make_list: Make, channel: MemoryChannel, m
 
 def test_many_names_are_hashed(ended: Any, monkeypatch: Any) -> None:
     """The hashes that are remembered do not fill the memory."""
-    from hardtack.ended import list as module
-
-    monkeypatch.setattr(module, "_MAX_HASHES", 10)
+    monkeypatch.setattr("hardtack.ended.list._MAX_HASHES", 10)
     ended.end_subject("user7")
 
     found = [ended.check(new_id(), f"user{number}") for number in range(25)]
@@ -530,9 +526,6 @@ def test_an_entry_ahead_of_the_channels_clock_is_not_used(
     ended: Any, channel: MemoryChannel, purpose: str
 ) -> None:
     """It would end logins that have not happened yet; a minute is allowed for."""
-    from hardtack.ended.entries import All
-    from hardtack.ended.events import EntriesSkipped
-
     codec, near, far = Codec(Keyring(KEY), purpose), new_id(), new_id()
     now = channel.read("", 0).now
 

@@ -2,7 +2,7 @@
 
     python -m tests.ended.worker URL PURPOSE
 
-It reads lines on stdin: `end ID`, `user NAME`, `ask ID`: answers each on stdout with a line; `ask` waits until the id is ended,
+It reads lines on stdin: `end ID`, `ask ID`: answers each on stdout with a line; `ask` waits until the id is ended,
 and answers with the time of the machine.
 """
 
@@ -26,10 +26,8 @@ def main(url: str, purpose: str) -> None:
         command, argument = line.split()
         if command == "end":
             ended.end_session(bytes.fromhex(argument))
-        elif command == "user":
-            ended.end_subject(argument)
         else:
-            while not ended.check(bytes.fromhex(argument), argument):
+            while not ended.check(bytes.fromhex(argument)):
                 time.sleep(0.001)
         print(time.time(), flush=True)
     ended.close()

@@ -1,4 +1,4 @@
-"""The command line: `hardtack demo`, `hardtack key` and `hardtack sweep`."""
+"""The command line: `hardtack demo`, `hardtack ended`, `hardtack key` and `hardtack sweep`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from hardtack import Key, __version__
+from hardtack.cli import ended
 from hardtack.errors import ConfigError, StoreError
 
 _SESSION_FILE: Final = re.compile(r"[\w-]{16,}\.(json|ya?ml)", re.ASCII)
@@ -51,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     sweep = commands.add_parser("sweep", help="delete the expired sessions of a store that does not forget by itself")
     sweep.add_argument("url", metavar="URL", help="the store, such as sqlite:////var/lib/shop/sessions.db")
     sweep.set_defaults(run=_sweep)
+
+    ended.add_command(commands)
     return parser
 
 

@@ -95,8 +95,16 @@ class Codec:
 
     def __init__(self, keys: Keyring, purpose: str) -> None:
         self.keys = keys
+        self.all_keys = tuple(keys)
+        """The keys that names are looked up under, as `refresh` found them: the same object while they are the same."""
         self._purpose = _framed(purpose)
         self._derived: dict[bytes, tuple[bytes, bytes]] = {}
+
+    def refresh(self) -> None:
+        """Look whether the keys have changed, as those of a key file do."""
+        keys = tuple(self.keys)
+        if keys != self.all_keys:
+            self.all_keys = keys
 
     def seal(self, entry: Entry) -> bytes:
         """The bytes of an entry."""
@@ -133,7 +141,7 @@ class Codec:
     def subject_hashes(self, subject: str) -> tuple[bytes, ...]:
         """The hashes of a user's name under every key."""
         name = _framed(subject)
-        return tuple(self._hash(key, b"subject", name) for key in self.keys)
+        return tuple(self._hash(key, b"subject", name) for key in self.all_keys)
 
     def hash_provider(self, issuer: str, sid: str) -> bytes:
         """The hash of a provider's session under the current key."""
@@ -142,7 +150,7 @@ class Codec:
     def provider_hashes(self, issuer: str, sid: str) -> tuple[bytes, ...]:
         """The hashes of a provider's session under every key."""
         name = _framed(issuer) + _framed(sid)
-        return tuple(self._hash(key, b"provider", name) for key in self.keys)
+        return tuple(self._hash(key, b"provider", name) for key in self.all_keys)
 
     def _hash(self, key: Key, kind: bytes, name: bytes) -> bytes:
         # Keyed, or somebody could choose a name that collides; with the purpose, or two applications on one channel would

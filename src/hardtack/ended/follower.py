@@ -129,6 +129,7 @@ class Follower:
 
         Raises `StoreUnavailable` where the channel cannot be used, or its list is not known to be whole.
         """
+        self.codec.refresh()
         position, began = self._position, clock()
         batch = self.channel.read(position, wait)
         if batch.origin is None:
@@ -283,6 +284,7 @@ class Follower:
             self._keep_back(entries)
             raise
         now = clock()
+        self.codec.refresh()
         with self._lock:
             for entry in made:
                 self._know(entry)

@@ -17,7 +17,7 @@ from hardtack.ended.follower import SECOND, Follower, clock
 from hardtack.ended.protocol import Channel
 from hardtack.ended.runner import Runner
 from hardtack.ended.snapshot import Snapshots
-from hardtack.ended.table import Table
+from hardtack.ended.table import SHARD_OF, Table
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.events import Event, logger
 from hardtack.lifetime import seconds
@@ -101,6 +101,7 @@ class EndedSessions:
         self._on_stale: Literal["closed", "open"] = on_stale
         self._directory = snapshots
         self._table = Table()
+        self._shards = self._table.sessions.shards
         self._codec: Codec | None = None
         self._purpose = ""
         self._hashes: dict[str, tuple[bytes, ...]] = {}
@@ -284,12 +285,15 @@ class EndedSessions:
             sid: issuer and `sid` of the login at an OpenID provider.
             seen: when the session was renewed, in seconds since 1970; None: when its id was drawn.
         """
-        table = self._table
-        if id[:ID] in table.sessions.bucket(id):
-            found = self._check_id(id[:ID], subject, actor)
-            if found is not None:
-                return found
-        return self._check_names(id[:ID], subject, actor, drawn, sid, seen) if table.named else None
+        short = id[:ID]
+        shard = self._shards[SHARD_OF[id[0] << 8 | id[1]]]
+        here = short in shard[(id[2] | id[3] << 8) & (len(shard) - 1)]
+        if not here and not self._table.named:
+            return None  # nearly every request
+        found = self._check_id(short, subject, actor) if here else None
+        if found is None and self._table.named:
+            found = self._check_names(short, subject, actor, drawn, sid, seen)
+        return found
 
     def _check_id(self, id: bytes, subject: str | None, actor: str | None) -> Ended | None:
         best = None
@@ -335,9 +339,8 @@ class EndedSessions:
     def _hashes_of(self, name: str) -> tuple[bytes, ...]:
         """The hashes of a name under all keys, remembered: they take longer than all else."""
         codec = self._get_codec()
-        under = tuple(codec.keys)
-        if under != self._hashed_under or len(self._hashes) >= _MAX_HASHES:
-            self._hashes, self._hashed_under = {}, under
+        if codec.all_keys is not self._hashed_under or len(self._hashes) >= _MAX_HASHES:
+            self._hashes, self._hashed_under = {}, codec.all_keys
         hashes = self._hashes.get(name)
         if hashes is None:
             hashes = self._hashes[name] = codec.subject_hashes(name)
