@@ -102,6 +102,7 @@ class EndedSessions:
         self._directory = snapshots
         self._table = Table()
         self._shards = self._table.sessions.shards
+        self._subject_shards = self._table.subjects.shards
         self._codec: Codec | None = None
         self._purpose = ""
         self._hashes: dict[str, tuple[bytes, ...]] = {}
@@ -322,7 +323,12 @@ class EndedSessions:
         if (drawn if seen is None else seen * SECOND) < table.all_seen:
             return self._ended("ended", "all", table.all_seen)
         for name in (subject, actor):
-            for hash in () if name is None else self._hashes_of(name):
+            if name is None:
+                continue
+            for hash in self._hashes_of(name):
+                shard = self._subject_shards[SHARD_OF[hash[0] << 8 | hash[1]]]
+                if hash not in shard[(hash[2] | hash[3] << 8) & (len(shard) - 1)]:
+                    continue  # nearly every user
                 at = table.find_subject(hash, id, drawn)
                 if at is not None:
                     return self._ended("ended", "subject", at)
@@ -338,12 +344,15 @@ class EndedSessions:
 
     def _hashes_of(self, name: str) -> tuple[bytes, ...]:
         """The hashes of a name under all keys, remembered: they take longer than all else."""
+        codec = self._codec
+        if codec is not None and codec.all_keys is self._hashed_under:
+            hashes = self._hashes.get(name)
+            if hashes is not None:
+                return hashes
         codec = self._get_codec()
         if codec.all_keys is not self._hashed_under or len(self._hashes) >= _MAX_HASHES:
             self._hashes, self._hashed_under = {}, codec.all_keys
-        hashes = self._hashes.get(name)
-        if hashes is None:
-            hashes = self._hashes[name] = codec.subject_hashes(name)
+        hashes = self._hashes[name] = codec.subject_hashes(name)
         return hashes
 
     def draw_after(self, previous: int) -> int:

@@ -49,6 +49,7 @@ class Snapshots:
         self._path = self._directory / f"ended-{hmac.digest(key, name.encode(), 'sha256').hex()[:32]}"
         self._key = key
         self._looked_at = -_LOOK
+        self._reading_first = False
 
     def load(self, table: Table) -> tuple[bytes, str, int] | None:
         """Fill a table, and return the channel's identity, the position and the newest time; None: there is no snapshot."""
@@ -70,8 +71,10 @@ class Snapshots:
             deadline = time.monotonic() + PATIENCE
             while descriptor is not None and not _lock(descriptor) and time.monotonic() < deadline:
                 time.sleep(0.05)
+            self._reading_first = True
             yield
         finally:
+            self._reading_first = False
             if descriptor is not None:
                 os.close(descriptor)
 
@@ -84,15 +87,22 @@ class Snapshots:
         if len(table) < WORTHWHILE or time.monotonic() - self._looked_at < _LOOK:
             return
         self._looked_at = time.monotonic()
-        descriptor = self._open_lock()
-        if descriptor is None:
+        with suppress(OSError), self._exclusive() as alone:
+            if alone and self._is_old():
+                self.write(table, identity, position, newest)
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[bool]:
+        """Whether no other process is writing one, or waits for us to."""
+        if self._reading_first:
+            yield True
             return
+        descriptor = self._open_lock()
         try:
-            if _lock(descriptor) and self._is_old():
-                with suppress(OSError):
-                    self.write(table, identity, position, newest)
+            yield descriptor is not None and _lock(descriptor)
         finally:
-            os.close(descriptor)
+            if descriptor is not None:
+                os.close(descriptor)
 
     def _is_old(self) -> bool:
         try:
