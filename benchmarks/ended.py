@@ -64,8 +64,8 @@ def check(table: Table, *, named: bool) -> float:
     rounds = []
     for _ in range(20):
         began = time.thread_time()
-        for id in ids:
-            ended.check(id, "alice", None, NOW)
+        for handle in ids:
+            ended.check(handle, "alice", None, NOW)
         rounds.append((time.thread_time() - began) / len(ids) * 1e6)
     table.named = False
     return statistics.median(rounds)
@@ -123,7 +123,9 @@ def main(count: int) -> None:
         subprocess.run([sys.executable, "-m", "benchmarks.ended", str(size), "alone"], check=True)
     table = measure(count)
     median, slowest = forget(table)
-    print(f"forgetting: {SHARDS} parts, {median:.1f} ms each, the slowest {slowest:.1f} ms; left: {len(table):,} sessions")
+    print(
+        f"forgetting: {SHARDS} parts, {median:.1f} ms each, the slowest {slowest:.1f} ms; left: {len(table):,} sessions"
+    )
     with tempfile.TemporaryDirectory() as directory:
         written, loaded, read = cold_start(table, count, Path(directory))
     print(f"snapshot: written in {written:.2f} s, begun with in {loaded:.2f} s; read from a channel: {read * 10:.1f} s")

@@ -62,7 +62,13 @@ def make_list(purpose: str, tmp_path: Path) -> Iterator[Make]:
     made: list[EndedSessions] = []
 
     def make(
-        url: Any, *, key: Key = KEY, purpose: str = purpose, lifetime: int = 86400, idle: int | None = 7200, **options: Any
+        url: Any,
+        *,
+        key: Key = KEY,
+        purpose: str = purpose,
+        lifetime: int = 86400,
+        idle: int | None = 7200,
+        **options: Any,
     ) -> EndedSessions:
         options.setdefault("snapshots", tmp_path / "snapshots")
         ended = (

@@ -91,13 +91,13 @@ def test_closed_exactly_after_max_stale_and_open_soon_after(own_redis: RedisServ
     ended = make_list(own_redis.url, max_stale=5)
     ended.create()
     ended.start()
-    id = new_id()
-    ended.end_session(id)
+    handle = new_id()
+    ended.end_session(handle)
 
     own_redis.stop()
     stopped = time.monotonic()
     while not is_closed(ended):
-        assert ended.check(id)
+        assert ended.check(handle)
         time.sleep(0.05)
     closed_after = time.monotonic() - stopped
     began = time.monotonic()
@@ -111,7 +111,7 @@ def test_closed_exactly_after_max_stale_and_open_soon_after(own_redis: RedisServ
     assert refused_in < 0.2  # nobody waits where turns have failed for longer than that
     assert [(type(each).__name__, each.policy) for each in ended.told.of(ListStale)] == [("ListStale", "closed")]
     eventually(lambda: ended.told.of(ListFresh))
-    assert ended.check(id)
+    assert ended.check(handle)
     assert ended.draw_time()
 
 
@@ -119,15 +119,15 @@ def test_open_goes_on_and_says_that_nothing_may_be_renewed(flaky: Flaky, make_li
     """With `on_stale="open"`: what was ended before stays so."""
     ended = make_list(flaky, max_stale=5, on_stale="open")
     ended.start()
-    id = new_id()
-    ended.end_session(id)
+    handle = new_id()
+    ended.end_session(handle)
 
     flaky.away = True
     ended._max_stale = 0  # as if that time were over
     ended._parts[1]._max_stale = 0
 
     eventually(lambda: not ended.ensure_fresh())
-    assert ended.check(id)
+    assert ended.check(handle)
     assert ended.draw_time() > 0
     eventually(lambda: ended.told.of(ListStale))
     assert ended.told.of(ListStale)[0].policy == "open"
@@ -140,7 +140,7 @@ def test_a_list_that_was_never_read_is_stale(make_list: Make, refusing_port: int
 
     with pytest.raises(StoreUnavailable, match="ConnectionError"):
         ended.start(0.3)
-    with pytest.raises(StoreUnavailable, match="stale: .*ConnectionError"):
+    with pytest.raises(StoreUnavailable, match=r"stale: .*ConnectionError"):
         ended.ensure_fresh()
     with pytest.raises(StoreUnavailable, match="ConnectionError"):
         anyio.run(ended.aensure_fresh)
@@ -158,7 +158,12 @@ def test_a_request_waits_for_the_first_read(flaky: Flaky, make_list: Make) -> No
 def test_a_read_that_takes_too_long(flaky: Flaky, make_list: Make, monkeypatch: Any) -> None:
     """A request does not wait longer than a second, even where nothing has failed."""
     ended = make_list(flaky)
-    monkeypatch.setattr(flaky, "read", lambda position, wait: time.sleep(1.5) or MemoryChannel.read(flaky, "", 0))
+
+    def slow(position: str, wait: float) -> Any:
+        time.sleep(1.5)
+        return MemoryChannel.read(flaky, "", 0)
+
+    monkeypatch.setattr(flaky, "read", slow)
     began = time.monotonic()
 
     with pytest.raises(StoreUnavailable, match="still being read"):
@@ -175,12 +180,12 @@ def test_an_unknown_fault_stops_nothing(flaky: Flaky, make_list: Make, caplog: A
     flaky.broken = ZeroDivisionError("oops")
     eventually(lambda: ended._parts[1].failure)
     flaky.broken = None
-    id = new_id()
+    handle = new_id()
 
     eventually(lambda: ended._parts[1].failure is None)
-    ended.end_session(id)
+    ended.end_session(handle)
 
-    assert ended.check(id)
+    assert ended.check(handle)
     assert "oops" in caplog.text
 
 
@@ -262,15 +267,15 @@ def test_what_could_not_be_appended_is_known_and_kept(flaky: Flaky, make_list: M
     one, two = make_list(flaky), make_list(flaky)
     one.start()
     two.start()
-    id, drawn = new_id(), one.draw_time()
+    handle, drawn = new_id(), one.draw_time()
     flaky.away = True
 
     with pytest.raises(StoreUnavailable):
-        one.end_session(id)
+        one.end_session(handle)
     with pytest.raises(StoreUnavailable):
         one.end_subject("alice")
 
-    assert one.check(id)
+    assert one.check(handle)
     assert one.check(new_id(), "alice", drawn=drawn)
     assert one.stats().waiting == 2
     assert one.told.of(EndsKept) == [EndsKept(1), EndsKept(2)]
@@ -278,7 +283,7 @@ def test_what_could_not_be_appended_is_known_and_kept(flaky: Flaky, make_list: M
 
     flaky.away = False
 
-    eventually(lambda: two.check(id))
+    eventually(lambda: two.check(handle))
     eventually(lambda: two.check(new_id(), "alice", drawn=drawn))
     for each in (one, two):  # an end reaches to the time of its call
         assert each.check(new_id(), "alice", drawn=logged_in) is None
@@ -310,9 +315,9 @@ def test_not_more_is_kept_than_fits(flaky: Flaky, make_list: Make, monkeypatch: 
     flaky.away = True
     ids = [new_id() for _ in range(5)]
 
-    for id in ids:
+    for handle in ids:
         with pytest.raises(StoreUnavailable):
-            ended.end_session(id)
+            ended.end_session(handle)
 
     assert ended.told.of(EndsKept)[-1] == EndsKept(3, lost=1)
     assert all(map(ended.check, ids))
@@ -321,13 +326,13 @@ def test_not_more_is_kept_than_fits(flaky: Flaky, make_list: Make, monkeypatch: 
 def test_what_is_kept_may_fail_again(flaky: Flaky, make_list: Make, monkeypatch: Any) -> None:
     """A server that can be read and not be written to: it is kept on, and nothing counts as fresh."""
     ended = make_list(flaky)
-    id = new_id()
+    handle = new_id()
     real = flaky.append
     full = StoreUnavailable("the disk is full")
     monkeypatch.setattr(flaky, "append", lambda make, keep: (_ for _ in ()).throw(full))
 
     with pytest.raises(StoreUnavailable, match="disk is full"):
-        ended.end_session(id)
+        ended.end_session(handle)
     assert is_closed(ended)
     monkeypatch.setattr(flaky, "append", real)
 
@@ -378,8 +383,8 @@ def test_a_lost_channel_is_written_back(name: str, channel_url: Url, make_list: 
         each.start()
     ids = [new_id() for _ in range(100)]
     drawn = lists[0].draw_time()
-    for number, id in enumerate(ids):
-        lists[number % 3].end_session(id, "changed" if number % 2 else "ended", "alice")
+    for number, handle in enumerate(ids):
+        lists[number % 3].end_session(handle, "changed" if number % 2 else "ended", "alice")
     lists[0].end_subject("bob", keep=ids[0])
     lists[1].end_provider("op", "1")
     lists[2].end_everything()
@@ -391,7 +396,7 @@ def test_a_lost_channel_is_written_back(name: str, channel_url: Url, make_list: 
     assert [event.restored for each in lists for event in each.told.of(ChannelLost)] == [True]
     new = make_list(url)
     new.start()
-    assert all(new.check(id, "alice") for id in ids)
+    assert all(new.check(handle, "alice") for handle in ids)
     assert new.check(new_id(), "bob", drawn=drawn).cause == "all"
     assert new.stats()[:3] == (100, 1, 1)
     for each in lists:
@@ -424,8 +429,8 @@ def test_redis_without_its_stream_has_no_identity(channel_url: Url, make_list: M
     ended = make_list(url)
     ended.create()
     ended.start()
-    id = new_id()
-    ended.end_session(id)
+    handle = new_id()
+    ended.end_session(handle)
     channel: Any = open_channel(url, purpose)
 
     with redis.Redis.from_url(url) as client:
@@ -434,7 +439,7 @@ def test_redis_without_its_stream_has_no_identity(channel_url: Url, make_list: M
     eventually(lambda: ended.told.of(ChannelLost))
     new = make_list(url)
     new.start()
-    assert new.check(id)
+    assert new.check(handle)
     channel.close()
 
 
@@ -456,9 +461,9 @@ def test_a_restore_that_nobody_finished(channel_url: Url, purpose: str) -> None:
 
 def test_another_channel_in_the_place_of_the_one_before(flaky: Flaky, make_list: Make) -> None:
     """What was ended stays ended, what the new one has is read, and what this process appended just now is told there too."""
-    ended, id, other_id = make_list(flaky), new_id(), new_id()
+    ended, handle, other_id = make_list(flaky), new_id(), new_id()
     ended.start()
-    ended.end_session(id)
+    ended.end_session(handle)
 
     flaky.away = True
     flaky.empty()
@@ -467,11 +472,11 @@ def test_another_channel_in_the_place_of_the_one_before(flaky: Flaky, make_list:
     flaky.away = False
 
     eventually(lambda: ended.check(other_id))
-    assert ended.check(id)
+    assert ended.check(handle)
     eventually(lambda: ended.stats().waiting == 0)
     new = make_list(flaky)
     new.start()
-    assert new.check(id)
+    assert new.check(handle)
 
 
 def _origin() -> Origin:
@@ -657,14 +662,18 @@ def test_a_line_that_comes_in_two_parts(channel_url: Url, make_list: Make, purpo
     ended.create()
     ended.start()
     path: Path = open_channel(channel_url("file"), purpose)._path  # type: ignore[attr-defined]
-    id = new_id()
-    line = b"1 " + values.encode_bytes(ended._get_codec().seal(Session(time.time_ns() // 1000, id[:8]))).encode() + b"\n"
+    handle = new_id()
+    line = (
+        b"1 "
+        + values.encode_bytes(ended._get_codec().seal(Session(time.time_ns() // 1000, handle[:8]))).encode()
+        + b"\n"
+    )
     with path.open("ab", buffering=0) as file:
         file.write(line[:30])
         time.sleep(0.3)
         file.write(line[30:])
 
-    eventually(lambda: ended.check(id))
+    eventually(lambda: ended.check(handle))
     assert ended.told.of(EntriesSkipped) == []
 
 
@@ -706,18 +715,20 @@ def test_somebody_without_the_key(shared_url: str, make_list: Make, purpose: str
     assert {event.reason for event in new.told.of(EntriesSkipped)} >= {"torn"}
 
 
-def test_a_line_longer_than_what_is_read_at_once(channel_url: Url, make_list: Make, purpose: str, monkeypatch: Any) -> None:
+def test_a_line_longer_than_what_is_read_at_once(
+    channel_url: Url, make_list: Make, purpose: str, monkeypatch: Any
+) -> None:
     """It is skipped in parts, and does not stop the list."""
     monkeypatch.setattr(file_module, "_READ", 1000)
     ended = make_list(channel_url("file"))
     ended.create()
     write_noise(channel_url("file"), purpose, b"y" * 5000)
-    id = new_id()
-    ended.end_session(id)
+    handle = new_id()
+    ended.end_session(handle)
 
     ended.start()
 
-    assert ended.check(id)
+    assert ended.check(handle)
     assert ended.told.of(EntriesSkipped)
 
 
@@ -726,8 +737,8 @@ def test_a_file_with_another_first_line(channel_url: Url, make_list: Make, purpo
     ended = make_list(channel_url("file"))
     ended.create()
     ended.start()
-    id = new_id()
-    ended.end_session(id)
+    handle = new_id()
+    ended.end_session(handle)
     path: Path = open_channel(channel_url("file"), purpose)._path  # type: ignore[attr-defined]
 
     path.write_bytes(b"somebody was here\n" + b"".join(path.read_bytes().splitlines(keepends=True)[1:]))
@@ -735,7 +746,7 @@ def test_a_file_with_another_first_line(channel_url: Url, make_list: Make, purpo
     eventually(lambda: ended.told.of(ChannelLost))
     new = make_list(channel_url("file"))
     new.start()
-    assert new.check(id)
+    assert new.check(handle)
 
 
 def test_a_file_that_cannot_be_written_to(channel_url: Url, make_list: Make, purpose: str, monkeypatch: Any) -> None:
@@ -753,10 +764,10 @@ def test_a_thread_that_ended_is_started_again(flaky: Flaky, make_list: Make, mon
     ended = make_list(flaky)
     ended.start()
     ended._parts[1].stop()
-    id = new_id()
-    flaky.append(lambda now: [ended._get_codec().seal(Session(now, id[:8]))], None)
+    handle = new_id()
+    flaky.append(lambda now: [ended._get_codec().seal(Session(now, handle[:8]))], None)
 
     ended._parts[0].fresh_at = float("-inf")
 
     assert ended.ensure_fresh()
-    assert ended.check(id)
+    assert ended.check(handle)

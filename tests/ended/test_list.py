@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -38,12 +39,12 @@ def ended(make_list: Make, channel: MemoryChannel) -> Any:
 
 def test_a_session_that_was_ended(ended: Any) -> None:
     """Is known by its id, with what became of it, and when; others go on."""
-    id = new_id()
+    handle = new_id()
     before = time.time()
 
-    ended.end_session(id)
+    ended.end_session(handle)
 
-    found = ended.check(id, "alice")
+    found = ended.check(handle, "alice")
     assert (found.kind, found.cause) == ("ended", "session")
     assert abs(found.at - before) < 2
     assert 0 <= found.age < 2
@@ -52,11 +53,11 @@ def test_a_session_that_was_ended(ended: Any) -> None:
 
 def test_a_changed_id(ended: Any) -> None:
     """Its session goes on under another one."""
-    id = new_id()
+    handle = new_id()
 
-    ended.end_session(id, "changed", brief=True)
+    ended.end_session(handle, "changed", brief=True)
 
-    assert ended.check(id).kind == "changed"
+    assert ended.check(handle).kind == "changed"
 
 
 def test_an_end_counts_more_than_a_change(ended: Any) -> None:
@@ -73,14 +74,14 @@ def test_an_end_counts_more_than_a_change(ended: Any) -> None:
 
 def test_an_end_with_a_subject_ends_what_matches_both(ended: Any) -> None:
     """A user who names another's id ends nothing; who acts as her is hers too."""
-    id = new_id()
+    handle = new_id()
 
-    ended.end_session(id, subject="alice")
+    ended.end_session(handle, subject="alice")
 
-    assert ended.check(id, "bob") is None
-    assert ended.check(id) is None
-    assert ended.check(id, "bob", actor="alice").kind == "ended"
-    assert ended.check(id, "alice").kind == "ended"
+    assert ended.check(handle, "bob") is None
+    assert ended.check(handle) is None
+    assert ended.check(handle, "bob", actor="alice").kind == "ended"
+    assert ended.check(handle, "alice").kind == "ended"
 
 
 def test_all_sessions_of_a_user(ended: Any) -> None:
@@ -190,15 +191,15 @@ def test_what_was_ended_under_the_old_key_stays_ended(make_list: Make, channel: 
     """The key is changed in three deploys; names are looked up under each key."""
     old = make_list(channel)
     old.start()
-    id, drawn = new_id(), old.draw_time()
-    old.end_session(id, subject="alice")
+    handle, drawn = new_id(), old.draw_time()
+    old.end_session(handle, subject="alice")
     old.end_subject("bob")
     old.end_provider("op", "1")
 
     new = make_list(channel, key=Keyring(OTHER_KEY, accept=[KEY]))
     new.start()
 
-    assert new.check(id, "alice").cause == "session"
+    assert new.check(handle, "alice").cause == "session"
     assert new.check(new_id(), "bob", drawn=drawn).cause == "subject"
     assert new.check(new_id(), drawn=drawn, sid=("op", "1")).cause == "provider"
 
@@ -248,9 +249,7 @@ def test_the_limits_are_told(ended: Any, channel: MemoryChannel, purpose: str) -
     assert ended.stats().life == 7200 + 60 + 60
 
 
-def test_limits_are_told_again_before_they_are_forgotten(
-    make_list: Make, channel: MemoryChannel, purpose: str
-) -> None:
+def test_limits_are_told_again_before_they_are_forgotten(make_list: Make, channel: MemoryChannel, purpose: str) -> None:
     """By any process that has them."""
     codec = Codec(Keyring(KEY), purpose)
     old = Limits(int(time.time() - 4000) * SECOND, 86400, 7200, 60)
@@ -273,7 +272,7 @@ def test_longer_limits_end_what_would_come_back(make_list: Make, channel: Memory
 
     assert long.told.of(LimitsRaised) == [LimitsRaised(600 + 120, 7200 + 120)]
     for each in (short, long):
-        eventually(lambda each=each: each.check(new_id(), "alice", drawn=1, seen=now - 730))
+        eventually(partial(each.check, new_id(), "alice", drawn=1, seen=now - 730))
         assert each.check(new_id(), "alice", drawn=1, seen=now - 600) is None
         assert each.check(new_id(), "alice", drawn=now * SECOND) is None
         assert each.stats().life == 7200 + 120
@@ -414,13 +413,13 @@ def test_a_closed_list_can_be_used_again(make_list: Make, channel: MemoryChannel
     """As a test client may do."""
     ended = make_list(channel)
     ended.close()
-    id = new_id()
-    ended.end_session(id)
+    handle = new_id()
+    ended.end_session(handle)
     ended.start()
     ended.close()
 
     assert ended.ensure_fresh()
-    assert ended.check(id)
+    assert ended.check(handle)
 
 
 def test_a_listener_that_fails_stops_nothing(channel: MemoryChannel, make_list: Make, caplog: Any) -> None:
@@ -454,7 +453,7 @@ def test_events_are_logged_without_a_listener(channel: MemoryChannel, caplog: An
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_the_async_twins(backend: str, make_list: Make, channel: MemoryChannel) -> None:
     """Do the same, in a worker thread."""
-    ended, id, told = make_list(channel), new_id(), Events()
+    ended, handle, told = make_list(channel), new_id(), Events()
     told.clear()
 
     async def run() -> None:
@@ -462,10 +461,10 @@ def test_the_async_twins(backend: str, make_list: Make, channel: MemoryChannel) 
         await ended.astart()
         assert await ended.aensure_fresh()
         drawn = await ended.adraw_time(5)
-        await ended.aend_session(id, "changed", "alice", brief=True)
-        await ended.aend_subject("bob", keep=id)
+        await ended.aend_session(handle, "changed", "alice", brief=True)
+        await ended.aend_subject("bob", keep=handle)
         await ended.aend_provider("op", "1")
-        assert ended.check(id, "alice").kind == "changed"
+        assert ended.check(handle, "alice").kind == "changed"
         assert ended.check(new_id(), "bob", drawn=drawn).cause == "subject"
         assert ended.check(new_id(), drawn=drawn, sid=("op", "1")).cause == "provider"
         await ended.aend_everything()
@@ -498,12 +497,12 @@ def test_an_end_goes_on_after_a_cancellation(make_list: Make, channel: MemoryCha
 
 def test_a_session_of_a_store_has_a_longer_id(ended: Any) -> None:
     """Its first 8 bytes count."""
-    id = new_id() + new_id()
+    handle = new_id() + new_id()
 
-    ended.end_session(id)
+    ended.end_session(handle)
 
-    assert ended.check(id)
-    assert ended.check(id[:8])
+    assert ended.check(handle)
+    assert ended.check(handle[:8])
 
 
 def test_a_sign_of_life_without_a_follower(make_list: Make) -> None:
@@ -522,14 +521,14 @@ def test_a_sign_of_life_without_a_follower(make_list: Make) -> None:
         ended.draw_time()
 
 
-def test_an_entry_ahead_of_the_channels_clock_is_not_used(
-    ended: Any, channel: MemoryChannel, purpose: str
-) -> None:
+def test_an_entry_ahead_of_the_channels_clock_is_not_used(ended: Any, channel: MemoryChannel, purpose: str) -> None:
     """It would end logins that have not happened yet; a minute is allowed for."""
     codec, near, far = Codec(Keyring(KEY), purpose), new_id(), new_id()
     now = channel.read("", 0).now
 
-    channel.append(lambda now: [codec.seal(All(now + 61 * SECOND)), codec.seal(Session(now + 61 * SECOND, far[:8]))], None)
+    channel.append(
+        lambda now: [codec.seal(All(now + 61 * SECOND)), codec.seal(Session(now + 61 * SECOND, far[:8]))], None
+    )
     channel.append(lambda now: [codec.seal(Session(now + 58 * SECOND, near[:8]))], None)
 
     eventually(lambda: ended.check(near))

@@ -59,10 +59,10 @@ def test_what_one_process_ends_all_refuse_within_a_second(shared_url: str, purpo
 
     with workers(8, shared_url, purpose) as found:
         for _ in range(16):
-            id = new_id()
+            handle = new_id()
             for worker in found:
-                worker.send(f"ask {id.hex()}")
-            ender.end_session(id)
+                worker.send(f"ask {handle.hex()}")
+            ender.end_session(handle)
             ended_at = time.time()
             slowest = max(slowest, *(float(worker.answer()) - ended_at for worker in found))
         for worker in found:
@@ -111,13 +111,13 @@ def test_a_forked_process_follows_by_itself(name: str, channel_url: Any, make_li
 def test_a_forked_process_does_not_append_twice(channel_url: Any, make_list: Make, tmp_path: Any) -> None:
     """What its parent could not append is the parent's to append; the child knows it all the same."""
     ended = make_list(channel_url("file"))
-    id = new_id()
+    handle = new_id()
     with pytest.raises(Exception, match="--create"):
-        ended.end_session(id)
+        ended.end_session(handle)
 
     child = os.fork()
     if child == 0:  # pragma: no cover - see above
-        os._exit(0 if ended.check(id) and ended.stats().waiting == 0 else 1)
+        os._exit(0 if ended.check(handle) and ended.stats().waiting == 0 else 1)
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     ended.create()

@@ -181,8 +181,8 @@ def test_a_process_begins_with_the_snapshot(make_list: Make, tmp_path: Path) -> 
     two.start()
 
     assert channel.whole_reads == reads
-    for id in (before, after, mine):
-        assert two.check(id)
+    for handle in (before, after, mine):
+        assert two.check(handle)
 
 
 @pytest.mark.usefixtures("always")
@@ -212,8 +212,8 @@ def test_of_processes_that_start_at_once_one_reads(make_list: Make, tmp_path: Pa
     make_list(channel, snapshots=tmp_path / "elsewhere").create()
     channel.whole_reads = 0
     lists = [make_list(channel) for _ in range(8)]
-    id = new_id()
-    lists[0].end_session(id)
+    handle = new_id()
+    lists[0].end_session(handle)
     threads = [threading.Thread(target=each.start) for each in lists]
 
     for thread in threads:
@@ -221,7 +221,7 @@ def test_of_processes_that_start_at_once_one_reads(make_list: Make, tmp_path: Pa
     for thread in threads:
         thread.join()
 
-    assert all(each.check(id) for each in lists)
+    assert all(each.check(handle) for each in lists)
     assert channel.whole_reads == 1
 
 

@@ -109,9 +109,9 @@ def test_sessions_of_a_provider(table: Table) -> None:
 
 def test_the_newest_end_of_everybody_counts(table: Table) -> None:
     """In whatever order they come."""
-    for time in (NOW, NOW - 5, NOW + 5, NOW):
-        table.add(All(time))
-        table.add(All(time - 100, unseen=True))
+    for at in (NOW, NOW - 5, NOW + 5, NOW):
+        table.add(All(at))
+        table.add(All(at - 100, unseen=True))
 
     assert (table.all_drawn, table.all_seen) == (NOW + 5, NOW - 95)
 
@@ -194,8 +194,8 @@ def test_the_entries_of_a_table_make_the_same_table(table: Table) -> None:
         table.add(entry)
 
     other = Table()
-    for entry in table.entries():
-        other.add(entry)
+    for each in table.entries():
+        other.add(each)
 
     for one, two in zip(table.records(), other.records(), strict=True):
         assert sorted(one) == sorted(two)

@@ -6,13 +6,14 @@ import argparse
 import os
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
 from hardtack import Key, Keyring
 from hardtack.ended import EndedSessions
 from hardtack.ended.channels import check_url, open_channel
-from hardtack.errors import ConfigError, StoreError
+from hardtack.errors import ConfigError, StoreError, StoreUnavailable
 
 VARIABLE: Final = "HARDTACK_KEY"
 
@@ -85,29 +86,29 @@ def _describe(url: str, purpose: str) -> list[str]:
     """How many entries there are, and how old, by what they say themselves: without the key nothing can be verified."""
     channel = open_channel(url, purpose)
     began = time.monotonic()
-    count, kinds, times, position = 0, dict.fromkeys("supalo", 0), [], ""
+    entries: list[bytes] = []
     try:
-        while True:
-            batch = channel.read(position, 0)
-            for raw in batch.entries:
-                count += 1
-                kind = raw[1:2].decode("latin-1")
-                kinds[kind] = kinds.get(kind, 0) + 1
-                times.append(int.from_bytes(raw[7:15], "big"))
-            position = batch.position
-            if batch.complete:
-                break
+        batch = channel.read("", 0)
+        entries += batch.entries
+        while not batch.complete:
+            batch = channel.read(batch.position, 0)
+            entries += batch.entries
     finally:
         channel.close()
+    took = time.monotonic() - began
     if batch.origin is None:
-        return ["it has no identity: it was lost, or never created; create it by: hardtack ended URL --create"]
+        raise StoreUnavailable(
+            "it has no identity: it was lost, or never created; create it by: hardtack ended URL --create"
+        )
+    kinds = Counter(raw[1:2] for raw in entries)
     lines = [
-        f"{count} entries: {kinds['s']} of sessions, {kinds['u']} of users, {kinds['p']} of providers, {kinds['a']} of all",
-        f"read to the end in {time.monotonic() - began:.3f} s",
+        f"{len(entries)} entries: {kinds[b's']} of sessions, {kinds[b'u']} of users, {kinds[b'p']} of providers, "
+        f"{kinds[b'a']} of all"
     ]
-    ages = sorted((batch.now - each) / 1_000_000 for each in times if 0 < each <= batch.now)
+    ages = sorted(batch.now - int.from_bytes(raw[7:15], "big") for raw in entries if len(raw) > 15)
     if ages:
-        lines.insert(1, f"the oldest is {ages[-1]:.0f} s old, the newest {ages[0]:.0f} s")
-    behind = batch.now / 1_000_000 - time.time()
-    lines.append(f"the channel's clock is {abs(behind):.1f} s {'behind' if behind < 0 else 'ahead of'} this machine's")
+        lines.append(f"the oldest is {ages[-1] / 1e6:.0f} s old, the newest {ages[0] / 1e6:.0f} s")
+    ahead = batch.now / 1e6 - time.time()
+    lines.append(f"read to the end in {took:.3f} s")
+    lines.append(f"the channel's clock is {abs(ahead):.1f} s {'behind' if ahead < 0 else 'ahead of'} this machine's")
     return lines

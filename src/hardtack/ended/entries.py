@@ -82,7 +82,7 @@ Entry: TypeAlias = Session | Subject | Provider | All | Limits | Origin
 SkipReason: TypeAlias = Literal["torn", "foreign", "version"]
 
 
-class Skipped(Exception):  # noqa: N818 - says what becomes of the entry
+class Skipped(Exception):
     """An entry that cannot be used."""
 
     def __init__(self, reason: SkipReason) -> None:

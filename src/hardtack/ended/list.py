@@ -88,10 +88,12 @@ class EndedSessions:
         snapshots: str | os.PathLike[str] | None = None,
     ) -> None:
         if not callable(open_channel):
-            raise ConfigError("EndedSessions takes a function that opens a channel; with a URL it is EndedSessions.from_url")
+            raise ConfigError(
+                "EndedSessions takes a function that opens a channel; with a URL it is EndedSessions.from_url"
+            )
         self._max_stale = seconds(max_stale, "max_stale")
         if self._max_stale < 5:
-            message = f"max_stale={self._max_stale} is too short: a channel that is restarted is away for some seconds; 5 or more"
+            message = f"max_stale={self._max_stale} is too short: a server that is restarted is away for some seconds; 5 or more"
             raise ConfigError(message)
         if on_stale not in ("closed", "open"):
             message = f"on_stale={on_stale!r} must be 'closed' or 'open'"
@@ -130,7 +132,11 @@ class EndedSessions:
         """
         check_url(url)
         return cls(
-            lambda purpose: open_channel(url, purpose), key=key, max_stale=max_stale, on_stale=on_stale, snapshots=snapshots
+            lambda purpose: open_channel(url, purpose),
+            key=key,
+            max_stale=max_stale,
+            on_stale=on_stale,
+            snapshots=snapshots,
         )
 
     @property
@@ -154,7 +160,9 @@ class EndedSessions:
         """
         ring = self._key if self._key is not None else None if keys is None else as_keyring(keys)
         if ring is None:
-            raise ConfigError("the list of ended sessions needs a key, and the engine has none: EndedSessions.from_url(url, key=…)")
+            raise ConfigError(
+                "the list of ended sessions needs a key, and the engine has none: EndedSessions.from_url(url, key=…)"
+            )
         if self._codec is None:
             self._codec, self._purpose = Codec(ring, purpose), purpose
         elif purpose != self._purpose or not _same(ring, self._codec.keys):
@@ -265,7 +273,8 @@ class EndedSessions:
             failure = error
         if self._on_stale == "open":
             return False
-        raise StoreUnavailable(f"the list of ended sessions is stale: {failure or 'it is still being read'}")
+        message = f"the list of ended sessions is stale: {failure or 'it is still being read'}"
+        raise StoreUnavailable(message)
 
     def check(
         self,
@@ -306,7 +315,7 @@ class EndedSessions:
         return best
 
     def _is_one_of(self, owner: bytes, *names: str | None) -> bool:
-        return any(hash.startswith(owner) for name in names if name is not None for hash in self._hashes_of(name))
+        return any(each.startswith(owner) for name in names if name is not None for each in self._hashes_of(name))
 
     def _check_names(
         self,
@@ -325,15 +334,15 @@ class EndedSessions:
         for name in (subject, actor):
             if name is None:
                 continue
-            for hash in self._hashes_of(name):
-                shard = self._subject_shards[SHARD_OF[hash[0] << 8 | hash[1]]]
-                if hash not in shard[(hash[2] | hash[3] << 8) & (len(shard) - 1)]:
+            for who in self._hashes_of(name):
+                shard = self._subject_shards[SHARD_OF[who[0] << 8 | who[1]]]
+                if who not in shard[(who[2] | who[3] << 8) & (len(shard) - 1)]:
                     continue  # nearly every user
-                at = table.find_subject(hash, id, drawn)
+                at = table.find_subject(who, id, drawn)
                 if at is not None:
                     return self._ended("ended", "subject", at)
-        for hash in () if sid is None else self._get_codec().provider_hashes(*sid):
-            at = table.find_provider(hash, drawn)
+        for login in () if sid is None else self._get_codec().provider_hashes(*sid):
+            at = table.find_provider(login, drawn)
             if at is not None:
                 return self._ended("ended", "provider", at)
         return None
@@ -397,7 +406,7 @@ class EndedSessions:
         self._append(Session(0, _id(id), owner, kind == "changed", brief))
 
     def end_subject(self, subject: str, keep: bytes | Iterable[bytes] = ()) -> None:
-        """End all sessions of a user, and of those who act as her, but those with the ids in `keep`. Raises as `end_session`."""
+        """End all sessions of a user, and of those who act as her, but for the ids in `keep`. Raises as `end_session`."""
         spared = tuple(map(_id, [keep] if isinstance(keep, bytes) else keep))
         if len(spared) > MAX_SPARED:
             message = f"keep has {len(spared)} ids, and {MAX_SPARED} are allowed"
@@ -416,7 +425,7 @@ class EndedSessions:
         self._running()[0].append([entry])
 
     def create(self) -> bool:
-        """Create the channel; False: it has been created before. Once, before the first deploy: an empty channel is one lost."""
+        """Create the channel, once, before the first deploy: an empty one is taken for lost. False: it was created before."""
         return self._running()[0].create()
 
     def stats(self) -> Stats:

@@ -28,9 +28,7 @@ class Runner:
         emit: tells an event.
     """
 
-    def __init__(
-        self, follower: Follower, max_stale: int, policy: Any, emit: Callable[[Event], object]
-    ) -> None:
+    def __init__(self, follower: Follower, max_stale: int, policy: Any, emit: Callable[[Event], object]) -> None:
         self.failure: StoreUnavailable | None = None
         """Why the last turn failed, or None."""
         self._follower = follower

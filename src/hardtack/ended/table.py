@@ -20,7 +20,6 @@ _SECOND: Final = 1_000_000
 _HOUR: Final = 3600 * _SECOND
 
 
-
 def _unequal() -> bytes:
     """The shard of each first two bytes. The last has twice as many as the first.
 
@@ -135,8 +134,8 @@ def split(bucket: bytes) -> Iterator[bytes]:
 class Table:
     """All that was ended, by what it was ended by. Times are the channel's, in microseconds.
 
-    The records: `sessions`: id 8, owner 10, flags 1, seconds 4. `subjects` and `providers`: hash 16, time 7. `spared`: id 8, the
-    beginning of the hash 8, time 7.
+    The records: `sessions`: id 8, owner 10, flags 1, seconds 4. `subjects` and `providers`: hash 16, time 7. `spared`: id 8,
+    the beginning of the hash 8, time 7.
     """
 
     def __init__(self) -> None:

@@ -31,8 +31,8 @@ COMPACT: Final = 1 << 20
 _READ: Final = 1 << 20
 _MAGIC: Final = b"hardtack-ended 1 "
 _NETWORK: Final = frozenset(
-    "nfs nfs4 cifs smb3 smbfs afs ceph gfs2 ocfs2 lustre gpfs beegfs glusterfs fuse.sshfs fuse.glusterfs fuse.ceph "
-    "fuse.s3fs fuse.rclone fuse.gcsfuse fuse.juicefs".split()
+    ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "gfs2", "ocfs2", "lustre", "gpfs", "beegfs", "glusterfs")
+    + tuple(f"fuse.{name}" for name in ("sshfs", "glusterfs", "ceph", "s3fs", "rclone", "gcsfuse", "juicefs"))
 )
 
 
@@ -99,29 +99,31 @@ class FileChannel:
     def _look(self, position: str) -> Batch:
         with _translated():
             try:
-                file = open(self._path, "rb")
+                with open(self._path, "rb") as file:
+                    return self._read(file, position)
             except FileNotFoundError:
                 return Batch([], "", _now(), None)
-            with file:
-                if not os.access(self._path, os.W_OK):
-                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-                now = _now()
-                size = os.fstat(file.fileno()).st_size
-                header = file.readline(_READ)
-                fields = header.split()
-                if not header.startswith(_MAGIC) or len(fields) != 4:
-                    return Batch([], "", now, None)
-                generation, origin = fields[2].decode("ascii", "replace"), _decoded(fields[3])
-                was, _, offset = position.partition(":")
-                known = was == generation and len(header) <= int(offset) <= size
-                start = int(offset) if known else len(header)
-                file.seek(start)
-                raw = file.read(_READ)
-                # What is still being written is left for the next time, but nobody writes a line as long as all this.
-                end = raw.rfind(b"\n") + 1 if len(raw) < _READ or b"\n" in raw else len(raw)
-                entries = [_decoded(line.rpartition(b" ")[2]) for line in raw[:end].splitlines()]
-                complete = start + len(raw) >= size
-                return Batch(entries, f"{generation}:{start + end}", now, origin, complete, position != "" and not known)
+
+    def _read(self, file: BinaryIO, position: str) -> Batch:
+        if not os.access(self._path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        now = _now()
+        size = os.fstat(file.fileno()).st_size
+        header = file.readline(_READ)
+        fields = header.split()
+        if not header.startswith(_MAGIC) or len(fields) != 4:
+            return Batch([], "", now, None)
+        generation, origin = fields[2].decode("ascii", "replace"), _decoded(fields[3])
+        was, _, offset = position.partition(":")
+        known = was == generation and len(header) <= int(offset) <= size
+        start = int(offset) if known else len(header)
+        file.seek(start)
+        raw = file.read(_READ)
+        # What is still being written is left for the next time, but nobody writes a line as long as all this.
+        end = raw.rfind(b"\n") + 1 if len(raw) < _READ or b"\n" in raw else len(raw)
+        entries = [_decoded(line.rpartition(b" ")[2]) for line in raw[:end].splitlines()]
+        complete = start + len(raw) >= size
+        return Batch(entries, f"{generation}:{start + end}", now, origin, complete, position != "" and not known)
 
     def reset(self, old: bytes | None, new: bytes, entries: Iterable[bytes]) -> bool:
         """Give a new identity; see `Channel`."""

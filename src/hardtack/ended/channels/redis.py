@@ -31,6 +31,7 @@ TIMEOUT: Final = 2.0
 BATCH: Final = 2000
 
 _T = TypeVar("_T")
+_Sentinel: Any = Sentinel  # which has no types
 # redis-py takes the answer to its HELLO for a mapping without looking: nonsense is an AttributeError.
 _ERRORS: Final = (RedisError, RedisClusterException, OSError, AttributeError)
 
@@ -102,7 +103,7 @@ class RedisChannel:
                 )
             else:
                 client = redis.Redis.from_url(f"{scheme}://{rest}", **_timeouts())
-                client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)  # checks the options
+                _check_options(client.connection_pool)
         except (ValueError, TypeError):
             # Not the reason itself: it may quote the URL, and the password with it.
             raise ConfigError(_BAD_URL) from None
@@ -171,7 +172,12 @@ class RedisChannel:
             except MovedError:  # to another node of the Cluster
                 self._refresh()
                 return call(self._node())
-        except (*_ERRORS, ValueError, TypeError, IndexError) as error:  # the last three: nonsense in the place of an answer
+        except (
+            *_ERRORS,
+            ValueError,
+            TypeError,
+            IndexError,
+        ) as error:  # the last three: nonsense in the place of an answer
             self._refresh()
             raise _unavailable(error) from error
 
@@ -192,6 +198,13 @@ def _timeouts() -> dict[str, Any]:
     return {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT, "protocol": 2, "retry": retry}
 
 
+def _check_options(pool: Any) -> None:
+    """Raise `TypeError` or `ValueError` for options that make no connection, which the pool itself finds out later."""
+    pool.connection_class(**pool.connection_kwargs)  # which connects to nothing yet
+    if pool.connection_kwargs.get("decode_responses"):
+        raise ValueError
+
+
 def _looked_up(cluster: Any) -> None:
     with suppress(*_ERRORS):
         cluster.nodes_manager.initialize()
@@ -208,19 +221,28 @@ def _from_sentinel(url: str, ssl: bool) -> Any:
     service, _, database = parts.path.strip("/").partition("/")
     query = dict(parse_qsl(parts.query))
     own = {name: query.pop(f"sentinel_{name}", None) for name in ("username", "password")}
-    addresses = [(host or "127.0.0.1", int(port or 26379)) for host, _, port in (h.rpartition(":") for h in hosts.split(","))]
+    addresses = [_address(each) for each in hosts.split(",")]
     if not service or query:
         raise ValueError
     options = _timeouts() | {"username": unquote(user) or None, "password": unquote(password) or None, "ssl": ssl}
-    sentinel = Sentinel(addresses, sentinel_kwargs={**_timeouts(), **own, "ssl": ssl})
+    sentinel: Any = _Sentinel(addresses, sentinel_kwargs={**_timeouts(), **own, "ssl": ssl})
     return sentinel.master_for(unquote(service), db=int(database or 0), **options)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.partition(":")
+    return host or "127.0.0.1", int(port or 26379)
 
 
 def _unavailable(error: BaseException) -> StoreUnavailable:
     if isinstance(error, StoreUnavailable):
         return error
     # The name only: an error of the server may quote the command.
-    what = "it must be 6.2 or later" if isinstance(error, ResponseError) and "MINID" in str(error) else type(error).__name__
+    what = (
+        "it must be 6.2 or later"
+        if isinstance(error, ResponseError) and "MINID" in str(error)
+        else type(error).__name__
+    )
     return StoreUnavailable(f"Redis, which has the ended sessions, cannot be used: {what}")
 
 

@@ -136,10 +136,8 @@ class SQLChannel:
         if low:
             del rows[:1]
         complete = len(rows) < BATCH
-        if complete:
-            low = _before_gap(low, rows, now - OVERTAKEN * 1_000_000)
-        else:  # so many: there is no time to wait for one
-            low = rows[-1].id
+        # Of so many that this is not all, none can be waited for.
+        low = _before_gap(low, rows, now - OVERTAKEN * 1_000_000) if complete else rows[-1].id
         entries = [bytes(row.entry) for row in rows]
         return Batch(entries, str(low or ""), now, None if origin is None else bytes(origin), complete, restarted)
 
