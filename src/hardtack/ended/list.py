@@ -93,7 +93,9 @@ class EndedSessions:
             )
         self._max_stale = seconds(max_stale, "max_stale")
         if self._max_stale < 5:
-            message = f"max_stale={self._max_stale} is too short: a server that is restarted is away for some seconds; 5 or more"
+            message = (
+                f"max_stale={self._max_stale} is too short: a restarted server is away for some seconds; 5 or more"
+            )
             raise ConfigError(message)
         if on_stale not in ("closed", "open"):
             message = f"on_stale={on_stale!r} must be 'closed' or 'open'"

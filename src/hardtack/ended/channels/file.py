@@ -32,8 +32,8 @@ _READ: Final = 1 << 20
 _MAGIC: Final = b"hardtack-ended 1 "
 _NETWORK: Final = frozenset(
     ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "gfs2", "ocfs2", "lustre", "gpfs", "beegfs", "glusterfs")
-    + tuple(f"fuse.{name}" for name in ("sshfs", "glusterfs", "ceph", "s3fs", "rclone", "gcsfuse", "juicefs"))
 )
+_NETWORK_BY_FUSE: Final = frozenset(("sshfs", "glusterfs", "ceph", "s3fs", "rclone", "gcsfuse", "juicefs"))
 
 
 class FileChannel:
@@ -56,7 +56,7 @@ class FileChannel:
             message = f"the list of ended sessions cannot be kept in {str(directory)!r}: there is no such directory"
             raise ConfigError(message)
         kind = file_system(directory, _mounts())
-        if kind in _NETWORK:
+        if kind in _NETWORK or kind.removeprefix("fuse.") in _NETWORK_BY_FUSE:
             message = (
                 f"the list of ended sessions cannot be kept in {str(directory)!r}, which is on a network file system "
                 f"({kind}): use Redis or a database"
