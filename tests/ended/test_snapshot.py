@@ -246,3 +246,16 @@ def test_the_key_of_the_list_is_the_key_of_its_snapshots(make_list: Make, tmp_pa
         ended.start()
 
     eventually(lambda: len(files(tmp_path / "snapshots")) == 2)
+
+
+@pytest.mark.usefixtures("always")
+def test_each_channel_has_a_snapshot_of_its_own(channel_url: Any, make_list: Make, tmp_path: Path) -> None:
+    """A position in one means nothing in another: a site that moves from a file to a database reads that whole."""
+    for name in ("file", "sqlite"):
+        ended, handle = make_list(channel_url(name)), new_id()
+        ended.create()
+        ended.end_session(handle)
+        ended.start()
+        assert ended.check(handle)
+
+    eventually(lambda: len(files(tmp_path / "snapshots")) == 2)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from hardtack.ended.channels import sql
 from hardtack.ended.channels.sql import SQLChannel
@@ -105,7 +106,7 @@ def test_a_second_process_creates_the_same_tables(channel: SQLChannel, monkeypat
     assert not other.reset(None, b"mine", [])
 
     def fail(*_: Any) -> None:
-        raise sa.exc.OperationalError("CREATE", {}, Exception("denied"))
+        raise exc.OperationalError("CREATE", {}, Exception("denied"))
 
     monkeypatch.setattr(other._metadata, "create_all", fail)
     assert not other.reset(None, b"mine", [])
@@ -137,9 +138,14 @@ def test_a_pool_that_is_empty(channel: SQLChannel, monkeypatch: Any) -> None:
     """Is a channel that cannot be used now."""
 
     def fail() -> None:
-        raise sa.exc.TimeoutError
+        raise exc.TimeoutError
 
     with monkeypatch.context() as patch:
         patch.setattr(channel._engine, "begin", fail)
         with pytest.raises(StoreUnavailable, match="TimeoutError"):
             put(channel, b"entry")
+
+
+def test_a_position_of_another_channel(channel: SQLChannel) -> None:
+    """Is the beginning."""
+    assert read_all(channel, "3f:120")[0] == [b"first"]

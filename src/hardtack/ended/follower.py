@@ -204,7 +204,7 @@ class Follower:
         while self._waiting:
             with self._lock:
                 entries = [self._waiting.popleft() for _ in range(min(len(self._waiting), 1000))]
-            self.append(entries)
+            self.append(entries, again=True)
         self._tell_limits(batch.now)
         if batch.origin is not None:
             self._sign_again(batch.origin, batch.now)
@@ -267,8 +267,11 @@ class Follower:
 
     # --- Appending
 
-    def append(self, entries: Sequence[Entry]) -> None:
-        """Append entries; those without a time get the channel's. Raises `StoreUnavailable`: then they are kept back."""
+    def append(self, entries: Sequence[Entry], *, again: bool = False) -> None:
+        """Append entries; those without a time get the channel's. Raises `StoreUnavailable`: then they are kept back.
+
+        `again`: they were kept back before, and that was told.
+        """
         made: list[Entry] = []
 
         def make(now: int) -> list[bytes]:
@@ -281,7 +284,7 @@ class Follower:
         try:
             self.channel.append(make, keep)
         except StoreUnavailable:
-            self._keep_back(entries)
+            self._keep_back(entries, again)
             raise
         now = clock()
         self.codec.refresh()
@@ -290,7 +293,7 @@ class Follower:
                 self._know(entry)
                 self._recent.append((now, entry))
 
-    def _keep_back(self, entries: Sequence[Entry]) -> None:
+    def _keep_back(self, entries: Sequence[Entry], again: bool) -> None:
         """Know at once what could not be appended, and append it later, with the time of now."""
         time, known = self.estimate(), self._now > 0
         with self._lock:
@@ -301,7 +304,8 @@ class Follower:
             lost = max(len(self._waiting) - MAX_WAITING, 0)
             for _ in range(lost):
                 self._waiting.popleft()
-        self._emit(EndsKept(len(self._waiting), lost))
+        if not again:
+            self._emit(EndsKept(len(self._waiting), lost))
 
     def _append_again(self) -> None:
         """The end of the channel may be gone, and what this process has appended there."""

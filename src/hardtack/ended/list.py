@@ -109,6 +109,7 @@ class EndedSessions:
         self._subject_shards = self._table.subjects.shards
         self._codec: Codec | None = None
         self._purpose = ""
+        self._name = ""  # of the channel: a snapshot's position means something on the same one only
         self._hashes: dict[str, tuple[bytes, ...]] = {}
         self._hashed_under: tuple[Key, ...] = ()
         self._creating = threading.Lock()
@@ -133,13 +134,13 @@ class EndedSessions:
         Raises `ConfigError`.
         """
         check_url(url)
-        return cls(
-            lambda purpose: open_channel(url, purpose),
-            key=key,
-            max_stale=max_stale,
-            on_stale=on_stale,
-            snapshots=snapshots,
-        )
+
+        def of_url(purpose: str) -> Channel:
+            return open_channel(url, purpose)
+
+        ended = cls(of_url, key=key, max_stale=max_stale, on_stale=on_stale, snapshots=snapshots)
+        ended._name = url
+        return ended
 
     @property
     def max_stale(self) -> int:
@@ -201,7 +202,7 @@ class EndedSessions:
         snapshots = None
         if not channel.alone and hasattr(os, "getuid"):
             key = codec.keys.current.mac(b"hardtack/1 ended snapshot")
-            snapshots = Snapshots(self._directory, key, self._purpose)
+            snapshots = Snapshots(self._directory, key, f"{self._name}\0{self._purpose}")
         follower = Follower(channel, codec, self._table, self._max_stale, self._emit, snapshots)
         follower.own = self._limits
         if self._parent is not None:

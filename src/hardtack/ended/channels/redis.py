@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from typing import Any, Final, TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -94,13 +95,8 @@ class RedisChannel:
                 client = _from_sentinel(url, ssl=scheme == "rediss")
             elif kind == "cluster":
                 client = redis.RedisCluster.from_url(f"{scheme}://{rest}", **_timeouts())
-
-                return cls(
-                    lambda: client.get_redis_connection(client.get_node_from_key(_names(suffix)[0])),
-                    lambda: _looked_up(client),
-                    client.close,
-                    suffix,
-                )
+                node = partial(_node_of, client, _names(suffix)[0])
+                return cls(node, partial(_look_up, client), client.close, suffix)
             else:
                 client = redis.Redis.from_url(f"{scheme}://{rest}", **_timeouts())
                 _check_options(client.connection_pool)
@@ -205,7 +201,11 @@ def _check_options(pool: Any) -> None:
         raise ValueError
 
 
-def _looked_up(cluster: Any) -> None:
+def _node_of(cluster: Any, key: str) -> Any:
+    return cluster.get_redis_connection(cluster.get_node_from_key(key))
+
+
+def _look_up(cluster: Any) -> None:
     with suppress(*_ERRORS):
         cluster.nodes_manager.initialize()
 

@@ -13,6 +13,7 @@ from hardtack.errors import ConfigError, StoreUnavailable
 
 try:
     import sqlalchemy as sa
+    from sqlalchemy import event
     from sqlalchemy.dialects import mysql
     from sqlalchemy.engine import URL, Connection, make_url
     from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
@@ -125,7 +126,7 @@ class SQLChannel:
             with self._connection() as connection:
                 now = self._now(connection)
                 origin = connection.scalar(sa.select(self.origins.c.origin))
-                low = int(position or 0)
+                low = int(position) if position.isdecimal() else 0
                 rows = self._rows(connection, low)
                 # The row of the position itself comes first, if it is still there: where a backup was put back, it is not.
                 restarted = low > 0 and (not rows or rows[0].id != low)
@@ -274,7 +275,7 @@ def _limit_waiting(engine: Any) -> None:
         def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
             return super().wait(limited(gen, self), *args, **options)
 
-    @sa.event.listens_for(engine, "do_connect")
+    @event.listens_for(engine, "do_connect")
     def connect(dialect: Any, record: Any, args: Any, options: Any) -> Any:
         return ImpatientConnection.connect(*args, **options)
 
