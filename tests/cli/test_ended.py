@@ -91,6 +91,20 @@ def test_what_there_is(url: str, capsys: pytest.CaptureFixture[str], followed: C
     assert lines[3].startswith("the channel's clock is 0.")
 
 
+def test_more_entries_than_one_read_returns(
+    url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are counted."""
+    monkeypatch.setattr("hardtack.ended.channels.file._READ", 300)
+    for number in range(10):
+        main(["ended", url, "--create", "--subject", f"user{number}", "--key", KEY.export()])
+    capsys.readouterr()
+
+    main(["ended", url])
+
+    assert capsys.readouterr().out.startswith("11 entries: 0 of sessions, 10 of users,")
+
+
 def test_a_channel_that_was_never_created(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Says what to do; nothing is made by looking."""
     code = main(["ended", url])

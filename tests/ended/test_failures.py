@@ -483,6 +483,17 @@ def _origin() -> Origin:
     return Origin(time.time_ns() // 1000, os.urandom(16))
 
 
+def test_what_was_appended_long_ago_is_not_kept(flaky: Flaky, make_list: Make, monkeypatch: Any) -> None:
+    """A replica that took over had it by then."""
+    monkeypatch.setattr("hardtack.ended.follower.RECENT", 0)
+    ended = make_list(flaky)
+    ended.start()
+
+    ended.end_session(new_id())
+
+    eventually(lambda: not ended._parts[0]._recent)
+
+
 def test_a_channel_of_another_key_lets_nobody_in(flaky: Flaky, make_list: Make) -> None:
     """With a wrong key every entry would be skipped, and nobody ended: fail closed, and leave the channel alone."""
     before = flaky.read("", 0)

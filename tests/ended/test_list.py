@@ -204,6 +204,18 @@ def test_what_was_ended_under_the_old_key_stays_ended(make_list: Make, channel: 
     assert new.check(new_id(), drawn=drawn, sid=("op", "1")).cause == "provider"
 
 
+def test_a_key_that_is_added_while_it_runs(ended: Any, make_list: Make, channel: MemoryChannel) -> None:
+    """As in a key file: what others write under it is found, also for a name that was looked up before."""
+    ended.end_subject("carol")
+    assert ended.check(new_id(), "alice", drawn=1) is None
+    both = Keyring(KEY, accept=[OTHER_KEY])
+    ended._get_codec().keys = both
+
+    make_list(channel, key=Keyring(OTHER_KEY, accept=[KEY])).end_subject("alice")
+
+    eventually(lambda: ended.check(new_id(), "alice", drawn=1))
+
+
 def test_the_identity_follows_the_key(make_list: Make, channel: MemoryChannel, monkeypatch: Any) -> None:
     """Before the old key is dropped, the channel is signed with the new one, by a process that lives with both."""
     make_list(channel).start()

@@ -81,7 +81,7 @@ class Follower:
         self.fresh_at = float("-inf")
 
     def inherit(self, other: Follower) -> None:
-        """Go on in the child of a fork, from where the parent was; what it could not append yet, it appends itself."""
+        """Go on in the child of a fork, from where the parent was. What the parent keeps back is the parent's to append."""
         self._identity, self._position, self._whole = other._identity, other._position, other._whole
         self._newest, self._now, self._now_at, self._highest = other._newest, other._now, other._now_at, other._highest
         self.fresh_at = other.fresh_at
@@ -206,8 +206,7 @@ class Follower:
                 entries = [self._waiting.popleft() for _ in range(min(len(self._waiting), 1000))]
             self.append(entries, again=True)
         self._tell_limits(batch.now)
-        if batch.origin is not None:
-            self._sign_again(batch.origin, batch.now)
+        self._sign_again(batch)
         now = clock()
         if now - self._swept_at >= _SWEEP:
             self._swept_at = now
@@ -233,11 +232,13 @@ class Follower:
             self._emit(LimitsRaised(before, own.life))
         self.append(entries)
 
-    def _sign_again(self, origin: bytes, now: int) -> None:
+    def _sign_again(self, batch: Batch) -> None:
         """Put the identity under the key that seals now, before the old key is dropped; not while two deploys disagree."""
-        assert self._identity is not None
-        if not self.codec.is_current(origin) and now - int.from_bytes(origin[7:15], "big") > _RESIGN:
-            self.channel.reset(origin, self.codec.seal(Origin(now, self._identity)), ())
+        origin, identity = batch.origin, self._identity
+        assert origin is not None
+        assert identity is not None
+        if not self.codec.is_current(origin) and batch.now - int.from_bytes(origin[7:15], "big") > _RESIGN:
+            self.channel.reset(origin, self.codec.seal(Origin(batch.now, identity)), ())
 
     # --- A channel that was lost
 

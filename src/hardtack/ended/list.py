@@ -188,13 +188,10 @@ class EndedSessions:
 
     def _running(self) -> tuple[Follower, Runner]:
         """The follower and its runner, made at first need. Raises `StoreUnavailable` where a channel cannot be opened yet."""
-        parts = self._parts
-        if parts is None:
-            with self._creating:
-                parts = self._parts
-                if parts is None:
-                    parts = self._parts = self._make()
-        return parts
+        with self._creating:
+            if self._parts is None:
+                self._parts = self._make()
+            return self._parts
 
     def _make(self) -> tuple[Follower, Runner]:
         codec = self._get_codec()

@@ -39,18 +39,22 @@ class MemoryChannel:
 
     def read(self, position: str, wait: float) -> Batch:
         """Read; see `Channel`."""
-        generation, _, number = position.partition(":")
         with self._condition:
-            at = int(number) - self._dropped if generation == self._generation else -1
-            restarted = position != "" and not 0 <= at <= len(self._entries)
-            at = 0 if restarted or not position else at
-            if at == len(self._entries) and not restarted:
+            batch = self._look(position)
+            if batch.origin is not None and not batch.entries and not batch.restarted:
                 self._condition.wait(wait)
-                at = max(at, 0)
-            found = [raw for _, raw in self._entries[at : at + BATCH]]
-            at += len(found)
-            position = f"{self._generation}:{at + self._dropped}"
-            return Batch(found, position, _now(), self._origin, at >= len(self._entries), restarted)
+                batch = self._look(position)
+            return batch
+
+    def _look(self, position: str) -> Batch:
+        generation, _, number = position.partition(":")
+        at = int(number) - self._dropped if generation == self._generation else -1
+        restarted = position != "" and at < 0
+        at = max(at, 0)
+        found = [raw for _, raw in self._entries[at : at + BATCH]]
+        at += len(found)
+        position = f"{self._generation}:{at + self._dropped}"
+        return Batch(found, position, _now(), self._origin, at >= len(self._entries), restarted)
 
     def reset(self, old: bytes | None, new: bytes, entries: Iterable[bytes]) -> bool:
         """Give a new identity; see `Channel`."""

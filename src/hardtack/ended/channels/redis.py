@@ -235,8 +235,6 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _unavailable(error: BaseException) -> StoreUnavailable:
-    if isinstance(error, StoreUnavailable):
-        return error
     # The name only: an error of the server may quote the command.
     what = (
         "it must be 6.2 or later"
