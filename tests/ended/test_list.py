@@ -450,6 +450,18 @@ def test_a_listener_that_fails_stops_nothing(channel: MemoryChannel, make_list: 
     assert "out of paper" in caplog.text
 
 
+def test_a_listener_may_end_sessions(channel: MemoryChannel) -> None:
+    """Whatever it is told of."""
+    ended, handle = EndedSessions(lambda purpose: channel, key=KEY), new_id()
+    ended.bind(None, "", None, None, lambda event: ended.end_session(handle))
+    channel.append(lambda now: [b"nonsense"], None)
+
+    ended.start(5)
+    ended.close()
+
+    assert ended.check(handle)
+
+
 def test_events_are_logged_without_a_listener(channel: MemoryChannel, caplog: Any) -> None:
     """By the logger of the library."""
     channel.append(lambda now: [b"nonsense"], None)

@@ -57,7 +57,7 @@ class Follower:
         self._max_stale = max_stale
         self._emit = emit
         self._snapshots = snapshots
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a listener that is told of something may end a session
         self._position = ""
         self._identity: bytes | None = None
         self._whole = False  # the table has all that the channel of this identity had
