@@ -108,6 +108,18 @@ def test_a_forked_process_follows_by_itself(name: str, channel_url: Any, make_li
     assert ended.draw_time()
 
 
+def test_a_list_that_was_not_used_before_the_fork(channel_url: Any, make_list: Make) -> None:
+    """As where a server loads the application and forks: each child begins by itself."""
+    make_list(channel_url("file")).create()
+    ended = make_list(channel_url("file"))
+
+    child = os.fork()
+    if child == 0:  # pragma: no cover - see above
+        os._exit(0 if ended.ensure_fresh() else 1)
+
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
 def test_a_forked_process_does_not_append_twice(channel_url: Any, make_list: Make, tmp_path: Any) -> None:
     """What its parent could not append is the parent's to append; the child knows it all the same."""
     ended = make_list(channel_url("file"))

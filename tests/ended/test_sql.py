@@ -111,6 +111,7 @@ def test_a_second_process_creates_the_same_tables(channel: SQLChannel, monkeypat
     monkeypatch.setattr(other._metadata, "create_all", fail)
     assert not other.reset(None, b"mine", [])
     channel._metadata.drop_all(channel._engine)
+    monkeypatch.setattr(sql, "TIMEOUT", 0.1)
     with pytest.raises(StoreUnavailable, match="--create"):
         other.reset(None, b"mine", [])
     with pytest.raises(StoreUnavailable, match="--create"):

@@ -169,13 +169,25 @@ class SQLChannel:
         return True
 
     def _create(self) -> None:
+        deadline = time.monotonic() + TIMEOUT
+        while not self._has_created():
+            if time.monotonic() > deadline:
+                raise _NoTableError
+            time.sleep(0.02)
+
+    def _has_created(self) -> bool:
+        """Whether the tables are there now: created by us, or by another one at the same moment."""
         try:
             with self._connection() as connection:
                 self._metadata.create_all(connection)
-        except StoreUnavailable:  # another one created them at the same moment, or nobody can
-            with self._connection() as connection:
-                for table in self._metadata.sorted_tables:
-                    connection.execute(sa.select(table).limit(0))
+        except StoreUnavailable:
+            try:
+                with self._connection() as connection:
+                    for table in self._metadata.sorted_tables:
+                        connection.execute(sa.select(table).limit(0))
+            except _NoTableError:
+                return False
+        return True
 
     def _now(self, connection: Connection) -> int:
         """The channel's time. Raises `StoreUnavailable` where the server takes no writes."""
