@@ -27,6 +27,8 @@ POLL: Final = 0.25
 """Seconds between two looks at the table."""
 TIMEOUT: Final = 2
 """Seconds to wait for a connection, and for an answer where the driver can say so."""
+SQLITE_TIMEOUT: Final = 5
+"""Seconds to wait for other writers of an SQLite file, who are served in no order."""
 OVERTAKEN: Final = 10
 """Seconds for which a missing row is waited for: its transaction may have begun before, and end after, another's."""
 BATCH: Final = 10_000
@@ -253,7 +255,7 @@ def _engine(url: str) -> Any:
         arguments: dict[str, Any] = {name: TIMEOUT for name in _TIMEOUTS.get(driver, ()) if name not in parsed.query}
         if parsed.get_backend_name() == "sqlite":
             # A connection that stays open would go on reading a file that was deleted.
-            options, arguments = {"poolclass": NullPool}, {"timeout": TIMEOUT}
+            options, arguments = {"poolclass": NullPool}, {"timeout": SQLITE_TIMEOUT}
         if parsed.get_backend_name() == "postgresql" and "options" not in parsed.query:
             arguments["options"] = f"-c statement_timeout={TIMEOUT}s -c lock_timeout={TIMEOUT}s"
         engine = sa.create_engine(parsed, connect_args=arguments, **options)
