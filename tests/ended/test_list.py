@@ -106,7 +106,7 @@ def test_a_session_that_is_kept(many: bool, ended: Any) -> None:
     ended.end_subject("alice", keep=[new_id(), kept] if many else kept)
 
     assert ended.check(kept, "alice", drawn=drawn) is None
-    assert ended.check(new_id(), "alice", drawn=ended.draw_after(drawn)) is None
+    assert ended.check(new_id(), "alice", drawn=ended.draw_after(drawn, "alice")) is None
     assert ended.check(new_id(), "alice", drawn=drawn).cause == "subject"
 
     ended.end_subject("alice")
@@ -173,6 +173,46 @@ def test_an_id_that_is_drawn_without_asking_does_not_pass_an_end_by(make_list: M
     one.end_subject("alice")
 
     assert one.check(new_id(), "alice", drawn=stepped_up).cause == "subject"
+
+
+def test_what_this_process_told_since_is_no_reason_to_pass_an_end_by(make_list: Make, channel: MemoryChannel) -> None:
+    """Who changes an id tells it, which is later than an end that this process has not read yet."""
+    one, two = make_list(channel), make_list(channel)
+    one.start()
+    two.start()
+    drawn = two.draw_time()
+    two.close()
+    one.end_subject("alice")
+
+    two.end_session(new_id(), "changed")
+    stepped_up = two.draw_after(drawn, "alice", "bob")
+
+    assert one.check(new_id(), "alice", drawn=stepped_up).cause == "subject"
+
+
+def test_what_is_taken_once(ended: Any) -> None:
+    """The first who takes it gets it; others see that it is gone."""
+    name = new_id()
+
+    assert [ended.take(name) for _ in range(3)] == [True, False, False]
+    assert ended.check(name)
+
+
+def test_two_threads_that_take_it_at_once(make_list: Make) -> None:
+    """While the channel is being told, nobody else gets it."""
+    name, second = new_id(), list[Any]()
+
+    class Slow(MemoryChannel):
+        def append(self, make: Any, keep: Any) -> None:
+            if not second:
+                second.append(None)
+                second.append(slow.take(name))
+            super().append(make, keep)
+
+    slow = make_list(Slow())
+
+    assert slow.take(name)
+    assert second == [None, False]
 
 
 def test_a_clock_that_goes_back_spares_nobody(ended: Any, channel: MemoryChannel, monkeypatch: Any) -> None:

@@ -8,14 +8,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import chain
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from hardtack.ended.entries import All, Codec, Entry, Limits, Origin, Skipped
 from hardtack.ended.protocol import Batch, Channel
-from hardtack.ended.snapshot import Snapshots
 from hardtack.ended.table import Table
 from hardtack.errors import StoreUnavailable
 from hardtack.events import ChannelLost, EndsKept, EntriesSkipped, Event, LimitsRaised
+
+if TYPE_CHECKING:
+    from hardtack.ended.snapshot import Snapshots
 
 SECOND: Final = 1_000_000
 AHEAD: Final = 60 * SECOND
@@ -94,7 +96,7 @@ class Follower:
         return max(self._now + int((clock() - self._now_at) * SECOND), self._highest)
 
     def draw_after(self, previous: int) -> int:
-        """See `EndedSessions.draw_after`."""
+        """A time after all that was read, and appended, here: for a login, which has read all."""
         return max(previous + 1, self._newest)
 
     def _see(self, now: int) -> None:

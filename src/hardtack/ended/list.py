@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any, Final, Literal, NamedTuple, TypeVar
-
-import anyio.to_thread
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
 from hardtack.ended.channels import check_url, open_channel
 from hardtack.ended.entries import ID, MAX_SPARED, NOBODY, All, Codec, Entry, Limits, Provider, Session, Subject
 from hardtack.ended.follower import SECOND, Follower, clock
 from hardtack.ended.protocol import Channel
 from hardtack.ended.runner import Runner
-from hardtack.ended.snapshot import Snapshots
 from hardtack.ended.table import SHARD_OF, Table
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.events import Event, logger
 from hardtack.lifetime import seconds
 from hardtack.tokens.keys import Key, Keyring, as_keyring
+
+if TYPE_CHECKING:
+    from hardtack.ended.snapshot import Snapshots
 
 PATIENCE: Final = 1.0
 """Seconds for which a request that finds the list stale waits for it."""
@@ -116,6 +117,7 @@ class EndedSessions:
         self._parts: tuple[Follower, Runner] | None = None
         self._fresh: Follower | None = None  # the follower, once its thread runs
         self._parent: Follower | None = None
+        self._taking: dict[bytes, object] = {}
         self._limits: Limits | None = None
         self._emit_event: Callable[[Event], object] = lambda event: logger.log(event.level, "%s", event)
         _lists.add(self)
@@ -146,6 +148,11 @@ class EndedSessions:
     def max_stale(self) -> int:
         """Seconds for which a process that cannot read the channel goes on."""
         return self._max_stale
+
+    @property
+    def life(self) -> int:
+        """Seconds for which this application's entries are kept at least; 0: it has told no limits."""
+        return 0 if self._limits is None else self._limits.life
 
     # --- With a manager
 
@@ -196,8 +203,10 @@ class EndedSessions:
     def _make(self) -> tuple[Follower, Runner]:
         codec = self._get_codec()
         channel = self._open_channel(self._purpose)
-        snapshots = None
+        snapshots: Snapshots | None = None
         if not channel.alone and hasattr(os, "getuid"):
+            from hardtack.ended.snapshot import Snapshots
+
             key = codec.keys.current.mac(b"hardtack/1 ended snapshot")
             snapshots = Snapshots(self._directory, key, f"{self._name}\0{self._purpose}")
         follower = Follower(channel, codec, self._table, self._max_stale, self._emit, snapshots)
@@ -247,9 +256,16 @@ class EndedSessions:
             _inherited.append(self._parts)
             self._parent = self._parts[0]
         self._parts = self._fresh = None
+        self._taking = {}
         self._creating = threading.Lock()
 
     # --- Asking
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether what `check` answers is not older than `max_stale`, without waiting for anything."""
+        fresh = self._fresh
+        return fresh is not None and clock() - fresh.fresh_at <= self._max_stale
 
     def ensure_fresh(self) -> bool:
         """True: what `check` answers is not older than `max_stale`. False: it is, and `on_stale` is `open`: renew nothing.
@@ -257,10 +273,7 @@ class EndedSessions:
         A stale list is waited for, for up to a second. Raises `StoreUnavailable` where it stays stale and `on_stale` is
         `closed`.
         """
-        fresh = self._fresh
-        if fresh is not None and clock() - fresh.fresh_at <= self._max_stale:
-            return True
-        return self._refresh()
+        return self.is_fresh or self._refresh()
 
     def _refresh(self) -> bool:
         failure: StoreUnavailable | None
@@ -364,13 +377,23 @@ class EndedSessions:
         hashes = self._hashes[name] = codec.subject_hashes(name)
         return hashes
 
-    def draw_after(self, previous: int) -> int:
+    def draw_after(self, previous: int, subject: str | None = None, actor: str | None = None) -> int:
         """A time for the new id of a session that goes on (`regenerate`, `confirm`), without asking the channel.
 
-        It is after all that was read here. Call it *before* the last `check` of the session: an entry that comes between the
-        two then ends the session, and is not passed by.
+        It is after all ends of these two that were read here, and spare the session. Not after any others, nor after this
+        process's clock: an end that was not read yet must find the new id drawn before it. Call it *before* the last `check`
+        of the session: an entry that comes between the two then ends the session, and is not passed by.
         """
-        return self._running()[0].draw_after(previous)
+        latest = previous + 1
+        for name in (subject, actor) if self._table.named else ():
+            for who in () if name is None else self._hashes_of(name):
+                latest = max(latest, self._table.latest_of_subject(who))
+        return latest
+
+    def estimate(self) -> int:
+        """The channel's time in microseconds, as far as it is known without asking: for the id of an anonymous session."""
+        parts = self._parts
+        return time.time_ns() // 1000 if parts is None else parts[0].estimate()
 
     def draw_time(self, previous: int = 0) -> int:
         """A time for the new id of a login, in microseconds: the channel's, after all that was appended before this call.
@@ -404,6 +427,27 @@ class EndedSessions:
             raise ValueError(message)
         owner = NOBODY if subject is None else self._get_codec().hash_subject(subject)
         self._append(Session(0, _id(id), owner, kind == "changed", brief))
+
+    def take(self, id: bytes) -> bool:
+        """Take what can be taken once, by an id of its own: True for the first who takes it, as far as is known here.
+
+        Of two in one process one gets it; in several processes both may, until they have read of each other. Raises as
+        `end_session`: it is taken then, and was not told.
+        """
+        short, mine = _id(id), object()
+        if self._taking.setdefault(short, mine) is not mine:
+            return False
+        try:
+            if self.is_taken(short):
+                return False
+            self._append(Session(0, short))
+        finally:
+            del self._taking[short]
+        return True
+
+    def is_taken(self, id: bytes) -> bool:
+        """Whether something that can be taken once is known to be taken."""
+        return bool(self._table.find_session(_id(id)))
 
     def end_subject(self, subject: str, keep: bytes | Iterable[bytes] = ()) -> None:
         """End all sessions of a user, and of those who act as her, but for the ids in `keep`. Raises as `end_session`."""
@@ -449,10 +493,7 @@ class EndedSessions:
 
     async def aensure_fresh(self) -> bool:
         """`ensure_fresh`."""
-        fresh = self._fresh
-        if fresh is not None and clock() - fresh.fresh_at <= self._max_stale:
-            return True
-        return await _in_thread(self._refresh)
+        return self.is_fresh or await _in_thread(self._refresh)
 
     async def adraw_time(self, previous: int = 0) -> int:
         """`draw_time`."""
@@ -482,6 +523,8 @@ class EndedSessions:
 
 
 async def _in_thread(function: Callable[[], _T]) -> _T:
+    import anyio.to_thread
+
     # An end happens whatever becomes of the request: the thread goes on after a cancellation.
     return await anyio.to_thread.run_sync(function, abandon_on_cancel=True)
 

@@ -193,6 +193,10 @@ class Table:
                 return time
         return None
 
+    def latest_of_subject(self, hash: bytes) -> int:
+        """When sessions of this user were ended last; 0: they never were."""
+        return max((int.from_bytes(record[16:], "big") for record in self.subjects.find(hash)), default=0)
+
     def find_provider(self, hash: bytes, drawn: int) -> int | None:
         """When the sessions of this login at the provider were ended, or None."""
         times = [int.from_bytes(record[16:], "big") for record in self.providers.find(hash)]

@@ -10,6 +10,7 @@ from hardtack.errors import StoreUnavailable
 from hardtack.events import Opened
 from hardtack.flow import Flow, arun, run
 from hardtack.lifecycle import takeover
+from hardtack.lifecycle.listed import is_alive, judge
 from hardtack.protocols import Context, Held
 from hardtack.session import Session, Unread, become_live, not_loaded, state_of
 from hardtack.state import nothing
@@ -25,7 +26,9 @@ def load(core: Core, session: Session) -> None:
     if state.held is None:
         if core.load_now is not None and not core.settings.accept:
             held = core.load_now(state.header, core.context(), core)
-            if held.names or FORMER_DEFAULT_NAME not in state.header:
+            if (held.names or FORMER_DEFAULT_NAME not in state.header) and (
+                core.ended is None or held.record is None or is_alive(core.ended, held.record)
+            ):
                 state.held = held
         if state.held is None:
             if core.traits.asynchronous and carries(core, state.header):
@@ -55,6 +58,8 @@ def load_flow(core: Core, session: Session) -> Flow[None]:
         if core.settings.accept and not held.names:
             adopted = yield from takeover.take_over(core, state, context)
             held = held if adopted is None else adopted
+        if core.ended is not None and held.record is not None:
+            held = yield from judge(core, state, held, context)
     except StoreUnavailable as error:
         core.store_failed("load", error, state.request)
         if state.held is None:

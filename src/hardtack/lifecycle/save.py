@@ -32,6 +32,7 @@ from hardtack.events import (
 )
 from hardtack.events import Saved as SavedEvent
 from hardtack.flow import Flow
+from hardtack.lifecycle import listed
 from hardtack.lifecycle.decide import Lost, Nothing, decide
 from hardtack.lifecycle.limit import check_limit, keep_limit
 from hardtack.merge import Declared, Merged, changed_reads, merge, same
@@ -93,7 +94,7 @@ def prepare(core: Core, session: Session, saving: Saving) -> Saving:
     saving.joined = session.joined
     if saving.tracking is not None:
         saving.tracking = saving.tracking.so_far()
-    if saving.kind is Kind.EMPTY and not core.waits:  # it must not come back from another system's cookie
+    if saving.kind is Kind.EMPTY and not core.stored:  # it must not come back from another system's cookie
         core.clear_foreign(state_of(session))
     if saving.new is not None and not saving.new.id:
         saving.new.id = core.new_id(state_of(session))
@@ -133,9 +134,16 @@ def save_flow(core: Core, session: Session, saving: Saving) -> Flow[Changes]:
         limit = state_of(session).limit
         if limit is not None and saving.login:
             yield from check_limit(core, saving, *limit)
-        saved: Saved = yield from core.engine.save(saving, context, core)
+        if core.ended is None:
+            saved: Saved = yield from core.engine.save(saving, context, core)
+        else:
+            saved = yield from listed.save(core, state_of(session), saving, context)
         if limit is not None and saved.record is not None:
             yield from keep_limit(core, saved.record, *limit)
+    except SessionTooLarge as error:
+        if core.stored or not _was_only_taken_over(session):
+            raise failed(core, session, saving, error) from error.__cause__
+        return _keep_the_other(core, session)
     except HardtackError as error:
         raise failed(core, session, saving, error) from error.__cause__
     return settle(core, session, saving, sent, saved)
@@ -149,14 +157,17 @@ def save_now(core: Core, session: Session, saving: Saving) -> Changes:
     except SessionTooLarge as error:
         if not _was_only_taken_over(session):
             raise failed(core, session, saving, error) from error.__cause__
-        # Another system's cookie can be smaller than ours, by compression: who only reads keeps that one.
-        state = state_of(session)
-        core.emit(Rejected, "too_large", core.cookie.name, request=state.request)
-        settle_phase(core, session)
-        return _accessed(core, [])
+        return _keep_the_other(core, session)
     except HardtackError as error:
         raise failed(core, session, saving, error) from error.__cause__
     return settle(core, session, saving, sent, saved)
+
+
+def _keep_the_other(core: Core, session: Session) -> Changes:
+    """Another system's cookie can be smaller than ours, by compression: who only reads keeps that one."""
+    core.emit(Rejected, "too_large", core.cookie.name, request=state_of(session).request)
+    settle_phase(core, session)
+    return _accessed(core, [])
 
 
 def _was_only_taken_over(session: Session) -> bool:
@@ -231,7 +242,7 @@ def settle_phase(core: Core, session: Session) -> None:
     state = state_of(session)
     if state.phase is not LIVE and state.phase is not COMMITTED:
         return
-    become_committed(session, told=not core.waits)
+    become_committed(session, told=not core.stored)
 
 
 def _drop(
@@ -291,7 +302,7 @@ def _refused(core: Core, state: State, status: int | None) -> Changes:
 
 def _tell(core: Core, state: State, saving: Saving, saved: Saved) -> None:
     old, record, request = saving.old, saved.record, state.request
-    valid = core.traits.old_still_valid
+    valid = core.old_still_valid
     if saving.kind in (Kind.END, Kind.REPLACE):
         for ended in saved.ended or ([old.id] if old is not None else []):
             core.emit(Destroyed, ended, valid, request=request)
@@ -340,6 +351,7 @@ def abort_flow(core: Core, session: Session) -> Flow[Changes]:
             changes.set_cookies += _lines_without_saving(core, state, clears=True)
     elif state.tracking is not None and state.tracking.taken and state.record is not None:
         yield from core.take_once(state.record.id, state.tracking.taken)
+    yield from listed.take(core, state)
     become_finished(session)
     return changes
 
@@ -365,6 +377,7 @@ def finish_flow(core: Core, session: Session) -> Flow[None]:
     """Save what was changed after the headers, as far as that needs no cookie; what cannot be saved is an event."""
     state = state_of(session)
     known = state.known_id
+    yield from listed.take(core, state)
     if not _can_be_late(core, state):
         core.emit(LateWrite, known, request=state.request)
         return
@@ -389,8 +402,8 @@ def finish_flow(core: Core, session: Session) -> Flow[None]:
 def _can_be_late(core: Core, state: State) -> bool:
     """Whether a late change needs no cookie, and something but a cookie to keep it."""
     if state.fate is END:
-        return core.waits or not core.traits.old_still_valid
-    return core.waits and state.fate is KEEP and state.record is not None and state.begins is not LOGIN
+        return core.stored or not core.old_still_valid
+    return core.stored and state.fate is KEEP and state.record is not None and state.begins is not LOGIN
 
 
 # --- what another part saved of a session
