@@ -380,11 +380,11 @@ class EndedSessions:
     def draw_after(self, previous: int, subject: str | None = None, actor: str | None = None) -> int:
         """A time for the new id of a session that goes on (`regenerate`, `confirm`), without asking the channel.
 
-        It is after all ends of these two that were read here, and spare the session. Not after any others, nor after this
-        process's clock: an end that was not read yet must find the new id drawn before it. Call it *before* the last `check`
-        of the session: an entry that comes between the two then ends the session, and is not passed by.
+        It is after all ends of these two, and of everybody, that were read here and spare the session. Not after any
+        others, nor after this process's clock: an end that was not read yet must find the new id drawn before it. Call it
+        *before* the last `check` of the session: an entry that comes between the two then ends it, and is not passed by.
         """
-        latest = previous + 1
+        latest = max(previous + 1, self._table.all_drawn)
         for name in (subject, actor) if self._table.named else ():
             for who in () if name is None else self._hashes_of(name):
                 latest = max(latest, self._table.latest_of_subject(who))

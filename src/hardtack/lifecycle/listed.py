@@ -38,16 +38,21 @@ def drawn_of(record: Record) -> int:
 
 def find(ended: EndedSessions, record: Record) -> Ended | None:
     """Whether the list says that a session was ended. Asks nobody."""
-    options = record.options
-    actor, sid = options.get("actor"), options.get("sid")
+    sid = record.options.get("sid")
     return ended.check(
         record.id,
         record.subject,
-        actor[0] if actor else None,
+        _actor(record),
         drawn_of(record),
         None if sid is None else ("", sid),
         record.seen,
     )
+
+
+def _actor(record: Record) -> str | None:
+    """Who acts as the session's user."""
+    actor = record.options.get("actor")
+    return str(actor[0]) if actor else None
 
 
 # --- load
@@ -89,16 +94,19 @@ def _dead(found: Ended, id: bytes, now: int) -> Dead | None:
 # --- save
 
 
-def save(core: Core, state: State, saving: Saving, context: Context) -> Flow[Saved]:
+def save(core: Core, saving: Saving, context: Context) -> Flow[Saved]:
     """Save by the engine what the list lets live, and tell the list what ends. Raises what the engine does."""
-    ended = core.ended
-    assert ended is not None
-    yield from take(core, state)
-    yield from _draw(core, saving)
+    if core.ended is None:
+        return core.engine.save(saving, context, core)
+    return _save(core, core.ended, saving, context)
+
+
+def _save(core: Core, ended: EndedSessions, saving: Saving, context: Context) -> Flow[Saved]:
+    yield from _draw(ended, saving)
     old = saving.old
     found = None if old is None else find(ended, old)
     if found is not None:
-        instead = _without_it(core, state, saving, found)
+        instead = _without_it(core, saving, found)
         if instead is not None:
             return instead
     elif old is not None and saving.kind is Kind.UPDATE and not ended.is_fresh:
@@ -134,13 +142,12 @@ def _tell(ended: EndedSessions, ids: Iterable[bytes], *, changed: bool, brief: b
     return failure
 
 
-def _draw(core: Core, saving: Saving) -> Flow[None]:
+def _draw(ended: EndedSessions, saving: Saving) -> Flow[None]:
     """Say when a new id was drawn, which a not-before is compared with.
 
     Raises `StoreUnavailable`: a login must be after all that was ended before, and an id that changes must be told.
     """
-    ended, new, old = core.ended, saving.new, saving.old
-    assert ended is not None
+    new, old = saving.new, saving.old
     if new is None or saving.kind is Kind.EMPTY or (saving.kind is Kind.UPDATE and not saving.login):
         return
     previous = 0 if old is None else drawn_of(old)
@@ -150,16 +157,17 @@ def _draw(core: Core, saving: Saving) -> Flow[None]:
         if not (ended.is_fresh or (yield Ask(ended.ensure_fresh))):
             # An end of the old id may be on its way, and the new one would outlive it.
             raise StoreUnavailable("the list of ended sessions is stale: a session cannot get a new id now")
-        actor = old.options.get("actor")
-        drawn = ended.draw_after(previous, old.subject, actor[0] if actor else None)
+        drawn = ended.draw_after(previous, old.subject, _actor(old))
     elif DRAWN in new.options:  # of what was taken over, as its old cookie had it
         return
+    elif new.subject is not None:  # somebody begins to act as another: an end that was not read yet must find it older
+        drawn = ended.draw_after(0, new.subject, _actor(new))
     else:
         drawn = ended.estimate()
     new.options = {**new.options, DRAWN: drawn}
 
 
-def _without_it(core: Core, state: State, saving: Saving, found: Ended) -> Saved | None:
+def _without_it(core: Core, saving: Saving, found: Ended) -> Saved | None:
     """The session was ended since it was loaded. What is done in the place of the saving; None: it is done, as changed here."""
     old, new, now = saving.old, saving.new, saving.now
     assert old is not None
@@ -181,7 +189,7 @@ def _without_it(core: Core, state: State, saving: Saving, found: Ended) -> Saved
         else:
             return Saved(held=Held(dead=dead), record=None, lines=[], dropped="" if saving.renewal else "dead")
     if new.id == old.id:
-        new.id = core.new_id(state)
+        new.id = core.engine.new_id(saving.held, core)
     saving.kind, saving.old, saving.base, saving.new = Kind.CREATE, None, None, new
     return None
 

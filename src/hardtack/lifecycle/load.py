@@ -9,7 +9,8 @@ from hardtack.cookies import DEFAULT_NAME, FORMER_DEFAULT_NAME, parse
 from hardtack.errors import StoreUnavailable
 from hardtack.events import Opened
 from hardtack.flow import Flow, arun, run
-from hardtack.lifecycle import takeover
+from hardtack.impersonation import ACTOR, acts
+from hardtack.lifecycle import acting, takeover
 from hardtack.lifecycle.listed import is_alive, judge
 from hardtack.protocols import Context, Held
 from hardtack.session import Session, Unread, become_live, not_loaded, state_of
@@ -29,6 +30,8 @@ def load(core: Core, session: Session) -> None:
             if (held.names or FORMER_DEFAULT_NAME not in state.header) and (
                 core.ended is None or held.record is None or is_alive(core.ended, held.record)
             ):
+                if held.record is not None and ACTOR in held.record.options:
+                    held = run(acting.find_waiting(core, state, held, core.context()), None)
                 state.held = held
         if state.held is None:
             if core.traits.asynchronous and carries(core, state.header):
@@ -60,6 +63,8 @@ def load_flow(core: Core, session: Session) -> Flow[None]:
             held = held if adopted is None else adopted
         if core.ended is not None and held.record is not None:
             held = yield from judge(core, state, held, context)
+        if held.record is not None and ACTOR in held.record.options:
+            held = yield from acting.find_waiting(core, state, held, context)
     except StoreUnavailable as error:
         core.store_failed("load", error, state.request)
         if state.held is None:
@@ -98,7 +103,8 @@ def _begin(core: Core, session: Session) -> None:
         if record.plain is None:
             records.pack(record)
         become_live(session, record.data, Tracking(record.data) if tracked else None)
-        core.emit(Opened, record.id, record.subject, request=state.request)
+        if core.hears(Opened):
+            core.emit(Opened, record.id, record.subject, request=state.request, acting=acts(record))
         return
     if state.taken is None or state.taken.record is None:
         state.meta = nothing()
