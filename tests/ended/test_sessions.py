@@ -11,6 +11,7 @@ from tests.kit import KEY, START, Jar, Site
 
 from hardtack import CookieEngine, EndedSessions, Request, SessionManager, StoreEngine
 from hardtack.ended.channels.memory import MemoryChannel
+from hardtack.ended.follower import clock
 from hardtack.errors import ConfigError, SessionConflict, SessionTooLarge, StoreUnavailable, UnsupportedValue
 from hardtack.events import Conflict, Destroyed, IdChanged, LateWrite, LoggedOut, Rejected
 from hardtack.stores.memory import MemoryStore
@@ -731,6 +732,69 @@ def test_a_logout_of_a_request_that_fails_is_on_the_list(cookies: Site) -> None:
     cookies.sessions.abort(session)
 
     assert who(cookies) is None
+
+
+# --- who acts as another
+
+
+def _act(site: Site) -> str:
+    """The cookies of an administrator who acts as alice."""
+    log_in(site, "admin")
+    session = site.open()
+    session.impersonate("alice")
+    site.commit(session)
+    assert (who(site), site.open().actor) == ("alice", "admin")
+    return site.jar.header
+
+
+@pytest.mark.parametrize("subject", ["admin", "alice"])
+def test_end_all_of_who_acts_and_of_whom(subject: str, site: Any) -> None:
+    """Both end the session in which one acts as the other."""
+    acting = _act(site)
+
+    site.sessions.end_all(subject)
+
+    assert who(site, acting) is None
+
+
+def test_a_copy_of_what_acted_is_worth_nothing_when_that_stopped(site: Any) -> None:
+    """The session in which she acted is on the list; her own goes on."""
+    acting = _act(site)
+    session = site.open()
+    session.stop_impersonating()
+    site.commit(session)
+
+    assert (who(site), who(site, acting)) == ("admin", None)
+
+
+def test_her_own_session_was_ended_by_its_id(cookies: Site) -> None:
+    """The other is worth nothing without it."""
+    own_id = log_in(cookies, "admin")
+    session = cookies.open()
+    session.impersonate("alice")
+    cookies.commit(session)
+
+    cookies.sessions.end(own_id)
+
+    assert who(cookies) is None
+    assert cookies.told(Rejected)[-1].reason == "actor_ended"
+
+
+def test_who_acts_is_ended_by_what_was_not_read_yet(make_site: Make) -> None:
+    """Also where she began to act in a process that had not heard of it."""
+    here, there = make_site(), make_site()
+    there.sessions.start()
+    log_in(there, "admin")
+    ended = there.sessions.core.ended
+    session = there.open()
+    session.impersonate("alice")
+    ended.close()  # it reads nothing more
+    here.sessions.end_all("alice")
+    ended._fresh = ended._running()[0]
+    ended._fresh.fresh_at = clock()
+    there.commit(session)
+
+    assert who(here, there.jar.header) is None
 
 
 # --- settings
