@@ -8,7 +8,6 @@ from weakref import WeakValueDictionary
 from hardtack import values
 from hardtack.errors import ConfigError, HardtackError, StoreUnavailable
 from hardtack.events import CacheControlReplaced, Event, Expired, Rejected, StoreFailed, logger
-from hardtack.flow import Flow
 from hardtack.lifecycle import load, takeover
 from hardtack.lifetime import MAX_SKEW, Deadlines, absolute_deadline, deadlines
 from hardtack.protocols import Context, Engine, Held, engine_traits
@@ -163,12 +162,6 @@ class Core:
         if state.fate is MOVE and self.waits:
             self.moving[values.encode_bytes(new)] = state
         return new
-
-    def take_once(self, raw_id: bytes, names: tuple[str, ...]) -> Flow[None]:
-        """Take one-time values out of a stored session, of which a request that failed has taken them."""
-        from hardtack import administration
-
-        return administration.take_once(self, raw_id, names)
 
     def check_finds(self) -> None:
         """Raise `ConfigError` where the sessions of a user cannot be found, and so not be limited."""

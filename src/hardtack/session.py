@@ -69,7 +69,7 @@ class Session(dict[str, Any]):
     _state: State
 
     joined: ClassVar[tuple[str, ...]] = (FLASHES, ONCE)
-    """For adapters: beginnings of keys whose parallel changes are joined, and which nobody's decision rests on."""
+    """For adapters: keys whose parallel changes are joined, and which nobody's decision rests on; "_f_": all that begin so."""
 
     def __init__(self, mapping: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
         dict.__init__(self, mapping)
@@ -357,12 +357,13 @@ class Session(dict[str, Any]):
 
     def flash(self, message: Any, category: str = "message") -> None:
         """Keep a message for the next page that asks for it."""
-        put(self, FLASHES, [*peek(self, FLASHES, ()), [category, message]])
+        kept = peek(self, FLASHES)
+        put(self, FLASHES, [*(kept if type(kept) is list else ()), [category, message]])
 
     def flashes(self, category: str | None = None) -> list[Flash]:
         """The messages, of one category or all, oldest first; they are gone then."""
         kept = peek(self, FLASHES)
-        if not kept:
+        if not kept or type(kept) is not list:  # or the application has a key of this name
             return []
         flashes = [Flash(*item) for item in kept]
         rest = [list(flash) for flash in flashes if category is not None and flash.category != category]

@@ -58,7 +58,7 @@ def decide(
     empty = not data and meta.subject is None and "csrf" not in meta.options
     if state.fate is END:
         new = None if empty else _next(meta, data, now, moves=True)
-        if old is None and new is None and held.dead is None:
+        if old is None and new is None and held.dead is None and not held.adopted:
             return Nothing(clears=held.clear)
         return _saving(Kind.END, state, held, new, settings, now, headers_sent=headers_sent)
     if old is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from hardtack import record as records
@@ -16,6 +17,7 @@ from hardtack.errors import (
     SessionTooLarge,
     StoreError,
     StoreUnavailable,
+    TooManySessions,
     UnsupportedValue,
 )
 from hardtack.events import (
@@ -33,9 +35,9 @@ from hardtack.events import (
 from hardtack.events import Saved as SavedEvent
 from hardtack.flow import Flow, run
 from hardtack.impersonation import acts
-from hardtack.lifecycle import acting, listed
+from hardtack.lifecycle import acting, claims, listed
 from hardtack.lifecycle.decide import Lost, Nothing, decide
-from hardtack.lifecycle.limit import save_limited
+from hardtack.lifecycle.limit import check_limit, save_limited
 from hardtack.merge import Declared, Merged, changed_reads, merge, same
 from hardtack.protocols import Context, Kind, Saved, Saving
 from hardtack.record import Record
@@ -51,7 +53,7 @@ from hardtack.session import (
     refuse_changes,
     state_of,
 )
-from hardtack.state import COMMITTED, END, FINISHED, KEEP, LIVE, LOGIN, UNREAD, State, nothing
+from hardtack.state import COMMITTED, END, FINISHED, KEEP, LIVE, LOGIN, NEW, UNREAD, State, nothing
 from hardtack.tracking import Tracking
 
 if TYPE_CHECKING:
@@ -133,7 +135,7 @@ def save_flow(core: Core, session: Session, saving: Saving) -> Flow[Changes]:
     context = Context(core.cookie.name, core.purpose, saving.now)
     state = state_of(session)
     try:
-        yield from listed.take(core, state)
+        yield from _permit(core, state, saving, context)
         if state.beside is not None or state.waiting is not None:
             saved = yield from _save_two(core, state, saving, context)
         else:
@@ -143,8 +145,45 @@ def save_flow(core: Core, session: Session, saving: Saving) -> Flow[Changes]:
             raise failed(core, session, saving, error) from error.__cause__
         return _keep_the_other(core, session)
     except HardtackError as error:
+        if isinstance(error, SessionConflict):
+            yield from _remove_taken(core, state)
         raise failed(core, session, saving, error) from error.__cause__
+    if saved.dropped:
+        yield from _remove_taken(core, state)
     return settle(core, session, saving, sent, saved)
+
+
+def _permit(core: Core, state: State, saving: Saving, context: Context) -> Flow[None]:
+    """Ask for what may be refused, before anything is saved: one-time values, and the number of a user's sessions.
+
+    An end is carried out all the same, without what was to begin after it.
+    """
+    try:
+        yield from claims.claim(core, state, saving.now)
+        if state.limit is not None and saving.login:
+            yield from check_limit(core, saving, *state.limit)
+    except (SessionConflict, TooManySessions):
+        if saving.kind is not Kind.END:
+            raise
+        refused = saving.new is not None
+        saving.new, saving.login = None, False
+        if refused:
+            saved = yield from listed.save(core, saving, context)
+            _tell(core, state, saving, saved)
+            raise
+
+
+def _take(core: Core, state: State) -> Flow[None]:
+    """Take what a request has taken that saves nothing."""
+    with suppress(SessionConflict):
+        yield from claims.claim(core, state, core.now())
+    yield from _remove_taken(core, state)
+
+
+def _remove_taken(core: Core, state: State) -> Flow[None]:
+    """What was taken is gone, though nothing of its request was saved."""
+    if state.once and core.stored and state.record is not None:
+        yield from claims.remove(core, state.record.id, tuple(name for name, _ in state.once))
 
 
 def _save_two(core: Core, state: State, saving: Saving, context: Context) -> Flow[Saved]:
@@ -237,8 +276,6 @@ def settle(core: Core, session: Session, saving: Saving, sent: Record | None, sa
         if record is not sent and sent is not None:  # it was merged with what another request had saved
             noted = set() if saving.tracking is None else saving.tracking.noted
             _show(session, sent, record, loaded, noted, Declared(core.traits.merge.names, session.joined))
-        if state.tracking is not None:
-            state.tracking.taken = ()
     settle_phase(core, session)
     return _accessed(core, lines)
 
@@ -369,14 +406,14 @@ def abort_flow(core: Core, session: Session) -> Flow[Changes]:
     changes = Changes([], state.accessed)
     if state.fate is END:
         state.meta = nothing()
+        state.begins, state.limit = NEW, None  # a login that was asked for after it is not carried out
         decision = decide(state, {}, core.settings, core.now(), headers_sent=headers_sent)
         if type(decision) is Saving:
             changes = yield from save_flow(core, session, decision)
         else:
             changes.set_cookies += _lines_without_saving(core, state, clears=True)
-    elif state.tracking is not None and state.tracking.taken and state.record is not None:
-        yield from core.take_once(state.record.id, state.tracking.taken)
-    yield from listed.take(core, state)
+    else:
+        yield from _take(core, state)
     become_finished(session)
     return changes
 
@@ -402,8 +439,8 @@ def finish_flow(core: Core, session: Session) -> Flow[None]:
     """Save what was changed after the headers, as far as that needs no cookie; what cannot be saved is an event."""
     state = state_of(session)
     known = state.known_id
-    yield from listed.take(core, state)
     if not _can_be_late(core, state):
+        yield from _take(core, state)
         core.emit(LateWrite, known, request=state.request, acting=acts(state.meta))
         return
     try:
@@ -445,7 +482,7 @@ def refresh(session: Session, fetched: Record, record: Record, version: Any, dec
     mine = data_of(session)
     tracking = state.tracking
     if tracking is not None:
-        stale = changed_reads(base, fetched.data, tracking, Declared(beginnings=session.joined))
+        stale = changed_reads(base, fetched.data, tracking, Declared(joined=session.joined))
         tracking.stale = (*tracking.stale, *(name for name in stale if name not in tracking.stale))
     overlay = merge(base, record.data, mine, _blind(state), declared)
     data = overlay.data if isinstance(overlay, Merged) else record.data
