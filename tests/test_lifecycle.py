@@ -12,7 +12,14 @@ from tests.kit import KEY, START, Jar, Site
 
 from hardtack import Cookie, CookieEngine, Request, StoreEngine
 from hardtack.adapters import end_own
-from hardtack.errors import ConfigError, SessionConflict, SessionFinished, StoreUnavailable, TooManySessions
+from hardtack.errors import (
+    ConfigError,
+    SessionConflict,
+    SessionFinished,
+    SessionTooLarge,
+    StoreUnavailable,
+    TooManySessions,
+)
 from hardtack.events import Destroyed, LateWrite, LoggedOut, Rejected, TakenOver
 from hardtack.protocols import Context, Entry, VersionConflict
 from hardtack.record import Record
@@ -273,6 +280,67 @@ def test_planted_cookies_are_cleared_beside_a_new_session() -> None:
 
     assert len([line for line in lines if "Max-Age=0" not in line]) == 1
     assert any("Domain=shop.example" in line and "Max-Age=0" in line for line in lines)
+
+
+@pytest.fixture(params=["store", "cookie"])
+def disputed(request: pytest.FixtureRequest) -> tuple[Site, str]:
+    """A site, on a store or on cookies, and the header of a browser with two sessions."""
+    engine = StoreEngine(MemoryStore()) if request.param == "store" else CookieEngine(KEY, max_set_cookie=500)
+    site = Site(engine, cookie=Cookie("sid", formerly=[Cookie("sid", path="/old")]))
+    values = []
+    for name in ("alice", "mallory"):
+        session = site.sessions.open("")
+        session.login(name)
+        values.append(site.jar.take(site.sessions.commit(session)).set_cookies[0].partition(";")[0])
+    return site, "; ".join(values)
+
+
+def cleared(lines: Sequence[str]) -> list[str]:
+    return [line.partition("Max-Age=0; ")[2].partition("; Secure")[0] for line in lines if "Max-Age=0" in line]
+
+
+@pytest.mark.parametrize("call", ["commit", "abort"])
+def test_a_logout_beside_a_planted_cookie_clears_both(disputed: tuple[Site, str], call: str) -> None:
+    """Ours alone would leave the planted one, and the next page would be that user's; ours left would undo the logout."""
+    site, header = disputed
+    session = site.sessions.open(header, Request("POST", host="www.shop.example", path="/a"))
+    session.logout()
+
+    lines = getattr(site.sessions, call)(session).set_cookies
+
+    assert cleared(lines)[:4] == [
+        "Path=/",
+        "Path=/old",
+        "Path=/; Domain=shop.example",
+        "Path=/; Domain=www.shop.example",
+    ]
+
+
+@pytest.mark.parametrize("request_", [None, Request(host="192.0.2.1", path="/a/b")])
+def test_a_logout_leaves_ours_where_planted_cookies_cannot_be_reached(
+    disputed: tuple[Site, str], request_: Request | None
+) -> None:
+    """Nobody is logged in as long as both are there; with ours gone it would be the other's user."""
+    site, header = disputed
+    session = site.sessions.open(header, request_)
+    session.logout()
+
+    assert cleared(site.sessions.commit(session).set_cookies) == ["Path=/old"]
+    assert site.sessions.open(header, request_).subject is None
+
+
+def test_a_logout_beside_a_planted_cookie_clears_both_also_where_the_commit_fails(disputed: tuple[Site, str]) -> None:
+    """What was put in after it cannot be kept; the end is carried out all the same."""
+    site, header = disputed
+    session = site.sessions.open(header, Request("POST", host="www.shop.example", path="/"))
+    session.logout()
+    session["x"] = "x" * 300_000
+
+    with pytest.raises(SessionTooLarge) as caught:
+        site.sessions.commit(session)
+
+    assert "Path=/" in cleared(caught.value.set_cookies)
+    assert "Path=/; Domain=shop.example" in cleared(caught.value.set_cookies)
 
 
 def test_a_request_that_fails_during_its_commit_is_over() -> None:

@@ -37,7 +37,7 @@ from hardtack.lifecycle import acting
 from hardtack.lifecycle.decide import Lost, Nothing, decide
 from hardtack.lifecycle.limit import save_limited
 from hardtack.merge import Declared, Merged, changed_reads, merge, same
-from hardtack.protocols import Context, Kind, Saved, Saving
+from hardtack.protocols import Context, Held, Kind, Saved, Saving
 from hardtack.record import Record
 from hardtack.session import (
     Session,
@@ -108,7 +108,7 @@ def _lines_without_saving(core: Core, state: State, *, clears: bool) -> list[str
     lines: list[str] = []
     if held is not None:
         if clears:
-            lines += core.cookie.clear_all(held.names)
+            lines += _lines_of_end(core, state, held)
             held.clear = False
         elif held.disputed:
             lines += planted_lines(core, state)
@@ -117,6 +117,19 @@ def _lines_without_saving(core: Core, state: State, *, clears: bool) -> list[str
         lines += state.taken.clearing
         state.taken = None
     return lines
+
+
+def _lines_of_end(core: Core, state: State, held: Held) -> list[str]:
+    """The lines that clear the cookies of a session that ends.
+
+    Of cookies that dispute each other ours goes only where the others go with it: alone, the planted one would be used by the
+    next request.
+    """
+    if not held.disputed:
+        return core.cookie.clear_all(held.names)
+    planted = planted_lines(core, state)
+    own = held.names if len(planted) > len(core.cookie.clearing_formerly) else ()
+    return [*(core.cookie.clear_cookie(name) for name in own), *planted]
 
 
 def planted_lines(core: Core, state: State) -> list[str]:
@@ -195,7 +208,7 @@ def failed(core: Core, session: Session, saving: Saving, error: HardtackError) -
     if isinstance(error, StoreUnavailable):
         core.store_failed("save", error, state.request)
     if saving.kind is Kind.END and not saving.headers_sent:
-        error.set_cookies = [*core.cookie.clear_all(saving.held.names), *_foreign_lines(state)]
+        error.set_cookies = [*_lines_of_end(core, state, saving.held), *_foreign_lines(state)]
     if isinstance(error, SessionConflict):
         outcome = "stale" if error.paths else "dropped"
         core.emit(Conflict, state.known_id, outcome, error.paths, request=state.request, acting=acts(state.meta))
