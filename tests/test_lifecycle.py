@@ -165,6 +165,50 @@ def test_a_session_under_the_former_default_name_goes_on(make: Callable[[], Any]
     assert dict(site.open()) == {"n": 1}
 
 
+@pytest.mark.parametrize("engine", ["store", "cookie", "cookie, chunked", "cookie and a format to take over"])
+@pytest.mark.parametrize("call", ["commit", "abort"])
+def test_a_logout_clears_the_former_default_name_too(engine: str, call: str) -> None:
+    """A browser can have both since the change of name: the next page would be that of the other session's user."""
+    store = MemoryStore()
+    overflow = "chunk" if engine == "cookie, chunked" else "raise"
+
+    def make() -> Any:
+        return StoreEngine(store) if engine == "store" else CookieEngine(KEY, overflow=overflow)
+
+    site = Site(make(), accept=[Theirs()] if "take over" in engine else ())
+    former = Site(make(), cookie=Cookie(name=FORMER))
+    for each, name in ((site, "alice"), (former, "bob")):
+        session = each.open()
+        session.login(name)
+        session["x"] = "x" * (4000 if engine == "cookie, chunked" else 1)
+        each.commit(session)
+    site.jar.cookies |= former.jar.cookies
+    session = site.open()
+    assert session.subject == "alice"
+    session.logout()
+
+    site.jar.take(getattr(site.sessions, call)(session))
+
+    assert site.jar.cookies == {}
+
+
+def test_a_logout_while_the_store_is_down_clears_the_former_default_name_too() -> None:
+    """And no cookie that only contains it in its name."""
+    site, store = racing()
+    site.visit(n=1)
+
+    def fail() -> None:
+        raise StoreUnavailable("down")
+
+    store.before["get", 1] = fail
+    session = site.sessions.open(f"{site.jar.header}; {FORMER}=x; {FORMER}-2=y; a{FORMER}=z")
+
+    with pytest.raises(StoreUnavailable) as caught:
+        session.logout()
+
+    assert [line.partition("=")[0] for line in caught.value.set_cookies] == [NAME, FORMER]
+
+
 def test_an_unknown_session_under_the_former_name_is_nobodys() -> None:
     """It was read, and no session began."""
     site, _ = racing()

@@ -10,6 +10,7 @@ import pytest
 from tests.kit import KEY, OTHER_KEY, START, Site
 
 from hardtack import CookieEngine, Keyring, Request, Session, SessionManager, StoreEngine, values
+from hardtack.adapters import end_own
 from hardtack.errors import ConfigError, SessionConflict, SessionNotLoaded, StoreError, StoreUnavailable
 from hardtack.events import Conflict, Created, Destroyed, Expired, IdChanged, LateWrite, Rejected, Renewed, StoreFailed
 from hardtack.protocols import Entry, VersionConflict
@@ -1103,6 +1104,45 @@ def test_logout_with_the_store_down_still_clears_the_cookie() -> None:
         site.commit(session)
 
     assert "Max-Age=0" in caught.value.set_cookies[0]
+
+
+@pytest.mark.parametrize("method", ["logout", "destroy", "clear"])
+def test_logout_as_the_first_use_of_a_session_that_cannot_be_loaded_clears_the_cookie(method: str) -> None:
+    """The handler did nothing else: the error that it gets carries the line, and so does the page of one that swallows it."""
+    site, store = plain_site()
+    site.visit(a=1)
+    session = site.open()
+    store.broken = {"get"}
+
+    with pytest.raises(StoreUnavailable) as caught:
+        getattr(session, method)()
+
+    assert "Max-Age=0" in caught.value.set_cookies[0]
+    assert list(site.sessions.abort(session).set_cookies) == list(caught.value.set_cookies)
+
+
+def test_a_flush_as_the_first_use_of_a_session_that_cannot_be_loaded_clears_the_cookie() -> None:
+    """As Django's `logout` does it."""
+    site, store = plain_site()
+    site.visit(a=1)
+    session = site.open()
+    store.broken = {"get"}
+
+    with pytest.raises(StoreUnavailable) as caught:
+        end_own(session, follows=True)
+
+    assert "Max-Age=0" in caught.value.set_cookies[0]
+
+
+def test_logout_of_a_session_that_only_async_code_can_load_clears_nothing() -> None:
+    """It was not asked for in vain: the handler is to load the session first."""
+    site = Site(StoreEngine(Async(Plain())))
+    session = site.sessions.open(f"{NAME}={'A' * 43}")
+
+    with pytest.raises(SessionNotLoaded) as caught:
+        session.logout()
+
+    assert caught.value.set_cookies == ()
 
 
 def test_anonymous_on_store_error() -> None:
