@@ -44,8 +44,7 @@ class Teller:
         until: int | None = None,
     ) -> None:
         """Tell who listens. Ids may be given as bytes."""
-        logged = logger.isEnabledFor(event.level)
-        if not logged and self.on_event is None:
+        if self.on_event is None and not logger.isEnabledFor(event.level):
             return
         value = event(*(values.encode_bytes(detail) if type(detail) is bytes else detail for detail in details))
         if request is not None:
@@ -54,7 +53,11 @@ class Teller:
             value.with_acting(acting)
         if until is not None:
             value.with_until(until)
-        if logged:
+        self.tell(value)
+
+    def tell(self, value: Event) -> None:
+        """Tell an event that was made already."""
+        if logger.isEnabledFor(value.level):
             self._log(value)
         if self.on_event is not None:
             try:

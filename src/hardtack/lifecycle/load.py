@@ -9,8 +9,9 @@ from hardtack.cookies import DEFAULT_NAME, FORMER_DEFAULT_NAME, parse
 from hardtack.errors import StoreUnavailable
 from hardtack.events import Opened
 from hardtack.flow import Flow, arun, run
-from hardtack.impersonation import acts
+from hardtack.impersonation import ACTOR, acts
 from hardtack.lifecycle import acting, takeover
+from hardtack.lifecycle.listed import is_alive, judge
 from hardtack.protocols import Context, Held
 from hardtack.session import Session, Unread, become_live, not_loaded, state_of
 from hardtack.state import UNREAD, nothing
@@ -27,9 +28,10 @@ def load(core: Core, session: Session) -> None:
         load_now = core.load_now
         if load_now is not None and not core.settings.accept and not has_former(core, state.header):
             held = load_now(state.header, core.context(), core)
-            if held.record is not None and held.record.options:
-                held = run(acting.find_waiting(core, state, held, core.context()), None)
-            state.held = held
+            if core.ended is None or held.record is None or is_alive(core.ended, held.record):
+                if held.record is not None and held.record.options and ACTOR in held.record.options:
+                    held = run(acting.find_waiting(core, state, held, core.context()), None)
+                state.held = held
         if state.held is None:
             if core.traits.asynchronous and carries(core, state.header):
                 not_loaded()
@@ -54,16 +56,16 @@ def load_flow(core: Core, session: Session) -> Flow[None]:
     try:
         held = yield from core.engine.load(state.header, context, core)
         if has_former(core, state.header):
-            if (
-                held.names
-            ):  # both are there: what clears or replaces the one must not leave the other to the next request
+            if held.names:  # both are there: what clears the one must not leave the other to the next request
                 held.names = (*held.names, *former_names(state.header))
             else:
                 held = yield from _load_former(core, state.header, context)
         if core.settings.accept and not held.names:
             adopted = yield from takeover.take_over(core, state, context)
             held = held if adopted is None else adopted
-        if held.record is not None and held.record.options:
+        if core.ended is not None and held.record is not None:
+            held = yield from judge(core, state, held, context)
+        if held.record is not None and ACTOR in held.record.options:
             held = yield from acting.find_waiting(core, state, held, context)
     except StoreUnavailable as error:
         core.store_failed("load", error, state.request)
