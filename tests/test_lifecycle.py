@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from tests.kit import KEY, START, Jar, Site
 
-from hardtack import Cookie, CookieEngine, Request, StoreEngine
+from hardtack import Cookie, CookieEngine, Request, Session, StoreEngine
 from hardtack.adapters import end_own
 from hardtack.errors import (
     ConfigError,
@@ -170,7 +171,7 @@ def test_a_session_under_the_former_default_name_goes_on(make: Callable[[], Any]
 def test_a_logout_clears_the_former_default_name_too(engine: str, call: str) -> None:
     """A browser can have both since the change of name: the next page would be that of the other session's user."""
     store = MemoryStore()
-    overflow = "chunk" if engine == "cookie, chunked" else "raise"
+    overflow: Any = "chunk" if engine == "cookie, chunked" else "raise"
 
     def make() -> Any:
         return StoreEngine(store) if engine == "store" else CookieEngine(KEY, overflow=overflow)
@@ -268,14 +269,91 @@ def test_a_commit_after_the_request_says_nothing() -> None:
         site.sessions.commit(session)
 
 
-@pytest.mark.parametrize("call", ["commit", "abort"])
-def test_a_session_of_another_manager_is_refused(call: str) -> None:
+CALLS = ("commit", "abort", "finish", "acommit", "aabort", "afinish")
+
+
+def call(site: Site, name: str, given: Any) -> Any:
+    """One of the calls, whether it is for async code or not."""
+    made = getattr(site.sessions, name)(given)
+    return asyncio.run(made) if name.startswith("a") and name != "abort" else made
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_session_of_another_manager_is_refused(name: str) -> None:
     """Its cookie would be sealed under another's key, or stored in another's store."""
     session = Site().open()
     session["a"] = 1
 
     with pytest.raises(ConfigError, match="another SessionManager"):
-        getattr(Site().sessions, call)(session)
+        call(Site(), name, session)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_session_made_by_hand_is_refused(name: str) -> None:
+    """It has no cookie: whoever thinks that it is kept has to be told."""
+    with pytest.raises(ConfigError, match="made by hand"):
+        call(Site(), name, Session({"a": 1}))
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("given", [{}, {"a": 1}, None])
+def test_what_is_no_session_is_refused(name: str, given: Any) -> None:
+    """With what is to be given, in the place of a private name."""
+    with pytest.raises(TypeError, match=rf"take the session that open\(\) has returned, not {type(given).__name__}$"):
+        call(Site(), name, given)
+
+
+@pytest.mark.parametrize("make", [lambda: CookieEngine(KEY), lambda: StoreEngine(MemoryStore())])
+@pytest.mark.parametrize("more", [{}, {"more": 2}])
+def test_data_put_back_after_an_end_is_warned_of_once(
+    make: Callable[[], Any], more: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """An old idiom against fixation: here it logs the user out."""
+    site = Site(make())
+    for _ in range(2):
+        session = site.open()
+        session.login("alice")
+        session["cart"] = ["bread"]
+        site.commit(session)
+        session = site.open()
+        saved = dict(session)
+        session.clear()
+        session.update(saved | more)
+        site.commit(session)
+
+    assert site.open().subject is None
+    (warning,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert "session.regenerate()" in warning
+
+
+@pytest.mark.parametrize("make", [lambda: CookieEngine(KEY), lambda: StoreEngine(MemoryStore())])
+@pytest.mark.parametrize(
+    ("subject", "then"),
+    [
+        ("alice", lambda session, saved: session.update(cart=["butter"])),
+        ("alice", lambda session, saved: session.update(other=1)),
+        ("alice", lambda session, saved: (session.update(saved), session.login("alice"))),
+        (None, lambda session, saved: session.update(saved)),
+    ],
+)
+def test_other_data_after_an_end_is_no_reason_to_warn(
+    make: Callable[[], Any], subject: str | None, then: Callable[[Any, Any], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor data of a session that was nobody's, nor of one that somebody logs in to."""
+    site = Site(make())
+    session = site.open()
+    session["cart"] = ["bread"]
+    if subject is not None:
+        session.login(subject)
+    site.commit(session)
+    session = site.open()
+    saved = dict(session)
+    session.clear()
+    then(session, saved)
+
+    site.commit(session)
+
+    assert [record for record in caplog.records if record.levelno == logging.WARNING] == []
 
 
 def test_a_page_that_tells_of_the_store_may_be_sent() -> None:

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
 from hardtack import values
 from hardtack._views import View, names_of
-from hardtack.errors import ConfigError, HardtackError, SessionFinished, SessionNotLoaded, StoreUnavailable
+from hardtack.errors import (
+    ConfigError,
+    HardtackError,
+    SessionConflict,
+    SessionFinished,
+    SessionNotLoaded,
+    StoreUnavailable,
+)
 from hardtack.lifetime import LATEST
 from hardtack.state import COMMITTED, END, FINISHED, KEEP, LIVE, LOGIN, REPLACE, UNREAD, State, nothing
 
@@ -258,7 +265,10 @@ class Session(dict[str, Any]):
             if self._state.refusal is not None:
                 error.set_cookies = self._state.refusal.set_cookies
             raise
-        if state.refusal is not None or state.phase is FINISHED:
+        conflict = isinstance(
+            state.refusal, SessionConflict
+        )  # what was changed is not saved: an end happens all the same
+        if (state.refusal is not None and not conflict) or state.phase is FINISHED:
             self._mark_cleared()
             self._refuse()
         if state.waiting is not None or state.beside is not None:

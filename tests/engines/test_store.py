@@ -11,8 +11,26 @@ from tests.kit import KEY, OTHER_KEY, START, Site
 
 from hardtack import CookieEngine, Keyring, Request, Session, SessionManager, StoreEngine, values
 from hardtack.adapters import end_own
-from hardtack.errors import ConfigError, SessionConflict, SessionNotLoaded, StoreError, StoreUnavailable
-from hardtack.events import Conflict, Created, Destroyed, Expired, IdChanged, LateWrite, Rejected, Renewed, StoreFailed
+from hardtack.errors import (
+    ConfigError,
+    SessionConflict,
+    SessionFinished,
+    SessionNotLoaded,
+    StoreError,
+    StoreUnavailable,
+)
+from hardtack.events import (
+    Conflict,
+    Created,
+    Destroyed,
+    Expired,
+    IdChanged,
+    LateWrite,
+    LoggedOut,
+    Rejected,
+    Renewed,
+    StoreFailed,
+)
 from hardtack.protocols import Entry, VersionConflict
 from hardtack.stores.memory import MemoryStore
 
@@ -1090,6 +1108,70 @@ def test_store_that_is_down_is_told(broken: str) -> None:
     with pytest.raises(StoreUnavailable):
         site.visit(b=1)
     assert len(site.told(StoreFailed)) == 1
+
+
+def stale_site(site: Site, method: str) -> Session:
+    """A site with a user whose request has lost to another, and cannot be saved."""
+    session = site.open()
+    session.login("alice")
+    session["n"] = 0
+    site.commit(session)
+    session = site.sessions.open(site.jar.header, Request(method))
+    session["n"] += 1
+    site.visit(n=5)
+    return session
+
+
+@pytest.mark.parametrize("carried_out_by", ["commit", "abort", "finish"])
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_a_logout_after_a_save_that_was_not_done_ends(site: Site, method: str, carried_out_by: str) -> None:
+    """In the page for the conflict, or in the stream of a page that was dropped in silence."""
+    session = stale_site(site, method)
+    if method == "POST":
+        with pytest.raises(SessionConflict):
+            site.sessions.commit(session)
+    else:
+        assert site.sessions.commit(session).dropped == "stale"
+
+    session.logout()
+    changes = getattr(site.sessions, carried_out_by)(session)
+
+    assert (session.subject, dict(session)) == (None, {})
+    assert site.open().subject is None
+    assert site.told(LoggedOut)[-1].subject == "alice"
+    if carried_out_by == "abort":  # the headers of the page for a conflict are yet to be sent
+        assert bool(changes.set_cookies) is (method == "POST")
+    with pytest.raises((SessionConflict, SessionFinished)):
+        session["n"] = 1
+
+
+def test_a_logout_after_a_conflict_ends_the_session_under_its_new_id(site: Site) -> None:
+    """The page for the conflict is all that the user sees of what the other request did."""
+    session = stale_site(site, "POST")
+    moving = site.open()
+    moving.regenerate()
+    site.commit(moving)
+    with pytest.raises(SessionConflict):
+        site.sessions.commit(session)
+
+    session.logout()
+    site.sessions.abort(session)
+
+    assert site.open().subject is None
+
+
+def test_nothing_begins_in_the_page_for_a_conflict(site: Site) -> None:
+    """Not after a logout either: the handler's own changes were refused."""
+    session = stale_site(site, "POST")
+    with pytest.raises(SessionConflict):
+        site.sessions.commit(session)
+    session.logout()
+
+    with pytest.raises(SessionConflict):
+        session.login("alice")
+
+    assert site.jar.take(site.sessions.abort(session)).set_cookies
+    assert site.open().subject is None
 
 
 def test_logout_with_the_store_down_still_clears_the_cookie() -> None:
