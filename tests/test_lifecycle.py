@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,9 +11,17 @@ from typing import Any
 import pytest
 from tests.kit import KEY, START, Jar, Site
 
-from hardtack import Cookie, CookieEngine, Request, StoreEngine
+from hardtack import Cookie, CookieEngine, Request, Session, StoreEngine
 from hardtack.adapters import end_own
-from hardtack.errors import ConfigError, SessionConflict, SessionFinished, StoreFull, StoreUnavailable, TooManySessions
+from hardtack.errors import (
+    ConfigError,
+    SessionConflict,
+    SessionFinished,
+    SessionTooLarge,
+    StoreFull,
+    StoreUnavailable,
+    TooManySessions,
+)
 from hardtack.events import Destroyed, LateWrite, LoggedOut, Rejected, TakenOver
 from hardtack.protocols import Context, Entry, VersionConflict
 from hardtack.record import Record
@@ -285,6 +294,50 @@ def test_a_session_under_the_former_default_name_goes_on(make: Callable[[], Any]
     assert dict(site.open()) == {"n": 1}
 
 
+@pytest.mark.parametrize("engine", ["store", "cookie", "cookie, chunked", "cookie and a format to take over"])
+@pytest.mark.parametrize("call", ["commit", "abort"])
+def test_a_logout_clears_the_former_default_name_too(engine: str, call: str) -> None:
+    """A browser can have both since the change of name: the next page would be that of the other session's user."""
+    store = MemoryStore()
+    overflow: Any = "chunk" if engine == "cookie, chunked" else "raise"
+
+    def make() -> Any:
+        return StoreEngine(store) if engine == "store" else CookieEngine(KEY, overflow=overflow)
+
+    site = Site(make(), accept=[Theirs()] if "take over" in engine else ())
+    former = Site(make(), cookie=Cookie(name=FORMER))
+    for each, name in ((site, "alice"), (former, "bob")):
+        session = each.open()
+        session.login(name)
+        session["x"] = "x" * (4000 if engine == "cookie, chunked" else 1)
+        each.commit(session)
+    site.jar.cookies |= former.jar.cookies
+    session = site.open()
+    assert session.subject == "alice"
+    session.logout()
+
+    site.jar.take(getattr(site.sessions, call)(session))
+
+    assert site.jar.cookies == {}
+
+
+def test_a_logout_while_the_store_is_down_clears_the_former_default_name_too() -> None:
+    """And no cookie that only contains it in its name."""
+    site, store = racing()
+    site.visit(n=1)
+
+    def fail() -> None:
+        raise StoreUnavailable("down")
+
+    store.before["get", 1] = fail
+    session = site.sessions.open(f"{site.jar.header}; {FORMER}=x; {FORMER}-2=y; a{FORMER}=z")
+
+    with pytest.raises(StoreUnavailable) as caught:
+        session.logout()
+
+    assert [line.partition("=")[0] for line in caught.value.set_cookies] == [NAME, FORMER]
+
+
 def test_an_unknown_session_under_the_former_name_is_nobodys() -> None:
     """It was read, and no session began."""
     site, _ = racing()
@@ -344,14 +397,91 @@ def test_a_commit_after_the_request_says_nothing() -> None:
         site.sessions.commit(session)
 
 
-@pytest.mark.parametrize("call", ["commit", "abort"])
-def test_a_session_of_another_manager_is_refused(call: str) -> None:
+CALLS = ("commit", "abort", "finish", "acommit", "aabort", "afinish")
+
+
+def call(site: Site, name: str, given: Any) -> Any:
+    """One of the calls, whether it is for async code or not."""
+    made = getattr(site.sessions, name)(given)
+    return asyncio.run(made) if name.startswith("a") and name != "abort" else made
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_session_of_another_manager_is_refused(name: str) -> None:
     """Its cookie would be sealed under another's key, or stored in another's store."""
     session = Site().open()
     session["a"] = 1
 
     with pytest.raises(ConfigError, match="another SessionManager"):
-        getattr(Site().sessions, call)(session)
+        call(Site(), name, session)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_session_made_by_hand_is_refused(name: str) -> None:
+    """It has no cookie: whoever thinks that it is kept has to be told."""
+    with pytest.raises(ConfigError, match="made by hand"):
+        call(Site(), name, Session({"a": 1}))
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("given", [{}, {"a": 1}, None])
+def test_what_is_no_session_is_refused(name: str, given: Any) -> None:
+    """With what is to be given, in the place of a private name."""
+    with pytest.raises(TypeError, match=rf"take the session that open\(\) has returned, not {type(given).__name__}$"):
+        call(Site(), name, given)
+
+
+@pytest.mark.parametrize("make", [lambda: CookieEngine(KEY), lambda: StoreEngine(MemoryStore())])
+@pytest.mark.parametrize("more", [{}, {"more": 2}])
+def test_data_put_back_after_an_end_is_warned_of_once(
+    make: Callable[[], Any], more: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """An old idiom against fixation: here it logs the user out."""
+    site = Site(make())
+    for _ in range(2):
+        session = site.open()
+        session.login("alice")
+        session["cart"] = ["bread"]
+        site.commit(session)
+        session = site.open()
+        saved = dict(session)
+        session.clear()
+        session.update(saved | more)
+        site.commit(session)
+
+    assert site.open().subject is None
+    (warning,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert "session.regenerate()" in warning
+
+
+@pytest.mark.parametrize("make", [lambda: CookieEngine(KEY), lambda: StoreEngine(MemoryStore())])
+@pytest.mark.parametrize(
+    ("subject", "then"),
+    [
+        ("alice", lambda session, saved: session.update(cart=["butter"])),
+        ("alice", lambda session, saved: session.update(other=1)),
+        ("alice", lambda session, saved: (session.update(saved), session.login("alice"))),
+        (None, lambda session, saved: session.update(saved)),
+    ],
+)
+def test_other_data_after_an_end_is_no_reason_to_warn(
+    make: Callable[[], Any], subject: str | None, then: Callable[[Any, Any], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor data of a session that was nobody's, nor of one that somebody logs in to."""
+    site = Site(make())
+    session = site.open()
+    session["cart"] = ["bread"]
+    if subject is not None:
+        session.login(subject)
+    site.commit(session)
+    session = site.open()
+    saved = dict(session)
+    session.clear()
+    then(session, saved)
+
+    site.commit(session)
+
+    assert [record for record in caplog.records if record.levelno == logging.WARNING] == []
 
 
 def test_a_page_that_tells_of_the_store_may_be_sent() -> None:
@@ -400,6 +530,67 @@ def test_planted_cookies_are_cleared_beside_a_new_session() -> None:
 
     assert len([line for line in lines if "Max-Age=0" not in line]) == 1
     assert any("Domain=shop.example" in line and "Max-Age=0" in line for line in lines)
+
+
+@pytest.fixture(params=["store", "cookie"])
+def disputed(request: pytest.FixtureRequest) -> tuple[Site, str]:
+    """A site, on a store or on cookies, and the header of a browser with two sessions."""
+    engine = StoreEngine(MemoryStore()) if request.param == "store" else CookieEngine(KEY, max_set_cookie=500)
+    site = Site(engine, cookie=Cookie("sid", formerly=[Cookie("sid", path="/old")]))
+    values = []
+    for name in ("alice", "mallory"):
+        session = site.sessions.open("")
+        session.login(name)
+        values.append(site.jar.take(site.sessions.commit(session)).set_cookies[0].partition(";")[0])
+    return site, "; ".join(values)
+
+
+def cleared(lines: Sequence[str]) -> list[str]:
+    return [line.partition("Max-Age=0; ")[2].partition("; Secure")[0] for line in lines if "Max-Age=0" in line]
+
+
+@pytest.mark.parametrize("call", ["commit", "abort"])
+def test_a_logout_beside_a_planted_cookie_clears_both(disputed: tuple[Site, str], call: str) -> None:
+    """Ours alone would leave the planted one, and the next page would be that user's; ours left would undo the logout."""
+    site, header = disputed
+    session = site.sessions.open(header, Request("POST", host="www.shop.example", path="/a"))
+    session.logout()
+
+    lines = getattr(site.sessions, call)(session).set_cookies
+
+    assert cleared(lines)[:4] == [
+        "Path=/",
+        "Path=/old",
+        "Path=/; Domain=shop.example",
+        "Path=/; Domain=www.shop.example",
+    ]
+
+
+@pytest.mark.parametrize("request_", [None, Request(host="192.0.2.1", path="/a/b")])
+def test_a_logout_leaves_ours_where_planted_cookies_cannot_be_reached(
+    disputed: tuple[Site, str], request_: Request | None
+) -> None:
+    """Nobody is logged in as long as both are there; with ours gone it would be the other's user."""
+    site, header = disputed
+    session = site.sessions.open(header, request_)
+    session.logout()
+
+    assert cleared(site.sessions.commit(session).set_cookies) == ["Path=/old"]
+    assert site.sessions.open(header, request_).subject is None
+
+
+def test_a_logout_beside_a_planted_cookie_clears_both_also_where_the_commit_fails(disputed: tuple[Site, str]) -> None:
+    """What was put in after it cannot be kept; the end is carried out all the same."""
+    site, header = disputed
+    session = site.sessions.open(header, Request("POST", host="www.shop.example", path="/"))
+    session.logout()
+    session["x"] = "x" * 300_000
+
+    with pytest.raises(SessionTooLarge) as caught:
+        site.sessions.commit(session)
+
+    assert "Path=/" in cleared(caught.value.set_cookies)
+    assert "Path=/; Domain=shop.example" in cleared(caught.value.set_cookies)
 
 
 def test_a_request_that_fails_during_its_commit_is_over() -> None:

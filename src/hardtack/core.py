@@ -186,4 +186,5 @@ class Core:
     def mark_cleared(self, state: State, error: HardtackError) -> None:
         """A logout that cannot be carried out clears the cookie with the answer to the error that says so."""
         if isinstance(error, StoreUnavailable):
-            error.set_cookies = self.cookie.clear_all([self.cookie.name])
+            former = load.former_names(state.header) if load.has_former(self, state.header) else ()
+            error.set_cookies = self.cookie.clear_all([self.cookie.name, *former])

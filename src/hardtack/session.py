@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
 from hardtack import values
 from hardtack._views import View, names_of
-from hardtack.errors import ConfigError, HardtackError, SessionFinished, SessionNotLoaded, StoreUnavailable
+from hardtack.errors import (
+    ConfigError,
+    HardtackError,
+    SessionConflict,
+    SessionFinished,
+    SessionNotLoaded,
+    StoreUnavailable,
+)
 from hardtack.lifetime import LATEST
 from hardtack.state import COMMITTED, END, FINISHED, KEEP, LIVE, LOGIN, REPLACE, UNREAD, State, nothing
 
@@ -251,10 +258,18 @@ class Session(dict[str, Any]):
 
         This happens whatever else the request does: also if the handler fails afterwards.
         """
-        state = self._open()
-        if state.refusal is not None or state.phase is FINISHED:
-            if state.core is not None and state.refusal is not None:
-                state.core.mark_cleared(state, state.refusal)
+        try:
+            state = self._open()
+        except HardtackError as error:
+            self._mark_cleared()
+            if self._state.refusal is not None:
+                error.set_cookies = self._state.refusal.set_cookies
+            raise
+        conflict = isinstance(
+            state.refusal, SessionConflict
+        )  # what was changed is not saved: an end happens all the same
+        if (state.refusal is not None and not conflict) or state.phase is FINISHED:
+            self._mark_cleared()
             self._refuse()
         if state.waiting is not None or state.beside is not None:
             from hardtack import impersonation
@@ -274,6 +289,12 @@ class Session(dict[str, Any]):
     def clear(self) -> None:
         """The same as `destroy`: it is the logout of many a tutorial, and a user who is told so must be logged out."""
         self.destroy()
+
+    def _mark_cleared(self) -> None:
+        """The session cannot be ended now: its cookie is cleared with the answer that says so."""
+        state = self._state
+        if state.core is not None and state.refusal is not None:
+            state.core.mark_cleared(state, state.refusal)
 
     def _empty(self, state: State) -> None:
         dict.clear(self)
@@ -617,7 +638,7 @@ _READING = (
     "__getitem__ __contains__ __iter__ __reversed__ __len__ __eq__ __ne__ __or__ __ror__ get keys values items copy"
 )
 _WRITING = "__setitem__ __delitem__ __ior__ pop popitem setdefault update"
-for _name in (*_READING.split(), *_WRITING.split(), "clear"):
+for _name in (*_READING.split(), *_WRITING.split()):
     setattr(Unread, _name, _guarded(_name))
 
 

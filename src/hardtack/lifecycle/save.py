@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from hardtack import record as records
 from hardtack import values
@@ -39,7 +39,7 @@ from hardtack.lifecycle import acting, claims, listed
 from hardtack.lifecycle.decide import Lost, Nothing, decide
 from hardtack.lifecycle.limit import check_limit, save_limited
 from hardtack.merge import Declared, Merged, changed_reads, merge, same
-from hardtack.protocols import Context, Kind, Saved, Saving
+from hardtack.protocols import Context, Held, Kind, Saved, Saving
 from hardtack.record import Record
 from hardtack.session import (
     Session,
@@ -65,10 +65,14 @@ _SERVER_ERROR: Final = 500
 def begin(core: Core, session: Session, status: int | None) -> Saving | Changes:
     """What is to be saved; or, where nothing is, what the response has to say.
 
-    Raises `ConfigError` for a session of another manager, `SessionFinished` for one that was changed after its request,
-    `StoreUnavailable` for a page that may have taken a stand-in for the truth, and what `decide` raises.
+    Raises `TypeError` for what is no session, `ConfigError` for one of another manager, `SessionFinished` for one that was
+    changed after its request, `StoreUnavailable` for a page that may have taken a stand-in for the truth, and what `decide`
+    raises.
     """
-    state = state_of(session)
+    try:
+        state = state_of(session)
+    except AttributeError:
+        raise _no_session(session) from None
     if state.core is not core:
         _refuse_stranger(state)
     if not state.accessed:
@@ -77,12 +81,14 @@ def begin(core: Core, session: Session, status: int | None) -> Saving | Changes:
         return _accessed(core, [])
     if state.phase is FINISHED:
         return _finished_again(core, session, state)
-    if state.refusal is not None:
+    if state.refusal is not None and state.fate is not END:
         return _refused(core, state, status)
     if state.views is not None:
         fold_views(session)
     decision = decide(state, data_of(session), core.settings, int(core.clock()), always_renews=core.always_renews)
     if type(decision) is Saving:
+        if decision.kind is Kind.END and decision.new is not None and decision.old is not None:
+            _warn_of_lost_login(core, decision.old, decision.new)
         return prepare(core, session, decision)
     settle_phase(core, session)
     if type(decision) is Lost:
@@ -90,6 +96,18 @@ def begin(core: Core, session: Session, status: int | None) -> Saving | Changes:
     assert type(decision) is Nothing
     state.forced = False
     return _accessed(core, _lines_without_saving(core, state, clears=decision.clears))
+
+
+def _warn_of_lost_login(core: Core, old: Record, new: Record) -> None:
+    """Say it where all of a session was put back after its end: that idiom is older than ids which can be changed."""
+    if old.subject is None or new.subject is not None:
+        return
+    before = old.own_data()
+    if before and all(name in new.data and same(value, new.data[name]) for name, value in before.items()):
+        core.warn_once(
+            "a session was cleared and its data put back, which ends the login: to give the same session a new id, call "
+            "session.regenerate()"
+        )
 
 
 def prepare(core: Core, session: Session, saving: Saving) -> Saving:
@@ -110,7 +128,7 @@ def _lines_without_saving(core: Core, state: State, *, clears: bool) -> list[str
     lines: list[str] = []
     if held is not None:
         if clears:
-            lines += core.cookie.clear_all(held.names)
+            lines += _lines_of_end(core, state, held)
             held.clear = False
         elif held.disputed:
             lines += planted_lines(core, state)
@@ -119,6 +137,19 @@ def _lines_without_saving(core: Core, state: State, *, clears: bool) -> list[str
         lines += state.taken.clearing
         state.taken = None
     return lines
+
+
+def _lines_of_end(core: Core, state: State, held: Held) -> list[str]:
+    """The lines that clear the cookies of a session that ends.
+
+    Of cookies that dispute each other ours goes only where the others go with it: alone, the planted one would be used by the
+    next request.
+    """
+    if not held.disputed:
+        return core.cookie.clear_all(held.names)
+    planted = planted_lines(core, state)
+    own = held.names if len(planted) > len(core.cookie.clearing_formerly) else ()
+    return [*(core.cookie.clear_cookie(name) for name in own), *planted]
 
 
 def planted_lines(core: Core, state: State) -> list[str]:
@@ -242,7 +273,7 @@ def failed(core: Core, session: Session, saving: Saving, error: HardtackError) -
     if isinstance(error, StoreUnavailable):
         core.store_failed("save", error, state.request)
     if saving.kind is Kind.END and not saving.headers_sent:
-        error.set_cookies = [*core.cookie.clear_all(saving.held.names), *_foreign_lines(state)]
+        error.set_cookies = [*_lines_of_end(core, state, saving.held), *_foreign_lines(state)]
     if isinstance(error, SessionConflict):
         outcome = "stale" if error.paths else "dropped"
         core.emit(Conflict, state.known_id, outcome, error.paths, request=state.request, acting=acts(state.meta))
@@ -330,7 +361,22 @@ def _accessed(core: Core, lines: list[str], dropped: str = "") -> Changes:
     return Changes(lines, True, False, core.cache_control_replaced, dropped)
 
 
-def _refuse_stranger(state: State) -> None:
+def own_state(core: Core, session: Session) -> State:
+    """The state of a session of this manager. Raises `TypeError` for what is no session, `ConfigError` for another's."""
+    try:
+        state = state_of(session)
+    except AttributeError:
+        raise _no_session(session) from None
+    if state.core is not core:
+        _refuse_stranger(state)
+    return state
+
+
+def _no_session(given: object) -> TypeError:
+    return TypeError(f"commit, abort and finish take the session that open() has returned, not {type(given).__name__}")
+
+
+def _refuse_stranger(state: State) -> NoReturn:
     if state.core is None:
         raise ConfigError("a Session(…) made by hand has no cookie and no store: fill one of sessions.open() instead")
     raise ConfigError("this session was opened by another SessionManager: commit it with the one that opened it")
@@ -396,13 +442,13 @@ def _tell(core: Core, state: State, saving: Saving, saved: Saved) -> None:
 
 def abort_flow(core: Core, session: Session) -> Flow[Changes]:
     """What a request that failed does all the same: it ends what the handler ended, and takes what was taken once."""
-    state = state_of(session)
-    if state.core is not core:
-        _refuse_stranger(state)
-    if isinstance(session, Unread) or state.phase in (UNREAD, FINISHED) or state.refusal is not None:
+    state = own_state(core, session)
+    refused = state.refusal is not None and state.fate is not END
+    if isinstance(session, Unread) or state.phase in (UNREAD, FINISHED) or refused:
         lines = list(state.refusal.set_cookies) if state.refusal is not None else []
         return Changes(lines, state.accessed)
-    headers_sent = state.phase is COMMITTED
+    conflict = state.refusal is not None and state.is_unsafe  # its commit has raised: the page for that is yet to come
+    headers_sent = state.phase is COMMITTED and not conflict
     changes = Changes([], state.accessed)
     if state.fate is END:
         state.meta = nothing()
@@ -424,8 +470,10 @@ def abort_flow(core: Core, session: Session) -> Flow[Changes]:
 def is_late(session: Session) -> bool:
     """Whether anything was changed since the commit: what `finish` is for. What cannot be encoded was."""
     state = state_of(session)
-    if not state.accessed or state.refusal is not None or state.phase in (UNREAD, FINISHED):
+    if not state.accessed or state.phase in (UNREAD, FINISHED):
         return False
+    if state.refusal is not None:
+        return state.fate is END
     if type(session) is phases_of(type(session)).committed:
         # A method that was bound before does not tell; what it adds shows in the number of keys.
         return state.forced or state.fate is not KEEP or state.begins is LOGIN or len(session) != state.size
