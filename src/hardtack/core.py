@@ -124,9 +124,7 @@ class Core:
 
     # --- what sessions ask
 
-    def load(self, session: Session) -> None:
-        """Load from sync code: what an unread session does when it is touched."""
-        load.load(self, session)
+    load = load.load  # what an unread session does when it is touched
 
     async def aload(self, session: Session) -> None:
         """`load` under async code."""

@@ -90,8 +90,9 @@ class Session(dict[str, Any]):
 
     def _open(self) -> State:
         """The state, loaded."""
-        self._touch()
         state = self._state
+        if state.phase is UNREAD:
+            self._touch()
         state.accessed = True
         return state
 
@@ -517,14 +518,16 @@ class Unread(Session):
     def _touch(self) -> None:
         state = self._state
         # Threads of one request may touch it at once: the second must not load over what the first has changed.
-        with state.lock:
-            if isinstance(self, Unread):
+        state.lock.acquire()  # by `with` it would take as long as all that it guards
+        try:
+            if state.phase is UNREAD:
                 assert state.core is not None
-                try:
-                    state.core.load(self)
-                except HardtackError as error:
-                    raise self.translate(error) from error
+                state.core.load(self)
                 state.accessed = True
+        except HardtackError as error:
+            raise self.translate(error) from error
+        finally:
+            state.lock.release()
 
     @property
     def modified(self) -> bool:
@@ -845,9 +848,10 @@ def refuse_changes(session: Session, error: HardtackError) -> None:
 def become_finished(session: Session) -> None:
     """The request is over."""
     state = session._state
-    if isinstance(session, Unread) or state.phase is FINISHED:
+    if state.phase is UNREAD or state.phase is FINISHED:
         return
-    reveal(session)  # nothing is noted any more, and a task may still read
+    if state.tracking is not None:
+        reveal(session)  # nothing is noted any more, and a task may still read
     state.phase = FINISHED
     session.__class__ = phases_of(type(session)).finished
 

@@ -156,7 +156,7 @@ class CookieEngine:
                 cookies: CookieMap = {name: found}
                 record = self._open(cookies, context, policy)
                 current = record is None or self._is_current is None or self._is_current(cookies, context)
-                return hold(record, name, current=current)
+                return hold(record, name, current)
         names, candidates = self._candidates(header, name, policy)
         good = []
         if len(candidates) <= MAX_VALUES:

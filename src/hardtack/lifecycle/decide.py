@@ -31,6 +31,9 @@ class Lost:
 
 Decision = Saving | Nothing | Lost
 
+KEPT: Final = Nothing()
+"""A session that is stored goes on as it is, and so does its cookie."""
+
 
 def decide(
     state: State,
@@ -53,36 +56,47 @@ def decide(
 
     Raises `UnsupportedValue` for what cannot be kept, but not where the session is to end: an end happens first.
     """
+    old = state.record
+    if old is None or state.fate is not KEEP:
+        return _begin_or_end(state, data, settings, now, headers_sent=headers_sent)
+    # What is stored goes on under its id, as with nearly every request.
+    held, meta = state.held or Held(), state.meta
+    packed = old.packed_unless_kept(data, settings.strict_values)
+    wanted = packed is not None or state.forced
+    due = not state.passive and (
+        state.extends or (settings.idle_timeout is not None and settings.renewal_due(meta.seen, now))
+    )
+    if not wanted and not due and held.current:
+        return KEPT
+    renewal: Renewal = "" if wanted else "idle_timeout" if due else "key"
+    moves = not state.passive and (due or settings.idle_timeout is None or always_renews)
+    new = _next(meta, data, now, moves=moves, packed=old.kept_data() if packed is None else packed)
+    kind = Kind.EMPTY if packed is not None and not state.forced and _is_empty(meta, data) else Kind.UPDATE
+    return _saving(kind, state, held, new, settings, now, renewal=renewal, headers_sent=headers_sent)
+
+
+def _begin_or_end(state: State, data: dict[str, Any], settings: Settings, now: int, *, headers_sent: bool) -> Decision:
+    """What is stored ends or gets another id, or nothing is stored yet."""
     held = state.held or Held()
     meta, old = state.meta, state.record
-    empty = not data and meta.subject is None and "csrf" not in meta.options
+    empty = _is_empty(meta, data)
     if state.fate is END:
         new = None if empty else _next(meta, data, now, moves=True)
         if old is None and new is None and held.dead is None:
             return Nothing(clears=held.clear)
         return _saving(Kind.END, state, held, new, settings, now, headers_sent=headers_sent)
-    if old is None:
-        if empty and state.begins is SAME:
-            return Nothing(clears=held.clear)
-        if held.dead is not None and state.begins is not LOGIN and state.fate is KEEP and _is_unsettled(held, now):
-            return Lost()
-        new = _next(meta, data, now, moves=True, packed=values.pack(data, strict=settings.strict_values))
-        return _saving(Kind.CREATE, state, held, new, settings, now, headers_sent=headers_sent)
-    if state.fate is not KEEP:
-        kind = Kind.REPLACE if state.fate is REPLACE else Kind.MOVE
-        # What cannot be kept is to fail before anything ends.
-        new = _next(meta, data, now, moves=True, packed=values.pack(data, strict=settings.strict_values))
-        return _saving(kind, state, held, new, settings, now, headers_sent=headers_sent)
-    packed = old.packed_unless_kept(data, strict=settings.strict_values)
-    wanted = packed is not None or state.forced
-    due = not state.passive and (state.extends or settings.renewal_due(meta.seen, now))
-    if not wanted and not due and held.current:
-        return Nothing(clears=False)
-    renewal: Renewal = "" if wanted else "idle_timeout" if due else "key"
-    moves = not state.passive and (due or settings.idle_timeout is None or always_renews)
-    new = _next(meta, data, now, moves=moves, packed=old.kept_data() if packed is None else packed)
-    kind = Kind.EMPTY if empty and packed is not None and not state.forced else Kind.UPDATE
-    return _saving(kind, state, held, new, settings, now, renewal=renewal, headers_sent=headers_sent)
+    if old is None and empty and state.begins is SAME:
+        return Nothing(clears=held.clear)
+    if old is None and state.begins is not LOGIN and state.fate is KEEP and _is_unsettled(held, now):
+        return Lost()
+    kind = Kind.CREATE if old is None else Kind.REPLACE if state.fate is REPLACE else Kind.MOVE
+    # What cannot be kept is to fail before anything ends.
+    new = _next(meta, data, now, moves=True, packed=values.pack(data, strict=settings.strict_values))
+    return _saving(kind, state, held, new, settings, now, headers_sent=headers_sent)
+
+
+def _is_empty(meta: Record, data: dict[str, Any]) -> bool:
+    return not data and meta.subject is None and "csrf" not in meta.options
 
 
 def _is_unsettled(held: Held, now: int) -> bool:

@@ -12,7 +12,7 @@ from hardtack.flow import Flow, arun, run
 from hardtack.lifecycle import takeover
 from hardtack.protocols import Context, Held
 from hardtack.session import Session, become_live, not_loaded, state_of
-from hardtack.state import UNREAD, nothing
+from hardtack.state import UNREAD, State, nothing
 from hardtack.tracking import Tracking
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def load(core: Core, session: Session) -> None:
                 not_loaded()
             run(load_flow(core, session), core.engine.store)  # type: ignore[arg-type]
     if state.phase is UNREAD:
-        _begin(core, session)
+        _begin(core, session, state)
 
 
 async def aload(core: Core, session: Session) -> None:
@@ -42,7 +42,7 @@ async def aload(core: Core, session: Session) -> None:
     if state.held is None:
         await arun(load_flow(core, session), core.engine.store)
     if state.refusal is not None and not core.traits.anonymous and state.phase is UNREAD:
-        _begin(core, session)
+        _begin(core, session, state)
 
 
 def load_flow(core: Core, session: Session) -> Flow[None]:
@@ -75,9 +75,8 @@ def _load_former(core: Core, header: str, context: Context) -> Flow[Held]:
     return held
 
 
-def _begin(core: Core, session: Session) -> None:
+def _begin(core: Core, session: Session, state: State) -> None:
     """What the engine found becomes what the session knows. Raises `StoreUnavailable` where it could not be asked."""
-    state = state_of(session)
     assert state.held is not None
     record = state.held.record
     if record is not None and state.refusal is None:

@@ -32,12 +32,13 @@ from hardtack.events import (
 )
 from hardtack.events import Saved as SavedEvent
 from hardtack.flow import Flow
-from hardtack.lifecycle.decide import Lost, Nothing, decide
+from hardtack.lifecycle.decide import KEPT, Lost, Nothing, decide
 from hardtack.lifecycle.limit import check_limit, keep_limit
 from hardtack.merge import Declared, Merged, changed_reads, merge, same
 from hardtack.protocols import Context, Kind, Saved, Saving
 from hardtack.record import Record
 from hardtack.session import (
+    Committed,
     Session,
     Unread,
     become_committed,
@@ -45,7 +46,6 @@ from hardtack.session import (
     data_of,
     fill,
     fold_views,
-    phases_of,
     refuse_changes,
     state_of,
 )
@@ -69,23 +69,32 @@ def begin(core: Core, session: Session, status: int | None) -> Saving | Changes:
         _refuse_stranger(state)
     if not state.accessed:
         return Changes([])
-    if isinstance(session, Unread):  # the session was handed out and not looked at
-        return _accessed(core, [])
-    if state.phase is FINISHED:
-        return _finished_again(core, session, state)
-    if state.refusal is not None:
-        return _refused(core, state, status)
+    if state.phase is not LIVE or state.refusal is not None:
+        changes = _without_deciding(core, session, state, status)
+        if changes is not None:
+            return changes
     if state.views is not None:
         fold_views(session)
     decision = decide(state, data_of(session), core.settings, int(core.clock()), always_renews=core.always_renews)
     if type(decision) is Saving:
         return prepare(core, session, decision)
     settle_phase(core, session)
+    if decision is KEPT and state.taken is None:  # nearly every request: what is stored goes on as it is
+        return _accessed(core, [])
     if type(decision) is Lost:
         return _drop(core, session, "dead", (), unsafe=state.is_unsafe)
     assert type(decision) is Nothing
     state.forced = False
     return _accessed(core, _lines_without_saving(core, state, clears=decision.clears))
+
+
+def _without_deciding(core: Core, session: Session, state: State, status: int | None) -> Changes | None:
+    """What the response says where there is nothing to decide; None where there is, after a first commit."""
+    if state.phase is UNREAD:  # the session was handed out and not looked at
+        return _accessed(core, [])
+    if state.phase is FINISHED:
+        return _finished_again(core, session, state)
+    return _refused(core, state, status) if state.refusal is not None else None
 
 
 def prepare(core: Core, session: Session, saving: Saving) -> Saving:
@@ -228,10 +237,9 @@ def _show(
 
 def settle_phase(core: Core, session: Session) -> None:
     """The headers are about to leave."""
-    state = state_of(session)
-    if state.phase is not LIVE and state.phase is not COMMITTED:
-        return
-    become_committed(session, told=not core.waits)
+    phase = state_of(session).phase
+    if phase is LIVE or phase is COMMITTED:
+        become_committed(session, told=not core.waits)
 
 
 def _drop(
@@ -350,11 +358,11 @@ def abort_flow(core: Core, session: Session) -> Flow[Changes]:
 def is_late(session: Session) -> bool:
     """Whether anything was changed since the commit: what `finish` is for. What cannot be encoded was."""
     state = state_of(session)
-    if not state.accessed or state.refusal is not None or state.phase in (UNREAD, FINISHED):
-        return False
-    if type(session) is phases_of(type(session)).committed:
+    if isinstance(session, Committed):
         # A method that was bound before does not tell; what it adds shows in the number of keys.
         return state.forced or state.fate is not KEEP or state.begins is LOGIN or len(session) != state.size
+    if not state.accessed or state.refusal is not None or state.phase in (UNREAD, FINISHED):
+        return False
     try:
         return session.modified
     except UnsupportedValue:

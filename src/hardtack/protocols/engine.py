@@ -70,8 +70,8 @@ _new: Final = Held.__new__
 def hold(
     record: Record | None,
     name: str,
-    *,
     current: bool = True,
+    *,
     secret: bytes = b"",
     version: Version | None = None,
     key: str = "",
