@@ -14,6 +14,7 @@ from hardtack.adapters import (
     check_manager,
     cookie_header,
     cookies_of,
+    state_of,
     waits,
     warn_plain_http,
 )
@@ -108,7 +109,7 @@ class SessionMiddleware:
             return
         if not response.started:
             await self._unanswered(response)
-        elif session.accessed:
+        elif response.state.accessed:
             if self.waits:
                 await sessions.afinish(session)
             else:
@@ -151,11 +152,12 @@ class SessionMiddleware:
 class _Response:
     """One response: commits the session when it starts."""
 
-    __slots__ = ("failure", "middleware", "root_path", "scope", "server", "session", "started", "tried")
+    __slots__ = ("failure", "middleware", "root_path", "scope", "server", "session", "started", "state", "tried")
 
     def __init__(self, middleware: SessionMiddleware, session: Session, scope: Scope, send: Send) -> None:
         self.middleware = middleware
         self.session = session
+        self.state = state_of(session)
         self.scope = scope
         self.root_path = scope.get("root_path", "")
         self.server = send
@@ -169,7 +171,7 @@ class _Response:
             session = self.session
             if self.scope.get("session", session) is not session:
                 self._refuse_replacement()
-            if session.accessed:
+            if self.state.accessed:
                 status = message.get("status")
                 if self.middleware.waits or self.tried or status == _SERVER_ERROR:
                     return self._send_committed(message)
