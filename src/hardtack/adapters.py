@@ -183,7 +183,7 @@ def cookie_header(scope: Mapping[str, Any]) -> bytes:
     """The Cookie header of an ASGI scope, which HTTP/2 may have split (RFC 9113 8.2.3)."""
     headers = scope["headers"]
     if type(headers) is list:
-        first = dict(headers)
+        first: dict[bytes, bytes] = dict(headers)
         if len(first) == len(headers):  # nearly every request: no name stands twice
             return first.get(b"cookie", b"")
     parts = [value for name, value in headers if name == b"cookie"]

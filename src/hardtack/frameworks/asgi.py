@@ -20,7 +20,6 @@ from hardtack.adapters import (
 )
 from hardtack.errors import ConfigError, HardtackError
 from hardtack.manager import SessionManager
-from hardtack.request import Request
 from hardtack.session import Session
 
 Scope = MutableMapping[str, Any]
@@ -86,7 +85,9 @@ class SessionMiddleware:
             )
         sessions = self.sessions
         header = cookie_header(scope)
-        request = self._request(scope)
+        request = asgi_request(scope)
+        if self.passive is not None:
+            request.passive = self.passive(scope)
         try:
             session = (
                 await sessions.aopen(header, request, kind=self.kind)
@@ -121,12 +122,6 @@ class SessionMiddleware:
             await _refuse(response.scope, response.server, answer_to(response.failure))
         elif response.session.accessed:
             await self.sessions.aabort(response.session)
-
-    def _request(self, scope: Scope) -> Request:
-        request = asgi_request(scope)
-        if self.passive is not None:
-            request.passive = self.passive(scope)
-        return request
 
     async def _failed(self, response: _Response, error: BaseException) -> None:
         """The application failed: what it ended is ended, and its answer is 503, 409 or 403 where an error says so."""
