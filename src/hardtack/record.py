@@ -84,7 +84,8 @@ class Record:
 
     def _head(self) -> bytes:
         """What stands before the data, which is the last element: here a None of one byte."""
-        return ormsgpack.packb(self._fields(None))[:-1]
+        fields = [self.id, self.created, self.authenticated, self.seen, self.subject, self.options, None]
+        return ormsgpack.packb(fields)[:-1]
 
 
 def pack(record: Record) -> bytes:

@@ -35,12 +35,16 @@ from hardtack.protocols import (
     Saving,
     TokenFormat,
     hold,
+    saved,
     token_traits,
 )
 from hardtack.record import Record
 from hardtack.settings import choice
 from hardtack.tokens.encrypted import EncryptedToken
 from hardtack.tokens.keys import Key, Keyring
+
+# Looking a member up in its Enum takes as long as a call, in Python 3.11.
+_, _UPDATE, _EMPTY, _MOVE, _REPLACE, _END = Kind
 
 _LEAST: Final = 500
 """Bytes of a Set-Cookie line below which nothing would fit."""
@@ -220,33 +224,33 @@ class CookieEngine:
         held, new, cookie = saving.held, saving.new, policy.cookie
         if self._is_dead(saving):  # it was ended while the handler ran: this response must not bring it back
             return Saved(held=Held(), record=None, lines=[], dropped="" if saving.renewal else "dead")
-        if new is None or saving.kind is Kind.EMPTY:
+        if new is None or saving.kind is _EMPTY:
             self._revoke(saving, policy)
             return Saved(held=Held(), record=None, lines=[] if saving.headers_sent else cookie.clear_all(held.names))
         if not self.native:  # the format does not carry `created`: what it can carry is the deadline
             new.options = {**new.options, "expires": saving.expires_at}
-        if saving.kind is Kind.END:  # an end happens whatever became of what was put in since
+        if saving.kind is _END:  # an end happens whatever became of what was put in since
             self._revoke(saving, policy)
         lines = self._lines(self.token.seal(new, context), saving, context, cookie)
-        if saving.kind is not Kind.END:  # only now: where the new session cannot be kept, the old one goes on
+        if saving.kind is not _END:  # only now: where the new session cannot be kept, the old one goes on
             self._revoke(saving, policy)
         written = [line[: line.index("=")] for line in lines]
         if held.names and list(held.names) != written:
             lines += [cookie.clear_cookie(name) for name in held.names if name not in written]
         lines += cookie.clearing_formerly
-        began = saving.kind is not Kind.UPDATE and saving.kind is not Kind.MOVE
+        began = saving.kind is not _UPDATE and saving.kind is not _MOVE
         after = hold(new, written[0]) if len(written) == 1 else Held(record=new, names=written)
-        return Saved(held=after, record=new, lines=lines, began=began)
+        return saved(after, new, lines, began)
 
     def _is_dead(self, saving: Saving) -> bool:
         """Whether the session was ended meanwhile, and this request shows no credential for another."""
-        if self.revocations is None or saving.old is None or saving.login or saving.kind is Kind.END:
+        if self.revocations is None or saving.old is None or saving.login or saving.kind is _END:
             return False
         return self.revocations.is_revoked(saving.old)
 
     def _revoke(self, saving: Saving, policy: Policy) -> None:
         """Remember that a session ended, or got another id, until no copy of it can live, however renewed."""
-        ends = saving.kind in (Kind.END, Kind.MOVE, Kind.REPLACE)
+        ends = saving.kind in (_END, _MOVE, _REPLACE)
         if self.revocations is not None and saving.old is not None and ends:
             self.revocations.revoke(saving.old, absolute_deadline(saving.old, policy.lifetime))
 

@@ -55,6 +55,9 @@ from hardtack.tracking import Tracking
 if TYPE_CHECKING:
     from hardtack.core import Core
 
+# Looking a member up in its Enum takes as long as a call, in Python 3.11.
+_, _, _EMPTY, _MOVE, _REPLACE, _END = Kind
+
 _SERVER_ERROR: Final = 500
 
 
@@ -78,7 +81,7 @@ def begin(core: Core, session: Session, status: int | None) -> Saving | Changes:
     decision = decide(state, data_of(session), core.settings, int(core.clock()), always_renews=core.always_renews)
     if type(decision) is Saving:
         return prepare(core, session, decision)
-    settle_phase(core, session)
+    settle_phase(core, session, state)
     if decision is KEPT and state.taken is None:  # nearly every request: what is stored goes on as it is
         return _accessed(core, [])
     if type(decision) is Lost:
@@ -102,7 +105,7 @@ def prepare(core: Core, session: Session, saving: Saving) -> Saving:
     saving.joined = session.joined
     if saving.tracking is not None:
         saving.tracking = saving.tracking.so_far()
-    if saving.kind is Kind.EMPTY and not core.waits:  # it must not come back from another system's cookie
+    if saving.kind is _EMPTY and not core.waits:  # it must not come back from another system's cookie
         core.clear_foreign(state_of(session))
     if saving.new is not None and not saving.new.id:
         saving.new.id = core.new_id(state_of(session))
@@ -161,7 +164,7 @@ def save_now(core: Core, session: Session, saving: Saving) -> Changes:
         # Another system's cookie can be smaller than ours, by compression: who only reads keeps that one.
         state = state_of(session)
         core.emit(Rejected, "too_large", core.cookie.name, request=state.request)
-        settle_phase(core, session)
+        settle_phase(core, session, state)
         return _accessed(core, [])
     except HardtackError as error:
         raise failed(core, session, saving, error) from error.__cause__
@@ -180,7 +183,7 @@ def failed(core: Core, session: Session, saving: Saving, error: HardtackError) -
     state = state_of(session)
     if isinstance(error, StoreUnavailable):
         core.store_failed("save", error, state.request)
-    if saving.kind is Kind.END and not saving.headers_sent:
+    if saving.kind is _END and not saving.headers_sent:
         error.set_cookies = [*core.cookie.clear_all(saving.held.names), *_foreign_lines(state)]
     if isinstance(error, SessionConflict):
         core.emit(Conflict, state.known_id, "stale" if error.paths else "dropped", error.paths, request=state.request)
@@ -199,11 +202,12 @@ def settle(core: Core, session: Session, saving: Saving, sent: Record | None, sa
     if saved.dropped:
         return _drop(core, session, saved.dropped, saved.paths, unsafe=saving.unsafe)
     if saving.renewal and saved.record is None:  # it is another's by now: this request shows what it loaded
-        settle_phase(core, session)
+        settle_phase(core, session, state)
         return _accessed(core, lines)
     if saving.held.disputed and not saving.headers_sent:
         lines += planted_lines(core, state)
-    _tell(core, state, saving, saved)
+    if core.hears(LoggedIn):  # none of what a commit tells is of a higher level
+        _tell(core, state, saving, saved)
     record, loaded = saved.record, state.base
     state.settle(record, saved.held)
     if record is not None:
@@ -214,7 +218,7 @@ def settle(core: Core, session: Session, saving: Saving, sent: Record | None, sa
             _show(session, sent, record, loaded, noted, Declared(core.traits.merge.names, session.joined))
         if state.tracking is not None:
             state.tracking.taken = ()
-    settle_phase(core, session)
+    settle_phase(core, session, state)
     return _accessed(core, lines)
 
 
@@ -235,10 +239,9 @@ def _show(
     fill(session, shown.data if isinstance(shown, Merged) else saved.data)
 
 
-def settle_phase(core: Core, session: Session) -> None:
+def settle_phase(core: Core, session: Session, state: State) -> None:
     """The headers are about to leave."""
-    phase = state_of(session).phase
-    if phase is LIVE or phase is COMMITTED:
+    if state.phase is LIVE or state.phase is COMMITTED:
         become_committed(session, told=not core.waits)
 
 
@@ -300,17 +303,17 @@ def _refused(core: Core, state: State, status: int | None) -> Changes:
 def _tell(core: Core, state: State, saving: Saving, saved: Saved) -> None:
     old, record, request = saving.old, saved.record, state.request
     valid = core.traits.old_still_valid
-    if saving.kind in (Kind.END, Kind.REPLACE):
+    if saving.kind in (_END, _REPLACE):
         for ended in saved.ended or ([old.id] if old is not None else []):
             core.emit(Destroyed, ended, valid, request=request)
         if old is not None and old.subject is not None:
-            cause = "logout" if saving.kind is Kind.END else "login"
+            cause = "logout" if saving.kind is _END else "login"
             core.emit(LoggedOut, old.id, old.subject, cause, request=request)
     if record is None:
         return
-    if saving.kind is Kind.MOVE and old is not None and not saved.began:
+    if saving.kind is _MOVE and old is not None and not saved.began:
         core.emit(IdChanged, old.id, record.id, valid, request=request)
-    elif old is None or saved.began or saving.kind in (Kind.END, Kind.REPLACE):
+    elif old is None or saved.began or saving.kind in (_END, _REPLACE):
         core.emit(Created, record.id, request=request)
     elif saving.renewal:
         core.emit(Renewed, record.id, saving.renewal, request=request)
@@ -383,7 +386,7 @@ def finish_flow(core: Core, session: Session) -> Flow[None]:
             return
         decision = prepare(core, session, decision)
         decision.unsafe = False  # the browser was told already
-        lost = decision.kind is Kind.END and decision.new is not None  # it has no cookie for what was put in since
+        lost = decision.kind is _END and decision.new is not None  # it has no cookie for what was put in since
         if lost:
             decision.new = None
         changes: Changes = yield from save_flow(core, session, decision)

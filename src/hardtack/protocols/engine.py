@@ -183,6 +183,22 @@ class Saved:
     conflict: Literal["", "merged", "overwritten"] = ""
 
 
+_new_saved: Final = Saved.__new__
+
+
+def saved(held: Held, record: Record | None, lines: list[str], began: bool = False) -> Saved:
+    """What was done where nobody came in between: `Saved(…)` without the call of its class."""
+    done = _new_saved(Saved)
+    done.held = held
+    done.record = record
+    done.lines = lines
+    done.ended = []
+    done.began = began
+    done.dropped = done.conflict = ""
+    done.paths = ()
+    return done
+
+
 class Revocations(Protocol):
     """A list of sessions that were ended before their deadline, for `CookieEngine(…, revocations=…)`.
 
