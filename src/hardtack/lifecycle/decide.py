@@ -66,9 +66,7 @@ def decide(
     held, meta = state.held or Held(), state.meta
     packed = old.packed_unless_kept(data, settings.strict_values)
     wanted = packed is not None or state.forced
-    due = not state.passive and (
-        state.extends or (settings.idle_timeout is not None and settings.renewal_due(meta.seen, now))
-    )
+    due = _is_due(state, settings, now)
     if not wanted and not due and held.current:
         return KEPT
     renewal: Renewal = "" if wanted else "idle_timeout" if due else "key"
@@ -76,6 +74,24 @@ def decide(
     new = _next(meta, data, now, moves=moves, packed=old.kept_data() if packed is None else packed)
     kind = Kind.EMPTY if packed is not None and not state.forced and _is_empty(meta, data) else _UPDATE
     return _saving(kind, state, held, new, settings, now, renewal=renewal, headers_sent=headers_sent)
+
+
+def rests(state: State, settings: Settings, now: int) -> bool:
+    """Whether nothing but a change of its data makes a session be saved."""
+    return (
+        state.record is not None
+        and state.fate is KEEP
+        and not state.forced
+        and not _is_due(state, settings, now)
+        and (state.held is None or state.held.current)
+    )
+
+
+def _is_due(state: State, settings: Settings, now: int) -> bool:
+    """Whether the idle deadline is to be moved."""
+    return not state.passive and (
+        state.extends or (settings.idle_timeout is not None and settings.renewal_due(state.meta.seen, now))
+    )
 
 
 def _begin_or_end(state: State, data: dict[str, Any], settings: Settings, now: int, *, headers_sent: bool) -> Decision:

@@ -32,7 +32,7 @@ from hardtack.events import (
 )
 from hardtack.events import Saved as SavedEvent
 from hardtack.flow import Flow
-from hardtack.lifecycle.decide import KEPT, Lost, Nothing, decide
+from hardtack.lifecycle.decide import KEPT, Lost, Nothing, decide, rests
 from hardtack.lifecycle.limit import check_limit, keep_limit
 from hardtack.merge import Declared, Merged, changed_reads, merge, same
 from hardtack.protocols import Context, Kind, Saved, Saving
@@ -46,6 +46,7 @@ from hardtack.session import (
     data_of,
     fill,
     fold_views,
+    is_untouched,
     refuse_changes,
     state_of,
 )
@@ -78,7 +79,16 @@ def begin(core: Core, session: Session, status: int | None) -> Saving | Changes:
             return changes
     if state.views is not None:
         fold_views(session)
-    decision = decide(state, data_of(session), core.settings, int(core.clock()), always_renews=core.always_renews)
+    now = int(core.clock())
+    if (
+        state.tracking is not None
+        and state.taken is None
+        and is_untouched(session)
+        and rests(state, core.settings, now)
+    ):
+        settle_phase(core, session, state)
+        return _accessed(core, [])
+    decision = decide(state, data_of(session), core.settings, now, always_renews=core.always_renews)
     if type(decision) is Saving:
         return prepare(core, session, decision)
     settle_phase(core, session, state)
