@@ -242,12 +242,12 @@ def find_values(header: str, name: str) -> list[str]:
     while start >= 0:
         end = start + size
         if header[end : end + 1] == "=" and (start == 0 or header[start - 2 : start] == "; "):
-            after = end + 1  # as every browser writes it
+            begins = end + 1  # as every browser writes it
         else:
-            after = _after_equals(header, start, end, searched)
-        if after:
-            stop = header.find(";", after)
-            found.append(header[after : stop if stop >= 0 else None].strip(" \t"))
+            begins = _after_equals(header, start, end, searched)
+        if begins:
+            stop = header.find(";", begins)
+            found.append(header[begins : stop if stop >= 0 else None].strip(" \t"))
             if len(found) > MAX_SEEN:
                 break
         searched = end

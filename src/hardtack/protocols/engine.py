@@ -199,19 +199,6 @@ def saved(held: Held, record: Record | None, lines: list[str], began: bool = Fal
     return done
 
 
-class Revocations(Protocol):
-    """A list of sessions that were ended before their deadline, for `CookieEngine(…, revocations=…)`.
-
-    Called on open and again on commit. The record has the id, the subject and the time of login.
-    """
-
-    def is_revoked(self, record: Record) -> bool: ...
-
-    def revoke(self, record: Record, expires_at: int) -> None:
-        """Remember the session until `expires_at`, Unix seconds: its own absolute deadline."""
-        ...
-
-
 class Policy(Protocol):
     """What an engine asks of the manager that it works for."""
 
@@ -288,6 +275,8 @@ class EngineTraits:
         anonymous: where the store cannot be reached, requests go on without a session. Default: no, they fail.
         load_now, save_now: `load` and `save` of an engine that waits for nothing, as plain functions. Default: None.
         default_cookie: the cookie of a manager that was given none. Default: None, `Cookie()`.
+        impersonates: it can keep the session of one who acts as another beside that, and has `waiting`. Default: no.
+        idle_timeout: that of a manager that was given none, in seconds. Default: None, no such limit.
     """
 
     asynchronous: bool
@@ -299,6 +288,8 @@ class EngineTraits:
     load_now: Callable[[str, Context, Policy], Held] | None
     save_now: Callable[[Saving, Context, Policy], Saved] | None
     default_cookie: Callable[[], Cookie] | None
+    impersonates: bool
+    idle_timeout: int | None
 
 
 def engine_traits(engine: Any) -> EngineTraits:
@@ -314,6 +305,8 @@ def engine_traits(engine: Any) -> EngineTraits:
         load_now=getattr(engine, "load_now", None),
         save_now=getattr(engine, "save_now", None),
         default_cookie=getattr(engine, "default_cookie", None),
+        impersonates=getattr(engine, "impersonates", False),
+        idle_timeout=getattr(engine, "idle_timeout", None),
     )
 
 
