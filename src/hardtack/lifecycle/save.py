@@ -409,10 +409,12 @@ def abort_flow(core: Core, session: Session) -> Flow[Changes]:
 def is_late(session: Session) -> bool:
     """Whether anything was changed since the commit: what `finish` is for. What cannot be encoded was."""
     state = state_of(session)
+    if not state.accessed:
+        return False
     if isinstance(session, Committed):
         # A method that was bound before does not tell; what it adds shows in the number of keys.
         return state.forced or state.fate is not KEEP or state.begins is LOGIN or len(session) != state.size
-    if not state.accessed or state.refusal is not None or state.phase in (UNREAD, FINISHED):
+    if state.refusal is not None or state.phase in (UNREAD, FINISHED):
         return False
     try:
         return session.modified
