@@ -920,6 +920,7 @@ def show(session: Session, data: dict[str, Any], tracking: Tracking | None) -> N
     dict.clear(session)
     if tracking is not None and tracking.hidden:
         _set(session, SENTINEL, SENTINEL)
+    session._state.lent = True  # who had its values before may have them still
     become_live(session, data, tracking)
 
 
