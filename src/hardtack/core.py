@@ -85,7 +85,7 @@ class Core:
             record.created <= begin <= now < begin + self.lifetime
             and seen <= now
             and (self.idle_timeout is None or now < seen + self.idle_timeout)
-            and not record.options
+            and (not record.options or ("lifetime" not in record.options and "expires" not in record.options))
         ):
             return True  # nearly every session: no time of it is ahead, no deadline has passed, and none is its own
         if not trusted:
@@ -146,9 +146,7 @@ class Core:
 
     # --- what sessions ask
 
-    def load(self, session: Session) -> None:
-        """Load from sync code: what an unread session does when it is touched."""
-        load.load(self, session)
+    load = load.load  # what an unread session does when it is touched
 
     async def aload(self, session: Session) -> None:
         """`load` under async code."""

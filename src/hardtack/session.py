@@ -153,6 +153,8 @@ class Session(dict[str, Any]):
         if state.forced or state.fate is not KEEP or state.begins is LOGIN:
             return True
         if state.base is not None and state.taken is None:
+            if state.tracking is not None and is_untouched(self):
+                return False
             return not state.base.is_kept_as(data_of(self))
         return bool(data_of(self)) or state.meta.subject is not None
 
@@ -509,9 +511,40 @@ def changing(session: Session) -> State:
 # --- data, past what is noted
 
 
+_IMMUTABLE = frozenset[type]({type(None), bool, int, float, str, bytes})
+
+
+def is_untouched(session: Session) -> bool:
+    """Whether it is sure, without a look at all of it, that a tracked session holds what was loaded.
+
+    What nobody has asked for is hidden from everybody, C code included; what was shown must be the same objects still, of
+    types that cannot change, and nothing else may be there.
+    """
+    state = session._state
+    tracking: Any = state.tracking
+    if state.lent or tracking.assigned or tracking.everything:
+        return False
+    shown = tracking.shown
+    if dict.__len__(session) != len(shown) + 1 or not dict.__contains__(session, SENTINEL):
+        return False
+    for name, value in shown.items():
+        if type(value) not in _IMMUTABLE or dict.get(session, name, _MISSING) is not value:
+            return False
+    return True
+
+
+def is_empty(session: Session) -> bool:
+    """Whether a session holds nothing. Noted by nobody."""
+    tracking = session._state.tracking
+    return not (tracking is not None and tracking.hidden) and dict.__len__(session) == dict.__contains__(
+        session, SENTINEL
+    )
+
+
 def data_of(session: Session) -> dict[str, Any]:
     """All that a session holds, in the order that it has for whoever iterates. Noted by nobody."""
-    tracking = session._state.tracking
+    state = session._state
+    tracking = state.tracking
     if tracking is None and type(session).__iter__ is dict.__iter__:
         return dict.copy(session)  # nearly every session: the copy asks no method of its class
     stored: Any = dict.items(session)  # what is in the dict's own storage: its other methods are the session's
@@ -521,10 +554,12 @@ def data_of(session: Session) -> dict[str, Any]:
     visible = dict(stored)
     if SENTINEL not in visible:
         return visible
+    state.lent = True
     del visible[SENTINEL]
-    if not visible:
-        return dict(hidden)
-    data = {}
+    data: dict[str, Any] = {**tracking.order, **hidden, **visible}
+    if len(data) == len(hidden) + len(visible):
+        return data
+    data = {}  # something was taken out past its methods
     for name in tracking.order:
         if name in hidden:
             data[name] = hidden[name]
@@ -548,7 +583,10 @@ def peek(session: Session, name: str, default: Any = None) -> Any:
     """A value, without noting that it was read: for what hardtack and the adapters ask for themselves."""
     tracking = session._open().tracking
     if tracking is not None and name in tracking.hidden:
-        return tracking.hidden[name]
+        value = tracking.hidden[name]
+        if type(value) not in _IMMUTABLE:
+            session._state.lent = True
+        return value
     return dict.get(session, name, default)
 
 
@@ -582,14 +620,16 @@ class Unread(Session):
     def _touch(self) -> None:
         state = self._state
         # Threads of one request may touch it at once: the second must not load over what the first has changed.
-        with state.lock:
+        state.lock.acquire()  # by `with` it would take as long as all that it guards
+        try:
             if isinstance(self, Unread):
                 assert state.core is not None
-                try:
-                    state.core.load(self)
-                except HardtackError as error:
-                    raise self.translate(error) from error
+                state.core.load(self)
                 state.accessed = True
+        except HardtackError as error:
+            raise self.translate(error) from error
+        finally:
+            state.lock.release()
 
     @property
     def modified(self) -> bool:
@@ -663,7 +703,7 @@ class Tracked(Session):
     def __getitem__(self, name: str) -> Any:
         tracking: Any = self._state.tracking
         if name in tracking.hidden:
-            value = tracking.hidden.pop(name)
+            value = tracking.shown[name] = tracking.hidden.pop(name)
             _set(self, name, value)
             tracking.noted.add(name)
             return value
@@ -674,7 +714,7 @@ class Tracked(Session):
     def get(self, name: str, default: Any = None) -> Any:
         tracking: Any = self._state.tracking
         if name in tracking.hidden:
-            value = tracking.hidden.pop(name)
+            value = tracking.shown[name] = tracking.hidden.pop(name)
             _set(self, name, value)
             tracking.noted.add(name)
             return value
@@ -902,6 +942,7 @@ def show(session: Session, data: dict[str, Any], tracking: Tracking | None) -> N
     dict.clear(session)
     if tracking is not None and tracking.hidden:
         _set(session, SENTINEL, SENTINEL)
+    session._state.lent = True  # who had its values before may have them still
     become_live(session, data, tracking)
 
 
@@ -927,7 +968,8 @@ def become_finished(session: Session) -> None:
         state.phase = FINISHED
     if state.phase is FINISHED:
         return
-    reveal(session)  # nothing is noted any more, and a task may still read
+    if state.tracking is not None:
+        reveal(session)  # nothing is noted any more, and a task may still read
     state.phase = FINISHED
     session.__class__ = phases_of(type(session)).finished
 

@@ -119,6 +119,7 @@ class State:
         follows: an end reaches the session under whichever id it has by now.
         forced: a save was asked for, whether anything was changed or not.
         passive: this request is no activity of the user.
+        lent: values that nobody has asked for were given to who may change them without that being seen.
         size: how many keys a session in a cookie had when its headers left.
         tracking: what was read and assigned; None: that is not noted here.
         refusal: why nothing can be changed: the store was down, or another site sent the request.
@@ -145,6 +146,7 @@ class State:
         "forced",
         "header",
         "held",
+        "lent",
         "limit",
         "lock",
         "meta",
@@ -178,6 +180,7 @@ class State:
         self.forced = False
         self.extends = False
         self.follows = True
+        self.lent = False
         self.size = 0
         self.passive = request is not None and request.passive
         self.tracking: Tracking | None = None

@@ -14,6 +14,7 @@ class Tracking:
 
     Attributes:
         hidden: what was loaded and nobody has asked for yet.
+        shown: what of it was asked for, as it was loaded.
         order: the names in the order in which they were loaded, without those that were deleted since.
         noted: names that were asked for, present or not, before this request assigned them itself.
         names: all names were asked for (iteration).
@@ -23,10 +24,11 @@ class Tracking:
         stale: names that were read, and that another request is known to have changed since.
     """
 
-    __slots__ = ("assigned", "everything", "hidden", "names", "noted", "number", "order", "stale")
+    __slots__ = ("assigned", "everything", "hidden", "names", "noted", "number", "order", "shown", "stale")
 
     def __init__(self, loaded: dict[str, Any]) -> None:
         self.hidden = loaded
+        self.shown: dict[str, Any] = {}
         self.order = dict.fromkeys(loaded)
         self.noted: set[str] = set()
         self.names = False

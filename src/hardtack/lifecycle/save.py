@@ -36,12 +36,13 @@ from hardtack.events import Saved as SavedEvent
 from hardtack.flow import Flow, run
 from hardtack.impersonation import acts
 from hardtack.lifecycle import acting, claims, listed
-from hardtack.lifecycle.decide import Lost, Nothing, decide
+from hardtack.lifecycle.decide import KEPT, Lost, Nothing, decide, rests
 from hardtack.lifecycle.limit import check_limit, save_limited
 from hardtack.merge import Declared, Merged, changed_reads, merge, same
 from hardtack.protocols import Context, Held, Kind, Saved, Saving
 from hardtack.record import Record
 from hardtack.session import (
+    Committed,
     Session,
     Unread,
     become_committed,
@@ -49,7 +50,7 @@ from hardtack.session import (
     data_of,
     fill,
     fold_views,
-    phases_of,
+    is_untouched,
     refuse_changes,
     state_of,
 )
@@ -58,6 +59,9 @@ from hardtack.tracking import Tracking
 
 if TYPE_CHECKING:
     from hardtack.core import Core
+
+# Looking a member up in its Enum takes as long as a call, in Python 3.11.
+_, _, _EMPTY, _MOVE, _REPLACE, _END = Kind
 
 _SERVER_ERROR: Final = 500
 
@@ -77,20 +81,29 @@ def begin(core: Core, session: Session, status: int | None) -> Saving | Changes:
         _refuse_stranger(state)
     if not state.accessed:
         return Changes([])
-    if isinstance(session, Unread):  # the session was handed out and not looked at
-        return _accessed(core, [])
-    if state.phase is FINISHED:
-        return _finished_again(core, session, state)
-    if state.refusal is not None and state.fate is not END:
-        return _refused(core, state, status)
+    if state.phase is not LIVE or state.refusal is not None:
+        changes = _without_deciding(core, session, state, status)
+        if changes is not None:
+            return changes
     if state.views is not None:
         fold_views(session)
-    decision = decide(state, data_of(session), core.settings, int(core.clock()), always_renews=core.always_renews)
+    now = int(core.clock())
+    if (
+        state.tracking is not None
+        and state.taken is None
+        and is_untouched(session)
+        and rests(state, core.settings, now)
+    ):
+        settle_phase(core, session, state)
+        return _accessed(core, [])
+    decision = decide(state, data_of(session), core.settings, now, always_renews=core.always_renews)
     if type(decision) is Saving:
         if decision.kind is Kind.END and decision.new is not None and decision.old is not None:
             _warn_of_lost_login(core, decision.old, decision.new)
         return prepare(core, session, decision)
-    settle_phase(core, session)
+    settle_phase(core, session, state)
+    if decision is KEPT and state.taken is None:  # nearly every request: what is stored goes on as it is
+        return _accessed(core, [])
     if type(decision) is Lost:
         return _drop(core, session, "dead", (), unsafe=state.is_unsafe)
     assert type(decision) is Nothing
@@ -110,12 +123,21 @@ def _warn_of_lost_login(core: Core, old: Record, new: Record) -> None:
         )
 
 
+def _without_deciding(core: Core, session: Session, state: State, status: int | None) -> Changes | None:
+    """What the response says where there is nothing to decide; None where there is, after a first commit."""
+    if isinstance(session, Unread):  # the session was handed out and not looked at
+        return _accessed(core, [])
+    if state.phase is FINISHED:
+        return _finished_again(core, session, state)
+    return _refused(core, state, status) if state.refusal is not None and state.fate is not END else None
+
+
 def prepare(core: Core, session: Session, saving: Saving) -> Saving:
     """The same, with an id where one is to be drawn."""
     saving.joined = session.joined
     if saving.tracking is not None:
         saving.tracking = saving.tracking.so_far()
-    if saving.kind is Kind.EMPTY and not core.stored:  # it must not come back from another system's cookie
+    if saving.kind is _EMPTY and not core.stored:  # it must not come back from another system's cookie
         core.clear_foreign(state_of(session))
     if saving.new is not None and not saving.new.id:
         saving.new.id = core.new_id(state_of(session))
@@ -255,8 +277,9 @@ def save_now(core: Core, session: Session, saving: Saving) -> Changes:
 
 def _keep_the_other(core: Core, session: Session) -> Changes:
     """Another system's cookie can be smaller than ours, by compression: who only reads keeps that one."""
-    core.emit(Rejected, "too_large", core.cookie.name, request=state_of(session).request)
-    settle_phase(core, session)
+    state = state_of(session)
+    core.emit(Rejected, "too_large", core.cookie.name, request=state.request)
+    settle_phase(core, session, state)
     return _accessed(core, [])
 
 
@@ -272,7 +295,7 @@ def failed(core: Core, session: Session, saving: Saving, error: HardtackError) -
     state = state_of(session)
     if isinstance(error, StoreUnavailable):
         core.store_failed("save", error, state.request)
-    if saving.kind is Kind.END and not saving.headers_sent:
+    if saving.kind is _END and not saving.headers_sent:
         error.set_cookies = [*_lines_of_end(core, state, saving.held), *_foreign_lines(state)]
     if isinstance(error, SessionConflict):
         outcome = "stale" if error.paths else "dropped"
@@ -292,11 +315,12 @@ def settle(core: Core, session: Session, saving: Saving, sent: Record | None, sa
     if saved.dropped:
         return _drop(core, session, saved.dropped, saved.paths, unsafe=saving.unsafe)
     if saving.renewal and saved.record is None:  # it is another's by now: this request shows what it loaded
-        settle_phase(core, session)
+        settle_phase(core, session, state)
         return _accessed(core, lines)
     if saving.held.disputed and not saving.headers_sent:
         lines += planted_lines(core, state)
-    _tell(core, state, saving, saved)
+    if core.hears(LoggedIn):  # none of what a commit tells is of a higher level
+        _tell(core, state, saving, saved)
     record, loaded = saved.record, state.base
     if state.beside is not None and state.beside.own is not None:
         state.waiting = state.beside.own.waiting
@@ -307,7 +331,7 @@ def settle(core: Core, session: Session, saving: Saving, sent: Record | None, sa
         if record is not sent and sent is not None:  # it was merged with what another request had saved
             noted = set() if saving.tracking is None else saving.tracking.noted
             _show(session, sent, record, loaded, noted, Declared(core.traits.merge.names, session.joined))
-    settle_phase(core, session)
+    settle_phase(core, session, state)
     return _accessed(core, lines)
 
 
@@ -328,12 +352,10 @@ def _show(
     fill(session, shown.data if isinstance(shown, Merged) else saved.data)
 
 
-def settle_phase(core: Core, session: Session) -> None:
+def settle_phase(core: Core, session: Session, state: State) -> None:
     """The headers are about to leave."""
-    state = state_of(session)
-    if state.phase is not LIVE and state.phase is not COMMITTED:
-        return
-    become_committed(session, told=not core.stored)
+    if state.phase is LIVE or state.phase is COMMITTED:
+        become_committed(session, told=not core.stored)
 
 
 def _drop(
@@ -410,17 +432,17 @@ def _tell(core: Core, state: State, saving: Saving, saved: Saved) -> None:
     old, record, request = saving.old, saved.record, state.request
     valid = core.old_still_valid
     who = acts(record)
-    if saving.kind in (Kind.END, Kind.REPLACE):
+    if saving.kind in (_END, _REPLACE):
         for ended in saved.ended or ([old.id] if old is not None else []):
             core.emit(Destroyed, ended, valid, request=request, acting=acts(old))
         if old is not None and old.subject is not None:
-            cause = "logout" if saving.kind is Kind.END else "login"
+            cause = "logout" if saving.kind is _END else "login"
             core.emit(LoggedOut, old.id, old.subject, cause, request=request, acting=acts(old))
     if record is None:
         return
-    if saving.kind is Kind.MOVE and old is not None and not saved.began:
+    if saving.kind is _MOVE and old is not None and not saved.began:
         core.emit(IdChanged, old.id, record.id, valid, request=request, acting=who)
-    elif old is None or saved.began or saving.kind in (Kind.END, Kind.REPLACE):
+    elif old is None or saved.began or saving.kind in (_END, _REPLACE):
         core.emit(Created, record.id, request=request, acting=who)
     elif saving.renewal:
         core.emit(Renewed, record.id, saving.renewal, request=request, acting=who)
@@ -470,13 +492,15 @@ def abort_flow(core: Core, session: Session) -> Flow[Changes]:
 def is_late(session: Session) -> bool:
     """Whether anything was changed since the commit: what `finish` is for. What cannot be encoded was."""
     state = state_of(session)
-    if not state.accessed or state.phase in (UNREAD, FINISHED):
+    if not state.accessed:
+        return False
+    if isinstance(session, Committed):
+        # A method that was bound before does not tell; what it adds shows in the number of keys.
+        return state.forced or state.fate is not KEEP or state.begins is LOGIN or len(session) != state.size
+    if state.phase in (UNREAD, FINISHED):
         return False
     if state.refusal is not None:
         return state.fate is END
-    if type(session) is phases_of(type(session)).committed:
-        # A method that was bound before does not tell; what it adds shows in the number of keys.
-        return state.forced or state.fate is not KEEP or state.begins is LOGIN or len(session) != state.size
     try:
         return session.modified
     except UnsupportedValue:
@@ -498,7 +522,7 @@ def finish_flow(core: Core, session: Session) -> Flow[None]:
             return
         decision = prepare(core, session, decision)
         decision.unsafe = False  # the browser was told already
-        lost = decision.kind is Kind.END and decision.new is not None  # it has no cookie for what was put in since
+        lost = decision.kind is _END and decision.new is not None  # it has no cookie for what was put in since
         if lost:
             decision.new = None
         changes: Changes = yield from save_flow(core, session, decision)

@@ -32,6 +32,8 @@ from hardtack.record import Record
 if TYPE_CHECKING:
     from hardtack.engines.store.engine import StoreEngine
 
+_UPDATE: Final = Kind.UPDATE  # looking a member up in its Enum takes as long as a call, in Python 3.11
+
 MAX_ATTEMPTS: Final = 16
 """Lost races after which a save is a conflict: each costs a merge, and an attacker can have many requests at once."""
 
@@ -39,8 +41,10 @@ MAX_ATTEMPTS: Final = 16
 def save(engine: StoreEngine, saving: Saving, context: Context, policy: Policy) -> Flow[Saved]:
     """Carry out a saving. Raises `StoreUnavailable`, `SessionConflict`, `SessionTooLarge`, `UnsupportedValue`."""
     work = _Work(engine, saving, context, policy)
+    if saving.kind is _UPDATE:
+        return work.update()
     match saving.kind:
-        case Kind.UPDATE | Kind.EMPTY:
+        case Kind.EMPTY:
             return work.update()
         case Kind.CREATE:
             return work.create()
