@@ -331,16 +331,18 @@ def abort_flow(core: Core, session: Session) -> Flow[Changes]:
         return Changes(lines, state.accessed)
     headers_sent = state.phase is COMMITTED
     changes = Changes([], state.accessed)
-    if state.fate is END:
-        state.meta = nothing()
-        decision = decide(state, {}, core.settings, core.now(), headers_sent=headers_sent)
-        if type(decision) is Saving:
-            changes = yield from save_flow(core, session, decision)
-        else:
-            changes.set_cookies += _lines_without_saving(core, state, clears=True)
-    elif state.tracking is not None and state.tracking.taken and state.record is not None:
-        yield from core.take_once(state.record.id, state.tracking.taken)
-    become_finished(session)
+    try:
+        if state.fate is END:
+            state.meta = nothing()
+            decision = decide(state, {}, core.settings, core.now(), headers_sent=headers_sent)
+            if type(decision) is Saving:
+                changes = yield from save_flow(core, session, decision)
+            else:
+                changes.set_cookies += _lines_without_saving(core, state, clears=True)
+        elif state.tracking is not None and state.tracking.taken and state.record is not None:
+            yield from core.take_once(state.record.id, state.tracking.taken)
+    finally:
+        become_finished(session)
     return changes
 
 
