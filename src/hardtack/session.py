@@ -500,6 +500,15 @@ def fold_views(session: Session) -> None:
     session._fold_views()
 
 
+def follow_views(session: Session) -> None:
+    """For the parts of hardtack: have the objects of `view()`, which the application may hold, show what the session holds."""
+    state = session._state
+    if state.views is not None:
+        data = data_of(session)
+        for view in state.views.values():
+            view.follow(data)
+
+
 def changing(session: Session) -> State:
     """For the parts of hardtack: the state of a session that may be changed. Raises what forbids that."""
     return session._changing()

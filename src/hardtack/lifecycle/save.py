@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from hardtack import record as records
@@ -36,10 +36,11 @@ from hardtack.impersonation import acts
 from hardtack.lifecycle import acting, listed
 from hardtack.lifecycle.decide import Lost, Nothing, decide
 from hardtack.lifecycle.limit import save_limited
-from hardtack.merge import Declared, Merged, changed_reads, merge, same
+from hardtack.merge import Declared, Merged, changed_reads, join_options, merge, same
 from hardtack.protocols import Context, Held, Kind, Saved, Saving
 from hardtack.record import Record
 from hardtack.session import (
+    ONCE,
     Session,
     Unread,
     become_committed,
@@ -47,6 +48,7 @@ from hardtack.session import (
     data_of,
     fill,
     fold_views,
+    follow_views,
     phases_of,
     refuse_changes,
     state_of,
@@ -479,7 +481,7 @@ def _can_be_late(core: Core, state: State) -> bool:
     return core.stored and state.fate is KEEP and state.record is not None and state.begins is not LOGIN
 
 
-# --- what another part saved of a session
+# --- what `update` changed of a session
 
 
 def refresh(session: Session, fetched: Record, record: Record, version: Any, declared: Declared) -> None:
@@ -494,21 +496,61 @@ def refresh(session: Session, fetched: Record, record: Record, version: Any, dec
     tracking = state.tracking
     if tracking is not None:
         stale = changed_reads(base, fetched.data, tracking, Declared(beginnings=session.joined))
+        gone = {*base.get(ONCE, {})} - {*fetched.data.get(ONCE, {})}
+        if not gone.isdisjoint(tracking.taken):
+            stale.append(ONCE)
+            state.forced = (
+                True  # what is stored looks as if this request had taken it: the commit must find out all the same
+            )
         tracking.stale = (*tracking.stale, *(name for name in stale if name not in tracking.stale))
-    overlay = merge(base, record.data, mine, _blind(state), declared)
-    data = overlay.data if isinstance(overlay, Merged) else record.data
-    fill(session, values.unpack(values.pack(data)))
-    state.views = None
-    state.record = state.base = record
-    if state.fate is KEEP and state.begins is not LOGIN:
-        state.meta = record
+    overlay = merge(base, record.data, mine, _blind(state, base), declared)
+    _show_changed(session, mine, overlay.data if isinstance(overlay, Merged) else record.data)
+    before, state.record, state.base = state.record, record, record
+    assert before is not None
+    state.meta = _with_changes(state, before, record)
     assert state.held is not None  # what is stored was loaded, or saved, through the engine
     state.held.version = version
 
 
-def _blind(state: State) -> Tracking:
+def change_unstored(session: Session, change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    """The same of a session that is not stored yet: all that it holds after the change."""
+    fold_views(session)
+    data = data_of(session)
+    fill(session, change(data))
+    follow_views(session)
+    return data_of(session)
+
+
+def _show_changed(session: Session, mine: dict[str, Any], data: dict[str, Any]) -> None:
+    """Show data, by the objects that the session has of it already: the handler may hold them, and change them later."""
+    fresh = values.unpack(values.pack({name: value for name, value in data.items() if not _has(mine, name, value)}))
+    fill(session, {name: fresh[name] if name in fresh else mine[name] for name in data})
+    follow_views(session)
+
+
+def _has(data: dict[str, Any], name: str, value: Any) -> bool:
+    return name in data and same(data[name], value)
+
+
+def _with_changes(state: State, before: Record, now: Record) -> Record:
+    """The fields to be stored next: what is stored now, with what this request has changed of them since before."""
+    meta = state.meta
+    if meta is before:
+        return now
+    if state.begins is LOGIN:
+        return meta
+    fields: dict[str, Any] = {"options": join_options(before.options, now.options, meta.options)}
+    if meta.id != before.id:
+        fields["id"] = meta.id
+    if (meta.subject, meta.authenticated) != (before.subject, before.authenticated):
+        fields |= {"subject": meta.subject, "authenticated": meta.authenticated}
+    return now.with_changes(**fields)
+
+
+def _blind(state: State, base: dict[str, Any]) -> Tracking:
     """Tracking of a request that read nothing: all that it changed is laid over."""
-    blind = Tracking({})
+    blind = Tracking(base)
     if state.tracking is not None:
         blind.assigned = state.tracking.assigned
+        blind.order = state.tracking.order
     return blind

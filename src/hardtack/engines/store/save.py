@@ -12,7 +12,7 @@ from hardtack import values
 from hardtack.engines.store.tombstones import tombstone
 from hardtack.errors import SessionConflict, SessionTooLarge, StoreFull, StoreUnavailable
 from hardtack.flow import Delete, Flow, Put, Rename
-from hardtack.merge import Declared, Stale, assigned_in, merge
+from hardtack.merge import Declared, Stale, assigned_in, join_options, merge
 from hardtack.protocols import (
     Context,
     Dead,
@@ -326,7 +326,11 @@ class _Work:
     def known_stale(self) -> list[str]:
         """What this request had read before something of it was saved, and another is known to have changed since."""
         tracking = self.saving.tracking
-        return [] if tracking is None else list(tracking.stale)
+        if tracking is None:
+            return []
+        if "_once" in tracking.stale:
+            raise _taken_twice()
+        return list(tracking.stale)
 
     def reconcile(self, key: str) -> Flow[Version | Saved]:
         """What is stored now, with this request's changes laid over it: the version to try next; or what was done instead."""
@@ -396,7 +400,7 @@ class _Work:
         base = {} if saving.base is None else saving.base.own_data()
         taken = () if saving.tracking is None else saving.tracking.taken
         if any(name not in theirs.data.get("_once", {}) for name in taken):
-            raise SessionConflict("a parallel request has taken the same one-time value", ["_once"])
+            raise _taken_twice()
         declared = Declared(engine.merge.names, saving.joined)
         # As it was sent: a task may have gone on with the objects in the session since.
         mine = new.own_data()
@@ -431,7 +435,7 @@ class _Work:
             fields |= {"subject": theirs.subject, "authenticated": theirs.authenticated}
         if not saving.login:
             before = {} if base is None else base.options
-            fields["options"] = _merged_options(before, theirs.options, new.options)
+            fields["options"] = join_options(before, theirs.options, new.options)
         saving.base = theirs
         if saving.old is not None:
             saving.old = theirs
@@ -476,16 +480,8 @@ def _is_others(mine: Record, theirs: Record) -> bool:
     return mine.subject is not None and theirs.subject not in (None, mine.subject)
 
 
-def _merged_options(base: dict[str, Any], theirs: dict[str, Any], mine: dict[str, Any]) -> dict[str, Any]:
-    """Theirs, with what this request changed."""
-    merged = dict(theirs)
-    for name in {**base, **mine}:
-        if base.get(name) != mine.get(name):
-            if name in mine:
-                merged[name] = mine[name]
-            else:
-                merged.pop(name, None)
-    return merged
+def _taken_twice() -> SessionConflict:
+    return SessionConflict("a parallel request has taken the same one-time value", ["_once"])
 
 
 def _outrun() -> SessionConflict:
