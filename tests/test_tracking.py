@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -234,7 +234,13 @@ def test_what_another_thread_assigns_meanwhile_stays(nth: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "read", [lambda session: session["z"], lambda session: session.get("z"), lambda session: "z" in session]
+    "read",
+    [
+        lambda session: session["z"],
+        lambda session: session.get("z"),
+        lambda session: "z" in session,
+        lambda session: data_of(session)["z"],
+    ],
 )
 def test_a_key_is_looked_for_again_where_the_session_was_put_together_meanwhile(read: Callable[[Any], Any]) -> None:
     """While all of it is put into its storage, a key is in neither place for a moment."""
@@ -251,6 +257,10 @@ def test_a_key_is_looked_for_again_where_the_session_was_put_together_meanwhile(
         def get(self, name: str, default: Any = None) -> Any:
             self._leave()
             return default
+
+        def __iter__(self) -> Iterator[str]:
+            self._leave()
+            return iter(())
 
         def __contains__(self, name: object) -> bool:
             self._leave()

@@ -526,18 +526,18 @@ def data_of(session: Session) -> dict[str, Any]:
     stored: Any = dict.items(session)  # what is in the dict's own storage: its other methods are the session's
     if tracking is None:
         return dict(stored)
-    with session._state.lock:
-        hidden = dict(
-            tracking.hidden
-        )  # first: what another thread reads meanwhile goes from here to the dict's own storage
+    while True:
+        given = tracking.hidden
+        hidden = dict(given)  # first: what another thread reads meanwhile goes from here to the storage
         visible = dict(stored)
-    if SENTINEL not in visible:
+        if tracking.hidden is given:
+            break
+    if visible.pop(SENTINEL, _MISSING) is _MISSING and not hidden:
         return visible
-    del visible[SENTINEL]
     if not visible:
         return hidden
     data = {}
-    for name in tuple(tracking.order):
+    for name in tracking.order:
         if name in visible:
             data[name] = visible.pop(name)
         elif name in hidden:
@@ -550,7 +550,7 @@ def reveal(session: Session) -> None:
     """Put all that a session holds into its own storage. Noted by nobody."""
     state = session._state
     tracking = state.tracking
-    if tracking is None:
+    if tracking is None or not dict.__contains__(session, SENTINEL):
         return
     with state.lock:
         if dict.__contains__(session, SENTINEL):
