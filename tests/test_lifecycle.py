@@ -18,6 +18,7 @@ from hardtack.errors import (
     SessionConflict,
     SessionFinished,
     SessionTooLarge,
+    StoreFull,
     StoreUnavailable,
     TooManySessions,
 )
@@ -50,6 +51,14 @@ class Meanwhile(MemoryStore):
         self._count("find")
         return super().find(subject)
 
+    def rename(self, *args: Any, **options: Any) -> Any:
+        self._count("rename")
+        return super().rename(*args, **options)
+
+    def delete(self, key: str, *, if_version: Any = None) -> bool:
+        self._count("delete")
+        return super().delete(key, if_version=if_version)
+
     def put(self, key: str, data: bytes, *, expires_at: int, if_version: Any, subject: str | None) -> Any:
         self._count("put")
         return super().put(key, data, expires_at=expires_at, if_version=if_version, subject=subject)
@@ -81,6 +90,10 @@ def fail() -> None:
     raise StoreUnavailable("down")
 
 
+def full() -> None:
+    raise StoreFull("no room")
+
+
 def collide() -> None:
     raise VersionConflict("changed")
 
@@ -98,35 +111,116 @@ def log_in(site: Site, **options: Any) -> Jar:
 # --- a limit of logins
 
 
-def test_of_two_logins_at_once_the_later_is_refused() -> None:
-    """It is counted again after its own write, and its session ends with the error."""
+REFUSE: dict[str, Any] = {"at_most": 1, "beyond": "refuse"}
+
+
+@pytest.mark.parametrize("late", [0, -2])
+def test_of_two_logins_at_once_the_later_is_refused(late: int) -> None:
+    """It is counted again after its own write, in one order for both: one is left, whichever was written first."""
     site, store = racing()
-    store.before["put", 1] = lambda: log_in(site)
 
+    def other() -> None:
+        site.clock.now += late
+        log_in(site, **REFUSE)
+
+    store.before["put", 1] = other
+    refused = False
+    try:
+        log_in(site, **REFUSE)
+    except TooManySessions:
+        refused = True
+
+    assert (site.sessions.count("alice"), refused) == (1, late < 0)
+
+
+def test_a_refused_login_leaves_the_session_that_it_began_from() -> None:
+    """With what was in it, under the id that the browser has."""
+    site, store = racing()
+    site.visit(cart=["apple"])
+
+    def other() -> None:
+        site.clock.now -= 5
+        log_in(site, **REFUSE)
+
+    session = site.open()
+    session.login("alice", **REFUSE)
+    store.before["rename", 1] = other
     with pytest.raises(TooManySessions):
-        log_in(site, at_most=1, beyond="refuse")
+        site.commit(session)
 
+    assert (site.open().subject, dict(site.open())) == (None, {"cart": ["apple"]})
     assert site.sessions.count("alice") == 1
 
 
-def test_a_refused_login_that_was_ended_meanwhile_is_refused() -> None:
-    """Nothing is left to end: others have taken its place."""
+def test_a_refused_login_that_was_ended_meanwhile_begins_nothing() -> None:
+    """Others have ended what it began from, and taken its place."""
     site, store = racing()
+    site.visit(cart=["apple"])
+    old = site.open().id
 
     def others() -> None:
-        def end_the_first() -> None:
-            site.sessions.end_all("alice")
-            log_in(site)
-            log_in(site)
+        site.clock.now -= 5
+        log_in(site)
+        log_in(site)
+        store.before["delete", 1] = lambda: site.sessions.end(old)
 
-        store.before["find", 1] = end_the_first
-
-    store.before["put", 1] = others
-
+    session = site.open()
+    session.login("alice", **REFUSE)
+    store.before["rename", 1] = others
     with pytest.raises(TooManySessions):
-        log_in(site, at_most=1, beyond="refuse")
+        site.commit(session)
 
-    assert site.sessions.count("alice") == 2
+    assert (dict(site.open()), site.sessions.count("alice")) == ({}, 2)
+
+
+def test_a_logout_is_carried_out_where_the_login_after_it_is_refused() -> None:
+    """The user has asked for it first."""
+    site, _ = racing()
+    log_in(site)
+    session = site.open()
+    session.login("carol")
+    site.commit(session)
+    session = site.open()
+    session.logout()
+    session.login("alice", **REFUSE)
+    with pytest.raises(TooManySessions) as caught:
+        site.commit(session)
+
+    assert ["Max-Age=0" in line for line in caught.value.set_cookies] == [True]
+    assert site.sessions.count("carol") == 0
+    assert [event.subject for event in site.told(LoggedOut)] == ["carol"]
+
+
+def test_a_logout_is_carried_out_where_the_handler_fails_after_a_limited_login() -> None:
+    """Of the login nothing is."""
+    site, _ = racing()
+    session = site.open()
+    session.login("carol")
+    site.commit(session)
+    session = site.open()
+    session.logout()
+    session.login("alice", at_most=1)
+    site.jar.take(site.sessions.abort(session))
+
+    assert [site.sessions.count(subject) for subject in ("carol", "alice")] == [0, 0]
+
+
+def test_a_second_click_on_log_in_is_not_refused() -> None:
+    """The session of the first click, whose answer was lost, does not count: it ends with the second."""
+    site, _ = racing()
+    site.visit(cart=["apple"])
+    header = site.jar.header
+    second = site.sessions.open(header)
+    second.login("alice", **REFUSE)
+    first = site.sessions.open(header)
+    first.login("alice", **REFUSE)
+    site.sessions.commit(first)
+    site.commit(second)  # it was loaded before the first was stored
+    third = site.sessions.open(header)
+    third.login("alice", **REFUSE)
+    site.commit(third)
+
+    assert (site.open().subject, site.sessions.count("alice")) == ("alice", 1)
 
 
 def test_a_session_that_ended_meanwhile_is_not_told_twice() -> None:
@@ -142,6 +236,40 @@ def test_a_session_that_ended_meanwhile_is_not_told_twice() -> None:
     assert [event.id for event in site.told(Destroyed)] == [old.id]
     assert [event.cause for event in site.told(LoggedOut)] == ["ended"]
     assert site.sessions.count("alice") == 1
+
+
+# --- what is taken over, and ended in the request that brought it
+
+
+@pytest.mark.parametrize("stored_first", [False, True])
+def test_a_logout_ends_what_a_parallel_first_request_stores(stored_first: bool) -> None:
+    """Both came with the other system's cookie: nobody is logged in by it afterwards."""
+    site, _ = racing(accept=[Theirs()])
+    out, other = (site.sessions.open("theirs=ann") for _ in range(2))
+    assert out["user"] == "ann"
+    out.logout()
+    other["n"] = 1
+    jar = Jar()
+    if stored_first:
+        jar.take(site.sessions.commit(other))
+        site.sessions.commit(out)
+    else:
+        site.sessions.commit(out)
+        jar.take(site.sessions.commit(other))
+
+    assert dict(site.sessions.open(jar.header)) == {}
+    assert dict(site.sessions.open("theirs=ann")) == {}
+
+
+def test_a_logout_of_what_was_just_brought_needs_no_room() -> None:
+    """Where the store is full, it cannot be remembered that the session ended; nothing was stored either."""
+    site, store = racing(accept=[Theirs()])
+    session = site.sessions.open("theirs=ann")
+    assert session["user"] == "ann"
+    session.logout()
+    store.before["put", 1] = full
+
+    assert "theirs=" in site.sessions.commit(session).set_cookies[-1]
 
 
 # --- loading

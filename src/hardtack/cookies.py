@@ -249,9 +249,9 @@ def find_values(header: str, name: str) -> list[str]:
 
     The header is split at ";" only, spaces and tabs are trimmed, names match byte for byte and nothing is decoded.
     """
-    before, is_there, after = header.partition(f"{name}=")
-    if is_there and name not in after and (before == "" or (before[-2:] == "; " and name not in before)):
-        return [after.partition(";")[0].strip(" \t")]  # nearly every request: the name once, as every browser writes it
+    before, is_there, rest = header.partition(f"{name}=")
+    if is_there and name not in rest and (before == "" or (before[-2:] == "; " and name not in before)):
+        return [rest.partition(";")[0].strip(" \t")]  # nearly every request: the name once, as every browser writes it
     found: list[str] = []
     size = len(name)
     searched = 0

@@ -77,7 +77,7 @@ class Session(dict[str, Any]):
     _state: State
 
     joined: ClassVar[tuple[str, ...]] = (FLASHES, ONCE)
-    """For adapters: beginnings of keys whose parallel changes are joined, and which nobody's decision rests on."""
+    """For adapters: keys whose parallel changes are joined, and which nobody's decision rests on; "_f_": all that begin so."""
 
     def __init__(self, mapping: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
         dict.__init__(self, mapping)
@@ -154,6 +154,8 @@ class Session(dict[str, Any]):
         if state.forced or state.fate is not KEEP or state.begins is LOGIN:
             return True
         if state.base is not None and state.taken is None:
+            if state.tracking is not None and is_untouched(self):
+                return False
             return not state.base.is_kept_as(data_of(self))
         return bool(data_of(self)) or state.meta.subject is not None
 
@@ -379,12 +381,13 @@ class Session(dict[str, Any]):
 
     def flash(self, message: Any, category: str = "message") -> None:
         """Keep a message for the next page that asks for it."""
-        put(self, FLASHES, [*peek(self, FLASHES, ()), [category, message]])
+        kept = peek(self, FLASHES)
+        put(self, FLASHES, [*(kept if type(kept) is list else ()), [category, message]])
 
     def flashes(self, category: str | None = None) -> list[Flash]:
         """The messages, of one category or all, oldest first; they are gone then."""
         kept = peek(self, FLASHES)
-        if not kept:
+        if not kept or type(kept) is not list:  # or the application has a key of this name
             return []
         flashes = [Flash(*item) for item in kept]
         rest = [list(flash) for flash in flashes if category is not None and flash.category != category]
@@ -518,9 +521,40 @@ def changing(session: Session) -> State:
 # --- data, past what is noted
 
 
+_IMMUTABLE = frozenset[type]({type(None), bool, int, float, str, bytes})
+
+
+def is_untouched(session: Session) -> bool:
+    """Whether it is sure, without a look at all of it, that a tracked session holds what was loaded.
+
+    What nobody has asked for is hidden from everybody, C code included; what was shown must be the same objects still, of
+    types that cannot change, and nothing else may be there.
+    """
+    state = session._state
+    tracking: Any = state.tracking
+    if state.lent or tracking.assigned or tracking.everything:
+        return False
+    shown = tracking.shown
+    if dict.__len__(session) != len(shown) + 1 or not dict.__contains__(session, SENTINEL):
+        return False
+    for name, value in tuple(shown.items()):  # another thread may be reading
+        if type(value) not in _IMMUTABLE or dict.get(session, name, _MISSING) is not value:
+            return False
+    return True
+
+
+def is_empty(session: Session) -> bool:
+    """Whether a session holds nothing. Noted by nobody."""
+    tracking = session._state.tracking
+    return not (tracking is not None and tracking.hidden) and dict.__len__(session) == dict.__contains__(
+        session, SENTINEL
+    )
+
+
 def data_of(session: Session) -> dict[str, Any]:
     """All that a session holds, in the order that it has for whoever iterates. Noted by nobody."""
-    tracking = session._state.tracking
+    state = session._state
+    tracking = state.tracking
     if tracking is None and type(session).__iter__ is dict.__iter__:
         return dict.copy(session)  # nearly every session: the copy asks no method of its class
     stored: Any = dict.items(session)  # what is in the dict's own storage: its other methods are the session's
@@ -534,16 +568,17 @@ def data_of(session: Session) -> dict[str, Any]:
             break
     if visible.pop(SENTINEL, _MISSING) is _MISSING and not hidden:
         return visible
-    if not visible:
-        return hidden
-    data = {}
+    state.lent = True
+    data: dict[str, Any] = {**tracking.order, **hidden, **visible}
+    if len(data) == len(hidden) + len(visible):
+        return data
+    data = {}  # something was taken out past its methods, or read meanwhile
     for name in tracking.order:
         if name in visible:
             data[name] = visible.pop(name)
         elif name in hidden:
             data[name] = hidden[name]
-    data.update(visible)
-    return data
+    return {**data, **{name: hidden[name] for name in hidden if name not in data}, **visible}
 
 
 def reveal(session: Session) -> None:
@@ -567,6 +602,8 @@ def peek(session: Session, name: str, default: Any = None) -> Any:
     if tracking is not None:
         value = tracking.hidden.get(name, _MISSING)
         if value is not _MISSING:
+            if type(value) not in _IMMUTABLE:
+                session._state.lent = True
             return value
     return dict.get(session, name, default)
 
@@ -601,14 +638,16 @@ class Unread(Session):
     def _touch(self) -> None:
         state = self._state
         # Threads of one request may touch it at once: the second must not load over what the first has changed.
-        with state.lock:
+        state.lock.acquire()  # by `with` it would take as long as all that it guards
+        try:
             if isinstance(self, Unread):
                 assert state.core is not None
-                try:
-                    state.core.load(self)
-                except HardtackError as error:
-                    raise self.translate(error) from error
+                state.core.load(self)
                 state.accessed = True
+        except HardtackError as error:
+            raise self.translate(error) from error
+        finally:
+            state.lock.release()
 
     @property
     def modified(self) -> bool:
@@ -688,6 +727,7 @@ class Tracked(Session):
         hidden = tracking.hidden
         value = hidden.get(name, _MISSING)
         if value is not _MISSING:
+            tracking.shown[name] = value
             value = _set_once(self, name, value)
             hidden.pop(name, None)
             tracking.noted.add(name)
@@ -706,6 +746,7 @@ class Tracked(Session):
         hidden = tracking.hidden
         value = hidden.get(name, _MISSING)
         if value is not _MISSING:
+            tracking.shown[name] = value
             value = _set_once(self, name, value)
             hidden.pop(name, None)
             tracking.noted.add(name)
@@ -949,6 +990,7 @@ def show(session: Session, data: dict[str, Any], tracking: Tracking | None) -> N
     dict.clear(session)
     if tracking is not None and tracking.hidden:
         _set(session, SENTINEL, SENTINEL)
+    session._state.lent = True  # who had its values before may have them still
     become_live(session, data, tracking)
 
 
@@ -974,7 +1016,8 @@ def become_finished(session: Session) -> None:
         state.phase = FINISHED
     if state.phase is FINISHED:
         return
-    reveal(session)  # nothing is noted any more, and a task may still read
+    if state.tracking is not None:
+        reveal(session)  # nothing is noted any more, and a task may still read
     state.phase = FINISHED
     session.__class__ = phases_of(type(session)).finished
 

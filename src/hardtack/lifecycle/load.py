@@ -14,7 +14,7 @@ from hardtack.lifecycle import acting, takeover
 from hardtack.lifecycle.listed import is_alive, judge
 from hardtack.protocols import Context, Held
 from hardtack.session import Session, Unread, become_live, not_loaded, state_of
-from hardtack.state import UNREAD, nothing
+from hardtack.state import State, nothing
 from hardtack.tracking import Tracking
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def load(core: Core, session: Session) -> None:
             if core.traits.asynchronous and carries(core, state.header):
                 not_loaded()
             run(load_flow(core, session), core.engine.store)  # type: ignore[arg-type]
-    if state.phase is UNREAD or isinstance(session, Unread):  # or it is first looked at when its request is over
-        _begin(core, session)
+    if isinstance(session, Unread):
+        _begin(core, session, state)
 
 
 async def aload(core: Core, session: Session) -> None:
@@ -45,8 +45,8 @@ async def aload(core: Core, session: Session) -> None:
     state = state_of(session)
     if state.held is None:
         await arun(load_flow(core, session), core.engine.store)
-    if state.refusal is not None and not core.traits.anonymous and state.phase is UNREAD:
-        _begin(core, session)
+    if state.refusal is not None and not core.traits.anonymous and isinstance(session, Unread):
+        _begin(core, session, state)
 
 
 def load_flow(core: Core, session: Session) -> Flow[None]:
@@ -96,9 +96,8 @@ def _load_former(core: Core, header: str, context: Context) -> Flow[Held]:
     return held
 
 
-def _begin(core: Core, session: Session) -> None:
+def _begin(core: Core, session: Session, state: State) -> None:
     """What the engine found becomes what the session knows. Raises `StoreUnavailable` where it could not be asked."""
-    state = state_of(session)
     assert state.held is not None
     record = state.held.record
     if record is not None and state.refusal is None:
