@@ -333,9 +333,8 @@ def force_save(session: Session) -> None:
 
 def end_own(session: Session, *, follows: bool) -> None:
     """End the session with the next commit; `follows`: under whichever id it has by now, as a logout does."""
-    state = touch(session)
     session.destroy()
-    state.follows = follows
+    state_of(session).follows = follows
 
 
 def renewal_due(session: Session) -> bool:

@@ -190,12 +190,14 @@ class SessionManager:
 
         From then on the session can only be read: a write raises `SessionFinished`.
         """
+        save.own_state(self.core, session)
         if save.is_late(session):
             run(save.finish_flow(self.core, session), self.core.sync_store())
         become_finished(session)
 
     async def afinish(self, session: Session) -> None:
         """`finish` under async code. An end is carried out even if the task is cancelled meanwhile."""
+        save.own_state(self.core, session)
         if save.is_late(session):
             flow = save.finish_flow(self.core, session)
             if state_of(session).fate is END:

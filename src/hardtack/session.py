@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
 from hardtack import values
 from hardtack._views import View, names_of
-from hardtack.errors import ConfigError, HardtackError, SessionFinished, SessionNotLoaded, StoreUnavailable
+from hardtack.errors import (
+    ConfigError,
+    HardtackError,
+    SessionConflict,
+    SessionFinished,
+    SessionNotLoaded,
+    StoreUnavailable,
+)
 from hardtack.lifetime import LATEST
 from hardtack.state import COMMITTED, END, FINISHED, KEEP, LIVE, LOGIN, REPLACE, UNREAD, State, nothing
 
@@ -69,7 +76,7 @@ class Session(dict[str, Any]):
     _state: State
 
     joined: ClassVar[tuple[str, ...]] = (FLASHES, ONCE)
-    """For adapters: beginnings of keys whose parallel changes are joined, and which nobody's decision rests on."""
+    """For adapters: keys whose parallel changes are joined, and which nobody's decision rests on; "_f_": all that begin so."""
 
     def __init__(self, mapping: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
         dict.__init__(self, mapping)
@@ -253,10 +260,18 @@ class Session(dict[str, Any]):
 
         This happens whatever else the request does: also if the handler fails afterwards.
         """
-        state = self._open()
-        if state.refusal is not None or state.phase is FINISHED:
-            if state.core is not None and state.refusal is not None:
-                state.core.mark_cleared(state, state.refusal)
+        try:
+            state = self._open()
+        except HardtackError as error:
+            self._mark_cleared()
+            if self._state.refusal is not None:
+                error.set_cookies = self._state.refusal.set_cookies
+            raise
+        conflict = isinstance(
+            state.refusal, SessionConflict
+        )  # what was changed is not saved: an end happens all the same
+        if (state.refusal is not None and not conflict) or state.phase is FINISHED:
+            self._mark_cleared()
             self._refuse()
         if state.waiting is not None or state.beside is not None:
             from hardtack import impersonation
@@ -276,6 +291,12 @@ class Session(dict[str, Any]):
     def clear(self) -> None:
         """The same as `destroy`: it is the logout of many a tutorial, and a user who is told so must be logged out."""
         self.destroy()
+
+    def _mark_cleared(self) -> None:
+        """The session cannot be ended now: its cookie is cleared with the answer that says so."""
+        state = self._state
+        if state.core is not None and state.refusal is not None:
+            state.core.mark_cleared(state, state.refusal)
 
     def _empty(self, state: State) -> None:
         dict.clear(self)
@@ -359,12 +380,13 @@ class Session(dict[str, Any]):
 
     def flash(self, message: Any, category: str = "message") -> None:
         """Keep a message for the next page that asks for it."""
-        put(self, FLASHES, [*peek(self, FLASHES, ()), [category, message]])
+        kept = peek(self, FLASHES)
+        put(self, FLASHES, [*(kept if type(kept) is list else ()), [category, message]])
 
     def flashes(self, category: str | None = None) -> list[Flash]:
         """The messages, of one category or all, oldest first; they are gone then."""
         kept = peek(self, FLASHES)
-        if not kept:
+        if not kept or type(kept) is not list:  # or the application has a key of this name
             return []
         flashes = [Flash(*item) for item in kept]
         rest = [list(flash) for flash in flashes if category is not None and flash.category != category]
@@ -656,7 +678,7 @@ _READING = (
     "__getitem__ __contains__ __iter__ __reversed__ __len__ __eq__ __ne__ __or__ __ror__ get keys values items copy"
 )
 _WRITING = "__setitem__ __delitem__ __ior__ pop popitem setdefault update"
-for _name in (*_READING.split(), *_WRITING.split(), "clear"):
+for _name in (*_READING.split(), *_WRITING.split()):
     setattr(Unread, _name, _guarded(_name))
 
 

@@ -211,7 +211,8 @@ class CookieEngine:
     def adopt(self, seed: bytes, context: Context, policy: Policy) -> Flow[tuple[bytes, Held]]:
         """The id of the session that takes the place of another system's."""
         yield from ()
-        return hashlib.sha256(b"hardtack/1 adopted" + seed).digest()[:16], Held()
+        adopted = hashlib.sha256(b"hardtack/1 adopted" + seed).digest()[:16]
+        return adopted, Held(adopted=adopted)
 
     @property
     def impersonates(self) -> bool:

@@ -98,7 +98,7 @@ def _begin_or_end(state: State, data: dict[str, Any], settings: Settings, now: i
     empty = _is_empty(meta, data)
     if state.fate is END:
         new = None if empty else _next(meta, data, now, moves=True)
-        if old is None and new is None and held.dead is None:
+        if old is None and new is None and held.dead is None and not held.adopted:
             return Nothing(clears=held.clear)
         return _saving(Kind.END, state, held, new, settings, now, headers_sent=headers_sent)
     if old is None and empty and state.begins is SAME:

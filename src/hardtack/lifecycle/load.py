@@ -26,11 +26,9 @@ def load(core: Core, session: Session) -> None:
     state = state_of(session)
     if state.held is None:
         load_now = core.load_now
-        if load_now is not None and not core.settings.accept:
+        if load_now is not None and not core.settings.accept and not has_former(core, state.header):
             held = load_now(state.header, core.context(), core)
-            if (held.names or FORMER_DEFAULT_NAME not in state.header) and (
-                core.ended is None or held.record is None or is_alive(core.ended, held.record)
-            ):
+            if core.ended is None or held.record is None or is_alive(core.ended, held.record):
                 if held.record is not None and held.record.options and ACTOR in held.record.options:
                     held = run(acting.find_waiting(core, state, held, core.context()), None)
                 state.held = held
@@ -57,8 +55,11 @@ def load_flow(core: Core, session: Session) -> Flow[None]:
     context = core.context()
     try:
         held = yield from core.engine.load(state.header, context, core)
-        if not held.names and core.cookie.name == DEFAULT_NAME and FORMER_DEFAULT_NAME in state.header:
-            held = yield from _load_former(core, state.header, context)
+        if has_former(core, state.header):
+            if held.names:  # both are there: what clears the one must not leave the other to the next request
+                held.names = (*held.names, *former_names(state.header))
+            else:
+                held = yield from _load_former(core, state.header, context)
         if core.settings.accept and not held.names:
             adopted = yield from takeover.take_over(core, state, context)
             held = held if adopted is None else adopted
@@ -74,6 +75,16 @@ def load_flow(core: Core, session: Session) -> Flow[None]:
         return
     if state.held is None:  # another task of this request may have been faster, and changed the session since
         state.held = held
+
+
+def has_former(core: Core, header: str) -> bool:
+    """Whether a request may carry a cookie under the name that was the default before."""
+    return FORMER_DEFAULT_NAME in header and core.cookie.name == DEFAULT_NAME
+
+
+def former_names(header: str) -> list[str]:
+    """The cookies under that name, its chunks among them."""
+    return [name for name in parse(header) if name == FORMER_DEFAULT_NAME or name.startswith(f"{FORMER_DEFAULT_NAME}.")]
 
 
 def _load_former(core: Core, header: str, context: Context) -> Flow[Held]:
@@ -117,7 +128,7 @@ def carries(core: Core, header: str) -> bool:
         return True
     if not header:
         return False
-    if core.cookie.name == DEFAULT_NAME and FORMER_DEFAULT_NAME in header:
+    if has_former(core, header):
         return True
     if not core.settings.accept:
         return False
