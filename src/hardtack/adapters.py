@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from hardtack import values
@@ -143,14 +143,14 @@ def carries_cookie(sessions: SessionManager, header: str) -> bool:
 def renew_only_when_saved(sessions: SessionManager) -> None:
     """Let the idle deadline move with each save, and with nothing else, as Flask has it."""
     core = sessions.core
-    core.settings = sessions.settings = replace(core.settings, renews_when_read=False)
+    core.settings = sessions.settings = core.settings._replace(renews_when_read=False)
     core.always_renews = True
 
 
 def end_at_once(sessions: SessionManager) -> None:
     """Let each session end as soon as it was stored, as `max_age=0` does in some frameworks."""
     core = sessions.core
-    core.settings = sessions.settings = replace(core.settings, idle_timeout=0)
+    core.settings = sessions.settings = core.settings._replace(idle_timeout=0)
     core.idle_timeout = 0
 
 
@@ -282,7 +282,7 @@ def with_cookie(sessions: SessionManager, cookie: Cookie) -> SessionManager:
     """The same manager with another cookie."""
     other = copy(sessions)
     core = sessions.core
-    other.settings = replace(core.settings, cookie=cookie)
+    other.settings = core.settings._replace(cookie=cookie)
     other.core = Core(core.engine, other.settings, core.teller, core.ended)
     other.core.always_renews = core.always_renews
     return other

@@ -12,7 +12,6 @@ from hardtack.administration import Change, SessionInfos
 from hardtack.changes import Changes
 from hardtack.cookies import Cookie, as_text
 from hardtack.core import Core
-from hardtack.ended import EndedSessions
 from hardtack.engines.cookie import CookieEngine
 from hardtack.errors import ConfigError
 from hardtack.events import Event
@@ -26,6 +25,9 @@ from hardtack.settings import check_list, listener, make_settings
 from hardtack.state import END, UNREAD
 from hardtack.tell import Teller
 from hardtack.tokens.keys import Key, Keyring
+
+if TYPE_CHECKING:
+    from hardtack.ended import EndedSessions
 
 T = TypeVar("T")
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hardtack.cookies import Cookie
 from hardtack.errors import ConfigError
@@ -23,8 +22,7 @@ RENEWALS_PER_IDLE_TIMEOUT: Final = 10
 _SIZES: Final = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "KIB": 1024, "MIB": 1024**2}
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """A format of another system whose sessions are taken over, and where that system has its cookie."""
 
     token: TokenFormat
@@ -32,8 +30,7 @@ class Accepted:
     cookie: Cookie
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """A manager's settings. Durations in whole seconds, sizes in bytes."""
 
     cookie: Cookie

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from hardtack.ended import Ended
 from hardtack.errors import StoreUnavailable
 from hardtack.events import Rejected
 from hardtack.flow import Ask, Flow
@@ -20,7 +19,7 @@ from hardtack.state import State
 
 if TYPE_CHECKING:
     from hardtack.core import Core
-    from hardtack.ended import EndedSessions
+    from hardtack.ended import Ended, EndedSessions
 
 DRAWN: Final = "drawn"
 REMEMBERED: Final = 60
