@@ -27,7 +27,7 @@ from hardtack.manager import SessionManager
 from hardtack.record import Record, pack
 from hardtack.request import Request, ScopeRequest
 from hardtack.session import Session, Unread, become_finished, changing, data_of, drop, peek, put, state_of, touch
-from hardtack.state import COMMITTED, FINISHED, LOGIN, NEW, SAME, State
+from hardtack.state import LOGIN, NEW, SAME, State
 
 RETRY_AFTER: Final = 5
 """Seconds after which a client may ask again, where the store could not be reached."""
@@ -76,12 +76,10 @@ __all__ = [
     "replace_state",
     "set_fields",
     "state_of",
-    "stored_id",
     "take_as_loaded",
     "touch",
     "waits",
     "warn_plain_http",
-    "was_committed",
     "with_cookie",
     "wsgi_request",
 ]
@@ -204,17 +202,6 @@ def now_of(session: Session) -> int:
 def mark_accessed(session: Session, accessed: bool = True) -> None:
     """Say whether the handler looked at the session, where the framework knows better."""
     state_of(session).accessed = accessed
-
-
-def was_committed(session: Session) -> bool:
-    """Whether the session was committed, so that a further commit belongs to a page about an error."""
-    return state_of(session).phase in (COMMITTED, FINISHED)
-
-
-def stored_id(session: Session) -> str | None:
-    """The id of what is stored; None where nothing is."""
-    state = touch(session)
-    return None if state.record is None else session.id
 
 
 async def preload(session: Session) -> None:
