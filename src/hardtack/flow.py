@@ -159,21 +159,25 @@ async def to_the_end(flow: Flow[T], store: AsyncStore | Store | None = None) -> 
 
     from anyio import CancelScope
 
-    with CancelScope(shield=True):
-        try:
-            work = asyncio.get_running_loop().create_task(arun(flow, store))
-        except RuntimeError:  # trio, where only scopes cancel
+    scope = CancelScope(shield=True)
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:  # trio, where only scopes cancel
+        with scope:
             return await arun(flow, store)
-        cancelled: asyncio.CancelledError | None = None
+        raise AssertionError from None  # pragma: no cover - a scope that nobody cancels swallows nothing
+    work = loop.create_task(arun(flow, store))
+    cancelled: asyncio.CancelledError | None = None
+    with scope:
         while not work.done():
             try:
                 await asyncio.wait([work])
             except asyncio.CancelledError as error:  # asyncio's own, of a server or a timeout: no scope keeps it out
                 cancelled = error
-        if cancelled is None:
-            return work.result()
-        work.exception()  # what failed goes with the request
-        raise cancelled
+    if cancelled is None:
+        return work.result()
+    work.exception()  # what failed goes with the request
+    raise cancelled
 
 
 async def _carry_out(request: Request, store: Any) -> Any:

@@ -94,7 +94,7 @@ class SessionInterface(Interface, FlaskInterface):
         finish = partial(_finish, manager, session)
         if response.is_streamed:
             response.call_on_close(finish)
-        elif has_request_context():
+        else:
             finish()
 
 
@@ -157,9 +157,9 @@ def _tear_down(sender: Flask, **details: Any) -> None:
     if session is None or session.concluded or not session.accessed or not isinstance(interface, SessionInterface):
         return
     manager = interface.manager_of(sender)
-    if manager is not None:
-        with suppress(HardtackError):  # the response has left, or another error is on its way
-            manager.abort(session)
+    assert manager is not None  # it has opened the session
+    with suppress(HardtackError):  # the response has left, or another error is on its way
+        manager.abort(session)
 
 
 got_request_exception.connect(_abandon)

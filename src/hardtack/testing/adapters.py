@@ -221,10 +221,6 @@ class _Store(MemoryStore):
         _refuse(self.unwritable)
         return super().rename(*args, **options)
 
-    def delete(self, *args: Any, **options: Any) -> bool:
-        _refuse(self.unwritable)
-        return super().delete(*args, **options)
-
 
 def _refuse(down: bool) -> None:
     if down:
@@ -294,7 +290,7 @@ class _World:
             name, _, value = line.partition(";")[0].partition("=")
             if "max-age=0" not in line.lower():
                 self.cookies[name] = value
-            elif "domain=" not in line.lower():
+            else:
                 self.cookies.pop(name, None)
         return answer
 
