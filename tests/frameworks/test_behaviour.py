@@ -26,11 +26,13 @@ from tests.frameworks.harness import (
 )
 from tests.frameworks.sites import SITES
 
-from hardtack import Cookie, CookieEngine, Key, SessionManager, SignedToken, StoreEngine, events
+from hardtack import Cookie, CookieEngine, EndedSessions, Key, SessionManager, SignedToken, StoreEngine, events
 from hardtack.errors import SessionFinished
 
 # Sanic imports what websockets has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:websockets.*is deprecated:DeprecationWarning")
+
+LOADED_BY_THE_HANDLER = ("wsgi", "flask", "falcon-wsgi", "pyramid", "django-wsgi")
 
 KEY = Key(bytes(range(32)))
 MAX_SET_COOKIE = 4096  # bytes of a line that browsers keep
@@ -45,6 +47,9 @@ ENGINES: dict[str, Callable[[WatchedStore], Any]] = {
 LENIENT: dict[str, Callable[[WatchedStore], Any]] = {
     "anonymous": lambda store: StoreEngine(store, on_store_error="anonymous"),
 }
+
+
+LISTED: dict[str, Callable[[WatchedStore], Any]] = {"cookie with a list": lambda store: CookieEngine(KEY)}
 
 
 class World:
@@ -85,7 +90,8 @@ def make(framework: str, loop: Loop) -> Iterator[Make]:
 
     def make(engine: str, **options: Any) -> World:
         store = WatchedStore()
-        world = World(framework, (ENGINES | LENIENT)[engine](store), store, loop, **options)
+        ended = EndedSessions.from_url("memory://") if engine in LISTED else None
+        world = World(framework, (ENGINES | LENIENT | LISTED)[engine](store), store, loop, ended=ended, **options)
         worlds.append(world)
         return world
 
@@ -93,6 +99,8 @@ def make(framework: str, loop: Loop) -> Iterator[Make]:
     for world in worlds:
         world.script.gate.set()
         world.site.close()
+        if world.sessions.core.ended is not None:
+            world.sessions.core.ended.close()
 
 
 @pytest.fixture(params=ENGINES)
@@ -105,6 +113,12 @@ def world(request: pytest.FixtureRequest, make: Make) -> World:
 def stored(make: Make) -> World:
     """Every framework over a store."""
     return make("store")
+
+
+@pytest.fixture(params=["store", *LISTED])
+def ending(request: pytest.FixtureRequest, make: Callable[[str], World]) -> World:
+    """Every framework over what ends every copy of a cookie."""
+    return make(request.param)
 
 
 # --- creation
@@ -457,14 +471,14 @@ def test_login_changes_the_id_and_keeps_the_data(world: World) -> None:
     assert (after["subject"], after["data"]) == ("ann", {"n": 1})
 
 
-def test_the_id_from_before_a_login_is_dead(stored: World) -> None:
+def test_the_id_from_before_a_login_is_dead(ending: World) -> None:
     """A cookie that an attacker planted opens nothing afterwards."""
-    stored.browser.get("/write-n")
-    old = stored.browser.header
+    ending.browser.get("/write-n")
+    old = ending.browser.header
 
-    stored.browser.get("/login")
+    ending.browser.get("/login")
 
-    assert stored.site.request("/read-n", old).text == "0"
+    assert ending.site.request("/read-n", old).text == "0"
 
 
 def test_logout_clears_the_cookie_and_the_data(world: World) -> None:
@@ -478,14 +492,14 @@ def test_logout_clears_the_cookie_and_the_data(world: World) -> None:
     assert world.browser.get("/read-n").text == "0"
 
 
-def test_a_logout_ends_every_copy_of_the_cookie(stored: World) -> None:
-    """On a store, where nobody can bring it back."""
-    stored.browser.get("/write-n")
-    copy = stored.browser.header
+def test_a_logout_ends_every_copy_of_the_cookie(ending: World) -> None:
+    """Nobody can bring it back."""
+    ending.browser.get("/write-n")
+    copy = ending.browser.header
 
-    stored.browser.get("/logout")
+    ending.browser.get("/logout")
 
-    assert stored.site.request("/read-n", copy).text == "0"
+    assert ending.site.request("/read-n", copy).text == "0"
 
 
 # --- requests at the same time
@@ -604,33 +618,33 @@ def test_what_another_site_sent_is_served_without_the_session(make: Make) -> Non
     assert (own.status, own.text) == (200, "1")
 
 
-def test_a_write_after_a_logout_revives_nothing(stored: World) -> None:
+def test_a_write_after_a_logout_revives_nothing(ending: World) -> None:
     """A slow request that began before the logout neither brings the session back nor sets a cookie."""
-    stored.browser.get("/login")
-    stored.browser.get("/write-n")
-    copy = stored.browser.header
-    slow = in_background(lambda: stored.site.request("/slow-a", copy))
-    assert stored.script.entered.acquire(timeout=5)
+    ending.browser.get("/login")
+    ending.browser.get("/write-n")
+    copy = ending.browser.header
+    slow = in_background(lambda: ending.site.request("/slow-a", copy))
+    assert ending.script.entered.acquire(timeout=5)
 
-    stored.browser.get("/logout")
-    stored.script.gate.set()
+    ending.browser.get("/logout")
+    ending.script.gate.set()
     answer = slow()
 
     assert answer.set_cookies == []
-    assert stored.site.request("/read-n", copy).text == "0"
-    assert stored.browser.state()["data"] == {}
+    assert ending.site.request("/read-n", copy).text == "0"
+    assert ending.browser.state()["data"] == {}
 
 
 @pytest.mark.parametrize("meanwhile", ["/login", "/logout"])
-def test_a_slow_request_that_only_reads_leaves_the_cookie_alone(stored: World, meanwhile: str) -> None:
+def test_a_slow_request_that_only_reads_leaves_the_cookie_alone(ending: World, meanwhile: str) -> None:
     """Another one has replaced the id or ended the session: the cookie that it has set is the newer one."""
-    stored.browser.get("/write-n")
-    copy = stored.browser.header
-    slow = in_background(lambda: stored.site.request("/linger-n", copy))
-    assert stored.script.entered.acquire(timeout=5)
+    ending.browser.get("/write-n")
+    copy = ending.browser.header
+    slow = in_background(lambda: ending.site.request("/linger-n", copy))
+    assert ending.script.entered.acquire(timeout=5)
 
-    stored.browser.get(meanwhile)
-    stored.script.gate.set()
+    ending.browser.get(meanwhile)
+    ending.script.gate.set()
     answer = slow()
 
     assert (answer.status, answer.text) == (200, "1")
@@ -638,13 +652,13 @@ def test_a_slow_request_that_only_reads_leaves_the_cookie_alone(stored: World, m
 
 
 @pytest.mark.parametrize("ended", ["/login", "/logout"])
-def test_a_late_request_with_the_id_from_before_leaves_the_cookie_alone(stored: World, ended: str) -> None:
+def test_a_late_request_with_the_id_from_before_leaves_the_cookie_alone(ending: World, ended: str) -> None:
     """It was sent before the response that replaced the id was seen."""
-    stored.browser.get("/write-n")
-    copy = stored.browser.header
-    stored.browser.get(ended)
+    ending.browser.get("/write-n")
+    copy = ending.browser.header
+    ending.browser.get(ended)
 
-    answer = stored.site.request("/read-n", copy)
+    answer = ending.site.request("/read-n", copy)
 
     assert (answer.status, answer.text) == (200, "0")
     assert answer.set_cookies == []
@@ -729,6 +743,19 @@ def test_a_logout_that_the_store_did_not_hear_of_clears_the_cookie(stored: World
 
     assert answer.status == 503
     assert stored.browser.cookies == {}
+
+
+def test_a_logout_while_the_store_cannot_be_read_clears_the_cookie(stored: World) -> None:
+    """With a 503, where the handler is what loads the session: elsewhere nobody has asked for a logout yet."""
+    stored.browser.get("/write-n")
+    stored.store.down = ALL_METHODS
+
+    answer = stored.browser.get("/logout")
+    stored.store.down = frozenset()
+
+    assert answer.status == 503
+    if stored.framework in LOADED_BY_THE_HANDLER:
+        assert stored.browser.cookies == {}
 
 
 @pytest.mark.parametrize("down", [frozenset(), ALL_METHODS - {"get"}], ids=["up", "down"])
