@@ -46,7 +46,7 @@ from hardtack.session import (
     state_of,
     touch,
 )
-from hardtack.state import COMMITTED, FINISHED, LOGIN, NEW, SAME, State
+from hardtack.state import LOGIN, NEW, SAME, State
 
 RETRY_AFTER: Final = 5
 """Seconds after which a client may ask again, where the store could not be reached."""
@@ -97,12 +97,10 @@ __all__ = [
     "replace_state",
     "set_fields",
     "state_of",
-    "stored_id",
     "take_as_loaded",
     "touch",
     "waits",
     "warn_plain_http",
-    "was_committed",
     "with_cookie",
     "wsgi_request",
 ]
@@ -230,17 +228,6 @@ def now_of(session: Session) -> int:
 def mark_accessed(session: Session, accessed: bool = True) -> None:
     """Say whether the handler looked at the session, where the framework knows better."""
     state_of(session).accessed = accessed
-
-
-def was_committed(session: Session) -> bool:
-    """Whether the session was committed, so that a further commit belongs to a page about an error."""
-    return state_of(session).phase in (COMMITTED, FINISHED)
-
-
-def stored_id(session: Session) -> str | None:
-    """The id of what is stored; None where nothing is."""
-    state = touch(session)
-    return None if state.record is None else session.id
 
 
 async def preload(session: Session) -> None:

@@ -97,7 +97,7 @@ class SessionInterface(Interface, FlaskInterface):
         if response.is_streamed:
             body = response.response = _Body(response.response, manager, session)
             response.call_on_close(body.end)
-        elif has_request_context():
+        else:
             _finish(manager, session)
 
 
@@ -183,9 +183,9 @@ def _tear_down(sender: Flask, **details: Any) -> None:
     if session is None or session.concluded or not session.accessed or not isinstance(interface, SessionInterface):
         return
     manager = interface.manager_of(sender)
-    if manager is not None:
-        with suppress(HardtackError):  # the response has left, or another error is on its way
-            manager.abort(session)
+    assert manager is not None  # it has opened the session
+    with suppress(HardtackError):  # the response has left, or another error is on its way
+        manager.abort(session)
 
 
 got_request_exception.connect(_abandon)
