@@ -117,7 +117,7 @@ def test_an_sqlite_url_has_three_slashes_for_a_relative_path(tmp_path: Path, mon
 
     assert isinstance(relative, SQLiteStore)
     assert isinstance(absolute, SQLiteStore)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.sqlite", "two.sqlite"]
+    assert sorted(path.name for path in tmp_path.glob("*.sqlite")) == ["one.sqlite", "two.sqlite"]
 
 
 @pytest.mark.parametrize(
