@@ -26,7 +26,7 @@ from hardtack.lifecycle.save import is_late
 from hardtack.manager import SessionManager
 from hardtack.record import Record, pack
 from hardtack.request import Request, ScopeRequest
-from hardtack.session import Session, Unread, changing, data_of, drop, peek, put, state_of, touch
+from hardtack.session import Session, Unread, become_finished, changing, data_of, drop, peek, put, state_of, touch
 from hardtack.state import COMMITTED, FINISHED, LOGIN, NEW, SAME, State
 
 RETRY_AFTER: Final = 5
@@ -50,6 +50,7 @@ __all__ = [
     "cookies_of",
     "create_empty",
     "data_of",
+    "discard",
     "drop",
     "end_own",
     "force_save",
@@ -103,14 +104,14 @@ def check_manager(sessions: Any, taker: str, *, sync: bool = False) -> SessionMa
 
 
 def waits(sessions: SessionManager) -> bool:
-    """Whether opening and saving can wait for a store; where they cannot, a coroutine for each would cost time."""
+    """Whether opening and saving can wait for a store or a list; where they cannot, a coroutine for each would cost time."""
     return sessions.core.waits
 
 
 def blocks(sessions: SessionManager) -> bool:
     """Whether a save can wait for a disk or a network, so that it must not be done on an event loop."""
     core = sessions.core
-    return core.waits and (core.traits.asynchronous or core.traits.blocking)
+    return core.ended is not None or (core.stored and (core.traits.asynchronous or core.traits.blocking))
 
 
 def carries_cookie(sessions: SessionManager, header: str) -> bool:
@@ -181,7 +182,12 @@ def asgi_request(scope: Mapping[str, Any]) -> Request:
 
 def cookie_header(scope: Mapping[str, Any]) -> bytes:
     """The Cookie header of an ASGI scope, which HTTP/2 may have split (RFC 9113 8.2.3)."""
-    parts = [value for name, value in scope["headers"] if name == b"cookie"]
+    headers = scope["headers"]
+    if type(headers) is list:
+        first: dict[bytes, bytes] = dict(headers)
+        if len(first) == len(headers):  # nearly every request: no name stands twice
+            return first.get(b"cookie", b"")
+    parts = [value for name, value in headers if name == b"cookie"]
     return parts[0] if len(parts) == 1 else b"; ".join(parts)
 
 
@@ -235,6 +241,11 @@ def look(session: Session) -> Mapping[str, Any]:
     return {} if state.taken is None or state.taken.record is None else state.meta.data
 
 
+def discard(session: Session) -> None:
+    """The commit failed, and is answered by an error: from now on the session can only be read, and nothing of it is saved."""
+    become_finished(session)
+
+
 def is_unread(session: Session) -> bool:
     """Whether nobody has looked at the session yet."""
     return isinstance(session, Unread)
@@ -250,7 +261,7 @@ def with_cookie(sessions: SessionManager, cookie: Cookie) -> SessionManager:
     other = copy(sessions)
     core = sessions.core
     other.settings = replace(core.settings, cookie=cookie)
-    other.core = Core(core.engine, other.settings, core.teller)
+    other.core = Core(core.engine, other.settings, core.teller, core.ended)
     other.core.always_renews = core.always_renews
     return other
 

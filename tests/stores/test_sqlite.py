@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,7 @@ def test_a_directory_that_is_gone_is_unavailable(tmp_path: Path) -> None:
 
     (tmp_path / "mounted").rename(tmp_path / "elsewhere")
 
-    with pytest.raises(StoreUnavailable, match="No such file or directory"):
+    with closing(store), pytest.raises(StoreUnavailable, match="No such file or directory"):
         store.get("key")
 
 

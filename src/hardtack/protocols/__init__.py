@@ -8,10 +8,10 @@ from hardtack.protocols.engine import (
     Kind,
     Policy,
     Renewal,
-    Revocations,
     Saved,
     Saving,
     engine_traits,
+    hold,
     rings_of,
 )
 from hardtack.protocols.store import (
@@ -52,7 +52,6 @@ __all__ = [
     "Reconnects",
     "Renames",
     "Renewal",
-    "Revocations",
     "Saved",
     "Saving",
     "Store",
@@ -66,6 +65,7 @@ __all__ = [
     "Version",
     "VersionConflict",
     "engine_traits",
+    "hold",
     "is_async",
     "rings_of",
     "store_traits",

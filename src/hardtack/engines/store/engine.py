@@ -19,6 +19,7 @@ from hardtack.engines.store.tombstones import dead
 from hardtack.errors import ConfigError, InvalidToken, SessionTooLarge
 from hardtack.events import Rejected, StoreFailed, StoreHangs
 from hardtack.flow import Close, Flow, Get, Put, Reconnect, Resolve
+from hardtack.lifetime import absolute_deadline
 from hardtack.merge import Declared
 from hardtack.protocols import (
     AsyncStore,
@@ -31,6 +32,7 @@ from hardtack.protocols import (
     Saving,
     Store,
     Version,
+    hold,
     store_traits,
 )
 from hardtack.record import Record
@@ -105,6 +107,11 @@ class StoreEngine:
     def remembers(self) -> bool:
         """Whether what a request reads and assigns is noted."""
         return bool(self.on_conflict != "last_write_wins")
+
+    @property
+    def impersonates(self) -> bool:
+        """Whether its records can say who acts in a session; those of another program cannot."""
+        return self.native is None
 
     def bind(self, policy: Policy) -> None:
         """Have the manager told when the store leaves a server alone. None of its settings is out of reach of a store."""
@@ -284,14 +291,7 @@ class StoreEngine:
             elif policy.admit(look.record, context, trusted=True):
                 assert entry is not None
                 good.append(
-                    Held(
-                        record=look.record,
-                        names=(name,),
-                        current=look.current,
-                        secret=secret,
-                        version=entry.version,
-                        key=key,
-                    )
+                    hold(look.record, name, current=look.current, secret=secret, version=entry.version, key=key)
                 )
         if len(good) == 1:
             return good[0]
@@ -329,6 +329,15 @@ class StoreEngine:
                 record=look.record, current=look.current, secret=secret, version=entry.version, key=key
             )
         return raw_key, Held(secret=secret, key=key, dead=look.dead)
+
+    def waiting(self, raw_id: bytes, header: str, context: Context, policy: Policy) -> Flow[Held]:
+        """What is held of the session that waits while its user acts as another. That use of the browser keeps it."""
+        key = values.encode_bytes(raw_id)
+        look, entry = yield from self.ask(raw_id, key, context.now, policy)
+        record = look.record
+        if record is None or entry is None or context.now >= absolute_deadline(record, policy.lifetime):
+            return Held()
+        return Held(record=record, current=look.current, version=entry.version, key=key)
 
     # --- save
 
