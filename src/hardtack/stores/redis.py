@@ -306,8 +306,6 @@ class RedisStore(SteppedRenamingStore):
     Raises `ConfigError` where the client is none, or is for `AsyncRedisStore`.
     """
 
-    _logic: _Logic  # pyright: ignore[reportIncompatibleVariableOverride]
-
     def __init__(self, client: Any, prefix: str = "hardtack:", breaker: Breaker | int = TIMEOUTS) -> None:
         if isinstance(client, redis.asyncio.Redis | redis.asyncio.RedisCluster):
             raise ConfigError("client is one of redis.asyncio; use AsyncRedisStore")
@@ -376,8 +374,6 @@ class AsyncRedisStore(AsyncSteppedRenamingStore):
     for another one, or after a fork, the store makes a client with the same settings, which it cannot for that of a Cluster:
     that raises `StoreError`.
     """
-
-    _logic: _Logic  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(self, client: Any, prefix: str = "hardtack:", breaker: Breaker | int = TIMEOUTS) -> None:
         if isinstance(client, redis.Redis | redis.RedisCluster):
