@@ -23,7 +23,7 @@ NAMES: dict[ModuleType, str] = {
     events: (
         "CacheControlReplaced ChannelLost Confirmed Conflict Created CrossSite Destroyed EndsKept EntriesSkipped Event "
         "Expired IdChanged LateWrite LimitsRaised ListFresh ListStale Listener LoggedIn LoggedOut Opened Rejected Renewed "
-        "Saved StoreFailed TakenOver"
+        "Saved StoreFailed StoreHangs TakenOver"
     ),
 }
 
