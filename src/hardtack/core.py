@@ -43,13 +43,13 @@ class Core:
         self.ended = ended
         """The list of ended sessions, or None."""
         self.load_now = self.traits.load_now
+        self._context = Context(self.cookie.name, self.purpose, 0)
         self.save_now = None if ended is not None else self.traits.save_now  # what is saved may have to be told
         self.stored = engine.store is not None
         """Whether sessions are in a store; else they are in the cookies themselves."""
         self.waits = self.stored or ended is not None
         """Whether opening and saving may wait: for a store, or for the channel of the list."""
         self.old_still_valid = self.traits.old_still_valid and ended is None
-        self._context = Context(self.cookie.name, self.purpose, 0)
         self.always_renews = False
         """For adapters whose framework moves the idle deadline with every save."""
         # Sessions whose new id was told and is not stored yet, while their requests last: see `end_all`.

@@ -712,7 +712,13 @@ def test_what_a_websocket_did_is_seen_to_however_it_ends(
     acted, left = asyncio.Event(), asyncio.Event()
     events = [{"type": "websocket.connect"}]
     cookie = (b"cookie", str(kit.browser.header).encode())
-    scope = {"type": "websocket", "path": "/ws", "headers": [cookie], "query_string": b"", "scheme": "ws"}
+    scope: dict[str, Any] = {
+        "type": "websocket",
+        "path": "/ws",
+        "headers": [cookie],
+        "query_string": b"",
+        "scheme": "ws",
+    }
     scope |= {"asgi": {"version": "3.0"}, "subprotocols": []}
     kit.app.add_route("/ws", Leaving())
     loop.run(talk())

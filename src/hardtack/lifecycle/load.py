@@ -31,7 +31,7 @@ def load(core: Core, session: Session) -> None:
             if (held.names or FORMER_DEFAULT_NAME not in state.header) and (
                 core.ended is None or held.record is None or is_alive(core.ended, held.record)
             ):
-                if held.record is not None and ACTOR in held.record.options:
+                if held.record is not None and held.record.options and ACTOR in held.record.options:
                     held = run(acting.find_waiting(core, state, held, core.context()), None)
                 state.held = held
         if state.held is None:
