@@ -64,13 +64,17 @@ class Begins(Enum):
 
 
 class Taken:
-    """What was taken over from another system's cookie, and the lines that clear such cookies."""
+    """What was taken over from another system's cookie, and the lines that clear such cookies.
 
-    __slots__ = ("clearing", "record")
+    `id`: the raw id that is made of that cookie, where a list of ended sessions is to know that it has ended.
+    """
 
-    def __init__(self, record: Record | None = None, clearing: tuple[str, ...] = ()) -> None:
+    __slots__ = ("clearing", "id", "record")
+
+    def __init__(self, record: Record | None = None, clearing: tuple[str, ...] = (), id: bytes = b"") -> None:
         self.record = record
         self.clearing = clearing
+        self.id = id
 
 
 class Beside:

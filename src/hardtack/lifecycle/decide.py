@@ -58,7 +58,7 @@ def decide(
     empty = not data and meta.subject is None and "csrf" not in meta.options
     if state.fate is END:
         new = None if empty else _next(meta, data, now, moves=True)
-        if old is None and new is None and held.dead is None:
+        if old is None and new is None and held.dead is None and not _taken_id(state):
             return Nothing(clears=held.clear)
         return _saving(Kind.END, state, held, new, settings, now, headers_sent=headers_sent)
     if old is None:
@@ -83,6 +83,10 @@ def decide(
     new = _next(meta, data, now, moves=moves, packed=old.kept_data() if packed is None else packed)
     kind = Kind.EMPTY if empty and packed is not None and not state.forced else Kind.UPDATE
     return _saving(kind, state, held, new, settings, now, renewal=renewal, headers_sent=headers_sent)
+
+
+def _taken_id(state: State) -> bytes:
+    return b"" if state.taken is None else state.taken.id
 
 
 def _is_unsettled(held: Held, now: int) -> bool:
@@ -134,6 +138,7 @@ def _saving(
         headers_sent=headers_sent,
         max_size=settings.max_size,
         header=state.header,
+        taken_id=_taken_id(state),
     )
 
 

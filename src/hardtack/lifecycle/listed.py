@@ -116,8 +116,11 @@ def _save(core: Core, ended: EndedSessions, saving: Saving, context: Context) ->
         # The browser has got, or is about to get, the cookie of what goes on: it is not to be cleared.
         return Saved(held=Held(dead=dead), record=None, lines=[])
     failure = None
-    if old is not None and found is None and saving.kind is Kind.END:  # first: it happens whatever was put in since
-        failure = yield from _tell(ended, [old.id], changed=saving.new is not None)
+    if saving.kind is Kind.END:  # first: it happens whatever was put in since
+        ends = [saving.taken_id] if saving.taken_id else []
+        if old is not None and found is None:
+            ends.append(old.id)
+        failure = yield from _tell(ended, ends, changed=saving.new is not None)
     saved: Saved = yield from core.engine.save(saving, context, core)
     if old is not None and found is None and not saved.dropped and saving.kind in (Kind.MOVE, Kind.REPLACE):
         # Only now: where the new session cannot be kept, the old one goes on. A channel that is away for a moment loses
@@ -126,7 +129,7 @@ def _save(core: Core, ended: EndedSessions, saving: Saving, context: Context) ->
         yield from _tell(ended, [old.id], changed=True, brief=brief)
     successors = [each for each in saved.ended if old is None or each != old.id]
     yield from _tell(ended, successors, changed=saving.new is not None)
-    if failure is not None and not core.stored:
+    if failure is not None and (saving.taken_id or not core.stored):
         raise failure
     return saved
 

@@ -46,22 +46,22 @@ def take_over(core: Core, state: State, context: Context) -> Flow[Held | None]:
     authenticated = created if subject is not None else None
     meta = Record(new_id, created, authenticated, context.now, subject, options, record.data)
     if core.ended is not None:
-        # A cookie that does not say when it was made is older than every end.
-        options[listed.DRAWN] = listed.drawn_of(meta) if accepted.traits.authenticates_time else 0
+        # A cookie that does not say when it was made counts as made now, and is older than every end.
+        options[listed.DRAWN] = listed.drawn_of(meta) if created < context.now else 0
         dead = yield from listed.judge(core, state, Held(record=meta), context)
         if dead.record is None:
             state.taken = Taken(None, clearing)
             return dead
     state.meta = meta
     state.base = record
-    state.taken = Taken(record, clearing)
+    state.taken = Taken(record, clearing, b"" if core.ended is None else new_id)
     core.emit(TakenOver, new_id, accepted.traits.name, request=state.request)
     return held
 
 
 def clear(core: Core, state: State) -> None:
     """Remember the lines that clear every other system's cookie that the request carries."""
-    state.taken = Taken(None, clearing(core, state.header))
+    state.taken = Taken(None, clearing(core, state.header), b"" if state.taken is None else state.taken.id)
 
 
 def clearing(core: Core, header: str) -> tuple[str, ...]:

@@ -136,6 +136,8 @@ class Saving:
         joined: beginnings of names whose parallel changes are joined for every application (flash messages).
         max_size: bytes that the stored record may have; None: any.
         header: the request's Cookie header, which the browser sends again with what is set now.
+        taken_id: the raw id that is made of another system's cookie, where nothing is stored under it and a list of ended
+            sessions is to know of its end.
     """
 
     kind: Kind
@@ -155,6 +157,7 @@ class Saving:
     joined: tuple[str, ...] = ()
     max_size: int | None = None
     header: str = ""
+    taken_id: bytes = b""
 
 
 @dataclass(slots=True, kw_only=True)
