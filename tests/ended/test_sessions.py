@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
+import anyio
 import pytest
 from tests.ended.kit import eventually
 from tests.kit import KEY, START, Jar, Site
@@ -275,7 +276,7 @@ def test_a_login_with_an_ended_session_takes_nothing_along(site: Any) -> None:
     """Who was logged out everywhere must not find what was loaded in the next session; what the request assigned is there."""
     log_in(site, cart=1)
     session = site.open()
-    session["next"] = "/pay"
+    session["next"] = "/pay"  # which loads it
     site.sessions.end_all("alice")
     session.login("alice")
     site.commit(session)
@@ -338,8 +339,9 @@ def test_a_framework_that_logs_in_under_the_same_id(site: Any) -> None:
 
     log_in(site, "alice")
     session = site.open()
+    assert session.subject == "alice"
     site.sessions.end_all("alice")
-    set_fields(session, subject="alice", lifetime=60)
+    set_fields(session, subject=None)
     set_fields(session, subject="bob")
     site.commit(session)
 
@@ -359,6 +361,45 @@ def test_end_ends_what_matches_both(site: Any) -> None:
     assert site.sessions.end(session_id, "alice")
     assert who(site) is None
     assert site.told(LoggedOut)[-1] == LoggedOut(session_id, "alice", "ended")
+
+
+def test_under_async_code(site: Any) -> None:
+    """The same, by the async methods."""
+
+    async def run() -> None:
+        sessions = site.sessions
+        await sessions.astart()
+        ends: list[Callable[[Any], Any]] = [
+            lambda it: sessions.aend(it.id, "alice"),
+            lambda it: sessions.aend_all("alice"),
+            lambda it: sessions.aend_all(sid="s"),
+            lambda it: sessions.aend_everything(),
+        ]
+        for end in ends:
+            session = await sessions.aopen()
+            session.login("alice", sid="s")
+            site.jar.take(await sessions.acommit(session))
+            copied = site.jar.header
+            session = await sessions.aopen(copied)
+            assert session.subject == "alice"
+            await end(session)
+            assert (await sessions.aopen(copied)).subject is None
+        await sessions.aclose()
+
+    anyio.run(run)
+
+
+def test_async_code_waits_for_a_stale_list_before_the_handler(site: Any, channel: Away) -> None:
+    """On the event loop nobody waits; who has no session is served."""
+    log_in(site)
+    _stale(site, channel)
+
+    async def run() -> None:
+        with pytest.raises(StoreUnavailable):
+            await site.sessions.aopen(site.jar.header)
+        assert (await site.sessions.aopen("")).subject is None
+
+    anyio.run(run)
 
 
 @pytest.mark.parametrize("given", ["", "!", "AAAA", "A" * 60])
@@ -500,6 +541,43 @@ def test_no_stored_session_outruns_its_end(redis_server: Any, channel: Away) -> 
             for each in racing:
                 each.result()
         assert site.sessions.list("alice") == []
+    site.sessions.close()
+
+
+def test_a_store_that_is_down_does_not_keep_the_list_from_being_told(channel: Away) -> None:
+    """The end is known to all, and the caller that it was not done in full."""
+
+    class Down(MemoryStore):
+        def find(self, subject: str) -> Any:
+            raise StoreUnavailable("the store is away")
+
+    site = Site(StoreEngine(Down()), ended=EndedSessions(lambda purpose: channel, key=KEY))
+    log_in(site)
+
+    with pytest.raises(StoreUnavailable, match="the store is away"):
+        site.sessions.end_all("alice")
+
+    assert who(site) is None
+    site.sessions.close()
+
+
+def test_a_store_that_cannot_find_sessions(channel: Away) -> None:
+    """The list ends them."""
+
+    class Plain:
+        """A store without find()."""
+
+        blocking = False
+
+        def __init__(self) -> None:
+            store = MemoryStore()
+            self.get, self.put, self.delete, self.close = store.get, store.put, store.delete, store.close
+
+    site = Site(StoreEngine(Plain()), ended=EndedSessions(lambda purpose: channel, key=KEY))
+    log_in(site)
+
+    assert site.sessions.end_all("alice") == 0
+    assert who(site) is None
     site.sessions.close()
 
 
