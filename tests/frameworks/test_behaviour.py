@@ -19,6 +19,8 @@ from hardtack import Cookie, CookieEngine, EndedSessions, Key, SessionManager, S
 # Sanic imports what websockets has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:websockets.*is deprecated:DeprecationWarning")
 
+LOADED_BY_THE_HANDLER = ("wsgi", "flask", "falcon-wsgi", "pyramid", "django-wsgi")
+
 KEY = Key(bytes(range(32)))
 MAX_SET_COOKIE = 4096  # bytes of a line that browsers keep
 
@@ -545,6 +547,19 @@ def test_a_logout_that_the_store_did_not_hear_of_clears_the_cookie(stored: World
 
     assert answer.status == 503
     assert stored.browser.cookies == {}
+
+
+def test_a_logout_while_the_store_cannot_be_read_clears_the_cookie(stored: World) -> None:
+    """With a 503, where the handler is what loads the session: elsewhere nobody has asked for a logout yet."""
+    stored.browser.get("/write-n")
+    stored.store.down = ALL_METHODS
+
+    answer = stored.browser.get("/logout")
+    stored.store.down = frozenset()
+
+    assert answer.status == 503
+    if stored.framework in LOADED_BY_THE_HANDLER:
+        assert stored.browser.cookies == {}
 
 
 @pytest.mark.parametrize("down", [frozenset(), ALL_METHODS - {"get"}], ids=["up", "down"])

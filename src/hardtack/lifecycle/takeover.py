@@ -54,14 +54,14 @@ def take_over(core: Core, state: State, context: Context) -> Flow[Held | None]:
             return dead
     state.meta = meta
     state.base = record
-    state.taken = Taken(record, clearing, b"" if core.ended is None else new_id)
+    state.taken = Taken(record, clearing)
     core.emit(TakenOver, new_id, accepted.traits.name, request=state.request)
     return held
 
 
 def clear(core: Core, state: State) -> None:
     """Remember the lines that clear every other system's cookie that the request carries."""
-    state.taken = Taken(None, clearing(core, state.header), b"" if state.taken is None else state.taken.id)
+    state.taken = Taken(None, clearing(core, state.header))
 
 
 def clearing(core: Core, header: str) -> tuple[str, ...]:
