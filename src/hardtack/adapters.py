@@ -276,7 +276,7 @@ def with_cookie(sessions: SessionManager, cookie: Cookie) -> SessionManager:
     other = copy(sessions)
     core = sessions.core
     other.settings = replace(core.settings, cookie=cookie)
-    other.core = Core(core.engine, other.settings, core.teller, core.ended)
+    other.core = Core(core.engine, other.settings, core.teller, core.ended, core.registry)
     other.core.always_renews = core.always_renews
     return other
 
