@@ -13,6 +13,7 @@ from hardtack.adapters import (
     asgi_request,
     check_manager,
     cookie_header,
+    discard,
     preload,
     state_of,
     waits,
@@ -105,6 +106,8 @@ class SessionMiddleware:
             return
         if not response.started:
             await response.unanswered()
+        elif response.failure is not None:
+            discard(session)
         elif self.waits and response.state.accessed:
             await sessions.afinish(session)
         else:
@@ -234,8 +237,7 @@ class Response:
     async def failed(self, error: BaseException) -> bool:
         """The application failed: what it ended is ended. Whether that was answered: with 503, 409 or 403, as an error says."""
         failure = self.failure or error
-        if self.failure is None:
-            await self.abort()
+        await self.abort()
         if self.started or not isinstance(error, Exception):
             return False
         if await self.middleware.answer(self, failure):
@@ -245,8 +247,7 @@ class Response:
 
     async def unanswered(self) -> None:
         """The application answered nothing, perhaps since it has swallowed an error; or it closed a websocket."""
-        if self.failure is None:
-            await self.abort()
+        await self.abort()
         if self.scope["type"] == "http" or self.failure is not None:
             await self._say_what_was_ended()
 
@@ -258,8 +259,10 @@ class Response:
             await self.refuse(FAILED)
 
     async def abort(self) -> None:
-        """Nothing is saved, but what was ended is ended."""
-        if not self.state.accessed:
+        """Nothing is saved, but what was ended is ended, unless that has been tried."""
+        if self.failure is not None:
+            discard(self.session)
+        if self.failure is not None or not self.state.accessed:
             return
         try:
             self.lines = (await self.middleware.sessions.aabort(self.session)).set_cookies

@@ -18,7 +18,7 @@ except ImportError as error:
     message = explain("hardtack.frameworks.flask", "flask", error)
     raise ImportError(message) from error
 
-from hardtack.adapters import Changes, answer_to, cookies_of, warn_plain_http, wsgi_request
+from hardtack.adapters import Changes, answer_to, cookies_of, discard, warn_plain_http, wsgi_request
 from hardtack.errors import HardtackError
 from hardtack.frameworks._flask import FlaskSession, Interface, apply, conclude
 
@@ -81,6 +81,7 @@ class SessionInterface(Interface, FlaskInterface):
             session.concluded = True
             if answer_to(error) is not None:
                 _answer(app, response, session, error)
+                discard(session)
                 return
             # One commit for each response: the page that the application makes of this saves nothing. Where this is that page,
             # after another exception, the framework logs what is raised here, and sends it.

@@ -472,17 +472,19 @@ def abort_flow(core: Core, session: Session) -> Flow[Changes]:
     conflict = state.refusal is not None and state.is_unsafe  # its commit has raised: the page for that is yet to come
     headers_sent = state.phase is COMMITTED and not conflict
     changes = Changes([], state.accessed)
-    if state.fate is END:
-        state.meta = nothing()
-        state.begins, state.limit = NEW, None  # a login that was asked for after it is not carried out
-        decision = decide(state, {}, core.settings, core.now(), headers_sent=headers_sent)
-        if type(decision) is Saving:
-            changes = yield from save_flow(core, session, decision)
+    try:
+        if state.fate is END:
+            state.meta = nothing()
+            state.begins, state.limit = NEW, None  # a login that was asked for after it is not carried out
+            decision = decide(state, {}, core.settings, core.now(), headers_sent=headers_sent)
+            if type(decision) is Saving:
+                changes = yield from save_flow(core, session, decision)
+            else:
+                changes.set_cookies += _lines_without_saving(core, state, clears=True)
         else:
-            changes.set_cookies += _lines_without_saving(core, state, clears=True)
-    else:
-        yield from _take(core, state)
-    become_finished(session)
+            yield from _take(core, state)
+    finally:
+        become_finished(session)
     return changes
 
 
