@@ -17,7 +17,14 @@ from hardtack.changes import NO_CHANGES, SHARED_CACHE_HEADERS, Changes
 from hardtack.cookies import Cookie
 from hardtack.core import Core
 from hardtack.engines.store import StoreEngine
-from hardtack.errors import ConfigError, CrossSiteRequest, HardtackError, SessionConflict, StoreUnavailable
+from hardtack.errors import (
+    ConfigError,
+    CrossSiteRequest,
+    HardtackError,
+    SessionConflict,
+    StoreUnavailable,
+    TooManySessions,
+)
 from hardtack.flow import arun, run
 from hardtack.lifecycle import takeover
 from hardtack.lifecycle.decide import ends
@@ -77,6 +84,7 @@ __all__ = [
     "loaded_from_taken_over",
     "look",
     "mark_accessed",
+    "mark_login",
     "mark_modified",
     "max_age_of",
     "now_of",
@@ -399,6 +407,15 @@ def set_fields(
     state.meta = meta
 
 
+def mark_login(session: Session) -> None:
+    """A user has shown a credential, where the framework says so by itself: such a session is never lost to other requests."""
+    state = changing(session)
+    if state.meta is state.record:
+        state.meta = state.meta.with_changes()
+    state.meta.authenticated = now_of(session)
+    state.begins = LOGIN
+
+
 # --- errors as responses
 
 
@@ -424,8 +441,9 @@ FAILED: Final = Answer(
 def answer_to(error: BaseException) -> Answer | None:
     """The response to an error that a session or a commit has raised; None for one that is the application's fault.
 
-    503 where the store cannot be reached, 409 where a save was dropped, 403 for a request that another site sent. No cache may
-    keep it, and it carries the cookies of the error: a logout clears the cookie, whatever else failed.
+    503 where the store cannot be reached, 409 where a save was dropped or a login is one too many, 403 for a request that
+    another site sent. No cache may keep it, and it carries the cookies of the error: a logout clears the cookie, whatever
+    else failed.
     """
     if isinstance(error, StoreUnavailable):
         status, reason, text = 503, "Service Unavailable", "The session store cannot be reached. Try again soon.\n"
@@ -435,6 +453,8 @@ def answer_to(error: BaseException) -> Answer | None:
             "Conflict",
             "Another request changed the session meanwhile. Nothing was saved; try again.\n",
         )
+    elif isinstance(error, TooManySessions):
+        status, reason, text = 409, "Conflict", "You are logged in too often. Log out elsewhere, and try again.\n"
     elif isinstance(error, CrossSiteRequest):
         status, reason, text = 403, "Forbidden", "This request came from another site and may not change the session.\n"
     else:
@@ -458,7 +478,12 @@ def http_errors(
     return {kind: _http_error(kind, bases[status], init) for kind, status in _STATUSES.items() if status in bases}
 
 
-_STATUSES: Final[dict[type[HardtackError], int]] = {StoreUnavailable: 503, SessionConflict: 409, CrossSiteRequest: 403}
+_STATUSES: Final[dict[type[HardtackError], int]] = {
+    StoreUnavailable: 503,
+    SessionConflict: 409,
+    TooManySessions: 409,
+    CrossSiteRequest: 403,
+}
 
 
 def _http_error(
