@@ -233,8 +233,9 @@ def mark_accessed(session: Session, accessed: bool = True) -> None:
 async def preload(session: Session) -> None:
     """Load under async code, without looking: where the store is down, whoever looks at the session is told."""
     state = state_of(session)
-    if state.core is not None and state.held is None and carries(state.core, state.header):
-        await arun(load_flow(state.core, session), state.core.engine.store)
+    core = state.core
+    if core is not None and core.loads_first and state.held is None and carries(core, state.header):
+        await arun(load_flow(core, session), core.engine.store)
 
 
 def look(session: Session) -> Mapping[str, Any]:
@@ -270,7 +271,7 @@ def with_cookie(sessions: SessionManager, cookie: Cookie) -> SessionManager:
     other = copy(sessions)
     core = sessions.core
     other.settings = core.settings._replace(cookie=cookie)
-    other.core = Core(core.engine, other.settings, core.teller, core.ended)
+    other.core = Core(core.engine, other.settings, core.teller, core.ended, core.registry)
     other.core.always_renews = core.always_renews
     return other
 

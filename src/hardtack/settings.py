@@ -116,15 +116,16 @@ def check_list(ended: Any, engine: Engine) -> EndedSessions | None:
 def list_terms(engine: Engine, settings: Settings) -> tuple[Keyring | None, str, int, int | None]:
     """What the list is bound to: the engine's keys, the purpose, and for how long copies can live.
 
-    A cookie of another system that does not say when it was made is good until its format's `until`.
+    A cookie of another system need not say when it was made: then no idle timeout ends it, and no lifetime before its
+    format's `until`.
     """
     rings = rings_of(engine)
-    undated = [each.traits.until for each in settings.accept if not each.traits.authenticates_time]
-    longest = max((until - int(settings.clock()) for until in undated if until is not None), default=0)
     ring = rings[0] if rings else None
-    if longest > 0:
-        return ring, settings.purpose, max(settings.lifetime, longest), None
-    return ring, settings.purpose, settings.lifetime, settings.idle_timeout
+    foreign = [each.traits for each in settings.accept if not each.traits.native]
+    if not foreign:
+        return ring, settings.purpose, settings.lifetime, settings.idle_timeout
+    now = int(settings.clock())
+    return ring, settings.purpose, max(settings.lifetime, *((each.until or now) - now for each in foreign)), None
 
 
 # --- what settings are checked with, everywhere
