@@ -169,6 +169,19 @@ class NativeIds(Protocol):
         ...
 
 
+@runtime_checkable
+class CookieIds(Protocol):
+    """Optional: of `NativeIds` whose cookie carries an id in another form: signed, or encrypted."""
+
+    def opened(self, text: str) -> str | None:
+        """The id in a cookie's value; None for what the other system has not written."""
+        ...
+
+    def cookie(self, identifier: str) -> str:
+        """The cookie's value of an id."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class StoreTraits:
     """What a store is and can do beside the four methods: asked once, here, when an engine is made.
@@ -180,6 +193,7 @@ class StoreTraits:
         leaves_tombstone: its `rename` takes `tombstone`, and leaves it in the same step.
         finds, sweeps, counts, reconnects: it has the optional method of that name.
         native_ids: the ids of another system that uses the store too; None: hardtack's own.
+        cookie_ids: the same, where the cookie carries them in another form. Default: None, as they are.
     """
 
     asynchronous: bool
@@ -191,6 +205,7 @@ class StoreTraits:
     counts: bool
     reconnects: bool
     native_ids: NativeIds | None
+    cookie_ids: CookieIds | None
 
 
 def store_traits(store: Any) -> StoreTraits:
@@ -211,6 +226,7 @@ def store_traits(store: Any) -> StoreTraits:
         )
         raise ConfigError(message)
     rename = getattr(store, "rename", None)
+    native = getattr(store, "native_ids", None)
     return StoreTraits(
         asynchronous=is_async(store),
         blocking=bool(getattr(store, "blocking", False)),
@@ -220,5 +236,6 @@ def store_traits(store: Any) -> StoreTraits:
         sweeps=hasattr(store, "sweep"),
         counts=hasattr(store, "count"),
         reconnects=hasattr(store, "reconnect"),
-        native_ids=getattr(store, "native_ids", None),
+        native_ids=native,
+        cookie_ids=native if isinstance(native, CookieIds) else None,
     )

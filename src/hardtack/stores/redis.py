@@ -18,7 +18,9 @@ from hardtack._extras import explain
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.protocols import Entry, Tombstone, Version, VersionConflict
 from hardtack.stores._common import VERSION_BYTES, Translation, check_client, new_version_bytes, subject_digest
+from hardtack.stores._shared_redis import SharesLayout, logic
 from hardtack.stores._steps import AsyncSteppedRenamingStore, Request, SteppedRenamingStore, Steps
+from hardtack.stores.shared_layout import SharedLayout
 
 try:
     import redis
@@ -266,7 +268,7 @@ _TRANSLATION = Translation(_translate)
 _AS_BYTES: dict[str, Any] = {"NEVER_DECODE": True}
 
 
-class RedisStore(SteppedRenamingStore):
+class RedisStore(SharesLayout, SteppedRenamingStore):
     """Keeps sessions in Redis 5 or later, or Valkey.
 
     Redis forgets what has expired by itself: there is no `sweep`. On a Cluster `rename` works where both keys are in one
@@ -277,17 +279,20 @@ class RedisStore(SteppedRenamingStore):
         client: a `redis.Redis` or `redis.RedisCluster`, e.g. from `Sentinel.master_for`. It should have a
             `socket_timeout` and a `socket_connect_timeout`: without them a request waits as long as the server hangs.
         prefix: what all keys begin with.
+        layout: that of another system with which the store is shared, such as `hardtack.foreign.layouts.ExpressLayout`:
+            its keys begin as that system has it.
 
     Raises `ConfigError` where the client is none, or is for `AsyncRedisStore`.
     """
 
-    def __init__(self, client: Any, prefix: str = "hardtack:") -> None:
+    def __init__(self, client: Any, prefix: str = "hardtack:", *, layout: SharedLayout | None = None) -> None:
         if isinstance(client, redis.asyncio.Redis | redis.asyncio.RedisCluster):
             raise ConfigError("client is one of redis.asyncio; use AsyncRedisStore")
         check_client(client, "RedisStore", "client", ("execute_command",), "a redis.Redis or redis.RedisCluster")
         self._client = client
         self._owned = False
-        self._logic = _Logic(prefix, isinstance(client, redis.RedisCluster))
+        cluster = isinstance(client, redis.RedisCluster)
+        self._logic = logic(_Logic(prefix, cluster), layout, cluster=cluster)
 
     @classmethod
     def from_url(cls, url: str, prefix: str = "hardtack:") -> RedisStore:
@@ -311,17 +316,17 @@ class RedisStore(SteppedRenamingStore):
     _translation = _TRANSLATION
 
 
-class AsyncRedisStore(AsyncSteppedRenamingStore):
+class AsyncRedisStore(SharesLayout, AsyncSteppedRenamingStore):
     """`RedisStore` with coroutines, on a `redis.asyncio.Redis` or `redis.asyncio.RedisCluster`. Raises `ConfigError`."""
 
-    def __init__(self, client: Any, prefix: str = "hardtack:") -> None:
+    def __init__(self, client: Any, prefix: str = "hardtack:", *, layout: SharedLayout | None = None) -> None:
         if isinstance(client, redis.Redis | redis.RedisCluster):
             raise ConfigError("client is not one of redis.asyncio; use RedisStore, or redis.asyncio.Redis(…)")
         check_client(client, "AsyncRedisStore", "client", ("execute_command",), "a redis.asyncio.Redis or RedisCluster")
         self._client = client
         self._owned = False
         self._cluster = isinstance(client, redis.asyncio.RedisCluster)
-        self._logic = _Logic(prefix, self._cluster)
+        self._logic = logic(_Logic(prefix, self._cluster), layout, cluster=self._cluster)
 
     @classmethod
     def from_url(cls, url: str, prefix: str = "hardtack:") -> AsyncRedisStore:
