@@ -19,7 +19,8 @@ TEST_PACKAGES := chromium redis-server memcached postgresql pgbouncer mariadb-se
 	libcrypt-cbc-perl libcrypt-rijndael-perl libstring-crc32-perl libcryptx-perl \
 	libsereal-encoder-perl libsereal-decoder-perl libyaml-perl libyaml-libyaml-perl libjson-perl \
 	libhttp-server-simple-psgi-perl libtime-duration-parse-perl \
-	ruby-actionpack php-cli php-illuminate-encryption php-illuminate-cookie php-illuminate-session erlang-base
+	ruby-actionpack ruby-webrick php-cli php-illuminate-encryption php-illuminate-cookie php-illuminate-session \
+	php-illuminate-cache php-illuminate-redis php-illuminate-database php-redis php-sqlite3 erlang-base
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick lint types coverage bare pythons oldest wheel test-wheel bench fuzz screenshot format system node speedups clean

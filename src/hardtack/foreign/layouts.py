@@ -120,7 +120,8 @@ class LaravelLayout(SharedLayout):
         secret: `APP_KEY`, with its `base64:`.
         old_secrets: `APP_PREVIOUS_KEYS`, split at the commas.
         cookie_name: `session.cookie`, which the cookie is bound to.
-        prefix: `database.redis.options.prefix` and the cache's prefix, as in `laravel_database_laravel_cache_`.
+        prefix: `database.redis.options.prefix` and the cache's prefix, such as `laravel_database_laravel_cache:`; `KEYS *`
+            of redis-cli shows it.
         serialization: `session.serialization`, `php` or `json`: what is written; both are read, PHP's objects never.
         cipher: `cipher` of `config/app.php`.
         subject: who the user is, by the data: `hardtack.foreign.laravel.laravel_subject()`.
