@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import redis
+import sqlalchemy as sa
 from tests.foreign.node.node import program as node_program
 from tests.foreign.node.node import require as require_node
 from tests.foreign.others.lines import require
@@ -20,10 +22,11 @@ from tests.servers import RedisServer, free_port
 
 from hardtack import Cookie, CookieEngine, SessionManager, StoreEngine
 from hardtack.foreign.laravel import LaravelCookie
-from hardtack.foreign.layouts import ExpressLayout, LaravelLayout
+from hardtack.foreign.layouts import ExpressLayout, LaravelLayout, LaravelTable
 from hardtack.foreign.rack import RackHmacCookie, RackSessionCookie
 from hardtack.protocols import Engine
 from hardtack.stores.redis import RedisStore
+from hardtack.stores.sqlalchemy import SQLAlchemyStore
 
 SITES = Path(__file__).parent / "sites"
 SECRET = "a secret of forty characters and no less"
@@ -139,11 +142,31 @@ def laravel_redis(server: RedisServer) -> Iterator[Pair]:
             yield Pair(theirs, python, "laravel_session")
 
 
+@contextmanager
+def laravel_database(_: RedisServer) -> Iterator[Pair]:
+    """Laravel's `database` driver, on SQLite."""
+    require("php", "-r", 'require "Illuminate/Database/autoload.php"; new PDO("sqlite::memory:");')
+    with tempfile.TemporaryDirectory() as directory:
+        place = f"{directory}/laravel.sqlite"
+        engine = sa.create_engine(f"sqlite:///{place}")
+        with engine.begin() as connection:
+            connection.exec_driver_sql(
+                "CREATE TABLE sessions (id varchar PRIMARY KEY, user_id integer, ip_address varchar(45), user_agent text, "
+                "payload text NOT NULL, last_activity integer NOT NULL)"
+            )
+        store = SQLAlchemyStore(engine, layout=LaravelTable(APP_KEY, subject=user))
+        store.create_table()
+        with laravel("database", place) as theirs, ours(StoreEngine(store), "laravel_session") as python:
+            yield Pair(theirs, python, "laravel_session")
+        engine.dispose()
+
+
 STACKS: dict[str, Callable[[RedisServer], Any]] = {
     "rack": rack,
     "express": express,
     "laravel-cookie": laravel_cookie,
     "laravel-redis": laravel_redis,
+    "laravel-database": laravel_database,
 }
 
 

@@ -8,26 +8,30 @@ ends both. Members of an entry that are the other system's own stay where they a
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import secrets
 import string
+import time
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 import ormsgpack
+import pybase64
 
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign import php
 from hardtack.foreign._text import read_javascript, write_javascript, write_json
 from hardtack.foreign._times import iso_seconds, iso_text
 from hardtack.foreign.base import ForeignCookie, check_plain, malformed, parse_json
+from hardtack.foreign.django import DjangoSignedCookie
 from hardtack.foreign.express import ExpressSessionCookie, write_express_record
 from hardtack.foreign.laravel import LaravelIdCookie, read_laravel_data
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
 from hardtack.stores.file_layout import Content
-from hardtack.stores.shared_layout import NEVER, FindSubject, Ids, SharedLayout
+from hardtack.stores.shared_layout import NEVER, FindSubject, Ids, SharedLayout, SharedTable
 
 _ALPHANUMERIC: Final = string.ascii_letters + string.digits
 _URL_SAFE: Final = "[A-Za-z0-9_-]{1,256}"
@@ -157,14 +161,117 @@ class LaravelLayout(SharedLayout):
 
     def dump(self, tree: dict[str, Any]) -> bytes:
         """The string that Laravel's cache keeps."""
-        inner = php.write(tree) if self._php else write_json(tree).encode()
+        inner = self.serialized(tree)
         return b's:%d:"%b";' % (len(inner), inner)
+
+    def serialized(self, tree: dict[str, Any]) -> bytes:
+        """The session as `session.serialization` says."""
+        return php.write(tree) if self._php else write_json(tree).encode()
 
     def check(self, data: dict[str, Any]) -> None:
         """What PHP gets back equal."""
         php.write(data)
         if not self._php:
             write_json(data)
+
+
+class LaravelTable(LaravelLayout, SharedTable):
+    """Laravel's `database` driver: base64 of the session in the table `sessions`, whose other columns stay.
+
+    Args:
+        secret, old_secrets, cookie_name, serialization, cipher, subject: see `LaravelLayout`.
+        table: `session.table`.
+        lifetime: `session.lifetime` as a duration, by default 120 minutes after the last use.
+
+    Raises `ConfigError`.
+    """
+
+    key_column = "id"
+    data_column = "payload"
+    time_column = "last_activity"
+    time_is_date = False
+
+    def __init__(
+        self, secret: str, *, table: str = "sessions", lifetime: Duration = "120 minutes", **settings: Any
+    ) -> None:
+        super().__init__(secret, prefix="", **settings)
+        self.table = table
+        self._lifetime = seconds(lifetime, "lifetime")
+
+    def load(self, raw: bytes) -> dict[str, Any]:
+        """The session in the column `payload`. Raises `InvalidToken`, and `ValueError`."""
+        return _mapping(read_laravel_data(pybase64.b64decode(raw, validate=True)))
+
+    def dump(self, tree: dict[str, Any]) -> bytes:
+        """What the column `payload` keeps."""
+        return pybase64.b64encode(self.serialized(tree))
+
+    def time(self, expires_at: int, now: int) -> int:
+        """When it was used last."""
+        return now
+
+    def ends_at(self, moment: int) -> int:
+        """After `session.lifetime`."""
+        return moment + self._lifetime
+
+
+class DjangoTable(SharedTable):
+    """Django's `db` sessions: signed JSON in the table `django_session`.
+
+    Args:
+        secret: `SECRET_KEY`.
+        fallbacks: `SECRET_KEY_FALLBACKS`.
+        table: the table's name.
+        subject: who the user is, by the data: by default `_auth_user_id`.
+
+    Raises `ConfigError`.
+    """
+
+    ids = Ids("[a-z0-9]{8,40}", lambda: _drawn(string.ascii_lowercase + string.digits, 40))
+    key_column = "session_key"
+    data_column = "session_data"
+    time_column = "expire_date"
+    time_is_date = True
+
+    def __init__(
+        self,
+        secret: str | bytes,
+        *,
+        fallbacks: Sequence[str | bytes] = (),
+        table: str = "django_session",
+        subject: FindSubject | None = None,
+    ) -> None:
+        super().__init__("", subject or (lambda data: data.get("_auth_user_id")))
+        self.table = table
+        self._signed = DjangoSignedCookie(
+            secret, fallbacks=fallbacks, salt="django.contrib.sessions.SessionStore", max_age=None
+        )
+        self._signed.max_length = 1 << 20  # a row is no cookie
+
+    def load(self, raw: bytes) -> dict[str, Any]:
+        """The session in the column `session_data`. Raises `InvalidToken`."""
+        return dict(self._signed.open({"sessionid": [raw.decode()]}, self._context()).data)
+
+    def dump(self, tree: dict[str, Any]) -> bytes:
+        """What the column `session_data` keeps."""
+        record = Record(b"", 0, None, 0, None, {}, tree)
+        return self._signed.seal(record, self._context())["sessionid"].encode()
+
+    def check(self, data: dict[str, Any]) -> None:
+        """What JSON carries."""
+        check_plain(data, finite=True, binary=False, wide=True)
+
+    def time(self, expires_at: int, now: int) -> dt.datetime:
+        """When it ends."""
+        return dt.datetime.fromtimestamp(expires_at, dt.UTC)
+
+    def ends_at(self, moment: int) -> int:
+        """Then."""
+        return moment
+
+    @staticmethod
+    def _context() -> Context:
+        return Context("sessionid", "", int(time.time()))
 
 
 class FlaskSessionLayout(SharedLayout):
@@ -208,7 +315,8 @@ class FlaskSessionLayout(SharedLayout):
 
     def dump(self, tree: dict[str, Any]) -> bytes:
         """MessagePack, or JSON."""
-        return json.dumps(tree).encode() if self._json else ormsgpack.packb(tree)
+        packed: bytes = json.dumps(tree).encode() if self._json else ormsgpack.packb(tree)
+        return packed
 
     def check(self, data: dict[str, Any]) -> None:
         """Plain values; bytes where MessagePack carries them."""

@@ -205,22 +205,6 @@ def _is_tombstone(data: bytes) -> bool:
         return False
 
 
-class SharesLayout:
-    """The members of both twins that a shared store has beside: the ids of the other system, and the key of a handle."""
-
-    _logic: Any
-    _run: Any
-
-    @property
-    def native_ids(self) -> NativeIds | None:
-        """The other system's rule for ids, where the store is shared with it."""
-        return getattr(self._logic, "ids", None)
-
-    def resolve(self, handle: bytes) -> Any:
-        """The key of the session with that public handle; see `NativeIds`. Reads every key."""
-        return self._run(self._logic.resolve(handle))
-
-
 def logic(otherwise: Any, layout: SharedLayout | None, *, cluster: bool) -> Any:
     """The logic of a store with this layout, or the store's own."""
     return otherwise if layout is None else SharedLogic(layout, cluster)

@@ -18,7 +18,8 @@ from hardtack._extras import explain
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.protocols import Entry, Tombstone, Version, VersionConflict
 from hardtack.stores._common import VERSION_BYTES, Translation, check_client, new_version_bytes, subject_digest
-from hardtack.stores._shared_redis import SharesLayout, logic
+from hardtack.stores._shared_redis import logic
+from hardtack.stores._shares import SharesLayout
 from hardtack.stores._steps import AsyncSteppedRenamingStore, Request, SteppedRenamingStore, Steps
 from hardtack.stores.shared_layout import SharedLayout
 

@@ -172,6 +172,26 @@ class SharedLayout:
         return content._replace(data=records.pack(record), subject=subject)
 
 
+class SharedTable(SharedLayout):
+    """Rows that another system reads and writes: a key, text, and a time."""
+
+    table: str
+    key_column: ClassVar[str]
+    data_column: ClassVar[str]
+    time_column: ClassVar[str]
+
+    time_is_date: ClassVar[bool]
+    """The column holds a date; else Unix seconds."""
+
+    def time(self, expires_at: int, now: int) -> Any:
+        """What the column holds of an entry that is written now and ends at `expires_at`."""
+        raise NotImplementedError
+
+    def ends_at(self, moment: int) -> int:
+        """When an entry ends, by what the column holds, in Unix seconds."""
+        raise NotImplementedError
+
+
 def digest(data: dict[str, Any]) -> str:
     """What tells whether the other system has changed the data since hardtack wrote them."""
     return hashlib.blake2b(json.dumps(data, sort_keys=True, default=repr).encode(), digest_size=16).hexdigest()
