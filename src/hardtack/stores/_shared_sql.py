@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import IntegrityError
 
 from hardtack import record as records
@@ -54,9 +55,9 @@ class SharedLogic(Logic):
         )
         key, data = table.c[layout.key_column], table.c[layout.data_column]
         # The collations that MySQL has by default take A for a, and the version is the text.
-        exact = data.collate("utf8mb4_bin") if dialect in ("mysql", "mariadb") else data
+        exact: Any = sa.cast(data, mysql.BINARY()) if dialect in ("mysql", "mariadb") else data
         here = key == sa.bindparam("at")
-        this = exact == sa.bindparam("if_version")
+        this = exact == sa.bindparam("if_version", type_=sa.String())
         columns = [key.label("key"), data.label("data"), table.c[layout.time_column].label("time")]
         self._rows = sa.select(*columns)
         self._row = self._rows.where(here)
