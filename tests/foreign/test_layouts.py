@@ -16,7 +16,7 @@ from tests.servers import RedisServer
 
 from hardtack import Cookie, Key, SessionManager, StoreEngine
 from hardtack import record as records
-from hardtack.errors import ConfigError, SessionConflict, StoreUnavailable, UnsupportedValue
+from hardtack.errors import ConfigError, SessionConflict, StoreError, StoreUnavailable, UnsupportedValue
 from hardtack.events import Rejected, StoreFailed
 from hardtack.foreign import php
 from hardtack.foreign.express import ExpressSessionCookie
@@ -24,7 +24,7 @@ from hardtack.foreign.laravel import LaravelIdCookie, laravel_subject
 from hardtack.foreign.layouts import ExpressLayout, FlaskSessionLayout, LaravelLayout, StarsessionsLayout
 from hardtack.protocols import Context, VersionConflict
 from hardtack.record import Record
-from hardtack.stores._shared_redis import ENDED
+from hardtack.stores._shared_redis import ENDED, SharedLogic
 from hardtack.stores.redis import AsyncRedisStore, RedisStore
 from hardtack.stores.shared_layout import STAMP, SharedLayout
 
@@ -541,6 +541,45 @@ def test_only_one_of_many_writers_wins(client: redis.Redis) -> None:
     assert len(won) == 1
 
 
+def test_live_sessions_are_counted(client: redis.Redis) -> None:
+    """Of all users, or of one; ended and damaged ones are none."""
+    layout = StarsessionsLayout(subject=user)
+    for number in range(3):
+        client.set(key_of(layout, f"k{number}"), json.dumps({"user": f"u{number % 2}"}))
+    client.set(key_of(layout, "junk"), b"junk")
+    Site(client, layout).manager.end(Site(client, layout).open("k2").id)
+    store = RedisStore(client, layout=layout)
+
+    assert store._run(store._logic.count()) == 2
+    assert store._run(store._logic.count("u0")) == 1
+    assert store.resolve(bytes(32)) is None
+
+
+def test_sealed_records_are_refused(client: redis.Redis) -> None:
+    """The other system could not read them."""
+    with pytest.raises(StoreError, match="sealed"):
+        RedisStore(client, layout=StarsessionsLayout()).put(
+            "k", b"\x01sealed", expires_at=1, if_version=None, subject=None
+        )
+
+
+def test_an_id_that_was_ended_and_written_once_more_is_not_listed(client: redis.Redis) -> None:
+    """A slow request of the other system's brings nobody back."""
+    layout = StarsessionsLayout(subject=user)
+    client.set(key_of(layout, "k"), json.dumps({"user": "alice"}))
+    site = Site(client, layout)
+    site.manager.end(site.open("k").id)
+    client.set(key_of(layout, "k"), json.dumps({"user": "alice"}))
+
+    assert site.manager.list("alice") == []
+
+
+def test_a_cluster_is_refused() -> None:
+    """A session and the end of its id would be on two nodes."""
+    with pytest.raises(ConfigError, match="Cluster"):
+        SharedLogic(StarsessionsLayout(), cluster=True)
+
+
 def test_a_conflict_that_cannot_be_merged_is_told(client: redis.Redis) -> None:
     """With `on_conflict="raise"` nothing is overwritten."""
     layout = StarsessionsLayout()
@@ -621,6 +660,80 @@ async def _asynchronous(url: str) -> None:
 async def test_the_asynchronous_twin(redis_server: RedisServer) -> None:
     """One logic, both ways."""
     await _asynchronous(redis_server.url)
+
+
+# --- the real ones
+
+
+@pytest.mark.parametrize("serialization", ["msgpack", "json"])
+def test_the_real_flask_session(client: redis.Redis, serialization: Any) -> None:
+    """A login there is one here, a write here is one there, and a logout here ends both."""
+    flask: Any = pytest.importorskip("flask")
+    flask_session = pytest.importorskip("flask_session.redis")
+    app = flask.Flask("site")
+    app.session_interface = flask_session.RedisSessionInterface(app, client, serialization_format=serialization)
+
+    @app.get("/<name>/<value>")  # type: ignore[untyped-decorator]
+    def put(name: str, value: str) -> str:
+        flask.session[name] = value
+        return "done"
+
+    @app.get("/<name>")  # type: ignore[untyped-decorator]
+    def get(name: str) -> str:
+        return str(flask.session.get(name))
+
+    browser = app.test_client()
+    browser.get("/user/alice")
+    value = browser.get_cookie("session").value
+    site = Site(client, FlaskSessionLayout(serialization=serialization, subject=user))
+
+    session = site.open(value)
+    assert (session, session.subject) == ({"user": "alice"}, "alice")
+    session["cart"] = "bread"
+    site.save(session)
+    assert browser.get("/cart").text == "bread"
+    browser.get("/cart/salt")
+    session = site.open(value)
+    assert session == {"user": "alice", "cart": "salt"}
+    session.logout()
+    site.save(session)
+    assert browser.get("/user").text == "None"
+
+
+@pytest.mark.asyncio
+async def test_the_real_starsessions(redis_server: RedisServer, client: redis.Redis) -> None:
+    """The same with its own handler, whose metadata stay."""
+    starsessions = pytest.importorskip("starsessions", reason="starsessions is not installed: make bench")
+    handlers = pytest.importorskip("starsessions.session")
+    stores = pytest.importorskip("starsessions.stores.redis")
+    connection = redis.asyncio.Redis.from_url(redis_server.url)
+    store = stores.RedisStore(connection=connection)
+
+    def handler(known: str | None) -> Any:
+        from starlette.requests import HTTPConnection
+
+        scope = {"type": "http", "headers": [], "session": {}}
+        return handlers.SessionHandler(HTTPConnection(scope), known, store, starsessions.JsonSerializer(), 3600)
+
+    theirs = handler(None)
+    await theirs.load()
+    theirs.connection.session["user"] = "alice"
+    known = await theirs.save(3600)
+    site = Site(client, StarsessionsLayout(lifetime=3600, subject=user))
+    session = site.open(known)
+    assert (session, session.subject) == ({"user": "alice"}, "alice")
+    session["n"] = 1
+    site.save(session)
+    theirs = handler(known)
+    await theirs.load()
+    assert {name: item for name, item in theirs.connection.session.items() if name != STAMP} == {
+        "user": "alice",
+        "n": 1,
+    }
+    assert theirs.metadata["lifetime"] == 3600
+    await theirs.destroy()
+    assert site.open(known) == {}
+    await connection.aclose()
 
 
 # --- settings

@@ -18,7 +18,7 @@ from tests.servers import MariaDBServer, PostgreSQLServer
 
 from hardtack import Cookie, SessionManager, StoreEngine
 from hardtack import record as records
-from hardtack.errors import ConfigError, UnsupportedValue
+from hardtack.errors import ConfigError, StoreError, UnsupportedValue
 from hardtack.events import Rejected, StoreFailed
 from hardtack.foreign import php
 from hardtack.foreign.laravel import LaravelIdCookie
@@ -260,6 +260,25 @@ def test_sessions_of_a_user_are_listed_counted_and_ended(laravel: Site) -> None:
     laravel.manager.end(listed.id)
     assert laravel.manager.list("alice") == []
     assert laravel.store.resolve(bytes(32)) is None
+
+
+def test_a_login_gives_a_new_id(laravel: Site) -> None:
+    """The old row goes, and its id opens nothing."""
+    put(laravel, payload({"cart": [1]}))
+    session = laravel.open(cookie(ID))
+    session.login("alice")
+
+    value = laravel.save(session)
+
+    assert laravel.open(cookie(ID)) == {}
+    assert laravel.open(value) == {"cart": [1]}
+    assert [row.id for row in rows(laravel)] != [ID]
+
+
+def test_sealed_records_are_refused(laravel: Site) -> None:
+    """The other system could not read them."""
+    with pytest.raises(StoreError, match="sealed"):
+        laravel.store.put(ID, b"\x01sealed", expires_at=soon(), if_version=None, subject=None)
 
 
 def test_parallel_writes_are_merged(laravel: Site) -> None:

@@ -125,17 +125,12 @@ class SharedLogic:
 
     def find(self, subject: str) -> Steps[list[str]]:
         """Reads every entry: for now and then, not for every request."""
-        found = []
-        for key, content in (yield from self._contents()):
-            if content is not None and content.subject == subject and content.expires_at > time.time():
-                found.append(key)
-        return found
+        return [key for key, content in (yield from self._live()) if content.subject == subject]
 
     def count(self, subject: str | None = None) -> Steps[int]:
         """Reads every entry, as `find` does."""
-        contents = yield from self._contents()
-        live = [content for _, content in contents if content is None or content.expires_at > time.time()]
-        return sum(1 for each in live if subject is None or (each is not None and each.subject == subject))
+        live = yield from self._live()
+        return sum(1 for _, content in live if subject is None or content.subject == subject)
 
     def resolve(self, handle: bytes) -> Steps[str | None]:
         """The id with that public handle. Reads every key."""
@@ -144,13 +139,16 @@ class SharedLogic:
                 return key
         return None
 
-    def _contents(self) -> Steps[list[tuple[str, Content | None]]]:
-        contents = []
+    def _live(self) -> Steps[list[tuple[str, Content]]]:
+        live = []
         for key in (yield from self._all()):
             session, ended = yield Request("MGET", *self._keys(key))
-            if ended is None and isinstance(session, bytes):
-                contents.append((key, self._decoded(session, key)))
-        return contents
+            if session is None or ended is not None:
+                continue
+            content = self._decoded(session, key)
+            if content is not None and content.expires_at > time.time():
+                live.append((key, content))
+        return live
 
     def _all(self) -> Steps[list[str]]:
         """The ids of all entries. SCAN may tell one twice."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, Final
 
@@ -48,7 +49,7 @@ class Ids:
         return hashlib.sha256(b"hardtack/1 native id" + text.encode()).digest()
 
 
-class SharedLayout:
+class SharedLayout(ABC):
     """Entries that another system reads and writes.
 
     A subclass says what an entry is made of (`load`, `dump`), which of its members are no data (`hidden`, `members`), and
@@ -72,17 +73,17 @@ class SharedLayout:
         self.prefix = prefix
         self._find_subject = subject
 
+    @abstractmethod
     def load(self, raw: bytes) -> dict[str, Any]:
         """The members of an entry. Whatever it raises, the entry is damaged."""
-        raise NotImplementedError
 
+    @abstractmethod
     def dump(self, tree: dict[str, Any]) -> bytes:
         """The bytes of an entry. Raises `UnsupportedValue`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check(self, data: dict[str, Any]) -> None:
         """Raise the `UnsupportedValue` of what the other system would not get back equal."""
-        raise NotImplementedError
 
     def members(self, previous: dict[str, Any] | None, content: Content, now: int) -> dict[str, Any]:
         """The other system's own members of an entry that is written: those of `previous`, what was there, or new ones."""
@@ -183,13 +184,13 @@ class SharedTable(SharedLayout):
     time_is_date: ClassVar[bool]
     """The column holds a date; else Unix seconds."""
 
+    @abstractmethod
     def time(self, expires_at: int, now: int) -> Any:
         """What the column holds of an entry that is written now and ends at `expires_at`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ends_at(self, moment: int) -> int:
         """When an entry ends, by what the column holds, in Unix seconds."""
-        raise NotImplementedError
 
 
 def digest(data: dict[str, Any]) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sys
 
-import django
-from django.conf import settings
+import django  # type: ignore[import-untyped]
+from django.conf import settings  # type: ignore[import-untyped]
 
 settings.configure(
     SECRET_KEY=sys.argv[2],
@@ -16,8 +16,8 @@ settings.configure(
 )
 django.setup()
 
-from django.contrib.sessions.backends.db import SessionStore  # noqa: E402
-from django.core.management import call_command  # noqa: E402
+from django.contrib.sessions.backends.db import SessionStore  # type: ignore[import-untyped]  # noqa: E402
+from django.core.management import call_command  # type: ignore[import-untyped]  # noqa: E402
 
 call_command("migrate", verbosity=0)
 print("ready", flush=True)
