@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import ormsgpack
@@ -21,10 +23,11 @@ from hardtack.events import Rejected, StoreFailed
 from hardtack.foreign import php
 from hardtack.foreign.express import ExpressSessionCookie
 from hardtack.foreign.laravel import LaravelIdCookie, laravel_subject
-from hardtack.foreign.layouts import ExpressLayout, FlaskSessionLayout, LaravelLayout, StarsessionsLayout
+from hardtack.foreign.layouts import ExpressLayout, FlaskSessionLayout, LaravelFiles, LaravelLayout, StarsessionsLayout
 from hardtack.protocols import Context, VersionConflict
 from hardtack.record import Record
 from hardtack.stores._shared_redis import ENDED, SharedLogic
+from hardtack.stores.file import FileStore
 from hardtack.stores.redis import AsyncRedisStore, RedisStore
 from hardtack.stores.shared_layout import STAMP, SharedLayout
 
@@ -756,3 +759,40 @@ def test_wrong_settings(make: Callable[[], object], message: str) -> None:
     """A ConfigError that says what to do, when the object is made."""
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+# --- files
+
+
+def test_laravels_files(tmp_path: Path) -> None:
+    """Read and written by their id; one that was not written for `session.lifetime` is none, and a damaged one is too."""
+    layout = LaravelFiles(APP_KEY, subject=user)
+    store = FileStore(tmp_path, layout=layout)
+    manager = SessionManager(StoreEngine(store), cookie=Cookie(name="sid", secure=False))
+    known, header = "a" * 40, f"sid={SYSTEMS['laravel'].cookie('a' * 40)}"
+    file = tmp_path / known
+    file.write_bytes(php.write({"user": "alice"}))
+    session = manager.open(header)
+    assert (session, session.subject) == ({"user": "alice"}, "alice")
+    session["n"] = 1
+    manager.commit(session)
+    assert php.read(file.read_bytes()).keys() == {"user", "n", STAMP}
+    assert len(manager.list("alice")) == 1
+
+    os.utime(file, (0, time.time() - 7201))
+    assert manager.open(header) == {}
+    file.write_bytes(b"junk")
+    assert manager.open(header) == {}
+    file.write_bytes(php.write({"user": "alice"}))
+    session = manager.open(header)
+    session.logout()
+    manager.commit(session)
+    assert not file.exists()
+    file.write_bytes(php.write({"user": "alice"}))
+    assert manager.open(header) == {}
+
+
+def test_settings_of_files(tmp_path: Path) -> None:
+    """What a layout says itself is not said twice."""
+    with pytest.raises(ConfigError, match="the layout itself"):
+        FileStore(tmp_path, layout=LaravelFiles(APP_KEY), subject=user)

@@ -22,9 +22,10 @@ from tests.servers import RedisServer, free_port
 
 from hardtack import Cookie, CookieEngine, SessionManager, StoreEngine
 from hardtack.foreign.laravel import LaravelCookie
-from hardtack.foreign.layouts import ExpressLayout, LaravelLayout, LaravelTable
+from hardtack.foreign.layouts import ExpressLayout, LaravelFiles, LaravelLayout, LaravelTable
 from hardtack.foreign.rack import RackHmacCookie, RackSessionCookie
 from hardtack.protocols import Engine
+from hardtack.stores.file import FileStore
 from hardtack.stores.redis import RedisStore
 from hardtack.stores.sqlalchemy import SQLAlchemyStore
 
@@ -161,12 +162,23 @@ def laravel_database(_: RedisServer) -> Iterator[Pair]:
         engine.dispose()
 
 
+@contextmanager
+def laravel_files(_: RedisServer) -> Iterator[Pair]:
+    """Laravel's `file` driver."""
+    require("php", "-r", 'require "Illuminate/Filesystem/autoload.php"; new Illuminate\\Filesystem\\Filesystem;')
+    with tempfile.TemporaryDirectory() as directory:
+        store = FileStore(directory, layout=LaravelFiles(APP_KEY, subject=user))
+        with laravel("file", directory) as theirs, ours(StoreEngine(store), "laravel_session") as python:
+            yield Pair(theirs, python, "laravel_session")
+
+
 STACKS: dict[str, Callable[[RedisServer], Any]] = {
     "rack": rack,
     "express": express,
     "laravel-cookie": laravel_cookie,
     "laravel-redis": laravel_redis,
     "laravel-database": laravel_database,
+    "laravel-files": laravel_files,
 }
 
 

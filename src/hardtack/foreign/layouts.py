@@ -31,7 +31,7 @@ from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
 from hardtack.stores.file_layout import Content
-from hardtack.stores.shared_layout import NEVER, FindSubject, Ids, SharedLayout, SharedTable
+from hardtack.stores.shared_layout import NEVER, FindSubject, Ids, SharedFile, SharedLayout, SharedTable
 
 _ALPHANUMERIC: Final = string.ascii_letters + string.digits
 _URL_SAFE: Final = "[A-Za-z0-9_-]{1,256}"
@@ -209,6 +209,35 @@ class LaravelTable(LaravelLayout, SharedTable):
     def time(self, expires_at: int, now: int) -> int:
         """When it was used last."""
         return now
+
+    def ends_at(self, moment: int) -> int:
+        """After `session.lifetime`."""
+        return moment + self._lifetime
+
+
+class LaravelFiles(LaravelLayout, SharedFile):
+    """Laravel's `file` driver: a file a session, in `storage/framework/sessions`.
+
+    Args:
+        secret, old_secrets, cookie_name, serialization, cipher, subject: see `LaravelLayout`.
+        lifetime: `session.lifetime` as a duration, by default 120 minutes after the file was written.
+
+    Raises `ConfigError`.
+    """
+
+    ids: Ids
+
+    def __init__(self, secret: str, *, lifetime: Duration = "120 minutes", **settings: Any) -> None:
+        super().__init__(secret, prefix="", **settings)
+        self._lifetime = seconds(lifetime, "lifetime")
+
+    def load(self, raw: bytes) -> dict[str, Any]:
+        """The session in the file. Raises `InvalidToken`."""
+        return _mapping(read_laravel_data(raw))
+
+    def dump(self, tree: dict[str, Any]) -> bytes:
+        """What the file holds."""
+        return self.serialized(tree)
 
     def ends_at(self, moment: int) -> int:
         """After `session.lifetime`."""

@@ -173,6 +173,16 @@ class SharedLayout(ABC):
         return content._replace(data=records.pack(record), subject=subject)
 
 
+class SharedFile(SharedLayout):
+    """Files that another system reads and writes, each named by the id; they have no members that are hidden."""
+
+    ids: Ids
+
+    @abstractmethod
+    def ends_at(self, moment: int) -> int:
+        """When a file ends that was written at this Unix second."""
+
+
 class SharedTable(SharedLayout):
     """Rows that another system reads and writes: a key, text, and a time."""
 
