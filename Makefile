@@ -20,7 +20,8 @@ TEST_PACKAGES := chromium redis-server memcached postgresql pgbouncer mariadb-se
 	libsereal-encoder-perl libsereal-decoder-perl libyaml-perl libyaml-libyaml-perl libjson-perl \
 	libhttp-server-simple-psgi-perl libtime-duration-parse-perl \
 	ruby-actionpack ruby-webrick php-cli php-illuminate-encryption php-illuminate-cookie php-illuminate-session \
-	php-illuminate-cache php-illuminate-redis php-illuminate-database php-redis php-sqlite3 erlang-base
+	php-illuminate-cache php-illuminate-redis php-illuminate-database php-redis php-sqlite3 erlang-base \
+	golang-go golang-github-gorilla-securecookie-dev
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick lint types coverage bare pythons oldest wheel test-wheel bench fuzz screenshot format system node speedups clean
