@@ -11,15 +11,21 @@ from tests.kit import KEY, Site
 from hardtack import CookieEngine, Request, SessionManager, StoreEngine, events
 from hardtack.events import (
     CacheControlReplaced,
+    ChannelLost,
     Confirmed,
     Conflict,
     Created,
     CrossSite,
     Destroyed,
+    EndsKept,
+    EntriesSkipped,
     Event,
     Expired,
     IdChanged,
     LateWrite,
+    LimitsRaised,
+    ListFresh,
+    ListStale,
     LoggedIn,
     LoggedOut,
     Opened,
@@ -27,6 +33,7 @@ from hardtack.events import (
     Renewed,
     Saved,
     StoreFailed,
+    StoreHangs,
     TakenOver,
 )
 from hardtack.stores.memory import MemoryStore
@@ -109,6 +116,13 @@ EXAMPLES: list[tuple[Event, int, str, str]] = [
         "StoreFailed(operation='decode', error='tampered')",
         "cannot be read (tampered)",
     ),
+    (
+        StoreHangs("Redis", True),
+        logging.WARNING,
+        "StoreHangs(server='Redis', hangs=True)",
+        "Redis did not answer several times in a row",
+    ),
+    (StoreHangs("Redis", False), logging.WARNING, "StoreHangs(server='Redis', hangs=False)", "Redis no longer hangs"),
     (TakenOver("a", "flask"), logging.INFO, "TakenOver(id='a', format='flask')", "a session of flask"),
     (
         CacheControlReplaced("public", "private"),
@@ -122,6 +136,20 @@ EXAMPLES: list[tuple[Event, int, str, str]] = [
         "CrossSite(origin='https://evil.example', host='shop')",
         "trusted_origins=",
     ),
+    (ListStale(-1, "closed"), logging.ERROR, "ListStale(age=-1, policy='closed')", "never read, and requests"),
+    (ListStale(61, "open"), logging.ERROR, "ListStale(age=61, policy='open')", "for 61 seconds, and no session is"),
+    (ListFresh(61), logging.WARNING, "ListFresh(age=61)", "read again, after 61 seconds"),
+    (ChannelLost(True), logging.ERROR, "ChannelLost(restored=True)", "written back whole"),
+    (ChannelLost(False), logging.ERROR, "ChannelLost(restored=False)", "hardtack ended URL --create"),
+    (
+        EntriesSkipped("foreign", 3),
+        logging.ERROR,
+        "EntriesSkipped(reason='foreign', count=3)",
+        "3 entries of the list of ended sessions were not used (foreign): no key of ours fits",
+    ),
+    (EndsKept(2), logging.ERROR, "EndsKept(waiting=2, lost=0)", "2 ends wait for the channel"),
+    (EndsKept(2, 1), logging.ERROR, "EndsKept(waiting=2, lost=1)", "1 were given up; see that it takes writes"),
+    (LimitsRaised(60, 90), logging.WARNING, "LimitsRaised(before=60, after=90)", "may live 90 seconds now"),
 ]
 
 

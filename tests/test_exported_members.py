@@ -13,28 +13,30 @@ from hardtack import errors, events
 
 NAMES: dict[ModuleType, str] = {
     hardtack: (
-        "Cookie CookieEngine EncryptedToken Key Keyring Record Request Session SessionManager SignedToken StoreEngine errors "
-        "events"
+        "Cookie CookieEngine EncryptedToken EndedSessions Key Keyring Record Request Session SessionManager SignedToken "
+        "StoreEngine errors events"
     ),
     errors: (
         "ConfigError CrossSiteRequest HardtackError InvalidToken SessionConflict SessionFinished SessionNotLoaded "
         "SessionTooLarge StoreError StoreFull StoreUnavailable TooManySessions UnsupportedValue"
     ),
     events: (
-        "CacheControlReplaced Confirmed Conflict Created CrossSite Destroyed Event Expired IdChanged LateWrite Listener "
-        "LoggedIn LoggedOut Opened Rejected Renewed Saved StoreFailed TakenOver"
+        "CacheControlReplaced ChannelLost Confirmed Conflict Created CrossSite Destroyed EndsKept EntriesSkipped Event "
+        "Expired IdChanged LateWrite LimitsRaised ListFresh ListStale Listener LoggedIn LoggedOut Opened Rejected Renewed "
+        "Saved StoreFailed StoreHangs TakenOver"
     ),
 }
 
 SESSION = (
-    "accessed authenticated_at check_csrf confirm confirmed created_at csrf_token degraded destroy errors expires_at flash "
-    "flashes id is_new joined load login logout mark_accessed mark_modified modified once passive regenerate seen_at subject "
-    "translate view"
+    "accessed actor authenticated_at check_csrf confirm confirmed created_at csrf_token degraded destroy errors expires_at "
+    "flash flashes id impersonate is_new joined load login logout mark_accessed mark_modified modified once passive regenerate "
+    "seen_at stop_impersonating subject translate view"
 )
 
 MANAGER = (
-    "aabort abort accept acommit aclose acount aend aend_all afinish alist aopen aupdate clock close commit cookie count end "
-    "end_all engine finish idle_timeout lifetime list on_event open persistent purpose update"
+    "aabort abort accept acommit aclose acount aend aend_all aend_everything afinish alist aopen astart aupdate clock close "
+    "commit cookie count end end_all end_everything engine finish idle_timeout lifetime list on_event open persistent purpose "
+    "start update"
 )
 
 

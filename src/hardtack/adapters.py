@@ -26,7 +26,19 @@ from hardtack.lifecycle.save import is_late
 from hardtack.manager import SessionManager
 from hardtack.record import Record, pack
 from hardtack.request import Request, ScopeRequest
-from hardtack.session import Session, Unread, changing, data_of, drop, peek, put, state_of, touch
+from hardtack.session import (
+    Session,
+    Unread,
+    become_finished,
+    changing,
+    data_of,
+    drop,
+    is_empty,
+    peek,
+    put,
+    state_of,
+    touch,
+)
 from hardtack.state import COMMITTED, FINISHED, LOGIN, NEW, SAME, State
 
 RETRY_AFTER: Final = 5
@@ -50,12 +62,14 @@ __all__ = [
     "cookies_of",
     "create_empty",
     "data_of",
+    "discard",
     "drop",
     "end_own",
     "force_save",
     "foreign_lines",
     "http_errors",
     "end_at_once",
+    "is_empty",
     "is_late",
     "is_unattached",
     "is_unread",
@@ -103,14 +117,14 @@ def check_manager(sessions: Any, taker: str, *, sync: bool = False) -> SessionMa
 
 
 def waits(sessions: SessionManager) -> bool:
-    """Whether opening and saving can wait for a store; where they cannot, a coroutine for each would cost time."""
+    """Whether opening and saving can wait for a store or a list; where they cannot, a coroutine for each would cost time."""
     return sessions.core.waits
 
 
 def blocks(sessions: SessionManager) -> bool:
     """Whether a save can wait for a disk or a network, so that it must not be done on an event loop."""
     core = sessions.core
-    return core.waits and (core.traits.asynchronous or core.traits.blocking)
+    return core.ended is not None or (core.stored and (core.traits.asynchronous or core.traits.blocking))
 
 
 def carries_cookie(sessions: SessionManager, header: str) -> bool:
@@ -181,7 +195,12 @@ def asgi_request(scope: Mapping[str, Any]) -> Request:
 
 def cookie_header(scope: Mapping[str, Any]) -> bytes:
     """The Cookie header of an ASGI scope, which HTTP/2 may have split (RFC 9113 8.2.3)."""
-    parts = [value for name, value in scope["headers"] if name == b"cookie"]
+    headers = scope["headers"]
+    if type(headers) is list:
+        first: dict[bytes, bytes] = dict(headers)
+        if len(first) == len(headers):  # nearly every request: no name stands twice
+            return first.get(b"cookie", b"")
+    parts = [value for name, value in headers if name == b"cookie"]
     return parts[0] if len(parts) == 1 else b"; ".join(parts)
 
 
@@ -231,8 +250,14 @@ def look(session: Session) -> Mapping[str, Any]:
     if state.held is None and state.core is not None:
         run(load_flow(state.core, session), state.core.sync_store())
     if state.held is not None and state.held.record is not None:
+        state.lent = True
         return state.held.record.data
     return {} if state.taken is None or state.taken.record is None else state.meta.data
+
+
+def discard(session: Session) -> None:
+    """The commit failed, and is answered by an error: from now on the session can only be read, and nothing of it is saved."""
+    become_finished(session)
 
 
 def is_unread(session: Session) -> bool:
@@ -250,7 +275,7 @@ def with_cookie(sessions: SessionManager, cookie: Cookie) -> SessionManager:
     other = copy(sessions)
     core = sessions.core
     other.settings = replace(core.settings, cookie=cookie)
-    other.core = Core(core.engine, other.settings, core.teller)
+    other.core = Core(core.engine, other.settings, core.teller, core.ended)
     other.core.always_renews = core.always_renews
     return other
 
@@ -308,9 +333,8 @@ def force_save(session: Session) -> None:
 
 def end_own(session: Session, *, follows: bool) -> None:
     """End the session with the next commit; `follows`: under whichever id it has by now, as a logout does."""
-    state = touch(session)
     session.destroy()
-    state.follows = follows
+    state_of(session).follows = follows
 
 
 def renewal_due(session: Session) -> bool:

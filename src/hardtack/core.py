@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from hardtack import values
 from hardtack.errors import ConfigError, HardtackError, StoreUnavailable
 from hardtack.events import CacheControlReplaced, Event, Expired, Rejected, StoreFailed, logger
-from hardtack.flow import Flow
 from hardtack.lifecycle import load, takeover
 from hardtack.lifetime import MAX_SKEW, Deadlines, absolute_deadline, deadlines
 from hardtack.protocols import Context, Engine, Held, engine_traits
 from hardtack.record import Record
 from hardtack.request import Request
 from hardtack.session import Session
-from hardtack.settings import Settings
+from hardtack.settings import Settings, list_terms
 from hardtack.state import MOVE, State
 from hardtack.tell import Teller
+
+if TYPE_CHECKING:
+    from hardtack.ended import EndedSessions
 
 
 class Core:
@@ -26,25 +28,35 @@ class Core:
     It is the `Policy` of the engine.
     """
 
-    def __init__(self, engine: Engine, settings: Settings, teller: Teller) -> None:
+    def __init__(self, engine: Engine, settings: Settings, teller: Teller, ended: EndedSessions | None = None) -> None:
         self.engine = engine
         self.traits = engine_traits(engine)
         self.settings = settings
         self.teller = teller
+        self.hears = teller.hears
         self.cookie = settings.cookie
         self.purpose = settings.purpose
         self.lifetime = settings.lifetime
         self.idle_timeout = settings.idle_timeout
         self.clock = settings.clock
+        self.ended = ended
+        """The list of ended sessions, or None."""
         self.load_now = self.traits.load_now
-        self.save_now = self.traits.save_now
-        self.waits = engine.store is not None
+        self._context = Context(self.cookie.name, self.purpose, 0)
+        self.save_now = None if ended is not None else self.traits.save_now  # what is saved may have to be told
+        self.stored = engine.store is not None
+        """Whether sessions are in a store; else they are in the cookies themselves."""
+        self.waits = self.stored or ended is not None
+        """Whether opening and saving may wait: for a store, or for the channel of the list."""
+        self.old_still_valid = self.traits.old_still_valid and ended is None
         self.always_renews = False
         """For adapters whose framework moves the idle deadline with every save."""
         # Sessions whose new id was told and is not stored yet, while their requests last: see `end_all`.
         self.moving: WeakValueDictionary[str, State] = WeakValueDictionary()
         self._warned: set[str] = set()
         engine.bind(self)
+        if ended is not None:
+            ended.bind(*list_terms(engine, settings), emit=teller.tell)
 
     # --- time
 
@@ -54,7 +66,11 @@ class Core:
 
     def context(self) -> Context:
         """What tokens are read and written for, now."""
-        return Context(self.cookie.name, self.purpose, int(self.clock()))
+        now = int(self.clock())
+        context = self._context
+        if context.now != now:  # many requests of one second have one
+            context = self._context = context._replace(now=now)
+        return context
 
     def deadlines(self, record: Record) -> Deadlines:
         """When a session ends under this manager's limits."""
@@ -63,6 +79,15 @@ class Core:
     def admit(self, record: Record, context: Context, *, trusted: bool = False) -> bool:
         """Whether a session may be used now; where not, an event says why."""
         now = context.now
+        seen = record.seen
+        begin = record.created if record.authenticated is None else record.authenticated
+        if (
+            record.created <= begin <= now < begin + self.lifetime
+            and seen <= now
+            and (self.idle_timeout is None or now < seen + self.idle_timeout)
+            and (not record.options or ("lifetime" not in record.options and "expires" not in record.options))
+        ):
+            return True  # nearly every session: no time of it is ahead, no deadline has passed, and none is its own
         if not trusted:
             latest = now + MAX_SKEW
             if record.created > latest or record.seen > latest or (record.authenticated or 0) > latest:
@@ -78,9 +103,16 @@ class Core:
 
     # --- who is told
 
-    def emit(self, event: type[Event], *details: Any, request: Request | None = None) -> None:
+    def emit(
+        self,
+        event: type[Event],
+        *details: Any,
+        request: Request | None = None,
+        acting: tuple[str, str] | None = None,
+        until: int | None = None,
+    ) -> None:
         """Tell who listens; the event is built only if someone does."""
-        self.teller.emit(event, *details, request=request)
+        self.teller.emit(event, *details, request=request, acting=acting, until=until)
 
     def store_failed(self, operation: str, error: Exception, request: Request | None) -> None:
         """The store did not do what it was asked for: why stands in the log, that it was in the event."""
@@ -107,11 +139,14 @@ class Core:
             raise ConfigError(message)
         return self.engine.store
 
+    @property
+    def loads_first(self) -> bool:
+        """Whether async code loads before the handler runs: what is in a store, and where a list has to be waited for."""
+        return self.stored or (self.ended is not None and not self.ended.is_fresh)
+
     # --- what sessions ask
 
-    def load(self, session: Session) -> None:
-        """Load from sync code: what an unread session does when it is touched."""
-        load.load(self, session)
+    load = load.load  # what an unread session does when it is touched
 
     async def aload(self, session: Session) -> None:
         """`load` under async code."""
@@ -126,17 +161,20 @@ class Core:
             self.moving[values.encode_bytes(new)] = state
         return new
 
-    def take_once(self, raw_id: bytes, names: tuple[str, ...]) -> Flow[None]:
-        """Take one-time values out of a stored session, of which a request that failed has taken them."""
-        from hardtack import administration
-
-        return administration.take_once(self, raw_id, names)
-
     def check_finds(self) -> None:
         """Raise `ConfigError` where the sessions of a user cannot be found, and so not be limited."""
         from hardtack.lifecycle.stored import finding_engine
 
         finding_engine(self)
+
+    def check_impersonates(self) -> None:
+        """Raise `ConfigError` where the engine cannot keep the session of one who acts as another beside that."""
+        if not self.traits.impersonates:
+            message = (
+                f"impersonate() needs sessions in hardtack's own form: this {type(self.engine).__name__} keeps them as "
+                "another system does, which has no place for who acts"
+            )
+            raise ConfigError(message)
 
     def clear_foreign(self, state: State) -> None:
         """A session that ends must not come back from another system's cookie."""
@@ -146,4 +184,5 @@ class Core:
     def mark_cleared(self, state: State, error: HardtackError) -> None:
         """A logout that cannot be carried out clears the cookie with the answer to the error that says so."""
         if isinstance(error, StoreUnavailable):
-            error.set_cookies = self.cookie.clear_all([self.cookie.name])
+            former = load.former_names(state.header) if load.has_former(self, state.header) else ()
+            error.set_cookies = self.cookie.clear_all([self.cookie.name, *former])

@@ -23,6 +23,7 @@ class Event:
     Attributes:
         request: the request that it belongs to, where the adapter has told it; text from the client is escaped and cut.
             It does not count for equality.
+        acting: who acts in the session, and as whom (`impersonate`); None: nobody does. It does not count either.
     """
 
     # One set of methods for all: a dataclass compiles its own for each, which was a third of importing hardtack.
@@ -30,6 +31,7 @@ class Event:
     fields: ClassVar[tuple[str, ...]] = ()
     _defaults: ClassVar[dict[str, Any]] = {}
     request: ClassVar[Request | None] = None
+    acting: ClassVar[tuple[str, str] | None] = None
 
     def __init_subclass__(cls) -> None:
         own = [name for name, kind in cls.__annotations__.items() if not str(kind).startswith("ClassVar")]
@@ -56,6 +58,16 @@ class Event:
         self.__dict__["request"] = request
         return self
 
+    def with_acting(self, acting: tuple[str, str]) -> Event:
+        """The same event, with who acts in its session, and as whom."""
+        self.__dict__["acting"] = acting
+        return self
+
+    def with_until(self, until: int) -> Event:
+        """The same event, with the absolute deadline of its session."""
+        self.__dict__["until"] = until
+        return self
+
     @property
     def severity(self) -> int:
         """The level that the event is logged at."""
@@ -71,8 +83,9 @@ class Event:
         return " ".join((type(self).__doc__ or "").partition("\n\n")[0].split())
 
     def __str__(self) -> str:
+        acting = "" if self.acting is None else f" ({self.acting[0]} acts as {self.acting[1]})"
         told = "" if self.request is None else f" [{_where(self.request)}]"
-        return f"{self._sentence()}{told}"
+        return f"{self._sentence()}{acting}{told}"
 
     def __repr__(self) -> str:
         given = ", ".join(f"{name}={getattr(self, name)!r}" for name in type(self).fields)
@@ -152,13 +165,18 @@ class Destroyed(Event):
 
 
 class LoggedIn(Event):
-    """A user has shown a credential, and the session is theirs."""
+    """A user has shown a credential, and the session is theirs.
+
+    Attributes:
+        until: the absolute deadline of the session, in Unix seconds, where it is known. It does not count for equality.
+    """
 
     level = logging.INFO
     id: str
     subject: str
     actor: str | None = None
     label: str | None = None
+    until: ClassVar[int | None] = None
 
     def _sentence(self) -> str:
         acting = f", as whom {self.actor} acts," if self.actor is not None else ""
@@ -169,13 +187,14 @@ class LoggedOut(Event):
     """The session of a user ended.
 
     Causes: `logout` (by the handler), `login` (somebody else logged in), `ended` (from the server, by `end` or `end_all`),
-    `at_most` (the user has logged in elsewhere, and has too many sessions), `expired`.
+    `at_most` (the user has logged in elsewhere, and has too many sessions), `expired`, `stopped` (who acted as the user does
+    so no longer).
     """
 
     level = logging.INFO
     id: str
     subject: str
-    cause: Literal["logout", "login", "ended", "at_most", "expired"]
+    cause: Literal["logout", "login", "ended", "at_most", "expired", "stopped"]
 
     def _sentence(self) -> str:
         return f"session {self.id} of {self.subject} ended: {self.cause}"
@@ -215,6 +234,7 @@ _REJECTED = {
     "future": "it was made more than 5 minutes ahead of this server's clock; set the clocks of all servers (NTP)",
     "revoked": "it was ended before its deadline",
     "ended": "it was ended or replaced less than a minute ago",
+    "actor_ended": "in it somebody acted as this user, whose own session has ended",
     "unknown_id": "no such session is stored: it has ended, the store was emptied or evicts, or each worker has a MemoryStore",
     "expired": "its time is over, or the format is no longer read",
 }
@@ -224,7 +244,8 @@ class Rejected(Event):
     """A cookie could not be used; the request got a new, empty session.
 
     Reasons: `malformed`, `unknown_key`, `tampered`, `wrong_purpose`, `too_large`, `ambiguous`, `incomplete`, `future`,
-    `revoked`, `unknown_id` (no such session in the store), `ended` (it was ended less than a minute ago), …
+    `revoked`, `unknown_id` (no such session in the store), `ended` (it was ended less than a minute ago), `actor_ended` (the
+    session of the one who acted in it has ended), …
     `detail` names what helps to find the cause, such as the id of a key that is not in the ring.
     """
 
@@ -303,6 +324,22 @@ class StoreFailed(Event):
         return f"the session store failed to {self.operation} ({self.error}); requests that need it are answered 503"
 
 
+class StoreHangs(Event):
+    """A server of the store did not answer several times in a row, and is left alone; or it answers again."""
+
+    level = logging.WARNING
+    server: str
+    hangs: bool
+
+    def _sentence(self) -> str:
+        if not self.hangs:
+            return f"{self.server} no longer hangs"
+        return (
+            f"{self.server} did not answer several times in a row: calls fail at once, and one now and then tries again; see "
+            "what it is busy with, and whether the network drops packets"
+        )
+
+
 class TakenOver(Event):
     """The cookie of another system was good, and its data moved into a new session."""
 
@@ -339,6 +376,124 @@ class CrossSite(Event):
         return (
             f"a request from {self.origin or 'another site'} to {self.host} was served without its session; if that is meant, "
             "name it in trusted_origins=, or the path in cross_site_paths="
+        )
+
+
+# --- the list of ended sessions
+
+
+class ListStale(Event):
+    """The channel of the list of ended sessions was not read for longer than `max_stale`.
+
+    `age`: seconds since it was read to its end; -1: it never was. `policy`: what requests get meanwhile.
+    """
+
+    level = logging.ERROR
+    age: int
+    policy: Literal["closed", "open"]
+
+    def _sentence(self) -> str:
+        since = "was never read" if self.age < 0 else f"was not read for {self.age} seconds"
+        meanwhile = "requests with a session get a 503" if self.policy == "closed" else "no session is renewed"
+        return (
+            f"the list of ended sessions {since}, and {meanwhile}; see that its channel can be reached and takes writes"
+        )
+
+
+class ListFresh(Event):
+    """The channel of the list of ended sessions is read again, after it was stale. `age` as in `ListStale`."""
+
+    level = logging.WARNING
+    age: int
+
+    def _sentence(self) -> str:
+        return f"the list of ended sessions is read again, after {self.age} seconds"
+
+
+class ChannelLost(Event):
+    """The channel of the list of ended sessions has no identity: it was emptied, or never created.
+
+    `restored`: this process had the whole list, and wrote it back.
+    """
+
+    level = logging.ERROR
+    restored: bool
+
+    def _sentence(self) -> str:
+        if self.restored:
+            return (
+                "the channel of the list of ended sessions was emptied, and was written back whole; see who empties it"
+            )
+        return (
+            "the channel of the list of ended sessions is empty; if it is new, create it: hardtack ended URL --create; if it "
+            "was lost, add --all, since what was ended before would come back"
+        )
+
+
+_SKIPPED = {
+    "torn": "they are incomplete",
+    "foreign": "no key of ours fits: another application uses this channel, a key is missing, or somebody else can write to it",
+    "version": "they are of a newer version",
+    "ahead": "they are more than a minute ahead of the channel's clock",
+    "origin": "the channel was made with another key, and nobody gets in until that is put right",
+}
+
+
+class EntriesSkipped(Event):
+    """Entries of the list of ended sessions were not used.
+
+    Reasons: `torn`, `foreign`, `version`, `ahead`; `origin`: the channel itself was made with a key that is not ours.
+    """
+
+    level = logging.ERROR
+    reason: Literal["torn", "foreign", "version", "ahead", "origin"]
+    count: int
+
+    @property
+    def log_key(self) -> tuple[object, ...]:
+        """Without the number."""
+        return (type(self).__name__, self.reason)
+
+    def _sentence(self) -> str:
+        return (
+            f"{self.count} entries of the list of ended sessions were not used ({self.reason}): {_SKIPPED[self.reason]}"
+        )
+
+
+class EndsKept(Event):
+    """Ends could not be appended, and are known in this process alone until the channel is back.
+
+    `lost`: how many were given up, because too many were waiting.
+    """
+
+    level = logging.ERROR
+    waiting: int
+    lost: int = 0
+
+    @property
+    def log_key(self) -> tuple[object, ...]:
+        """Without the number that waits."""
+        return (type(self).__name__, self.lost)
+
+    def _sentence(self) -> str:
+        lost = f", {self.lost} were given up" if self.lost else ""
+        return f"{self.waiting} ends wait for the channel of the list of ended sessions{lost}; see that it takes writes"
+
+
+class LimitsRaised(Event):
+    """Sessions may live longer than the list remembered: those not seen within the old limits were ended, once.
+
+    Seconds that a copy can live: `before` and `after`.
+    """
+
+    level = logging.WARNING
+    before: int
+    after: int
+
+    def _sentence(self) -> str:
+        return (
+            f"sessions may live {self.after} seconds now, and the list of ended sessions remembered {self.before}: those not "
+            "seen within the old limits were ended, once"
         )
 
 

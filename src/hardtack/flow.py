@@ -1,12 +1,13 @@
 """Run one generator with a sync or an async store.
 
-Load, decide and save are written once, as generators that yield requests to a store instead of calling it. The two drivers
+Load, decide and save are written once, as generators that yield requests to a store, or to the list of ended sessions,
+instead of calling it. The two drivers
 here carry the requests out, and throw every exception, cancellation included, back into the generator.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from types import CoroutineType
 from typing import Any, NamedTuple, TypeVar
 
@@ -100,11 +101,10 @@ class Count(NamedTuple):
 
 
 class Reconnect(NamedTuple):
-    """`store.reconnect`, where the store has one."""
+    """`store.reconnect`."""
 
     def call(self, store: Any) -> Any:
-        reconnect = getattr(store, "reconnect", None)
-        return None if reconnect is None else reconnect()
+        return store.reconnect()
 
 
 class Close(NamedTuple):
@@ -114,7 +114,16 @@ class Close(NamedTuple):
         return store.close()
 
 
-Request = Get | Put | Delete | Rename | Find | Resolve | Count | Reconnect | Close
+class Ask(NamedTuple):
+    """A call of the list of ended sessions that may wait for its channel. It raises `StoreUnavailable`."""
+
+    function: Callable[[], Any]
+
+    def call(self, store: Any) -> Any:
+        return self.function()
+
+
+Request = Ask | Get | Put | Delete | Rename | Find | Resolve | Count | Reconnect | Close
 Flow = Generator[Request, Any, T]
 
 
@@ -153,7 +162,36 @@ async def arun(flow: Flow[T], store: AsyncStore | Store | None = None) -> T:
         return result
 
 
+async def to_the_end(flow: Flow[T], store: AsyncStore | Store | None = None) -> T:
+    """`arun`, which no cancellation interrupts: the task is cancelled when the flow is at its end."""
+    import asyncio
+
+    from anyio import CancelScope
+
+    with CancelScope(shield=True):
+        try:
+            work = asyncio.get_running_loop().create_task(arun(flow, store))
+        except RuntimeError:  # trio, where only scopes cancel
+            return await arun(flow, store)
+        cancelled: asyncio.CancelledError | None = None
+        while not work.done():
+            try:
+                await asyncio.wait([work])
+            except asyncio.CancelledError as error:  # asyncio's own, of a server or a timeout: no scope keeps it out
+                cancelled = error
+        if cancelled is None:
+            return work.result()
+        work.exception()  # what failed goes with the request
+        raise cancelled
+    raise AssertionError  # pragma: no cover - a scope that nobody cancels swallows nothing
+
+
 async def _carry_out(request: Request, store: Any) -> Any:
+    if type(request) is Ask:
+        from anyio import to_thread
+
+        # What was begun to be told is told, whatever becomes of the task.
+        return await to_thread.run_sync(request.function, abandon_on_cancel=True)
     blocking = getattr(store, "blocking", None)
     if blocking is None:
         return await request.call(store)

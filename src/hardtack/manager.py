@@ -5,28 +5,36 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from hardtack import administration, cross_site
 from hardtack.administration import Change, SessionInfos
 from hardtack.changes import Changes
 from hardtack.cookies import Cookie, as_text
 from hardtack.core import Core
+from hardtack.ended import EndedSessions
 from hardtack.engines.cookie import CookieEngine
 from hardtack.errors import ConfigError
 from hardtack.events import Event
-from hardtack.flow import Flow, arun, run
+from hardtack.flow import Flow, arun, run, to_the_end
 from hardtack.lifecycle import load, save
 from hardtack.lifetime import Duration
 from hardtack.protocols import Engine, TokenFormat, engine_traits, rings_of
 from hardtack.request import Request
 from hardtack.session import Session, Unread, become_finished, state_of, unread
-from hardtack.settings import listener, make_settings
+from hardtack.settings import check_list, listener, make_settings
 from hardtack.state import END, UNREAD
 from hardtack.tell import Teller
 from hardtack.tokens.keys import Key, Keyring
 
 T = TypeVar("T")
+
+
+_ELSEWHERE = {
+    "open_session": "write app.session_interface = SessionInterface(sessions), of hardtack.frameworks.flask or .quart",
+    "get": "this is the manager; the session of a request is what sessions.open(header) returns, or the framework's own name",
+}
+"""What a manager is taken for, by the attribute that is asked for then, and what to write."""
 
 
 def _time() -> float:
@@ -44,6 +52,7 @@ class SessionManager:
         persistent: whether the browser keeps the cookie over a restart.
         purpose: names the application where several share a key: a session of one does not open in another.
         accept: formats of other systems whose sessions are taken over.
+        ended: the list of ended sessions, `EndedSessions.from_url(…)`: what was ended is refused everywhere within a second.
         max_size: bytes that a stored session may have, such as "256 KiB"; None: any.
         cross_site: "refuse" serves requests that another site made the browser send, and that ask for a change, without
             the session; "allow" leaves that to SameSite and to tokens.
@@ -68,6 +77,7 @@ class SessionManager:
         persistent: bool = False,
         purpose: str = "",
         accept: Iterable[TokenFormat] = (),
+        ended: EndedSessions | None = None,
         max_size: str | int | None = "256 KiB",
         cross_site: Literal["allow", "refuse"] = "allow",
         trusted_origins: Iterable[str] = (),
@@ -95,7 +105,8 @@ class SessionManager:
         )
         for ring in rings_of(checked):
             ring.check_lifetime(settings.lifetime)
-        self.core = Core(checked, settings, Teller(listener(on_event), mask_addresses=mask_addresses))
+        teller = Teller(listener(on_event), mask_addresses=mask_addresses)
+        self.core = Core(checked, settings, teller, check_list(ended, checked))
         self.engine: Engine = checked
         self.settings = settings
         self._refuses = settings.cross_site == "refuse"
@@ -114,7 +125,9 @@ class SessionManager:
         if request is not None and not isinstance(request, Request):
             message = f"open(header, request) takes a hardtack.Request, or None, not {type(request).__name__}"
             raise TypeError(message)
-        session = unread(self.core, as_text(header), request, kind)
+        if type(header) is bytes:
+            header = header.decode("latin-1")  # one character a byte
+        session = unread(self.core, header if type(header) is str else as_text(header), request, kind)
         if self._refuses and request is not None:
             cross_site.check(self.core, session, request)
         return session
@@ -128,7 +141,7 @@ class SessionManager:
         """
         session = self.open(header, request, kind=kind)
         state = state_of(session)
-        if self.core.waits and state.phase is UNREAD and load.carries(self.core, state.header):
+        if self.core.loads_first and state.phase is UNREAD and load.carries(self.core, state.header):
             await self.core.aload(session)
         return session
 
@@ -156,7 +169,7 @@ class SessionManager:
             return save.save_now(self.core, session, saving)
         flow = save.save_flow(self.core, session, saving)
         if state_of(session).fate is END:
-            return await _shielded(flow, self.engine.store)
+            return await to_the_end(flow, self.engine.store)
         return await arun(flow, self.engine.store)
 
     def abort(self, session: Session) -> Changes:
@@ -168,21 +181,27 @@ class SessionManager:
 
     async def aabort(self, session: Session) -> Changes:
         """`abort` under async code; not interrupted by a cancellation."""
-        return await _shielded(save.abort_flow(self.core, session), self.engine.store)
+        return await to_the_end(save.abort_flow(self.core, session), self.engine.store)
 
     def finish(self, session: Session) -> None:
         """After the body: a late change is saved where that needs no cookie, and an event otherwise.
 
         From then on the session can only be read: a write raises `SessionFinished`.
         """
+        save.own_state(self.core, session)
         if save.is_late(session):
             run(save.finish_flow(self.core, session), self.core.sync_store())
         become_finished(session)
 
     async def afinish(self, session: Session) -> None:
-        """`finish` under async code."""
+        """`finish` under async code. An end is carried out even if the task is cancelled meanwhile."""
+        save.own_state(self.core, session)
         if save.is_late(session):
-            await arun(save.finish_flow(self.core, session), self.engine.store)
+            flow = save.finish_flow(self.core, session)
+            if state_of(session).fate is END:
+                await to_the_end(flow, self.engine.store)
+            else:
+                await arun(flow, self.engine.store)
         become_finished(session)
 
     def _store_of(self, session: Session) -> Any:
@@ -224,7 +243,8 @@ class SessionManager:
     def end(self, id: str, subject: str | None = None) -> bool:
         """End one session, by its id; with `subject`, only if it is this user's. False where there was none.
 
-        An id is public: an action of a user should always give the subject.
+        An id is public: an action of a user should always give the subject. Of sessions in cookies nobody knows which there
+        are: True means that the list of ended sessions was told. Raises `ConfigError` for those without a list.
         """
         return self._run(administration.end(self.core, id, subject))
 
@@ -232,16 +252,26 @@ class SessionManager:
         """`end` under async code."""
         return await self._arun(administration.end(self.core, id, subject))
 
-    def end_all(self, subject: str, keep: str | None = None) -> int:
-        """End every session of a user but the one with the id `keep`; returns how many were ended.
+    def end_all(self, subject: str | None = None, keep: str | None = None, *, sid: str | None = None) -> int:
+        """End every session of a user but the one with the id `keep`; returns how many were found and ended.
 
-        Raises `ConfigError` where the store cannot find them (ASVS 7.4.2, 7.4.3).
+        `sid`, in the place of a user: those that a `login(sid=…)` began (OpenID Connect back-channel logout), which needs a
+        list of ended sessions. Of sessions in cookies nobody knows how many there are: 0. Raises `ConfigError` where neither
+        the store can find them nor a list be told (ASVS 7.4.2, 7.4.3).
         """
-        return self._run(administration.end_all(self.core, subject, keep))
+        return self._run(administration.end_all(self.core, subject, keep, sid))
 
-    async def aend_all(self, subject: str, keep: str | None = None) -> int:
+    async def aend_all(self, subject: str | None = None, keep: str | None = None, *, sid: str | None = None) -> int:
         """`end_all` under async code."""
-        return await self._arun(administration.end_all(self.core, subject, keep))
+        return await self._arun(administration.end_all(self.core, subject, keep, sid))
+
+    def end_everything(self) -> None:
+        """End everybody's sessions, anonymous ones too. Raises `ConfigError` without a list of ended sessions."""
+        self._run(administration.end_everything(self.core))
+
+    async def aend_everything(self) -> None:
+        """`end_everything` under async code."""
+        await self._arun(administration.end_everything(self.core))
 
     def _run(self, flow: Flow[T]) -> T:
         return run(flow, self.core.sync_store())
@@ -249,15 +279,28 @@ class SessionManager:
     async def _arun(self, flow: Flow[T]) -> T:
         return await arun(flow, self.engine.store)
 
-    # --- closing
+    # --- starting and closing
+
+    def start(self, timeout: float = 30.0) -> None:
+        """Read the list of ended sessions before the first request, where there is one; that starts it else.
+
+        Raises `StoreUnavailable` where it cannot be read within `timeout` seconds.
+        """
+        if self.core.ended is not None:
+            self.core.ended.start(timeout)
+
+    async def astart(self, timeout: float = 30.0) -> None:
+        """`start` under async code."""
+        if self.core.ended is not None:
+            await self.core.ended.astart(timeout)
 
     def close(self) -> None:
-        """Close the store, as far as it was opened by hardtack."""
-        self._run(self.engine.close())
+        """Close the store, as far as it was opened by hardtack, and stop following the list of ended sessions."""
+        self._run(administration.close(self.core))
 
     async def aclose(self) -> None:
         """`close` under async code."""
-        await self._arun(self.engine.close())
+        await self._arun(administration.close(self.core))
 
     def __enter__(self) -> SessionManager:
         return self
@@ -274,6 +317,15 @@ class SessionManager:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    # --- a manager in the place of something else
+
+    if not TYPE_CHECKING:  # pragma: no branch - the checkers know which attributes there are
+
+        def __getattr__(self, name: str) -> NoReturn:
+            wanted = _ELSEWHERE.get(name)
+            message = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(message if wanted is None else f"{message}: {wanted}")
 
     # --- the settings, to look at
 
@@ -322,20 +374,31 @@ class SessionManager:
         return self.settings.clock
 
 
-async def _shielded(flow: Flow[T], store: Any) -> T:
-    """Carry a flow out to its end, whatever happens to the task meanwhile."""
-    from anyio import CancelScope
-
-    with CancelScope(shield=True):
-        return await arun(flow, store)
-    raise AssertionError  # pragma: no cover - a scope that nobody cancels swallows nothing
-
-
 def _engine(engine: Any) -> Any:
     if isinstance(engine, Keyring | Key):
         return CookieEngine(engine)
     methods = (getattr(engine, name, None) for name in ("load", "save"))
     if isinstance(engine, type) or not all(map(callable, methods)):
-        message = f"engine={type(engine).__name__} must be a CookieEngine, a StoreEngine, a Keyring or a Key"
+        message = f"engine must be a CookieEngine, a StoreEngine, a Keyring or a Key, not {_instead(engine)}"
         raise ConfigError(message)
     return engine
+
+
+def _instead(given: Any) -> str:
+    """What was given in the place of an engine, and what to write where that can be told."""
+    kind = type(given).__name__
+    if isinstance(given, type):
+        return f"the class {given.__name__}: {given.__name__}(…) makes one"
+    if isinstance(given, str):
+        if "://" in given:
+            return "a URL: StoreEngine(hardtack.stores.from_url(…)) makes an engine of it"
+        return "a text; of a key that stands in the environment: Key.parse(os.environ['HARDTACK_KEY'])"
+    if isinstance(given, bytes | bytearray):
+        return f"{kind}: Key.parse(…) takes the text of a key, Key(…) 32 random bytes"
+    if given is None:
+        return "None: was the variable set that it is read from?"
+    if callable(getattr(given, "get", None)) and callable(getattr(given, "put", None)):
+        return f"a store: StoreEngine({kind}(…))"
+    if callable(getattr(given, "open", None)) and callable(getattr(given, "seal", None)):
+        return f"a token format: CookieEngine({kind}(…))"
+    return kind

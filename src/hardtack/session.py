@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
 from hardtack import values
 from hardtack._views import View, names_of
-from hardtack.errors import ConfigError, HardtackError, SessionFinished, SessionNotLoaded, StoreUnavailable
+from hardtack.errors import (
+    ConfigError,
+    HardtackError,
+    SessionConflict,
+    SessionFinished,
+    SessionNotLoaded,
+    StoreUnavailable,
+)
 from hardtack.lifetime import LATEST
 from hardtack.state import COMMITTED, END, FINISHED, KEEP, LIVE, LOGIN, REPLACE, UNREAD, State, nothing
 
@@ -69,7 +76,7 @@ class Session(dict[str, Any]):
     _state: State
 
     joined: ClassVar[tuple[str, ...]] = (FLASHES, ONCE)
-    """For adapters: beginnings of keys whose parallel changes are joined, and which nobody's decision rests on."""
+    """For adapters: keys whose parallel changes are joined, and which nobody's decision rests on; "_f_": all that begin so."""
 
     def __init__(self, mapping: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
         dict.__init__(self, mapping)
@@ -146,6 +153,8 @@ class Session(dict[str, Any]):
         if state.forced or state.fate is not KEEP or state.begins is LOGIN:
             return True
         if state.base is not None and state.taken is None:
+            if state.tracking is not None and is_untouched(self):
+                return False
             return not state.base.is_kept_as(data_of(self))
         return bool(data_of(self)) or state.meta.subject is not None
 
@@ -228,7 +237,11 @@ class Session(dict[str, Any]):
         if limit is not None and state.core is not None:
             state.core.check_finds()
         state.limit = limit
-        if state.meta.subject not in (None, subject):
+        if state.waiting is not None or state.beside is not None:
+            from hardtack import impersonation
+
+            impersonation.leave(self)
+        if state.meta.subject not in (None, subject) or "actor" in state.meta.options:
             # Another user's session ends, and a new one begins: what a request of theirs saves meanwhile is not merged in.
             self._empty(state)
             state.end(REPLACE)
@@ -247,11 +260,23 @@ class Session(dict[str, Any]):
 
         This happens whatever else the request does: also if the handler fails afterwards.
         """
-        state = self._open()
-        if state.refusal is not None or state.phase is FINISHED:
-            if state.core is not None and state.refusal is not None:
-                state.core.mark_cleared(state, state.refusal)
+        try:
+            state = self._open()
+        except HardtackError as error:
+            self._mark_cleared()
+            if self._state.refusal is not None:
+                error.set_cookies = self._state.refusal.set_cookies
+            raise
+        conflict = isinstance(
+            state.refusal, SessionConflict
+        )  # what was changed is not saved: an end happens all the same
+        if (state.refusal is not None and not conflict) or state.phase is FINISHED:
+            self._mark_cleared()
             self._refuse()
+        if state.waiting is not None or state.beside is not None:
+            from hardtack import impersonation
+
+            impersonation.leave(self)
         self._empty(state)
         if state.record is None and state.held is not None and not state.held.dead:
             state.held.clear = True  # a cookie that does not open here may open on another server
@@ -266,6 +291,12 @@ class Session(dict[str, Any]):
     def clear(self) -> None:
         """The same as `destroy`: it is the logout of many a tutorial, and a user who is told so must be logged out."""
         self.destroy()
+
+    def _mark_cleared(self) -> None:
+        """The session cannot be ended now: its cookie is cleared with the answer that says so."""
+        state = self._state
+        if state.core is not None and state.refusal is not None:
+            state.core.mark_cleared(state, state.refusal)
 
     def _empty(self, state: State) -> None:
         dict.clear(self)
@@ -303,6 +334,41 @@ class Session(dict[str, Any]):
         now = state.now()
         return any(now - limit <= min(at, now) for at in times)
 
+    # --- log in as
+
+    @property
+    def actor(self) -> str | None:
+        """Who acts as the subject (`impersonate`), or None."""
+        found = self._open().meta.options.get("actor")
+        return None if not found else str(found[0])
+
+    def impersonate(self, subject: str, lifetime: str | int | dt.timedelta = "30 minutes") -> None:
+        """ "Log in as": from here on this is a session of `subject`, in which the user who is logged in acts.
+
+        It begins with no data and a new id. Her own session waits untouched until `stop_impersonating`; a logout ends both,
+        and where hers is ended, so is this. It shows no credential: call it only after checking that she may, and
+        keep what may be done in it in mind (`session.actor`).
+
+        Args:
+            subject: whose session it is, a str that is not empty.
+            lifetime: after it the session ends.
+
+        Raises `ConfigError` where nobody is logged in, within an impersonation, and on engines that cannot keep two
+        sessions of one browser: those of other systems' formats.
+        """
+        from hardtack import impersonation
+
+        impersonation.begin(self, subject, lifetime)
+
+    def stop_impersonating(self) -> None:
+        """The session of the one who acts goes on, under a new id, with the data that it had; where nobody acts, nothing.
+
+        Where it was ended meanwhile nobody is logged in.
+        """
+        from hardtack import impersonation
+
+        impersonation.stop(self)
+
     # --- one-time values and messages
 
     @property
@@ -314,12 +380,13 @@ class Session(dict[str, Any]):
 
     def flash(self, message: Any, category: str = "message") -> None:
         """Keep a message for the next page that asks for it."""
-        put(self, FLASHES, [*peek(self, FLASHES, ()), [category, message]])
+        kept = peek(self, FLASHES)
+        put(self, FLASHES, [*(kept if type(kept) is list else ()), [category, message]])
 
     def flashes(self, category: str | None = None) -> list[Flash]:
         """The messages, of one category or all, oldest first; they are gone then."""
         kept = peek(self, FLASHES)
-        if not kept:
+        if not kept or type(kept) is not list:  # or the application has a key of this name
             return []
         flashes = [Flash(*item) for item in kept]
         rest = [list(flash) for flash in flashes if category is not None and flash.category != category]
@@ -444,9 +511,42 @@ def changing(session: Session) -> State:
 # --- data, past what is noted
 
 
+_IMMUTABLE = frozenset[type]({type(None), bool, int, float, str, bytes})
+
+
+def is_untouched(session: Session) -> bool:
+    """Whether it is sure, without a look at all of it, that a tracked session holds what was loaded.
+
+    What nobody has asked for is hidden from everybody, C code included; what was shown must be the same objects still, of
+    types that cannot change, and nothing else may be there.
+    """
+    state = session._state
+    tracking: Any = state.tracking
+    if state.lent or tracking.assigned or tracking.everything:
+        return False
+    shown = tracking.shown
+    if dict.__len__(session) != len(shown) + 1 or not dict.__contains__(session, SENTINEL):
+        return False
+    for name, value in shown.items():
+        if type(value) not in _IMMUTABLE or dict.get(session, name, _MISSING) is not value:
+            return False
+    return True
+
+
+def is_empty(session: Session) -> bool:
+    """Whether a session holds nothing. Noted by nobody."""
+    tracking = session._state.tracking
+    return not (tracking is not None and tracking.hidden) and dict.__len__(session) == dict.__contains__(
+        session, SENTINEL
+    )
+
+
 def data_of(session: Session) -> dict[str, Any]:
     """All that a session holds, in the order that it has for whoever iterates. Noted by nobody."""
-    tracking = session._state.tracking
+    state = session._state
+    tracking = state.tracking
+    if tracking is None and type(session).__iter__ is dict.__iter__:
+        return dict.copy(session)  # nearly every session: the copy asks no method of its class
     stored: Any = dict.items(session)  # what is in the dict's own storage: its other methods are the session's
     if tracking is None:
         return dict(stored)
@@ -454,10 +554,12 @@ def data_of(session: Session) -> dict[str, Any]:
     visible = dict(stored)
     if SENTINEL not in visible:
         return visible
+    state.lent = True
     del visible[SENTINEL]
-    if not visible:
-        return dict(hidden)
-    data = {}
+    data: dict[str, Any] = {**tracking.order, **hidden, **visible}
+    if len(data) == len(hidden) + len(visible):
+        return data
+    data = {}  # something was taken out past its methods
     for name in tracking.order:
         if name in hidden:
             data[name] = hidden[name]
@@ -481,7 +583,10 @@ def peek(session: Session, name: str, default: Any = None) -> Any:
     """A value, without noting that it was read: for what hardtack and the adapters ask for themselves."""
     tracking = session._open().tracking
     if tracking is not None and name in tracking.hidden:
-        return tracking.hidden[name]
+        value = tracking.hidden[name]
+        if type(value) not in _IMMUTABLE:
+            session._state.lent = True
+        return value
     return dict.get(session, name, default)
 
 
@@ -515,14 +620,16 @@ class Unread(Session):
     def _touch(self) -> None:
         state = self._state
         # Threads of one request may touch it at once: the second must not load over what the first has changed.
-        with state.lock:
+        state.lock.acquire()  # by `with` it would take as long as all that it guards
+        try:
             if isinstance(self, Unread):
                 assert state.core is not None
-                try:
-                    state.core.load(self)
-                except HardtackError as error:
-                    raise self.translate(error) from error
+                state.core.load(self)
                 state.accessed = True
+        except HardtackError as error:
+            raise self.translate(error) from error
+        finally:
+            state.lock.release()
 
     @property
     def modified(self) -> bool:
@@ -571,7 +678,7 @@ _READING = (
     "__getitem__ __contains__ __iter__ __reversed__ __len__ __eq__ __ne__ __or__ __ror__ get keys values items copy"
 )
 _WRITING = "__setitem__ __delitem__ __ior__ pop popitem setdefault update"
-for _name in (*_READING.split(), *_WRITING.split(), "clear"):
+for _name in (*_READING.split(), *_WRITING.split()):
     setattr(Unread, _name, _guarded(_name))
 
 
@@ -596,7 +703,7 @@ class Tracked(Session):
     def __getitem__(self, name: str) -> Any:
         tracking: Any = self._state.tracking
         if name in tracking.hidden:
-            value = tracking.hidden.pop(name)
+            value = tracking.shown[name] = tracking.hidden.pop(name)
             _set(self, name, value)
             tracking.noted.add(name)
             return value
@@ -607,7 +714,7 @@ class Tracked(Session):
     def get(self, name: str, default: Any = None) -> Any:
         tracking: Any = self._state.tracking
         if name in tracking.hidden:
-            value = tracking.hidden.pop(name)
+            value = tracking.shown[name] = tracking.hidden.pop(name)
             _set(self, name, value)
             tracking.noted.add(name)
             return value
@@ -780,9 +887,8 @@ def phases_of(kind: type[Session]) -> Phases:
     found = _phases.get(kind)
     if found is None:
         made = [type(kind.__name__, (base, kind), {"__slots__": ()}) for base in (Unread, Tracked, Committed, Finished)]
-        found = _phases[kind] = Phases(made[0], kind, made[1], made[2], made[3])
-    for each in found:
-        _phases[each] = found
+        found = Phases(made[0], kind, made[1], made[2], made[3])
+        _phases.update(dict.fromkeys(found, found))
     return found
 
 
@@ -809,17 +915,35 @@ def become_live(session: Session, data: dict[str, Any], tracking: Tracking | Non
     """The session is loaded: it holds its data, or hides what nobody asked for yet."""
     phases = phases_of(type(session))
     state = session._state
+    if state.phase is FINISHED:  # nobody had looked at it while its request lasted
+        dict.clear(session)
+        dict.update(session, data)
+        session.__class__ = phases.finished
+        return
     state.phase = LIVE
     state.tracking = tracking
     if state.refusal is not None:
         dict.clear(session)
         session.__class__ = phases.finished
-    elif tracking is None or not tracking.hidden:
+    elif tracking is None:
         dict.clear(session)
         dict.update(session, data)
-        session.__class__ = phases.live if tracking is None else phases.tracked
+        session.__class__ = phases.live
+    elif not tracking.hidden:
+        dict.clear(session)
+        dict.update(session, data)
+        session.__class__ = phases.tracked
     else:
         session.__class__ = phases.tracked
+
+
+def show(session: Session, data: dict[str, Any], tracking: Tracking | None) -> None:
+    """Another session takes the place of the one that is shown, as if it was loaded just now."""
+    dict.clear(session)
+    if tracking is not None and tracking.hidden:
+        _set(session, SENTINEL, SENTINEL)
+    session._state.lent = True  # who had its values before may have them still
+    become_live(session, data, tracking)
 
 
 def become_committed(session: Session, *, told: bool) -> None:
@@ -840,9 +964,12 @@ def refuse_changes(session: Session, error: HardtackError) -> None:
 def become_finished(session: Session) -> None:
     """The request is over."""
     state = session._state
-    if isinstance(session, Unread) or state.phase is FINISHED:
+    if isinstance(session, Unread):
+        state.phase = FINISHED
+    if state.phase is FINISHED:
         return
-    reveal(session)  # nothing is noted any more, and a task may still read
+    if state.tracking is not None:
+        reveal(session)  # nothing is noted any more, and a task may still read
     state.phase = FINISHED
     session.__class__ = phases_of(type(session)).finished
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from _thread import RLock
+from collections.abc import Sequence
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hardtack.record import Record
 
@@ -72,6 +73,32 @@ class Taken:
         self.clearing = clearing
 
 
+class Beside:
+    """What a commit does beside saving its session, where somebody acts as another user (`hardtack.impersonation`).
+
+    Attributes:
+        own: what the session of the one who acts knows of itself, which is saved first; None: it is not to be saved.
+        data: all that it holds.
+        ends: what is held of other sessions that end, and their records.
+        stops: nobody acts any more: her own session goes on.
+    """
+
+    __slots__ = ("data", "ends", "own", "stops")
+
+    def __init__(
+        self,
+        own: State | None = None,
+        data: dict[str, Any] | None = None,
+        ends: Sequence[tuple[Held, Record]] = (),
+        *,
+        stops: bool = False,
+    ) -> None:
+        self.own = own
+        self.data = data or {}
+        self.ends = ends
+        self.stops = stops
+
+
 class State:
     """Private to hardtack: the manager, the engines and the adapters work on it.
 
@@ -92,11 +119,16 @@ class State:
         follows: an end reaches the session under whichever id it has by now.
         forced: a save was asked for, whether anything was changed or not.
         passive: this request is no activity of the user.
+        lent: values that nobody has asked for were given to who may change them without that being seen.
         size: how many keys a session in a cookie had when its headers left.
         tracking: what was read and assigned; None: that is not noted here.
         refusal: why nothing can be changed: the store was down, or another site sent the request.
+        once: one-time values that this request has taken, and until when each may be taken.
+        claimed: how many of them it has claimed.
         limit: how many sessions the user who logged in may have, and what happens beyond that; None: any number.
         taken: what concerns cookies of other systems; None: nothing does.
+        beside: what the commit does beside saving this session; None: nothing.
+        waiting: what was found of the session of the one who acts in this one; None: nobody does.
         views: the objects of `view()`.
     """
 
@@ -105,6 +137,8 @@ class State:
         "accessed",
         "base",
         "begins",
+        "beside",
+        "claimed",
         "core",
         "extends",
         "fate",
@@ -112,9 +146,11 @@ class State:
         "forced",
         "header",
         "held",
+        "lent",
         "limit",
         "lock",
         "meta",
+        "once",
         "passive",
         "phase",
         "record",
@@ -124,6 +160,7 @@ class State:
         "taken",
         "tracking",
         "views",
+        "waiting",
     )
 
     meta: Record
@@ -143,13 +180,18 @@ class State:
         self.forced = False
         self.extends = False
         self.follows = True
+        self.lent = False
         self.size = 0
         self.passive = request is not None and request.passive
         self.tracking: Tracking | None = None
         self.refusal: HardtackError | None = None
         self.limit: tuple[int, str] | None = None
+        self.once: tuple[tuple[str, int], ...] = ()
+        self.claimed = 0
         self.taken: Taken | None = None
         self.views: dict[type, View] | None = None
+        self.beside: Beside | None = None
+        self.waiting: Held | None = None
 
     # --- what the handler asks for
 
@@ -183,6 +225,30 @@ class State:
         self.follows = True
         self.limit = None
         self.taken = None
+        self.once = ()
+        self.claimed = 0
+        self.beside = None
+        if "actor" not in self.meta.options:
+            self.waiting = None
+
+    # --- another session in the place of this one
+
+    def copy(self) -> State:
+        """What this session knows of itself, for later."""
+        copy = State(self.core, self.header, self.request)
+        copy.assume(self)
+        return copy
+
+    def assume(self, other: State) -> None:
+        """Know what another state knows."""
+        for name in _COPIED:
+            setattr(self, name, getattr(other, name))
+
+    def restart(self, record: Record | None, held: Held) -> None:
+        """Nothing was changed yet of what is stored, which is this."""
+        self.settle(record, held)
+        self.views = None
+        self.waiting = None
 
     # --- what is known
 
@@ -200,6 +266,8 @@ class State:
         """The id of what is stored, or of what would be."""
         return self.meta.id if self.record is None else self.record.id
 
+
+_COPIED = [name for name in State.__slots__ if name not in ("__weakref__", "lock")]
 
 UNREAD, LIVE, COMMITTED, FINISHED = Phase
 KEEP, MOVE, REPLACE, END = Fate

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final, Literal
 
 from hardtack import values
@@ -30,16 +30,20 @@ from hardtack.protocols import (
     Held,
     Kind,
     Policy,
-    Revocations,
     Saved,
     Saving,
     TokenFormat,
+    hold,
+    saved,
     token_traits,
 )
 from hardtack.record import Record
 from hardtack.settings import choice
 from hardtack.tokens.encrypted import EncryptedToken
 from hardtack.tokens.keys import Key, Keyring
+
+# Looking a member up in its Enum takes as long as a call, in Python 3.11.
+_, _UPDATE, _EMPTY, _MOVE, _REPLACE, _END = Kind
 
 _LEAST: Final = 500
 """Bytes of a Set-Cookie line below which nothing would fit."""
@@ -49,8 +53,8 @@ class CookieEngine:
     """Keeps sessions in sealed cookies.
 
     A copy of a cookie stays valid to its deadline, whatever the site does: a logout, a new id and a change of data reach
-    the browser that made them, and nobody who copied its cookie before. Where that is not good enough, give `revocations`,
-    or keep sessions in a store.
+    the browser that made them, and nobody who copied its cookie before. Where that is not good enough, give the manager a
+    list of ended sessions, or keep sessions in a store.
 
     Args:
         token: an `EncryptedToken`, a `SignedToken`, a foreign format; or a `Keyring` or `Key`, for an `EncryptedToken`.
@@ -58,11 +62,11 @@ class CookieEngine:
             cookies as fit into a request.
         max_set_cookie: bytes of one Set-Cookie line, at most 4096, which is what browsers keep. The default fits nginx as it
             comes, which answers 502 beyond 4 KB of headers; raise `proxy_buffer_size` there before you raise this.
-        revocations: sessions ended before their deadline.
         max_header: bytes that a request's Cookie header may have with the chunks in it: servers refuse more than 8 KB.
     """
 
     store = None
+    old_still_valid = True
 
     def __init__(
         self,
@@ -71,7 +75,6 @@ class CookieEngine:
         overflow: Literal["raise", "chunk"] = "raise",
         max_set_cookie: int = MAX_SET_COOKIE,
         max_header: int = MAX_HEADER,
-        revocations: Revocations | None = None,
     ) -> None:
         chunked = choice(overflow, "overflow", "raise", "chunk") == "chunk"
         _number(max_set_cookie, "max_set_cookie", _LEAST, LARGEST_SET_COOKIE)
@@ -94,8 +97,6 @@ class CookieEngine:
         self.chunked = chunked
         self.max_set_cookie = max_set_cookie
         self.max_header = max_header
-        self.revocations = _revocations(revocations)
-        self.old_still_valid = revocations is None
         self._is_current = self.traits.is_current
         self._is_undated = self.traits.is_undated
 
@@ -158,7 +159,7 @@ class CookieEngine:
                 cookies: CookieMap = {name: found}
                 record = self._open(cookies, context, policy)
                 current = record is None or self._is_current is None or self._is_current(cookies, context)
-                return Held(record=record, names=(name,), current=current)
+                return hold(record, name, current)
         names, candidates = self._candidates(header, name, policy)
         good = []
         if len(candidates) <= MAX_VALUES:
@@ -196,12 +197,7 @@ class CookieEngine:
             return None
         if self._is_undated is not None and self._is_undated(record):
             self._warn_undated()
-        if not policy.admit(record, context):
-            return None
-        if self.revocations is not None and self.revocations.is_revoked(record):
-            policy.emit(Rejected, "revoked", context.cookie_name)
-            return None
-        return record
+        return record if policy.admit(record, context) else None
 
     def _warn_undated(self) -> None:
         """Say it once: the other system makes cookies without an end, which it reads itself for as long as they live."""
@@ -215,7 +211,28 @@ class CookieEngine:
     def adopt(self, seed: bytes, context: Context, policy: Policy) -> Flow[tuple[bytes, Held]]:
         """The id of the session that takes the place of another system's."""
         yield from ()
-        return hashlib.sha256(b"hardtack/1 adopted" + seed).digest()[:16], Held()
+        adopted = hashlib.sha256(b"hardtack/1 adopted" + seed).digest()[:16]
+        return adopted, Held(adopted=adopted)
+
+    @property
+    def impersonates(self) -> bool:
+        """Whether its tokens can say who acts in a session; those of another system cannot."""
+        return self.native
+
+    def waiting(self, raw_id: bytes, header: str, context: Context, policy: Policy) -> Flow[Held]:
+        """What is held of the session that waits, in a cookie of its own, while its user acts as another."""
+        yield from ()
+        names, candidates = self._candidates(header, context.cookie_name, policy)
+        for cookies in candidates[:MAX_VALUES]:
+            with suppress(InvalidToken):
+                record: Record = self.token.open(cookies, context)
+                if record.id == raw_id and self._lives(record, context, policy):
+                    return Held(record=record, names=names)
+        return Held(names=names)
+
+    def _lives(self, record: Record, context: Context, policy: Policy) -> bool:
+        """Whether a session that waits may still be used: the browser was idle in neither session."""
+        return context.now < absolute_deadline(record, policy.lifetime)
 
     # --- save
 
@@ -231,36 +248,18 @@ class CookieEngine:
     def save_now(self, saving: Saving, context: Context, policy: Policy) -> Saved:
         """The Set-Cookie lines. Raises `SessionTooLarge` and `UnsupportedValue`."""
         held, new, cookie = saving.held, saving.new, policy.cookie
-        if self._is_dead(saving):  # it was ended while the handler ran: this response must not bring it back
-            return Saved(held=Held(), record=None, lines=[], dropped="" if saving.renewal else "dead")
         if new is None or saving.kind is Kind.EMPTY:
-            self._revoke(saving, policy)
             return Saved(held=Held(), record=None, lines=[] if saving.headers_sent else cookie.clear_all(held.names))
         if not self.native:  # the format does not carry `created`: what it can carry is the deadline
             new.options = {**new.options, "expires": saving.expires_at}
-        if saving.kind is Kind.END:  # an end happens whatever became of what was put in since
-            self._revoke(saving, policy)
         lines = self._lines(self.token.seal(new, context), saving, context, cookie)
-        if saving.kind is not Kind.END:  # only now: where the new session cannot be kept, the old one goes on
-            self._revoke(saving, policy)
         written = [line[: line.index("=")] for line in lines]
         if held.names and list(held.names) != written:
             lines += [cookie.clear_cookie(name) for name in held.names if name not in written]
         lines += cookie.clearing_formerly
-        began = saving.kind is not Kind.UPDATE and saving.kind is not Kind.MOVE
-        return Saved(held=Held(record=new, names=written), record=new, lines=lines, began=began)
-
-    def _is_dead(self, saving: Saving) -> bool:
-        """Whether the session was ended meanwhile, and this request shows no credential for another."""
-        if self.revocations is None or saving.old is None or saving.login or saving.kind is Kind.END:
-            return False
-        return self.revocations.is_revoked(saving.old)
-
-    def _revoke(self, saving: Saving, policy: Policy) -> None:
-        """Remember that a session ended, or got another id, until no copy of it can live, however renewed."""
-        ends = saving.kind in (Kind.END, Kind.MOVE, Kind.REPLACE)
-        if self.revocations is not None and saving.old is not None and ends:
-            self.revocations.revoke(saving.old, absolute_deadline(saving.old, policy.lifetime))
+        began = saving.kind is not _UPDATE and saving.kind is not _MOVE
+        after = hold(new, written[0]) if len(written) == 1 else Held(record=new, names=written)
+        return saved(after, new, lines, began)
 
     def _lines(self, sealed: dict[str, str], saving: Saving, context: Context, cookie: Cookie) -> list[str]:
         lines = [cookie.set_cookie(name, value, saving.max_age, context.now) for name, value in sealed.items()]
@@ -321,23 +320,6 @@ def _token(token: Any) -> Any:
         message = f"CookieEngine takes a token format, a Keyring or a Key, not {given}"
         raise ConfigError(message)
     return token
-
-
-def _revocations(given: Any) -> Revocations | None:
-    is_revoked = getattr(given, "is_revoked", None)
-    if given is not None and (
-        isinstance(given, type)
-        or not callable(getattr(given, "revoke", None))
-        or not callable(is_revoked)
-        or inspect.iscoroutinefunction(is_revoked)
-    ):
-        message = (
-            f"revocations={type(given).__name__} must have the plain methods revoke(record, expires_at) and "
-            "is_revoked(record)"
-        )
-        raise ConfigError(message)
-    revocations: Revocations | None = given
-    return revocations
 
 
 def _number(given: Any, setting: str, least: int, most: int) -> None:

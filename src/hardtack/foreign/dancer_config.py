@@ -182,7 +182,7 @@ def from_dancer2(
 _DEFAULT_LIFETIME: Final = "14 days"
 _DEFAULT_SECONDS: Final = 14 * 86400
 _OVERRIDES: Final = (
-    *("cookie", "lifetime", "idle_timeout", "persistent", "purpose", "accept", "max_size"),
+    *("cookie", "lifetime", "idle_timeout", "persistent", "purpose", "accept", "ended", "max_size"),
     *("cross_site", "trusted_origins", "cross_site_paths", "strict_values", "on_event", "mask_addresses", "clock"),
 )
 _FALSE: Final = (None, "", "0")
@@ -383,9 +383,7 @@ def _memcached(source: _Source) -> Store:
 
     addresses = [_server(source, each.strip()) for each in names]
     client = HashClient(addresses, use_pooling=True, timeout=TIMEOUT, connect_timeout=TIMEOUT, no_delay=True)
-    store = MemcachedStore(client)
-    store._owned = True  # nobody else has this client: `close` closes it
-    return store
+    return MemcachedStore(client)
 
 
 def _server(source: _Source, server: str) -> str | tuple[str, int]:

@@ -24,7 +24,7 @@ except ImportError as error:
     message = explain("hardtack.frameworks.quart", "quart", error)
     raise ImportError(message) from error
 
-from hardtack.adapters import Changes, answer_to, cookies_of, is_unattached, preload, warn_plain_http
+from hardtack.adapters import Changes, answer_to, cookies_of, discard, is_unattached, preload, warn_plain_http
 from hardtack.errors import HardtackError
 from hardtack.frameworks._flask import FlaskSession, Interface, apply, conclude
 from hardtack.request import Request
@@ -112,6 +112,7 @@ class SessionInterface(Interface, QuartInterface):
             session.concluded = True
             if answer_to(error) is not None:
                 await _answer(app, response, session, error)
+                discard(session)
                 return
             # One commit for each response: the page that the application makes of this saves nothing. Where this is that page,
             # after another exception, the framework logs what is raised here, and sends it.

@@ -9,10 +9,12 @@ from hardtack.cookies import DEFAULT_NAME, FORMER_DEFAULT_NAME, parse
 from hardtack.errors import StoreUnavailable
 from hardtack.events import Opened
 from hardtack.flow import Flow, arun, run
-from hardtack.lifecycle import takeover
+from hardtack.impersonation import ACTOR, acts
+from hardtack.lifecycle import acting, takeover
+from hardtack.lifecycle.listed import is_alive, judge
 from hardtack.protocols import Context, Held
 from hardtack.session import Session, Unread, become_live, not_loaded, state_of
-from hardtack.state import nothing
+from hardtack.state import State, nothing
 from hardtack.tracking import Tracking
 
 if TYPE_CHECKING:
@@ -23,16 +25,19 @@ def load(core: Core, session: Session) -> None:
     """Load from sync code. Raises `StoreUnavailable` once in a request; `SessionNotLoaded` where only async code can."""
     state = state_of(session)
     if state.held is None:
-        if core.load_now is not None and not core.settings.accept:
-            held = core.load_now(state.header, core.context(), core)
-            if held.names or FORMER_DEFAULT_NAME not in state.header:
+        load_now = core.load_now
+        if load_now is not None and not core.settings.accept and not has_former(core, state.header):
+            held = load_now(state.header, core.context(), core)
+            if core.ended is None or held.record is None or is_alive(core.ended, held.record):
+                if held.record is not None and held.record.options and ACTOR in held.record.options:
+                    held = run(acting.find_waiting(core, state, held, core.context()), None)
                 state.held = held
         if state.held is None:
             if core.traits.asynchronous and carries(core, state.header):
                 not_loaded()
             run(load_flow(core, session), core.engine.store)  # type: ignore[arg-type]
     if isinstance(session, Unread):
-        _begin(core, session)
+        _begin(core, session, state)
 
 
 async def aload(core: Core, session: Session) -> None:
@@ -41,7 +46,7 @@ async def aload(core: Core, session: Session) -> None:
     if state.held is None:
         await arun(load_flow(core, session), core.engine.store)
     if state.refusal is not None and not core.traits.anonymous and isinstance(session, Unread):
-        _begin(core, session)
+        _begin(core, session, state)
 
 
 def load_flow(core: Core, session: Session) -> Flow[None]:
@@ -50,11 +55,18 @@ def load_flow(core: Core, session: Session) -> Flow[None]:
     context = core.context()
     try:
         held = yield from core.engine.load(state.header, context, core)
-        if not held.names and core.cookie.name == DEFAULT_NAME and FORMER_DEFAULT_NAME in state.header:
-            held = yield from _load_former(core, state.header, context)
+        if has_former(core, state.header):
+            if held.names:  # both are there: what clears the one must not leave the other to the next request
+                held.names = (*held.names, *former_names(state.header))
+            else:
+                held = yield from _load_former(core, state.header, context)
         if core.settings.accept and not held.names:
             adopted = yield from takeover.take_over(core, state, context)
             held = held if adopted is None else adopted
+        if core.ended is not None and held.record is not None:
+            held = yield from judge(core, state, held, context)
+        if held.record is not None and ACTOR in held.record.options:
+            held = yield from acting.find_waiting(core, state, held, context)
     except StoreUnavailable as error:
         core.store_failed("load", error, state.request)
         if state.held is None:
@@ -63,6 +75,16 @@ def load_flow(core: Core, session: Session) -> Flow[None]:
         return
     if state.held is None:  # another task of this request may have been faster, and changed the session since
         state.held = held
+
+
+def has_former(core: Core, header: str) -> bool:
+    """Whether a request may carry a cookie under the name that was the default before."""
+    return FORMER_DEFAULT_NAME in header and core.cookie.name == DEFAULT_NAME
+
+
+def former_names(header: str) -> list[str]:
+    """The cookies under that name, its chunks among them."""
+    return [name for name in parse(header) if name == FORMER_DEFAULT_NAME or name.startswith(f"{FORMER_DEFAULT_NAME}.")]
 
 
 def _load_former(core: Core, header: str, context: Context) -> Flow[Held]:
@@ -74,10 +96,18 @@ def _load_former(core: Core, header: str, context: Context) -> Flow[Held]:
     return held
 
 
-def _begin(core: Core, session: Session) -> None:
+def _begin(core: Core, session: Session, state: State) -> None:
     """What the engine found becomes what the session knows. Raises `StoreUnavailable` where it could not be asked."""
-    state = state_of(session)
     assert state.held is not None
+    record = state.held.record
+    if record is not None and state.refusal is None:
+        state.record = state.base = state.meta = record
+        if record.plain is None:
+            records.pack(record)
+        become_live(session, record.data, Tracking(record.data) if core.traits.remembers else None)
+        if core.hears(Opened):
+            core.emit(Opened, record.id, record.subject, request=state.request, acting=acts(record))
+        return
     if state.refusal is not None:
         # From here on a read in this request gets an empty session, so that a page that shows the error can be made.
         state.accessed = True  # whoever reads it now cannot be seen
@@ -86,19 +116,10 @@ def _begin(core: Core, session: Session) -> None:
         if not core.traits.anonymous:
             raise state.refusal
         return
-    record = state.held.record
-    tracked = core.traits.remembers
-    if record is not None:
-        state.record = state.base = state.meta = record
-        if record.plain is None:
-            records.pack(record)
-        become_live(session, record.data, Tracking(record.data) if tracked else None)
-        core.emit(Opened, record.id, record.subject, request=state.request)
-        return
     if state.taken is None or state.taken.record is None:
         state.meta = nothing()
     data = state.meta.data
-    become_live(session, data, Tracking(data) if tracked else None)
+    become_live(session, data, Tracking(data) if core.traits.remembers else None)
 
 
 def carries(core: Core, header: str) -> bool:
@@ -107,7 +128,7 @@ def carries(core: Core, header: str) -> bool:
         return True
     if not header:
         return False
-    if core.cookie.name == DEFAULT_NAME and FORMER_DEFAULT_NAME in header:
+    if has_former(core, header):
         return True
     if not core.settings.accept:
         return False

@@ -8,6 +8,8 @@ from hardtack.engines.store import StoreEngine
 from hardtack.engines.store.save import end_id
 from hardtack.errors import ConfigError
 from hardtack.flow import Find, Flow
+from hardtack.impersonation import LINK
+from hardtack.lifecycle import listed
 from hardtack.protocols import Context
 from hardtack.record import Record
 
@@ -39,6 +41,16 @@ def finding_engine(core: Core) -> StoreEngine:
     return engine
 
 
+def finds(core: Core) -> bool:
+    """Whether the sessions of a user can be found."""
+    return isinstance(core.engine, StoreEngine) and bool(core.engine.traits.finds)
+
+
+def is_listed(core: Core, record: Record) -> bool:
+    """Whether the list of ended sessions has a stored session."""
+    return core.ended is not None and listed.find(core.ended, record) is not None
+
+
 def keys_of(core: Core, subject: str) -> Flow[list[str]]:
     """The store's keys of the sessions of a user, as its index has them. Raises `ConfigError` where it has none."""
     store_engine(core)
@@ -54,7 +66,11 @@ def keys_of(core: Core, subject: str) -> Flow[list[str]]:
 def living(core: Core, raw_key: bytes, key: str, context: Context) -> Flow[tuple[Record, Any] | None]:
     """The living session under a key, and its version."""
     look, entry = yield from store_engine(core).ask(raw_key, key, context.now, core)
-    if look.record is None or entry is None or context.now >= core.deadlines(look.record).nearest:
+    if look.record is None or entry is None:
+        return None
+    limits = core.deadlines(look.record)
+    # One that waits while its user acts as another is not idle: that user's browser uses the other session.
+    if context.now >= (limits.absolute if LINK in look.record.options else limits.nearest):
         return None
     return look.record, entry.version
 
@@ -81,7 +97,7 @@ def sessions_of(core: Core, subject: str) -> Flow[list[tuple[Record, str]]]:
     found = []
     for key in (yield from keys_of(core, subject)):
         record = yield from of_subject(core, key, subject, context)
-        if record is not None:
+        if record is not None and not is_listed(core, record):
             found.append((record, key))
     return found
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 from hardtack.merge import Declared
 from hardtack.protocols.store import AsyncStore, Store, Version
@@ -50,6 +50,7 @@ class Held:
         version: a store session's version.
         key: the store's key under which the session is stored now.
         resend: the cookie is to be sent with the next response, whatever that saves: the request came without it.
+        adopted: the raw id that was made of another system's cookie, under which nothing is stored yet.
     """
 
     record: Record | None = None
@@ -62,6 +63,33 @@ class Held:
     version: Version | None = None
     key: str = ""
     resend: bool = False
+    adopted: bytes = b""
+
+
+_new: Final = Held.__new__
+
+
+def hold(
+    record: Record | None,
+    name: str,
+    current: bool = True,
+    *,
+    secret: bytes = b"",
+    version: Version | None = None,
+    key: str = "",
+) -> Held:
+    """What is held of one cookie: `Held(…)` without the call of its class, which is the dearer half, for each request."""
+    held = _new(Held)
+    held.record = record
+    held.names = (name,)
+    held.current = current
+    held.secret = secret
+    held.version = version
+    held.key = key
+    held.disputed = held.clear = held.resend = False
+    held.dead = None
+    held.adopted = b""
+    return held
 
 
 class Kind(Enum):
@@ -108,7 +136,7 @@ class Saving:
         renewal: why the session is saved although the request changed nothing in it; empty where it did.
         unsafe: the request's method promises a change: a save that is dropped must be told as an error.
         headers_sent: no cookie can be set or cleared any more.
-        joined: beginnings of names whose parallel changes are joined for every application (flash messages).
+        joined: names whose parallel changes are joined for every application (flash messages); "_f_" is all that begin so.
         max_size: bytes that the stored record may have; None: any.
         header: the request's Cookie header, which the browser sends again with what is set now.
     """
@@ -158,17 +186,20 @@ class Saved:
     conflict: Literal["", "merged", "overwritten"] = ""
 
 
-class Revocations(Protocol):
-    """A list of sessions that were ended before their deadline, for `CookieEngine(…, revocations=…)`.
+_new_saved: Final = Saved.__new__
 
-    Called on open and again on commit. The record has the id, the subject and the time of login.
-    """
 
-    def is_revoked(self, record: Record) -> bool: ...
-
-    def revoke(self, record: Record, expires_at: int) -> None:
-        """Remember the session until `expires_at`, Unix seconds: its own absolute deadline."""
-        ...
+def saved(held: Held, record: Record | None, lines: list[str], began: bool = False) -> Saved:
+    """What was done where nobody came in between: `Saved(…)` without the call of its class."""
+    done = _new_saved(Saved)
+    done.held = held
+    done.record = record
+    done.lines = lines
+    done.ended = []
+    done.began = began
+    done.dropped = done.conflict = ""
+    done.paths = ()
+    return done
 
 
 class Policy(Protocol):
@@ -247,6 +278,7 @@ class EngineTraits:
         anonymous: where the store cannot be reached, requests go on without a session. Default: no, they fail.
         load_now, save_now: `load` and `save` of an engine that waits for nothing, as plain functions. Default: None.
         default_cookie: the cookie of a manager that was given none. Default: None, `Cookie()`.
+        impersonates: it can keep the session of one who acts as another beside that, and has `waiting`. Default: no.
         idle_timeout: that of a manager that was given none, in seconds. Default: None, no such limit.
     """
 
@@ -259,6 +291,7 @@ class EngineTraits:
     load_now: Callable[[str, Context, Policy], Held] | None
     save_now: Callable[[Saving, Context, Policy], Saved] | None
     default_cookie: Callable[[], Cookie] | None
+    impersonates: bool
     idle_timeout: int | None
 
 
@@ -275,6 +308,7 @@ def engine_traits(engine: Any) -> EngineTraits:
         load_now=getattr(engine, "load_now", None),
         save_now=getattr(engine, "save_now", None),
         default_cookie=getattr(engine, "default_cookie", None),
+        impersonates=getattr(engine, "impersonates", False),
         idle_timeout=getattr(engine, "idle_timeout", None),
     )
 

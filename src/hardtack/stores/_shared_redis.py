@@ -127,7 +127,7 @@ class SharedLogic:
         """Reads every entry: for now and then, not for every request."""
         return [key for key, content in (yield from self._live()) if content.subject == subject]
 
-    def count(self, subject: str | None = None) -> Steps[int]:
+    def count(self, subject: str | None) -> Steps[int]:
         """Reads every entry, as `find` does."""
         live = yield from self._live()
         return sum(1 for _, content in live if subject is None or content.subject == subject)

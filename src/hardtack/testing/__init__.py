@@ -3,6 +3,7 @@
 Needs pytest: `pip install 'hardtack[testing]'`.
 """
 
+from hardtack.testing.channels import ChannelContract
 from hardtack.testing.clients import acookie_header, cookie_header
 from hardtack.testing.engines import EngineContract
 from hardtack.testing.stores import (
@@ -20,6 +21,7 @@ __all__ = [
     "FindsContract",
     "SweepsContract",
     "EngineContract",
+    "ChannelContract",
     "cookie_header",
     "acookie_header",
 ]

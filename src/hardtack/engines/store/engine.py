@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple
+from weakref import WeakMethod
 
 from cryptography.exceptions import InvalidTag
 
@@ -16,8 +17,9 @@ from hardtack.cookies import MAX_VALUES, Cookie, find_values
 from hardtack.engines.store import save
 from hardtack.engines.store.tombstones import dead
 from hardtack.errors import ConfigError, InvalidToken, SessionTooLarge
-from hardtack.events import Rejected, StoreFailed
+from hardtack.events import Rejected, StoreFailed, StoreHangs
 from hardtack.flow import Close, Flow, Get, Put, Reconnect, Resolve
+from hardtack.lifetime import absolute_deadline
 from hardtack.merge import Declared
 from hardtack.protocols import (
     AsyncStore,
@@ -30,6 +32,7 @@ from hardtack.protocols import (
     Saving,
     Store,
     Version,
+    hold,
     store_traits,
 )
 from hardtack.record import Record
@@ -106,8 +109,22 @@ class StoreEngine:
         """Whether what a request reads and assigns is noted."""
         return bool(self.on_conflict != "last_write_wins")
 
+    @property
+    def impersonates(self) -> bool:
+        """Whether its records can say who acts in a session; those of another program cannot."""
+        return self.native is None
+
     def bind(self, policy: Policy) -> None:
-        """Nothing of the manager's settings is out of reach of a store."""
+        """Have the manager told when the store leaves a server alone. None of its settings is out of reach of a store."""
+        if self.traits.listens:
+            emit = WeakMethod(policy.emit)  # a store may outlive its managers
+
+            def tell(server: str, hangs: bool) -> None:
+                emit_now = emit()
+                if emit_now is not None:
+                    emit_now(StoreHangs, server, hangs)
+
+            self.store.listen(tell)  # type: ignore[union-attr]
 
     def carries(self, header: str, cookie: Cookie) -> bool:
         """Whether the request carries a cookie of the engine, valid or not."""
@@ -227,7 +244,8 @@ class StoreEngine:
         except InvalidToken as error:
             reason = error.reason
         if reason in ("wrong_record", "tampered"):
-            yield Reconnect()
+            if self.traits.reconnects:
+                yield Reconnect()
             entry = yield Get(key)
             try:
                 return self.look(raw_key, entry, now, policy), entry
@@ -278,14 +296,7 @@ class StoreEngine:
             elif policy.admit(look.record, context, trusted=True):
                 assert entry is not None
                 good.append(
-                    Held(
-                        record=look.record,
-                        names=(name,),
-                        current=look.current,
-                        secret=secret,
-                        version=entry.version,
-                        key=key,
-                    )
+                    hold(look.record, name, current=look.current, secret=secret, version=entry.version, key=key)
                 )
         if len(good) == 1:
             return good[0]
@@ -324,7 +335,16 @@ class StoreEngine:
             return raw_key, Held(
                 record=look.record, current=look.current, secret=secret, version=entry.version, key=key
             )
-        return raw_key, Held(secret=secret, key=key, dead=look.dead)
+        return raw_key, Held(secret=secret, key=key, dead=look.dead, adopted=raw_key)
+
+    def waiting(self, raw_id: bytes, header: str, context: Context, policy: Policy) -> Flow[Held]:
+        """What is held of the session that waits while its user acts as another. That use of the browser keeps it."""
+        key = values.encode_bytes(raw_id)
+        look, entry = yield from self.ask(raw_id, key, context.now, policy)
+        record = look.record
+        if record is None or entry is None or context.now >= absolute_deadline(record, policy.lifetime):
+            return Held()
+        return Held(record=record, current=look.current, version=entry.version, key=key)
 
     # --- save
 

@@ -11,7 +11,7 @@ from django.conf import settings  # type: ignore[import-untyped]
 from django.contrib.auth.signals import user_logged_out  # type: ignore[import-untyped]
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoMiddleware  # type: ignore[import-untyped]
 
-from hardtack.adapters import Changes, warn_plain_http, wsgi_request
+from hardtack.adapters import Changes, discard, warn_plain_http, wsgi_request
 from hardtack.errors import ConfigError, CrossSiteRequest, HardtackError
 from hardtack.frameworks.django.base import SessionStore
 from hardtack.frameworks.django.configuration import is_passive
@@ -86,7 +86,9 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
                 clears = may_clear(session)
                 changes = session.respond(response.status_code, saves=_saves(session))
         except HardtackError as error:
-            return self._conclude(request, session, _failed(error), Changes(no_store=True), clears=False)
+            page = _failed(error)
+            discard(session.inner)
+            return self._conclude(request, session, page, Changes(no_store=True), clears=False)
         response = self._conclude(request, session, response, changes, clears=clears)
         if session.is_touched:
             if _streams(response):
@@ -107,7 +109,9 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
                 clears = may_clear(session)
                 changes = await session.arespond(response.status_code, saves=_saves(session))
         except HardtackError as error:
-            return self._conclude(request, session, _failed(error), Changes(no_store=True), clears=False)
+            page = _failed(error)
+            discard(session.inner)
+            return self._conclude(request, session, page, Changes(no_store=True), clears=False)
         response = self._conclude(request, session, response, changes, clears=clears)
         if session.is_touched:
             if _streams(response):
