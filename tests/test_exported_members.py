@@ -13,23 +13,23 @@ from hardtack import errors, events
 
 NAMES: dict[ModuleType, str] = {
     hardtack: (
-        "Cookie CookieEngine EncryptedToken Key Keyring Record Request Session SessionManager SignedToken StoreEngine errors "
-        "events"
+        "Cookie CookieEngine DeviceBinding EncryptedToken Key Keyring Record Request Session SessionManager SignedToken "
+        "StoreEngine errors events"
     ),
     errors: (
-        "ConfigError CrossSiteRequest HardtackError InvalidToken SessionConflict SessionFinished SessionNotLoaded "
-        "SessionTooLarge StoreError StoreFull StoreUnavailable TooManySessions UnsupportedValue"
+        "ConfigError CrossSiteRequest HardtackError InvalidToken ProofNeeded ProofOutstanding SessionConflict SessionFinished "
+        "SessionNotLoaded SessionTooLarge StoreError StoreFull StoreUnavailable TooManySessions UnsupportedValue"
     ),
     events: (
-        "CacheControlReplaced Confirmed Conflict Created CrossSite Destroyed Event Expired IdChanged LateWrite Listener "
-        "LoggedIn LoggedOut Opened Rejected Renewed Saved StoreFailed TakenOver"
+        "Bound CacheControlReplaced Confirmed Conflict Created CrossSite Destroyed Event Expired IdChanged LateWrite Listener "
+        "LoggedIn LoggedOut Opened ProofFailed Rejected Renewed Saved StoreFailed TakenOver"
     ),
 }
 
 SESSION = (
-    "accessed authenticated_at check_csrf confirm confirmed created_at csrf_token degraded destroy errors expires_at flash "
-    "flashes id is_new joined load login logout mark_accessed mark_modified modified once passive regenerate seen_at subject "
-    "translate view"
+    "accessed authenticated_at binding check_csrf confirm confirmed created_at csrf_token degraded destroy errors expires_at "
+    "flash flashes id is_new joined load login logout mark_accessed mark_modified modified once passive prove regenerate "
+    "seen_at subject translate view"
 )
 
 MANAGER = (

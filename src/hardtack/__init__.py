@@ -1,6 +1,7 @@
 """Web sessions for Python. The public names, and nothing else; docs/ and the README show how they fit together."""
 
 from hardtack import errors, events
+from hardtack.binding import DeviceBinding
 from hardtack.cookies import Cookie
 from hardtack.engines.cookie import CookieEngine
 from hardtack.engines.store import StoreEngine
@@ -14,6 +15,7 @@ from hardtack.tokens.signed import SignedToken
 
 __all__ = [
     "Session",
+    "DeviceBinding",
     "SessionManager",
     "CookieEngine",
     "StoreEngine",

@@ -13,11 +13,20 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from hardtack import values
+from hardtack.binding.answers import Asked, DeviceAnswer, Headers
 from hardtack.changes import NO_CHANGES, SHARED_CACHE_HEADERS, Changes
 from hardtack.cookies import Cookie
 from hardtack.core import Core
 from hardtack.engines.store import StoreEngine
-from hardtack.errors import ConfigError, CrossSiteRequest, HardtackError, SessionConflict, StoreUnavailable
+from hardtack.errors import (
+    ConfigError,
+    CrossSiteRequest,
+    HardtackError,
+    ProofNeeded,
+    ProofOutstanding,
+    SessionConflict,
+    StoreUnavailable,
+)
 from hardtack.flow import arun, run
 from hardtack.lifecycle import takeover
 from hardtack.lifecycle.decide import ends
@@ -39,7 +48,10 @@ __all__ = [
     "SHARED_CACHE_HEADERS",
     "Answer",
     "Changes",
+    "DeviceAnswer",
+    "adevice_answer",
     "answer_to",
+    "asgi_device_answer",
     "asgi_request",
     "attach",
     "blocks",
@@ -50,6 +62,7 @@ __all__ = [
     "cookies_of",
     "create_empty",
     "data_of",
+    "device_answer",
     "drop",
     "end_own",
     "force_save",
@@ -82,6 +95,7 @@ __all__ = [
     "warn_plain_http",
     "was_committed",
     "with_cookie",
+    "wsgi_device_answer",
     "wsgi_request",
 ]
 
@@ -171,6 +185,9 @@ def wsgi_request(environ: Mapping[str, Any]) -> Request:
         f"{get('SCRIPT_NAME', '')}{get('PATH_INFO', '')}",
         get("REMOTE_ADDR") or "",
         get("HTTP_USER_AGENT", ""),
+        mount=get("SCRIPT_NAME", ""),
+        query=get("QUERY_STRING", ""),
+        proof_skipped=get("HTTP_SECURE_SESSION_SKIPPED"),
     )
 
 
@@ -183,6 +200,73 @@ def cookie_header(scope: Mapping[str, Any]) -> bytes:
     """The Cookie header of an ASGI scope, which HTTP/2 may have split (RFC 9113 8.2.3)."""
     parts = [value for name, value in scope["headers"] if name == b"cookie"]
     return parts[0] if len(parts) == 1 else b"; ".join(parts)
+
+
+# --- the endpoints of a binding to the device, which an adapter answers before the application
+
+
+def device_answer(
+    sessions: SessionManager, method: str, path: str, mount: str, headers: Headers, request: Request | None = None
+) -> DeviceAnswer | None:
+    """The answer to a browser that registers or proves a device's key; None for every other request.
+
+    Args:
+        sessions: the manager.
+        method: the request's.
+        path: below the mount, beginning with "/".
+        mount: what stands before it in the URL; empty where nothing does.
+        headers: gives a header's value by its name in lower case, or None; "cookie" joins several by "; ".
+        request: what an event says of it.
+    """
+    core = sessions.core
+    if core.binding is None or not path.startswith(core.binding.beginning):
+        return None
+    from hardtack.binding.endpoints import respond  # with what verifies signatures, which few need
+
+    return run(respond(core, core.binding, Asked(method, path, mount, headers, request)), core.sync_store())
+
+
+async def adevice_answer(
+    sessions: SessionManager, method: str, path: str, mount: str, headers: Headers, request: Request | None = None
+) -> DeviceAnswer | None:
+    """`device_answer` under async code."""
+    core = sessions.core
+    if core.binding is None or not path.startswith(core.binding.beginning):
+        return None
+    from hardtack.binding.endpoints import respond
+
+    return await arun(respond(core, core.binding, Asked(method, path, mount, headers, request)), core.engine.store)
+
+
+def wsgi_device_answer(sessions: SessionManager, environ: Mapping[str, Any]) -> DeviceAnswer | None:
+    """`device_answer` to a WSGI environ."""
+    if sessions.core.binding is None:
+        return None
+
+    def header(name: str) -> str | None:
+        key = name.upper().replace("-", "_")
+        value = environ.get(key if key == "CONTENT_LENGTH" else f"HTTP_{key}")
+        return value or None if key == "CONTENT_LENGTH" else value
+
+    mount, path = environ.get("SCRIPT_NAME", ""), environ.get("PATH_INFO", "")
+    return device_answer(sessions, environ.get("REQUEST_METHOD", ""), path, mount, header, wsgi_request(environ))
+
+
+async def asgi_device_answer(sessions: SessionManager, scope: Mapping[str, Any]) -> DeviceAnswer | None:
+    """`device_answer` to an ASGI scope."""
+    if sessions.core.binding is None or scope["type"] != "http":
+        return None
+
+    def header(name: str) -> str | None:
+        if name == "cookie":
+            return cookie_header(scope).decode("latin-1")
+        raw = name.encode()
+        return next((value.decode("latin-1") for key, value in scope["headers"] if key == raw), None)
+
+    mount, path = scope.get("root_path", ""), scope["path"]
+    if mount and path.startswith(f"{mount}/"):  # servers leave it in the path
+        path = path[len(mount) :]
+    return await adevice_answer(sessions, scope["method"], path, mount, header, asgi_request(scope))
 
 
 # --- the session
@@ -410,6 +494,14 @@ def answer_to(error: BaseException) -> Answer | None:
             "Conflict",
             "Another request changed the session meanwhile. Nothing was saved; try again.\n",
         )
+    elif isinstance(error, ProofOutstanding):
+        status, reason, text = (
+            503,
+            "Service Unavailable",
+            "The browser could not prove its key just now. Try again soon.\n",
+        )
+    elif isinstance(error, ProofNeeded):
+        status, reason, text = 307, "Temporary Redirect", "The browser proves its key, and asks again.\n"
     elif isinstance(error, CrossSiteRequest):
         status, reason, text = 403, "Forbidden", "This request came from another site and may not change the session.\n"
     else:
@@ -417,6 +509,8 @@ def answer_to(error: BaseException) -> Answer | None:
     headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))]
     if status == 503:
         headers.append(("Retry-After", str(RETRY_AFTER)))
+    if isinstance(error, ProofNeeded):
+        headers.append(("Location", error.location))
     headers += [("Cache-Control", "no-store"), *(("Set-Cookie", line) for line in cookies_of(error))]
     return Answer(status, reason, text, tuple(headers))
 
@@ -433,7 +527,12 @@ def http_errors(
     return {kind: _http_error(kind, bases[status], init) for kind, status in _STATUSES.items() if status in bases}
 
 
-_STATUSES: Final[dict[type[HardtackError], int]] = {StoreUnavailable: 503, SessionConflict: 409, CrossSiteRequest: 403}
+_STATUSES: Final[dict[type[HardtackError], int]] = {
+    StoreUnavailable: 503,
+    ProofOutstanding: 503,
+    SessionConflict: 409,
+    CrossSiteRequest: 403,
+}
 
 
 def _http_error(

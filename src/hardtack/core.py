@@ -6,6 +6,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from hardtack import values
+from hardtack.binding.binding import Binding
 from hardtack.errors import ConfigError, HardtackError, StoreUnavailable
 from hardtack.events import CacheControlReplaced, Event, Expired, Rejected, StoreFailed, logger
 from hardtack.flow import Flow
@@ -38,6 +39,7 @@ class Core:
         self.clock = settings.clock
         self.load_now = self.traits.load_now
         self.save_now = self.traits.save_now
+        self.binding = None if settings.binding is None else Binding(settings.binding, engine, settings)
         self.waits = engine.store is not None
         self.always_renews = False
         """For adapters whose framework moves the idle deadline with every save."""

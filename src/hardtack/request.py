@@ -24,9 +24,25 @@ class Request:
         client: the address that the request came from.
         user_agent: the header of this name.
         passive: this request is no activity of the user, such as a page that polls: it renews nothing.
+        mount: what stands before the application's own paths (SCRIPT_NAME, root_path), which `path` begins with.
+        query: what follows the "?"; it is not told to events.
+        proof_skipped: the header Secure-Session-Skipped, or None.
     """
 
-    __slots__ = ("client", "host", "method", "origin", "passive", "path", "scheme", "sec_fetch_site", "user_agent")
+    __slots__ = (
+        "client",
+        "host",
+        "method",
+        "mount",
+        "origin",
+        "passive",
+        "path",
+        "proof_skipped",
+        "query",
+        "scheme",
+        "sec_fetch_site",
+        "user_agent",
+    )
 
     def __init__(
         self,
@@ -40,6 +56,9 @@ class Request:
         user_agent: str = "",
         *,
         passive: bool = False,
+        mount: str = "",
+        query: str = "",
+        proof_skipped: str | None = None,
     ) -> None:
         self.method = method
         self.scheme = scheme
@@ -50,6 +69,9 @@ class Request:
         self.client = client
         self.user_agent = user_agent
         self.passive = passive
+        self.mount = mount
+        self.query = query
+        self.proof_skipped = proof_skipped
 
     @property
     def is_unsafe(self) -> bool:
@@ -115,6 +137,8 @@ class ScopeRequest(Request):
         client = scope.get("client")
         self.client = client[0] if client else ""
         self.passive = False
+        self.mount = scope.get("root_path", "")
+        self.query = scope.get("query_string", b"").decode("latin-1")
         # Not the scope: it holds the session, which holds this, and they would wait for the garbage collector.
         self._headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
 
@@ -128,10 +152,11 @@ class ScopeRequest(Request):
         self.origin = _text(found.get(b"origin"))
         self.sec_fetch_site = _text(found.get(b"sec-fetch-site"))
         self.user_agent = _text(found.get(b"user-agent")) or ""
+        self.proof_skipped = _text(found.get(b"secure-session-skipped"))
         return getattr(self, name)
 
 
-_IN_HEADERS: Final = frozenset({"host", "origin", "sec_fetch_site", "user_agent"})
+_IN_HEADERS: Final = frozenset({"host", "origin", "proof_skipped", "sec_fetch_site", "user_agent"})
 
 
 def _text(value: bytes | None) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hardtack.cookies import Cookie
 from hardtack.errors import ConfigError
@@ -15,6 +15,9 @@ from hardtack.protocols.token import TokenFormat, TokenTraits, token_traits
 from hardtack.tokens.keys import quoted
 
 RENEWALS_PER_IDLE_TIMEOUT: Final = 10
+
+if TYPE_CHECKING:
+    from hardtack.binding.settings import DeviceBinding
 
 _SIZES: Final = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "KIB": 1024, "MIB": 1024**2}
 
@@ -44,6 +47,7 @@ class Settings:
     cross_site_paths: tuple[str, ...]
     strict_values: bool
     clock: Callable[[], float]
+    binding: DeviceBinding | None = None
     renews_when_read: bool = True
 
     def renewal_due(self, seen: int, now: int) -> bool:
@@ -68,6 +72,7 @@ def make_settings(
     cross_site_paths: Iterable[str],
     strict_values: bool,
     clock: Callable[[], float],
+    binding: DeviceBinding | None,
 ) -> Settings:
     """The settings, or the `ConfigError` of the first that is wrong: it names the setting and says what to write."""
     instance(cookie, Cookie, "cookie", "Cookie(name=…)")
@@ -86,6 +91,7 @@ def make_settings(
         cross_site_paths=tuple(map(_path, _texts(cross_site_paths, "cross_site_paths"))),
         strict_values=switch(strict_values, "strict_values"),
         clock=clock,
+        binding=binding,
     )
 
 

@@ -11,6 +11,7 @@ from hardtack.record import Record
 
 if TYPE_CHECKING:
     from hardtack._views import View
+    from hardtack.binding.open import Device
     from hardtack.core import Core
     from hardtack.errors import HardtackError
     from hardtack.protocols import Held
@@ -98,6 +99,7 @@ class State:
         limit: how many sessions the user who logged in may have, and what happens beyond that; None: any number.
         taken: what concerns cookies of other systems; None: nothing does.
         views: the objects of `view()`.
+        device: what the request proves of the device that the session is bound to; None: nothing was asked for.
     """
 
     __slots__ = (
@@ -106,6 +108,7 @@ class State:
         "base",
         "begins",
         "core",
+        "device",
         "extends",
         "fate",
         "follows",
@@ -150,6 +153,7 @@ class State:
         self.limit: tuple[int, str] | None = None
         self.taken: Taken | None = None
         self.views: dict[type, View] | None = None
+        self.device: Device | None = None
 
     # --- what the handler asks for
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, ClassVar, Final
 
@@ -14,6 +15,7 @@ from hardtack.adapters import (
     check_manager,
     cookies_of,
     warn_plain_http,
+    wsgi_device_answer,
     wsgi_request,
 )
 from hardtack.errors import ConfigError, HardtackError
@@ -76,6 +78,10 @@ class SessionMiddleware:
             raise ConfigError(
                 "there are two session middlewares on one request: remove the one of the mounted or the outer application"
             )
+        device = wsgi_device_answer(self.sessions, environ)
+        if device is not None:
+            start_response(f"{device.status} {HTTPStatus(device.status).phrase}", device.headers)
+            return [device.body]
         request = wsgi_request(environ)
         if self.passive is not None:
             request.passive = self.passive(environ)

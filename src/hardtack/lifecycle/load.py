@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hardtack import record as records
+from hardtack.binding.open import open_flow, refuse
 from hardtack.cookies import DEFAULT_NAME, FORMER_DEFAULT_NAME, parse
 from hardtack.errors import StoreUnavailable
 from hardtack.events import Opened
@@ -23,7 +24,7 @@ def load(core: Core, session: Session) -> None:
     """Load from sync code. Raises `StoreUnavailable` once in a request; `SessionNotLoaded` where only async code can."""
     state = state_of(session)
     if state.held is None:
-        if core.load_now is not None and not core.settings.accept:
+        if core.load_now is not None and not core.settings.accept and core.binding is None:
             held = core.load_now(state.header, core.context(), core)
             if held.names or FORMER_DEFAULT_NAME not in state.header:
                 state.held = held
@@ -55,6 +56,8 @@ def load_flow(core: Core, session: Session) -> Flow[None]:
         if core.settings.accept and not held.names:
             adopted = yield from takeover.take_over(core, state, context)
             held = held if adopted is None else adopted
+        if core.binding is not None and held.names:
+            held = yield from open_flow(core, core.binding, state, held, context)
     except StoreUnavailable as error:
         core.store_failed("load", error, state.request)
         if state.held is None:
@@ -94,6 +97,8 @@ def _begin(core: Core, session: Session) -> None:
             records.pack(record)
         become_live(session, record.data, Tracking(record.data) if tracked else None)
         core.emit(Opened, record.id, record.subject, request=state.request)
+        if state.device is not None and state.device.skipped:
+            refuse(session)
         return
     if state.taken is None or state.taken.record is None:
         state.meta = nothing()

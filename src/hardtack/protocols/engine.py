@@ -50,6 +50,7 @@ class Held:
         version: a store session's version.
         key: the store's key under which the session is stored now.
         resend: the cookie is to be sent with the next response, whatever that saves: the request came without it.
+        replaces: the session whose place this one takes with the next save, and that ends by it.
     """
 
     record: Record | None = None
@@ -62,6 +63,7 @@ class Held:
     version: Version | None = None
     key: str = ""
     resend: bool = False
+    replaces: Record | None = None
 
 
 class Kind(Enum):

@@ -4,6 +4,7 @@ Needs pytest: `pip install 'hardtack[testing]'`.
 """
 
 from hardtack.testing.clients import acookie_header, cookie_header
+from hardtack.testing.dbsc import DbscClient
 from hardtack.testing.engines import EngineContract
 from hardtack.testing.stores import (
     AsyncStoreContract,
@@ -20,6 +21,7 @@ __all__ = [
     "FindsContract",
     "SweepsContract",
     "EngineContract",
+    "DbscClient",
     "cookie_header",
     "acookie_header",
 ]
