@@ -21,6 +21,9 @@ TEST_PACKAGES := chromium redis-server memcached postgresql pgbouncer mariadb-se
 	libhttp-server-simple-psgi-perl libtime-duration-parse-perl \
 	ruby-actionpack php-cli php-illuminate-encryption php-illuminate-cookie php-illuminate-session erlang-base
 
+# What counts instructions: without it, that part of the benchmark says so and is left out.
+BENCH_PACKAGES := valgrind
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick lint types coverage bare pythons oldest wheel test-wheel bench fuzz screenshot format system node clean
 
@@ -77,6 +80,7 @@ format: $(VENV)/.dev  ## Put the sources into the format that lint asks for
 	$(BIN)/ruff format .
 
 bench: system $(VENV)/.bench  ## Measure against the floor and the peers; writes benchmarks/results.md
+	@sh tools/apt-install.sh --optional $(BENCH_PACKAGES)
 	$(BIN)/python -m benchmarks
 
 fuzz: $(VENV)/.fuzz  ## Throw RUNS (a million) inputs at what reads from the network

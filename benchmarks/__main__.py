@@ -21,6 +21,7 @@ PACKAGES = (
     "flask-session starsessions"
 )
 PROGRAMS = {
+    "Instructions": "instructions.py",
     "Requests under Flask": "flask_request.py",
     "Requests under Django": "django_request.py",
     "Requests under Litestar": "litestar_request.py",

@@ -100,14 +100,19 @@ def added(times: dict[str, list[float]], name: str) -> float:
     return median(mine - none for mine, none in zip(times[name], times["none"], strict=True))
 
 
+def set_up() -> None:
+    """Let Django have the settings that it needs."""
+    if not settings.configured:
+        settings.configure(SECRET_KEY="benchmark secret of at least 32 characters")
+        django.setup()
+
+
 def measure() -> dict[str, float]:
     """Microseconds that sessions add to a request, read and written, and the ratios.
 
     `hardtack` is the engine under Django's own middleware, `middleware` the same under hardtack's.
     """
-    if not settings.configured:
-        settings.configure(SECRET_KEY="benchmark secret of at least 32 characters")
-        django.setup()
+    set_up()
     result: dict[str, float] = {}
     for scenario, view in (("read", read), ("write", write)):
         times = interleaved({name: requester(name, view) for name in ("none", "django", "hardtack", "middleware")})

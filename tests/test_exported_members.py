@@ -27,9 +27,9 @@ NAMES: dict[ModuleType, str] = {
 }
 
 SESSION = (
-    "accessed authenticated_at binding check_csrf confirm confirmed created_at csrf_token degraded destroy errors expires_at "
-    "flash flashes id is_new joined load login logout mark_accessed mark_modified modified once passive prove regenerate "
-    "seen_at subject translate view"
+    "accessed actor authenticated_at binding check_csrf confirm confirmed created_at csrf_token degraded destroy errors "
+    "expires_at flash flashes id impersonate is_new joined load login logout mark_accessed mark_modified modified once passive "
+    "prove regenerate seen_at stop_impersonating subject translate view"
 )
 
 MANAGER = (

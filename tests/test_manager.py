@@ -24,7 +24,7 @@ from hardtack import (
     events,
 )
 from hardtack.adapters import carries_cookie, warn_plain_http
-from hardtack.errors import ConfigError, InvalidToken, SessionTooLarge, UnsupportedValue
+from hardtack.errors import ConfigError, InvalidToken, SessionTooLarge, StoreUnavailable, UnsupportedValue
 from hardtack.events import (
     CacheControlReplaced,
     Conflict,
@@ -159,6 +159,57 @@ def test_async_calls_do_the_same() -> None:
     assert dict(site.open()) == {"a": 2}
     with site.sessions as sessions:
         assert sessions is site.sessions
+
+
+@pytest.mark.parametrize("call", ["acommit", "aabort", "afinish"])
+@pytest.mark.parametrize("fails", [False, True], ids=["carried-out", "store-fails"])
+def test_an_end_is_carried_out_whoever_cancels_its_task(call: str, fails: bool) -> None:
+    """By asyncio itself, as servers and timeouts do, and more than once: the user was told "logged out"."""
+    asked = asyncio.Event()
+
+    class SlowStore:
+        inner = MemoryStore()
+
+        async def get(self, key: str) -> Any:
+            return self.inner.get(key)
+
+        async def put(self, key: str, data: bytes, **options: Any) -> Any:
+            asked.set()
+            await asyncio.sleep(0.01)
+            if fails:
+                raise StoreUnavailable("down")
+            return self.inner.put(key, data, **options)
+
+        async def delete(self, key: str, **options: Any) -> bool:
+            return self.inner.delete(key, **options)
+
+        async def close(self) -> None: ...
+
+    async def main() -> dict[str, Any]:
+        nonlocal fails
+        site, after, fails = Site(StoreEngine(SlowStore())), fails, False
+        first = await site.sessions.aopen()
+        first["n"] = 1
+        site.jar.take(await site.sessions.acommit(first))
+        session = await site.sessions.aopen(site.jar.header)
+        assert session["n"] == 1
+        if call == "afinish":
+            await site.sessions.acommit(session)
+        session.logout()
+        asked.clear()
+        fails = after
+
+        task = asyncio.create_task(getattr(site.sessions, call)(session))
+        await asked.wait()
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+        return dict(await site.sessions.aopen(site.jar.header))
+
+    assert asyncio.run(main()) == ({"n": 1} if fails else {})
 
 
 # --- login, logout, change of id
@@ -1216,11 +1267,33 @@ def test_wrong_settings(settings: dict[str, Any], named: str) -> None:
         SessionManager(KEY, **settings)
 
 
-@pytest.mark.parametrize("engine", [None, "key", object(), CookieEngine])
-def test_wrong_engine(engine: Any) -> None:
-    """What is no engine is told so."""
-    with pytest.raises(ConfigError, match="engine="):
+@pytest.mark.parametrize(
+    ("engine", "told"),
+    [
+        (None, "was the variable set"),
+        (KEY.export(), "Key.parse"),
+        (b"k" * 32, "Key.parse"),
+        ("redis://127.0.0.1", "from_url"),
+        (MemoryStore(), r"StoreEngine\(MemoryStore"),
+        (EncryptedToken(KEY), r"CookieEngine\(EncryptedToken"),
+        (CookieEngine, r"CookieEngine\(…\) makes one"),
+        (object(), "not object"),
+    ],
+    ids=["nothing", "text", "bytes", "url", "store", "token", "class", "anything"],
+)
+def test_what_is_no_engine_is_told_what_to_write(engine: Any, told: str) -> None:
+    """A key's text, a store, a class: each is one step from an engine."""
+    with pytest.raises(ConfigError, match=told):
         SessionManager(engine)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("open_session", "SessionInterface"), ("get", "open"), ("other", "no attribute")]
+)
+def test_a_manager_in_the_place_of_something_else_says_what_it_is(name: str, told: str) -> None:
+    """Of Flask's interface, or of a session."""
+    with pytest.raises(AttributeError, match=told):
+        getattr(SessionManager(KEY), name)
 
 
 def test_short_forms() -> None:

@@ -12,6 +12,7 @@ from hardtack import values
 from hardtack.errors import ConfigError, SessionConflict
 from hardtack.events import Destroyed, LoggedOut, Saved
 from hardtack.flow import Count, Flow
+from hardtack.impersonation import LINK
 from hardtack.lifecycle.save import refresh
 from hardtack.lifecycle.stored import end_record, keys_of, living, of_subject, sessions_of, store_engine
 from hardtack.lifetime import LATEST, Deadlines
@@ -113,6 +114,11 @@ def list_sessions(core: Core, subject: str) -> Flow[SessionInfos]:
         record = yield from of_subject(core, key, subject, context)
         if record is not None:
             found.append(_info(record, core.deadlines(record)))
+            acting = record.options.get(LINK)
+            if acting is not None:  # the user acts as another in a session that the index has as the other's
+                record = yield from of_subject(core, acting, subject, context)
+                if record is not None:
+                    found.append(_info(record, core.deadlines(record)))
     return sorted(found, key=lambda info: (info.authenticated_at or info.created_at, info.id), reverse=True)
 
 

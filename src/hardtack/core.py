@@ -32,6 +32,7 @@ class Core:
         self.traits = engine_traits(engine)
         self.settings = settings
         self.teller = teller
+        self.hears = teller.hears
         self.cookie = settings.cookie
         self.purpose = settings.purpose
         self.lifetime = settings.lifetime
@@ -80,9 +81,15 @@ class Core:
 
     # --- who is told
 
-    def emit(self, event: type[Event], *details: Any, request: Request | None = None) -> None:
+    def emit(
+        self,
+        event: type[Event],
+        *details: Any,
+        request: Request | None = None,
+        acting: tuple[str, str] | None = None,
+    ) -> None:
         """Tell who listens; the event is built only if someone does."""
-        self.teller.emit(event, *details, request=request)
+        self.teller.emit(event, *details, request=request, acting=acting)
 
     def store_failed(self, operation: str, error: Exception, request: Request | None) -> None:
         """The store did not do what it was asked for: why stands in the log, that it was in the event."""
@@ -139,6 +146,15 @@ class Core:
         from hardtack.lifecycle.stored import finding_engine
 
         finding_engine(self)
+
+    def check_impersonates(self) -> None:
+        """Raise `ConfigError` where the engine cannot keep the session of one who acts as another beside that."""
+        if not self.traits.impersonates:
+            message = (
+                f"impersonate() needs sessions in hardtack's own form: this {type(self.engine).__name__} keeps them as "
+                "another system does, which has no place for who acts"
+            )
+            raise ConfigError(message)
 
     def clear_foreign(self, state: State) -> None:
         """A session that ends must not come back from another system's cookie."""

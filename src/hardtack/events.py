@@ -23,6 +23,7 @@ class Event:
     Attributes:
         request: the request that it belongs to, where the adapter has told it; text from the client is escaped and cut.
             It does not count for equality.
+        acting: who acts in the session, and as whom (`impersonate`); None: nobody does. It does not count either.
     """
 
     # One set of methods for all: a dataclass compiles its own for each, which was a third of importing hardtack.
@@ -30,6 +31,7 @@ class Event:
     fields: ClassVar[tuple[str, ...]] = ()
     _defaults: ClassVar[dict[str, Any]] = {}
     request: ClassVar[Request | None] = None
+    acting: ClassVar[tuple[str, str] | None] = None
 
     def __init_subclass__(cls) -> None:
         own = [name for name, kind in cls.__annotations__.items() if not str(kind).startswith("ClassVar")]
@@ -56,6 +58,11 @@ class Event:
         self.__dict__["request"] = request
         return self
 
+    def with_acting(self, acting: tuple[str, str]) -> Event:
+        """The same event, with who acts in its session, and as whom."""
+        self.__dict__["acting"] = acting
+        return self
+
     @property
     def severity(self) -> int:
         """The level that the event is logged at."""
@@ -71,8 +78,9 @@ class Event:
         return " ".join((type(self).__doc__ or "").partition("\n\n")[0].split())
 
     def __str__(self) -> str:
+        acting = "" if self.acting is None else f" ({self.acting[0]} acts as {self.acting[1]})"
         told = "" if self.request is None else f" [{_where(self.request)}]"
-        return f"{self._sentence()}{told}"
+        return f"{self._sentence()}{acting}{told}"
 
     def __repr__(self) -> str:
         given = ", ".join(f"{name}={getattr(self, name)!r}" for name in type(self).fields)
@@ -169,13 +177,14 @@ class LoggedOut(Event):
     """The session of a user ended.
 
     Causes: `logout` (by the handler), `login` (somebody else logged in), `ended` (from the server, by `end` or `end_all`),
-    `at_most` (the user has logged in elsewhere, and has too many sessions), `expired`.
+    `at_most` (the user has logged in elsewhere, and has too many sessions), `expired`, `stopped` (who acted as the user does
+    so no longer).
     """
 
     level = logging.INFO
     id: str
     subject: str
-    cause: Literal["logout", "login", "ended", "at_most", "expired"]
+    cause: Literal["logout", "login", "ended", "at_most", "expired", "stopped"]
 
     def _sentence(self) -> str:
         return f"session {self.id} of {self.subject} ended: {self.cause}"
@@ -215,6 +224,7 @@ _REJECTED = {
     "future": "it was made more than 5 minutes ahead of this server's clock; set the clocks of all servers (NTP)",
     "revoked": "it was ended before its deadline",
     "ended": "it was ended or replaced less than a minute ago",
+    "actor_ended": "in it somebody acted as this user, whose own session has ended",
     "unknown_id": "no such session is stored: it has ended, the store was emptied or evicts, or each worker has a MemoryStore",
     "expired": "its time is over, or the format is no longer read",
 }
@@ -224,7 +234,8 @@ class Rejected(Event):
     """A cookie could not be used; the request got a new, empty session.
 
     Reasons: `malformed`, `unknown_key`, `tampered`, `wrong_purpose`, `too_large`, `ambiguous`, `incomplete`, `future`,
-    `revoked`, `unknown_id` (no such session in the store), `ended` (it was ended less than a minute ago), …
+    `revoked`, `unknown_id` (no such session in the store), `ended` (it was ended less than a minute ago), `actor_ended` (the
+    session of the one who acted in it has ended), …
     `detail` names what helps to find the cause, such as the id of a key that is not in the ring.
     """
 

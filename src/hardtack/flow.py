@@ -153,6 +153,30 @@ async def arun(flow: Flow[T], store: AsyncStore | Store | None = None) -> T:
         return result
 
 
+async def to_the_end(flow: Flow[T], store: AsyncStore | Store | None = None) -> T:
+    """`arun`, which no cancellation interrupts: the task is cancelled when the flow is at its end."""
+    import asyncio
+
+    from anyio import CancelScope
+
+    with CancelScope(shield=True):
+        try:
+            work = asyncio.get_running_loop().create_task(arun(flow, store))
+        except RuntimeError:  # trio, where only scopes cancel
+            return await arun(flow, store)
+        cancelled: asyncio.CancelledError | None = None
+        while not work.done():
+            try:
+                await asyncio.wait([work])
+            except asyncio.CancelledError as error:  # asyncio's own, of a server or a timeout: no scope keeps it out
+                cancelled = error
+        if cancelled is None:
+            return work.result()
+        work.exception()  # what failed goes with the request
+        raise cancelled
+    raise AssertionError  # pragma: no cover - a scope that nobody cancels swallows nothing
+
+
 async def _carry_out(request: Request, store: Any) -> Any:
     blocking = getattr(store, "blocking", None)
     if blocking is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from hardtack import administration, cross_site
 from hardtack.administration import Change, SessionInfos
@@ -17,7 +17,7 @@ from hardtack.core import Core
 from hardtack.engines.cookie import CookieEngine
 from hardtack.errors import ConfigError
 from hardtack.events import Event
-from hardtack.flow import Flow, arun, run
+from hardtack.flow import Flow, arun, run, to_the_end
 from hardtack.lifecycle import load, save
 from hardtack.lifetime import Duration
 from hardtack.protocols import Engine, TokenFormat, engine_traits, rings_of
@@ -29,6 +29,13 @@ from hardtack.tell import Teller
 from hardtack.tokens.keys import Key, Keyring
 
 T = TypeVar("T")
+
+
+_ELSEWHERE = {
+    "open_session": "write app.session_interface = SessionInterface(sessions), of hardtack.frameworks.flask or .quart",
+    "get": "this is the manager; the session of a request is what sessions.open(header) returns, or the framework's own name",
+}
+"""What a manager is taken for, by the attribute that is asked for then, and what to write."""
 
 
 def _time() -> float:
@@ -173,7 +180,7 @@ class SessionManager:
             return save.save_now(self.core, session, saving)
         flow = save.save_flow(self.core, session, saving)
         if state_of(session).fate is END:
-            return await _shielded(flow, self.engine.store)
+            return await to_the_end(flow, self.engine.store)
         return await arun(flow, self.engine.store)
 
     def abort(self, session: Session) -> Changes:
@@ -185,7 +192,7 @@ class SessionManager:
 
     async def aabort(self, session: Session) -> Changes:
         """`abort` under async code; not interrupted by a cancellation."""
-        return await _shielded(save.abort_flow(self.core, session), self.engine.store)
+        return await to_the_end(save.abort_flow(self.core, session), self.engine.store)
 
     def finish(self, session: Session) -> None:
         """After the body: a late change is saved where that needs no cookie, and an event otherwise.
@@ -197,9 +204,13 @@ class SessionManager:
         become_finished(session)
 
     async def afinish(self, session: Session) -> None:
-        """`finish` under async code."""
+        """`finish` under async code. An end is carried out even if the task is cancelled meanwhile."""
         if save.is_late(session):
-            await arun(save.finish_flow(self.core, session), self.engine.store)
+            flow = save.finish_flow(self.core, session)
+            if state_of(session).fate is END:
+                await to_the_end(flow, self.engine.store)
+            else:
+                await arun(flow, self.engine.store)
         become_finished(session)
 
     def _store_of(self, session: Session) -> Any:
@@ -292,6 +303,15 @@ class SessionManager:
     ) -> None:
         await self.aclose()
 
+    # --- a manager in the place of something else
+
+    if not TYPE_CHECKING:  # pragma: no branch - the checkers know which attributes there are
+
+        def __getattr__(self, name: str) -> NoReturn:
+            wanted = _ELSEWHERE.get(name)
+            message = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(message if wanted is None else f"{message}: {wanted}")
+
     # --- the settings, to look at
 
     @property
@@ -339,20 +359,31 @@ class SessionManager:
         return self.settings.clock
 
 
-async def _shielded(flow: Flow[T], store: Any) -> T:
-    """Carry a flow out to its end, whatever happens to the task meanwhile."""
-    from anyio import CancelScope
-
-    with CancelScope(shield=True):
-        return await arun(flow, store)
-    raise AssertionError  # pragma: no cover - a scope that nobody cancels swallows nothing
-
-
 def _engine(engine: Any) -> Any:
     if isinstance(engine, Keyring | Key):
         return CookieEngine(engine)
     methods = (getattr(engine, name, None) for name in ("load", "save"))
     if isinstance(engine, type) or not all(map(callable, methods)):
-        message = f"engine={type(engine).__name__} must be a CookieEngine, a StoreEngine, a Keyring or a Key"
+        message = f"engine must be a CookieEngine, a StoreEngine, a Keyring or a Key, not {_instead(engine)}"
         raise ConfigError(message)
     return engine
+
+
+def _instead(given: Any) -> str:
+    """What was given in the place of an engine, and what to write where that can be told."""
+    kind = type(given).__name__
+    if isinstance(given, type):
+        return f"the class {given.__name__}: {given.__name__}(…) makes one"
+    if isinstance(given, str):
+        if "://" in given:
+            return "a URL: StoreEngine(hardtack.stores.from_url(…)) makes an engine of it"
+        return "a text; of a key that stands in the environment: Key.parse(os.environ['HARDTACK_KEY'])"
+    if isinstance(given, bytes | bytearray):
+        return f"{kind}: Key.parse(…) takes the text of a key, Key(…) 32 random bytes"
+    if given is None:
+        return "None: was the variable set that it is read from?"
+    if callable(getattr(given, "get", None)) and callable(getattr(given, "put", None)):
+        return f"a store: StoreEngine({kind}(…))"
+    if callable(getattr(given, "open", None)) and callable(getattr(given, "seal", None)):
+        return f"a token format: CookieEngine({kind}(…))"
+    return kind

@@ -228,7 +228,11 @@ class Session(dict[str, Any]):
         if limit is not None and state.core is not None:
             state.core.check_finds()
         state.limit = limit
-        if state.meta.subject not in (None, subject):
+        if state.waiting is not None or state.beside is not None:
+            from hardtack import impersonation
+
+            impersonation.leave(self)
+        if state.meta.subject not in (None, subject) or "actor" in state.meta.options:
             # Another user's session ends, and a new one begins: what a request of theirs saves meanwhile is not merged in.
             self._empty(state)
             state.end(REPLACE)
@@ -254,6 +258,10 @@ class Session(dict[str, Any]):
             if state.core is not None and state.refusal is not None:
                 state.core.mark_cleared(state, state.refusal)
             self._refuse()
+        if state.waiting is not None or state.beside is not None:
+            from hardtack import impersonation
+
+            impersonation.leave(self)
         self._empty(state)
         if state.record is None and state.held is not None and not state.held.dead:
             state.held.clear = True  # a cookie that does not open here may open on another server
@@ -324,6 +332,41 @@ class Session(dict[str, Any]):
         times = known.values() if by is None else [known[by]] if by in known else []
         now = state.now()
         return any(now - limit <= min(at, now) for at in times)
+
+    # --- log in as
+
+    @property
+    def actor(self) -> str | None:
+        """Who acts as the subject (`impersonate`), or None."""
+        found = self._open().meta.options.get("actor")
+        return None if not found else str(found[0])
+
+    def impersonate(self, subject: str, lifetime: str | int | dt.timedelta = "30 minutes") -> None:
+        """ "Log in as": from here on this is a session of `subject`, in which the user who is logged in acts.
+
+        It begins with no data and a new id. Her own session waits untouched until `stop_impersonating`; a logout ends both,
+        and where hers is ended, so is this. It shows no credential: call it only after checking that she may, and
+        keep what may be done in it in mind (`session.actor`).
+
+        Args:
+            subject: whose session it is, a str that is not empty.
+            lifetime: after it the session ends.
+
+        Raises `ConfigError` where nobody is logged in, within an impersonation, and on engines that cannot keep two
+        sessions of one browser: those of other systems' formats.
+        """
+        from hardtack import impersonation
+
+        impersonation.begin(self, subject, lifetime)
+
+    def stop_impersonating(self) -> None:
+        """The session of the one who acts goes on, under a new id, with the data that it had; where nobody acts, nothing.
+
+        Where it was ended meanwhile nobody is logged in.
+        """
+        from hardtack import impersonation
+
+        impersonation.stop(self)
 
     # --- one-time values and messages
 
@@ -469,6 +512,8 @@ def changing(session: Session) -> State:
 def data_of(session: Session) -> dict[str, Any]:
     """All that a session holds, in the order that it has for whoever iterates. Noted by nobody."""
     tracking = session._state.tracking
+    if tracking is None and type(session).__iter__ is dict.__iter__:
+        return dict.copy(session)  # nearly every session: the copy asks no method of its class
     stored: Any = dict.items(session)  # what is in the dict's own storage: its other methods are the session's
     if tracking is None:
         return dict(stored)
@@ -802,9 +847,8 @@ def phases_of(kind: type[Session]) -> Phases:
     found = _phases.get(kind)
     if found is None:
         made = [type(kind.__name__, (base, kind), {"__slots__": ()}) for base in (Unread, Tracked, Committed, Finished)]
-        found = _phases[kind] = Phases(made[0], kind, made[1], made[2], made[3])
-    for each in found:
-        _phases[each] = found
+        found = Phases(made[0], kind, made[1], made[2], made[3])
+        _phases.update(dict.fromkeys(found, found))
     return found
 
 
@@ -831,6 +875,11 @@ def become_live(session: Session, data: dict[str, Any], tracking: Tracking | Non
     """The session is loaded: it holds its data, or hides what nobody asked for yet."""
     phases = phases_of(type(session))
     state = session._state
+    if state.phase is FINISHED:  # nobody had looked at it while its request lasted
+        dict.clear(session)
+        dict.update(session, data)
+        session.__class__ = phases.finished
+        return
     state.phase = LIVE
     state.tracking = tracking
     if state.refusal is not None:
@@ -842,6 +891,14 @@ def become_live(session: Session, data: dict[str, Any], tracking: Tracking | Non
         session.__class__ = phases.live if tracking is None else phases.tracked
     else:
         session.__class__ = phases.tracked
+
+
+def show(session: Session, data: dict[str, Any], tracking: Tracking | None) -> None:
+    """Another session takes the place of the one that is shown, as if it was loaded just now."""
+    dict.clear(session)
+    if tracking is not None and tracking.hidden:
+        _set(session, SENTINEL, SENTINEL)
+    become_live(session, data, tracking)
 
 
 def become_committed(session: Session, *, told: bool) -> None:
@@ -862,7 +919,9 @@ def refuse_changes(session: Session, error: HardtackError) -> None:
 def become_finished(session: Session) -> None:
     """The request is over."""
     state = session._state
-    if isinstance(session, Unread) or state.phase is FINISHED:
+    if isinstance(session, Unread):
+        state.phase = FINISHED
+    if state.phase is FINISHED:
         return
     reveal(session)  # nothing is noted any more, and a task may still read
     state.phase = FINISHED

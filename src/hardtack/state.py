@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from _thread import RLock
+from collections.abc import Sequence
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hardtack.record import Record
 
@@ -73,6 +74,32 @@ class Taken:
         self.clearing = clearing
 
 
+class Beside:
+    """What a commit does beside saving its session, where somebody acts as another user (`hardtack.impersonation`).
+
+    Attributes:
+        own: what the session of the one who acts knows of itself, which is saved first; None: it is not to be saved.
+        data: all that it holds.
+        ends: what is held of other sessions that end, and their records.
+        stops: nobody acts any more: her own session goes on.
+    """
+
+    __slots__ = ("data", "ends", "own", "stops")
+
+    def __init__(
+        self,
+        own: State | None = None,
+        data: dict[str, Any] | None = None,
+        ends: Sequence[tuple[Held, Record]] = (),
+        *,
+        stops: bool = False,
+    ) -> None:
+        self.own = own
+        self.data = data or {}
+        self.ends = ends
+        self.stops = stops
+
+
 class State:
     """Private to hardtack: the manager, the engines and the adapters work on it.
 
@@ -98,6 +125,8 @@ class State:
         refusal: why nothing can be changed: the store was down, or another site sent the request.
         limit: how many sessions the user who logged in may have, and what happens beyond that; None: any number.
         taken: what concerns cookies of other systems; None: nothing does.
+        beside: what the commit does beside saving this session; None: nothing.
+        waiting: what was found of the session of the one who acts in this one; None: nobody does.
         views: the objects of `view()`.
         device: what the request proves of the device that the session is bound to; None: nothing was asked for.
     """
@@ -107,6 +136,7 @@ class State:
         "accessed",
         "base",
         "begins",
+        "beside",
         "core",
         "device",
         "extends",
@@ -127,6 +157,7 @@ class State:
         "taken",
         "tracking",
         "views",
+        "waiting",
     )
 
     meta: Record
@@ -154,6 +185,8 @@ class State:
         self.taken: Taken | None = None
         self.views: dict[type, View] | None = None
         self.device: Device | None = None
+        self.beside: Beside | None = None
+        self.waiting: Held | None = None
 
     # --- what the handler asks for
 
@@ -187,6 +220,28 @@ class State:
         self.follows = True
         self.limit = None
         self.taken = None
+        self.beside = None
+        if "actor" not in self.meta.options:
+            self.waiting = None
+
+    # --- another session in the place of this one
+
+    def copy(self) -> State:
+        """What this session knows of itself, for later."""
+        copy = State(self.core, self.header, self.request)
+        copy.assume(self)
+        return copy
+
+    def assume(self, other: State) -> None:
+        """Know what another state knows."""
+        for name in _COPIED:
+            setattr(self, name, getattr(other, name))
+
+    def restart(self, record: Record | None, held: Held) -> None:
+        """Nothing was changed yet of what is stored, which is this."""
+        self.settle(record, held)
+        self.views = None
+        self.waiting = None
 
     # --- what is known
 
@@ -204,6 +259,8 @@ class State:
         """The id of what is stored, or of what would be."""
         return self.meta.id if self.record is None else self.record.id
 
+
+_COPIED = [name for name in State.__slots__ if name not in ("__weakref__", "lock")]
 
 UNREAD, LIVE, COMMITTED, FINISHED = Phase
 KEEP, MOVE, REPLACE, END = Fate

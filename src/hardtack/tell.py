@@ -31,7 +31,17 @@ class Teller:
         self._mask = mask_addresses
         self._logged: dict[tuple[object, ...], tuple[float, int]] = {}
 
-    def emit(self, event: type[Event], *details: Any, request: Request | None = None) -> None:
+    def hears(self, event: type[Event]) -> bool:
+        """Whether anybody listens to events of a kind: asked first, it spares the call that would tell nobody."""
+        return self.on_event is not None or logger.isEnabledFor(event.level)
+
+    def emit(
+        self,
+        event: type[Event],
+        *details: Any,
+        request: Request | None = None,
+        acting: tuple[str, str] | None = None,
+    ) -> None:
         """Tell who listens. Ids may be given as bytes."""
         logged = logger.isEnabledFor(event.level)
         if not logged and self.on_event is None:
@@ -39,6 +49,8 @@ class Teller:
         value = event(*(values.encode_bytes(detail) if type(detail) is bytes else detail for detail in details))
         if request is not None:
             value.with_request(request.told(mask=self._mask))
+        if acting is not None:
+            value.with_acting(acting)
         if logged:
             self._log(value)
         if self.on_event is not None:

@@ -11,7 +11,6 @@ docs/token-format.md describes both forms to the byte. No class is ever built fr
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from typing import Any, Final
 
@@ -36,6 +35,7 @@ OPTIONS: Final = (
 # with one of the last three. What is left of an encoding without all others is looked at, at the speed of C.
 _TELLING = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF, 0xC4, 0xC5, 0xC6])
 _TELLING_NOTHING = bytes(set(range(256)) - set(_TELLING))
+_MOST_MARKS: Final = 64
 _BRANCHES = (dict, list, tuple, set, frozenset)
 _PLAIN_LEAVES = frozenset({type(None), bool, int, float, str, bytes})
 _LOOKED_AT = frozenset[type]({memoryview})
@@ -83,32 +83,32 @@ def _check_packed(fields: list[Any], packed: bytes, start: int, *, strict: bool)
     # What MessagePack would write and should not: data nested too deep, and a memoryview of other than bytes (`strict`: any,
     # and a bytearray), written as bytes. Both show in the encoding; only an encoding that may hold them is worth a look at
     # the data in Python.
-    telling = packed.translate(None, _TELLING_NOTHING)
+    body = packed[start:]
+    telling = body.translate(None, _TELLING_NOTHING)
     if (len(telling) > MAX_DEPTH and _is_deep(fields[-1])) or (
         (
-            (0xC4 in telling and _has_bin8(packed, start))
-            or (0xC5 in telling and (len(packed) > 0x8000 or _BIN16(packed, start)))
-            or (0xC6 in telling and _BIN32(packed, start))
+            (0xC4 in telling and _has_bytes(body, b"\xc4", 0))
+            or (0xC5 in telling and _has_bytes(body, b"\xc5", 8))
+            or (0xC6 in telling and _has_bytes(body, b"\xc6", 24))
         )
         and _holds(fields[-1], _REFUSED_IF_STRICT if strict else _LOOKED_AT)
     ):
         check(fields[-1], strict=strict)
 
 
-# Bytes of a length below 256, below 65536 and above are announced by 0xC4, 0xC5 and 0xC6 and the length. Mostly these are
-# the first bytes of letters such as "ł" instead: then 0x80 or more follows, which as a length is more than there is.
-_BIN16 = re.compile(rb"\xc5[\x00-\x7f]").search
-_BIN32 = re.compile(rb"\xc6[\x00-\x7f]").search
+def _has_bytes(rest: bytes, mark: bytes, shift: int) -> bool:
+    """Whether there may be bytes, announced by a mark and a length, of which the first byte counts `1 << shift` each.
 
-
-def _has_bin8(packed: bytes, start: int) -> bool:
-    size = len(packed)
-    found = packed.find(b"\xc4", start)
-    while 0 <= found < size - 1:
-        if found + 2 + packed[found + 1] <= size:
+    Mostly the mark is the first byte of a letter such as "ł" instead: what follows is more, as a length, than there is.
+    Where many are, the data is worth a look in any case: a step of this search costs more than one value there.
+    """
+    for _ in range(_MOST_MARKS):
+        _, found, rest = rest.partition(mark)
+        if not found:
+            return False
+        if rest and rest[0] << shift < len(rest):
             return True
-        found = packed.find(b"\xc4", found + 1)
-    return False
+    return True
 
 
 def _is_deep(data: Any) -> bool:

@@ -35,6 +35,10 @@ def application(environ: Any, start: Any) -> Iterable[bytes]:
         session.confirm("password")
     elif path == "count":
         session["count"] = session.get("count", 0) + 1
+    elif path == "act":
+        session.impersonate(argument)
+    elif path == "stop":
+        session.stop_impersonating()
     elif path == "prove":
         body = f"{session.prove()} {environ['wsgi.input'].read().decode()}"
         start("200 OK", [])

@@ -387,3 +387,32 @@ def test_a_rotated_key_is_still_accepted() -> None:
     assert page(browser.get("/")) == "alice bound 0"
     site.wire.send = site.deploy(site.manager(DeviceBinding(keys=OTHER_KEY)))
     assert page(browser.get("/")) == "alice bound 0"
+
+
+def test_who_acts_as_another_stays_bound(site: BoundSite) -> None:
+    """It is the same browser: the key is proved in the session of the other user, and in her own after it."""
+    browser = site.logged_in()
+    (binding,) = browser.bindings
+    assert page(browser.post("/act/bob")) == "bob bound 0"
+    thief = browser.copy()
+
+    site.clock.now += EVERY + GRACE
+
+    assert page(browser.get("/")) == "bob bound 0"
+    assert page(thief.get("/")) == "None unproven 0"
+    assert page(browser.post("/stop")) == "alice bound 0"
+    assert list(browser.bindings) == [binding]
+
+
+def test_who_acts_as_another_unbound_is_not_bound_meanwhile(site: BoundSite) -> None:
+    """The session of the other user is neither offered to be bound, nor bound: her own would be left behind."""
+    browser = site.browser(registers=False)
+    browser.post("/login")
+    browser.offers.clear()
+    site.clock.now += 30
+
+    assert page(browser.post("/act/bob")) == "bob unbound 0"
+    site.clock.now += 30
+    assert page(browser.get("/")) == "bob unbound 0"
+
+    assert not browser.offers

@@ -38,9 +38,12 @@ def source_of(package: str, cache: Path) -> Path:
     outcome = subprocess.run([*command, wanted.replace("-", "==")], capture_output=True, text=True, check=False)
     if outcome.returncode:
         _missing(f"the source distribution of {wanted} cannot be downloaded: {outcome.stderr.strip()[-200:]}")
-    with tarfile.open(cache / f"{wanted}.tar.gz") as archive:
+    # Older ones have the project's name as its authors write it.
+    [file] = [each for each in cache.glob("*.tar.gz") if each.name.lower() == f"{wanted}.tar.gz"]
+    with tarfile.open(file) as archive:
+        top = archive.getnames()[0].partition("/")[0]
         archive.extractall(cache, filter="data")
-    return tree
+    return (cache / top).rename(tree)
 
 
 def _missing(reason: str) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import re
@@ -41,7 +42,7 @@ from websockets.exceptions import ConnectionClosedOK, InvalidStatus
 from websockets.sync.client import connect
 
 from hardtack import SessionManager, StoreEngine
-from hardtack.errors import ConfigError, SessionTooLarge, StoreUnavailable
+from hardtack.errors import ConfigError, SessionFinished, SessionTooLarge, StoreUnavailable, UnsupportedValue
 from hardtack.events import Event, LateWrite
 from hardtack.frameworks.asgi import SESSIONS, SessionMiddleware
 from hardtack.stores.memory import MemoryStore
@@ -371,6 +372,113 @@ async def test_a_logout_before_a_cancellation_is_carried_out() -> None:
     assert data_of(sessions, cookie) == {}
 
 
+@pytest.mark.parametrize("swallowed", [False, True], ids=["raised", "unanswered"])
+@pytest.mark.parametrize("then", ["nothing", "unsupported"])
+async def test_what_was_ended_is_cleared_whatever_failed_after(swallowed: bool, then: str) -> None:
+    """In a cookie engine the cookie is all there is: one that stays is a user who stays logged in."""
+    sessions = manager()
+    cookie = cookie_of(sessions, visits=1)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["session"].logout()
+        try:
+            if then == "unsupported":
+                scope["session"]["value"] = object()
+                await send(OK)
+            raise ZeroDivisionError
+        except (ZeroDivisionError, UnsupportedValue):
+            if not swallowed:
+                raise
+
+    sent: list[Message] = []
+    with contextlib.suppress(ZeroDivisionError, UnsupportedValue):
+        await call(SessionMiddleware(app, sessions), scope_of(cookie), sent=sent)
+
+    assert sent[0]["status"] == 500
+    assert set_cookies(sent[0]) == [CLEARED]
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+async def test_a_logout_before_a_failure_that_the_store_did_not_hear_of_is_a_503(error: type[BaseException]) -> None:
+    """Copies of the cookie are good still. What failed goes on, so that it is logged, and what is no error is not answered."""
+    store = UnreliableStore()
+    sessions = manager(store)
+    cookie = cookie_of(sessions, visits=1)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["session"].logout()
+        store.writable = False
+        raise error
+
+    sent: list[Message] = []
+    with pytest.raises(error):
+        await call(SessionMiddleware(app, sessions), scope_of(cookie), sent=sent)
+
+    assert [message.get("status") for message in sent] == ([503, None] if error is ZeroDivisionError else [])
+    assert [line for message in sent for line in set_cookies(message)] == [CLEARED] * bool(sent)
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+async def test_a_logout_before_its_task_is_cancelled_is_carried_out() -> None:
+    """asyncio's own cancellation, as servers and timeouts use it; the task is cancelled, and nothing is answered."""
+    sessions = manager(AsyncMemoryStore())
+    first = await call(SessionMiddleware(count, sessions), scope_of())
+    cookie = set_cookies(first[0])[0].partition(";")[0]
+    left = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["session"].logout()
+        left.set()
+        await asyncio.sleep(60)
+
+    sent: list[Message] = []
+    task = asyncio.ensure_future(call(SessionMiddleware(app, sessions), scope_of(cookie), sent=sent))
+    await left.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert sent == []
+    assert dict(await sessions.aopen(cookie)) == {}
+
+
+async def test_a_request_may_be_no_activity_of_the_user() -> None:
+    """A page that polls does not keep an abandoned session alive."""
+    now = [4_000_000_000.0]
+    sessions = manager(MemoryStore(), idle_timeout="1 hour", clock=lambda: now[0])
+    cookie = cookie_of(sessions, visits=1)
+    app = SessionMiddleware(read, sessions, passive=lambda scope: scope["path"] == "/poll")
+
+    seen = []
+    for path in ("/poll", "/"):
+        now[0] += 1000
+        await call(app, scope_of(cookie, path=path))
+        seen.append(sessions.open(cookie).seen_at)
+
+    assert [int(each.timestamp()) - 4_000_000_000 for each in seen if each is not None] == [0, 2000]
+
+
+async def test_nothing_of_ours_runs_for_a_message_that_the_session_has_no_part_in() -> None:
+    """What the server returned is handed on: a coroutine for each piece of a body would cost time."""
+    returned: list[Any] = []
+
+    class Done:
+        def __await__(self) -> Iterator[Any]:
+            return iter(())
+
+    def send(message: Message) -> Done:
+        done = Done()
+        returned.append(done)
+        return done
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert [send(OK), send(BODY)] == returned
+
+    await SessionMiddleware(app, manager())(scope_of(), receive, send)  # type: ignore[arg-type]
+
+    assert len(returned) == 2
+
+
 @pytest.mark.parametrize(("method", "status"), [("POST", 409), ("GET", 200)])
 async def test_a_save_that_was_dropped_is_told_where_the_browser_asked_for_a_change(method: str, status: int) -> None:
     """A form must not be told "added"; a page that was only looked at is shown."""
@@ -489,16 +597,51 @@ def is_refusal(sent: list[Message]) -> bool:
 
 
 async def test_a_session_that_cannot_be_read_is_a_503() -> None:
-    """The application is not even called."""
+    """Once the application asks for it."""
     store = UnreliableStore()
     sessions = manager(store)
     cookie = cookie_of(sessions, visits=1)
     store.readable = False
 
-    sent = await call(SessionMiddleware(untouched, sessions), scope_of(cookie))
+    sent = await call(SessionMiddleware(read, sessions), scope_of(cookie))
 
     assert is_refusal(sent)
     assert set_cookies(sent[0]) == []
+
+
+async def test_an_untouched_session_does_without_the_store() -> None:
+    """A page that needs no session is served, also to who has one."""
+    store = UnreliableStore()
+    sessions = manager(store)
+    cookie = cookie_of(sessions, visits=1)
+    store.readable = store.writable = False
+
+    sent = await call(SessionMiddleware(untouched, sessions), scope_of(cookie))
+
+    assert sent[0] is OK
+
+
+async def test_a_page_that_takes_nobody_for_an_answer_is_not_sent() -> None:
+    """An application that goes on after the store has failed sees an empty session: its page may only be about the error."""
+    store = UnreliableStore()
+    sessions = manager(store)
+    cookie = cookie_of(sessions, mfa_required=True)
+    store.readable = False
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        session = scope["session"]
+        with contextlib.suppress(StoreUnavailable):
+            session.get("mfa_required")
+        status = int(scope["path"][1:]) if not session.get("mfa_required") else 401
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send(BODY)
+
+    welcome = await call(SessionMiddleware(app, sessions), scope_of(cookie, path="/200"))
+    own_page = await call(SessionMiddleware(app, sessions), scope_of(cookie, path="/502"))
+
+    assert is_refusal(welcome)
+    assert own_page[0]["status"] == 502
+    assert values(own_page[0], b"cache-control") == ["private, no-store"]
 
 
 async def test_a_session_that_cannot_be_saved_is_a_503() -> None:
@@ -640,6 +783,23 @@ async def test_a_session_first_touched_after_the_headers_is_late_too() -> None:
     await call(SessionMiddleware(app, manager(events=events)), scope_of())
 
     assert LateWrite in [type(event) for event in events]
+
+
+async def test_a_session_that_is_touched_when_its_request_is_over_can_only_be_read() -> None:
+    """A task that the handler left behind would write into nothing."""
+    sessions = manager(MemoryStore())
+    cookie = cookie_of(sessions, visits=1)
+    kept: list[Any] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        kept.append(scope["session"])
+        await untouched(scope, receive, send)
+
+    await call(SessionMiddleware(app, sessions), scope_of(cookie))
+
+    with pytest.raises(SessionFinished):
+        kept[0]["visits"] = 2
+    assert kept[0]["visits"] == 1
 
 
 async def test_parallel_requests_lose_nothing() -> None:
@@ -803,6 +963,47 @@ async def test_a_client_that_leaves_is_no_failure(error: type[Exception], saved:
         await call(Middleware(app, sessions), scope_of(cookie, kind="websocket"))
 
     assert data_of(sessions, cookie) == {"room": saved}
+
+
+@pytest.mark.parametrize("then", ["return", "raise", "cancel"])
+async def test_a_logout_in_a_websocket_ends_what_is_stored(then: str) -> None:
+    """Its cookie cannot be cleared any more; it opens nothing, however the connection ends."""
+    sessions = manager(MemoryStore())
+    cookie = cookie_of(sessions, visits=1)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.accept"})
+        scope["session"].logout()
+        if then == "raise":
+            raise ZeroDivisionError
+        if then == "cancel":
+            await anyio.sleep(60)
+
+    with anyio.move_on_after(0.05), contextlib.suppress(ZeroDivisionError):
+        await call(SessionMiddleware(app, sessions), scope_of(cookie, kind="websocket"))
+
+    assert data_of(sessions, cookie) == {}
+
+
+async def test_a_websocket_whose_client_left_before_it_was_accepted_saves_nothing() -> None:
+    """But what it ended is ended."""
+    sessions = manager(MemoryStore())
+    kept, ended = cookie_of(sessions, visits=1), cookie_of(sessions, visits=1)
+
+    class Middleware(SessionMiddleware):
+        disconnected = (Left,)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/logout":
+            scope["session"].logout()
+        scope["session"]["visits"] = 2
+        raise Left
+
+    for path, cookie in (("/", kept), ("/logout", ended)):
+        with pytest.raises(Left):
+            await call(Middleware(app, sessions), scope_of(cookie, kind="websocket", path=path))
+
+    assert (data_of(sessions, kept), data_of(sessions, ended)) == ({"visits": 1}, {})
 
 
 @pytest.mark.parametrize("example", sorted(ROOT.glob("examples/*/app.py")), ids=lambda path: path.parent.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import dataclasses
 import datetime as dt
@@ -21,7 +22,6 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException, WebSocketDisconnect
 from litestar.middleware.session.client_side import CookieBackendConfig
 from litestar.plugins.flash import FlashConfig, FlashPlugin, flash
-from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.response import Stream, Template
 from litestar.security.session_auth import SessionAuth
 from litestar.template.config import TemplateConfig
@@ -29,9 +29,10 @@ from litestar.testing import TestClient
 from litestar.types import Receive, Scope, Send
 from pydantic import BaseModel
 from tests.frameworks.async_kit import READS, WRITES, AsyncMemoryStore, FailingStore, manager, plain, stored, without
+from tests.frameworks.gateway_kit import call, cookie_of, data_of, scope_of
 
 from hardtack import Cookie, CookieEngine, Key, Session, SessionManager, StoreEngine
-from hardtack.errors import ConfigError
+from hardtack.errors import ConfigError, SessionConflict
 from hardtack.events import CacheControlReplaced, Event, LateWrite
 from hardtack.foreign.litestar import LitestarCookie
 from hardtack.frameworks.litestar import HardtackBackend, HardtackSessionConfig, get_session
@@ -265,6 +266,19 @@ def test_a_session_can_be_the_answer(client: Client, path: str, found: Any) -> N
 
     assert empty.json() == ({} if found else {"session": {}})
     assert full.json() == (found or {"session": {"n": 1, "nested": {"list": [1]}}})
+
+
+def test_a_session_of_a_store_is_no_answer_itself() -> None:
+    """What msgspec would read of it past the methods is an error, and never an empty session."""
+
+    @get("/itself")
+    async def itself(request: AnyRequest) -> dict[str, Any]:
+        return request.session
+
+    with client_of(manager(stored()), [write, itself]) as client:
+        client.get("/write")
+
+        assert client.get("/itself").status_code == 500
 
 
 def test_a_session_that_nobody_touches_costs_no_header(client: Client) -> None:
@@ -571,12 +585,14 @@ def test_a_store_that_is_down_is_a_503() -> None:
         store.down = frozenset({"put"})
         unsaved = client.get("/write")
         store.down = READS
-        unloaded = client.get("/untouched")
+        unloaded = client.get("/read")
+        untouched = client.get("/untouched")
 
+    assert untouched.text == "ok"
     for response in (unsaved, unloaded):
         assert response.status_code == 503
         assert response.headers["retry-after"] == "5"
-        assert response.headers["cache-control"] == "private, no-store"
+        assert "no-store" in response.headers["cache-control"]
         assert "cannot be reached" in response.json()["detail"]
 
 
@@ -796,6 +812,10 @@ def test_session_auth_clears_a_session_without_a_user() -> None:
 
 def test_the_flash_plugin_finds_the_session(tmp_path: Path) -> None:
     """Litestar's own flash messages live in the session."""
+    try:
+        from litestar.plugins.jinja import JinjaTemplateEngine
+    except ImportError:  # its first place
+        from litestar.contrib.jinja import JinjaTemplateEngine
     (tmp_path / "page.html").write_text("{% for m in get_flashes() %}{{ m.message }}{% endfor %}")
 
     @get("/flash")
@@ -815,6 +835,130 @@ def test_the_flash_plugin_finds_the_session(tmp_path: Path) -> None:
 
         assert client.get("/page").text == "hello"
         assert client.get("/page").text == ""
+
+
+# --- what was ended is ended
+
+
+class Broken:
+    """A middleware between the session and the handler that fails once the handler has been called."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        get_session(ASGIConnection(scope)).logout()
+        raise Unplanned
+
+
+def test_a_logout_before_a_failure_outside_of_the_handler_is_carried_out() -> None:
+    """Litestar answers it outside of the session, where nobody could clear the cookie: the page is made here."""
+    config = HardtackSessionConfig(manager())
+    app = Litestar([login, read, get("/broken", middleware=[Broken])(untouched.fn)], middleware=[config.middleware])
+
+    with TestClient(app, base_url=URL, raise_server_exceptions=False) as client:
+        client.get("/login")
+        response = client.get("/broken")
+
+    assert response.status_code == 500
+    assert "Max-Age=0" in response.headers["set-cookie"]
+
+
+def test_a_logout_before_a_failure_that_the_store_did_not_hear_of_is_a_503() -> None:
+    """Copies of the cookie are good still; this browser's is cleared."""
+    store = FailingStore()
+
+    @get("/leave")
+    async def leave(request: AnyRequest) -> str:
+        get_session(request).logout()
+        store.down = READS | WRITES
+        raise Unplanned
+
+    with client_of(manager(stored(store)), [login, leave]) as client:
+        client.get("/login")
+        response = client.get("/leave")
+
+    assert response.status_code == 503
+    assert "Max-Age=0" in response.headers["set-cookie"]
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+@pytest.mark.asyncio
+async def test_a_logout_before_its_task_is_cancelled_is_carried_out(kind: str, reachable: bool) -> None:
+    """In a websocket after it was accepted as well; the task is cancelled, whatever became of the logout."""
+    store = FailingStore()
+    sessions = manager(stored(store))
+    left = asyncio.Event()
+
+    @get("/http")
+    async def over_http(request: AnyRequest) -> None:
+        await leave(request.scope)
+
+    @websocket("/websocket")
+    async def over_websocket(socket: WebSocket[Any, Any, State]) -> None:
+        await socket.accept()
+        await leave(socket.scope)
+
+    async def leave(scope: Any) -> None:
+        get_session(ASGIConnection(scope)).logout()
+        if not reachable:
+            store.down = READS | WRITES
+        left.set()
+        await asyncio.sleep(60)
+
+    config = HardtackSessionConfig(sessions)
+    app: Any = Litestar([over_http, over_websocket], middleware=[config.middleware], logging_config=None)
+    cookie = cookie_of(sessions, n=1)
+    scope = {**scope_of(cookie, kind=kind, path=f"/{kind}"), "query_string": b"", "raw_path": b"", "root_path": ""}
+    if kind == "websocket":
+        del scope["method"]
+    sent: list[Any] = []
+    task = asyncio.ensure_future(call(app, scope, connecting, sent=sent))
+    await asyncio.wait({task, waiting := asyncio.ensure_future(left.wait())}, timeout=5, return_when="FIRST_COMPLETED")
+    waiting.cancel()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    store.down = frozenset()
+    assert [message["type"] for message in sent] == (["websocket.accept"] if kind == "websocket" else [])
+    assert (data_of(sessions, cookie) == {}) is reachable
+
+
+async def connecting() -> Any:
+    """The first message of a websocket."""
+    return {"type": "websocket.connect"}
+
+
+def test_a_form_that_lost_a_race_has_a_page_of_the_application() -> None:
+    """By its status, or by the class of the error."""
+    sessions = manager(stored())
+
+    @post("/add", status_code=200)
+    async def add(request: AnyRequest) -> str:
+        request.session["n"] = request.session.get("n", 0) + 1
+        other = sessions.open(request.headers["cookie"])
+        other["n"] = 7
+        sessions.commit(other)
+        return "added"
+
+    def sorry(request: AnyRequest, error: Exception) -> Response[str]:
+        return Response(f"sorry, {request.session.get('n')}", status_code=409)
+
+    texts = []
+    choices: list[dict[int | type[Exception], Any]] = [{}, {409: sorry}, {SessionConflict: sorry}]
+    for handlers in choices:
+        config = HardtackSessionConfig(sessions)
+        app = Litestar([write, add], middleware=[config.middleware], exception_handlers=handlers, logging_config=None)
+        with TestClient(app, base_url=URL) as client:
+            client.get("/write")
+            response = client.post("/add")
+        assert response.status_code == 409
+        texts.append(response.text)
+
+    assert "Nothing was saved" in texts[0]
+    assert texts[1:] == ["sorry, 2"] * 2
 
 
 # --- websockets

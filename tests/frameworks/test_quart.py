@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import quart
 from quart import Quart, session, websocket
-from quart.testing.connections import WebsocketDisconnectError, WebsocketResponseError
+from quart.signals import got_websocket_exception
+from quart.testing.connections import WebsocketResponseError
 from quart.typing import TestClientProtocol as Client
 from tests.frameworks.harness import WatchedStore
 from tests.frameworks.support import load_example, without
@@ -107,7 +108,8 @@ def client(app: Quart) -> Client:
 
 
 def current() -> FlaskSession:
-    found = quart.globals.request_ctx.session
+    proxy: Any = session
+    found = proxy._get_current_object()
     assert isinstance(found, FlaskSession)
     return found
 
@@ -491,13 +493,18 @@ async def test_a_websocket_saves_a_stored_session(path: str) -> None:
 
 async def test_a_websocket_that_fails_saves_nothing() -> None:
     """An exception that escapes the view, here as with requests."""
-    client = on_store().test_client()
+    app = on_store()
+    client = app.test_client()
     answer = await client.get("/set/a/1")
+    failed = asyncio.Event()
 
-    async with client.websocket("/socket/fail", headers=_cookie(answer)) as socket:
-        await socket.send("hello")
-        with pytest.raises((WebsocketResponseError, WebsocketDisconnectError)):
-            await socket.receive()
+    async def fails(sender: Quart, **details: Any) -> None:
+        failed.set()
+
+    with got_websocket_exception.connected_to(fails, app):
+        async with client.websocket("/socket/fail", headers=_cookie(answer)) as socket:
+            await socket.send("hello")
+            await asyncio.wait_for(failed.wait(), 10)
 
     assert await data_of(client) == {"a": 1}
 

@@ -26,7 +26,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from tests.frameworks.gateway_kit import KEY, AsyncMemoryStore, UnreliableStore, cookie_of, data_of, manager
 
 from hardtack import Cookie, CookieEngine, SessionManager
-from hardtack.errors import ConfigError, SessionTooLarge, UnsupportedValue
+from hardtack.errors import ConfigError, SessionConflict, SessionTooLarge, StoreUnavailable, UnsupportedValue
 from hardtack.events import Event, LateWrite
 from hardtack.foreign.starlette import StarletteCookie
 from hardtack.frameworks.starlette import Session, SessionMiddleware, load, sessions_of
@@ -315,6 +315,114 @@ def test_a_logout_that_the_store_does_not_hear_of_clears_the_cookie(client: Clie
 
     assert response.status_code == 503
     assert response.headers["set-cookie"].startswith("session=; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0")
+
+
+# --- errors as pages of the application
+
+
+def sorry(request: Request, error: Exception) -> Response:
+    """The application's page for errors of its sessions, which shows who is logged in."""
+    return PlainTextResponse(f"sorry, {request.session.get('name', 'stranger')}", getattr(error, "status_code", 500))
+
+
+@pytest.mark.parametrize("handled", [StoreUnavailable, HTTPException, 503])
+@pytest.mark.parametrize("fails", ["readable", "writable"])
+def test_a_store_that_is_down_has_a_page_of_the_application(fails: str, handled: Any, client: Client) -> None:
+    """By whichever name it is registered; also where the commit fails, which Starlette does not ask its handlers about."""
+    store = UnreliableStore()
+    sessions = manager(store)
+    cookie = cookie_of(sessions, name="ann")
+    setattr(store, fails, False)
+    app = app_of(sessions, Route("/", count))
+    app.add_exception_handler(handled, sorry)
+
+    response = client(app).get("/", headers=started_with(cookie))
+
+    assert response.status_code == 503
+    assert response.text == ("sorry, stranger" if fails == "readable" else "sorry, ann")
+    assert "no-store" in response.headers["cache-control"]
+
+
+def test_a_logout_that_the_store_does_not_hear_of_clears_the_cookie_with_that_page(client: Client) -> None:
+    """Whoever makes it."""
+    store = UnreliableStore()
+    sessions = manager(store)
+    cookie = cookie_of(sessions, name="ann")
+    store.writable = False
+
+    async def logout(request: Request) -> Response:
+        (await load(request)).logout()
+        return PlainTextResponse("bye")
+
+    app = app_of(sessions, Route("/", logout))
+    app.add_exception_handler(503, sorry)
+    response = client(app).get("/", headers=started_with(cookie))
+
+    assert (response.status_code, response.text) == (503, "sorry, stranger")
+    assert "Max-Age=0" in response.headers["set-cookie"]
+
+
+def test_a_form_that_lost_a_race_has_a_page_of_the_application(client: Client) -> None:
+    """Starlette's own without one, with the text that says what to do."""
+    sessions = manager(MemoryStore())
+
+    async def add(request: Request) -> Response:
+        request.session["n"] += 1
+        other = sessions.open(cookie)
+        other["n"] += 1
+        sessions.commit(other)
+        return PlainTextResponse("added")
+
+    responses = []
+    for handlers in ({}, {SessionConflict: sorry}):
+        cookie = cookie_of(sessions, n=1)
+        app = app_of(sessions, Route("/", add, methods=["POST"]))
+        app.exception_handlers.update(handlers)
+        responses.append(client(app).post("/", headers=started_with(cookie)))
+
+    assert [response.status_code for response in responses] == [409, 409]
+    assert "Nothing was saved" in responses[0].text
+    assert responses[1].text == "sorry, stranger"
+
+
+def test_a_page_with_status_500_of_the_application_saves(sessions: SessionManager, client: Client) -> None:
+    """It has made it; Starlette's own page for an exception is made outside of the middleware."""
+
+    async def broken(request: Request) -> Response:
+        request.session["attempts"] = 1
+        return PlainTextResponse("broken", 500)
+
+    browser = client(app_of(sessions, Route("/", broken), Route("/show", show)))
+    browser.get("/")
+
+    assert browser.get("/show").json() == {"attempts": 1}
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_middleware_around_the_application_knows_starlettes_own_page(
+    left: bool, sessions: SessionManager, client: Client
+) -> None:
+    """What the failed handler wrote is not saved, and what it ended is ended."""
+    cookie = cookie_of(sessions, visits=1) if not isinstance(sessions.engine.store, AsyncMemoryStore) else ""
+
+    async def fail(request: Request) -> Response:
+        if left:
+            (await load(request)).logout()
+        request.session["failed"] = 1
+        raise ZeroDivisionError
+
+    async def teapot(request: Request) -> Response:
+        request.session["teapot"] = 1
+        raise HTTPException(500)
+
+    app = SessionMiddleware(Starlette(routes=[Route("/", fail), Route("/teapot", teapot)]), sessions=sessions)
+    browser = client(app, raise_server_exceptions=False)
+    failed = browser.get("/", headers=started_with(cookie))
+    handled = browser.get("/teapot")
+
+    assert (failed.status_code, failed.text) == (500, "Internal Server Error")
+    assert ("set-cookie" in failed.headers) == (left and bool(cookie))
+    assert "Max-Age=0" not in handled.headers["set-cookie"]
 
 
 # --- websockets

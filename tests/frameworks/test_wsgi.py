@@ -430,6 +430,167 @@ def test_a_session_that_is_too_large_fails_before_anything_was_sent() -> None:
     ]
 
 
+class Killed(BaseException):
+    """As gevent's GreenletExit: no exception of the application."""
+
+
+def leave_and(fail: Callable[[], object]) -> App:
+    """An application that fails after it has ended the session."""
+
+    def app(environ: Environ, start: Start) -> Iterable[bytes]:
+        environ["hardtack.session"].logout()
+        fail()
+        start("200 OK", TEXT)
+        return [b"ok"]
+
+    return app
+
+
+def fail() -> None:
+    raise ZeroDivisionError
+
+
+def kill() -> None:
+    raise Killed
+
+
+@pytest.mark.parametrize("lazily", [False, True])
+def test_a_logout_before_an_exception_is_carried_out(sessions: SessionManager, lazily: bool) -> None:
+    """The page for the exception is ours then: the server's could not clear the cookie."""
+    cookie = cookie_of(sessions, visits=1)
+
+    def app(environ: Environ, start: Start) -> Iterator[bytes]:
+        yield from leave_and(fail)(environ, start)
+
+    answer = Answer(SessionMiddleware(app if lazily else leave_and(fail), sessions), cookie)
+
+    assert answer.status == "500 Internal Server Error"
+    assert answer.set_cookies == [CLEARED]
+    assert sessions.engine.store is None or data_of(sessions, cookie) == {}
+
+
+@pytest.mark.parametrize("lazily", [False, True])
+def test_a_logout_before_a_greenlet_is_killed_is_carried_out(lazily: bool) -> None:
+    """Nothing is answered: who kills it knows why."""
+    sessions = manager(MemoryStore())
+    cookie = cookie_of(sessions, visits=1)
+
+    def app(environ: Environ, start: Start) -> Iterator[bytes]:
+        yield from leave_and(kill)(environ, start)
+
+    with pytest.raises(Killed):
+        Answer(SessionMiddleware(app if lazily else leave_and(kill), sessions), cookie)
+
+    assert data_of(sessions, cookie) == {}
+
+
+def test_a_logout_before_an_exception_that_the_store_did_not_hear_of_is_a_503() -> None:
+    """Copies of the cookie are good still; this browser's is cleared."""
+    store = UnreliableStore()
+    sessions = manager(store)
+    cookie = cookie_of(sessions, visits=1)
+
+    def switch_off_and_fail() -> None:
+        store.writable = False
+        fail()
+
+    answer = Answer(SessionMiddleware(leave_and(switch_off_and_fail), sessions), cookie)
+
+    assert is_refusal(answer)
+    assert answer.set_cookies == [CLEARED]
+
+
+def test_what_was_ended_is_cleared_whatever_cannot_be_kept() -> None:
+    """In a cookie engine the cookie is all there is."""
+    sessions = manager()
+    cookie = cookie_of(sessions, visits=1)
+
+    def app(environ: Environ, start: Start) -> Iterable[bytes]:
+        environ["hardtack.session"].logout()
+        environ["hardtack.session"]["value"] = object()
+        start("200 OK", TEXT)
+        return [b"ok"]
+
+    answer = Answer(SessionMiddleware(app, sessions), cookie)
+
+    assert answer.status == "500 Internal Server Error"
+    assert answer.set_cookies == [CLEARED]
+
+
+@pytest.mark.parametrize(("options", "committed"), [({}, False), ({"commit_on_500": True}, True)])
+def test_a_page_with_status_500_saves_where_it_is_said_to(
+    sessions: SessionManager, options: dict[str, Any], committed: bool
+) -> None:
+    """It is what a framework inside makes of an exception that nothing handled."""
+
+    def app(environ: Environ, start: Start) -> Iterable[bytes]:
+        environ["hardtack.session"]["failures"] = 1
+        start("500 Oops", TEXT)
+        return [b"oops"]
+
+    assert len(Answer(SessionMiddleware(app, sessions, **options)).set_cookies) == committed
+
+
+class BrokenAtTheEnd(Body):
+    """A body whose `close` fails."""
+
+    def close(self) -> None:
+        raise ZeroDivisionError
+
+
+def test_a_body_that_cannot_be_closed_saves_nothing_more() -> None:
+    """But what it ended is ended."""
+    sessions = manager(MemoryStore())
+    kept, ended = cookie_of(sessions, visits=1), cookie_of(sessions, visits=1)
+
+    def app(environ: Environ, start: Start) -> Iterable[bytes]:
+        session = environ["hardtack.session"]
+        start("200 OK", TEXT)
+        at_end = session.logout if environ["PATH_INFO"] == "/logout" else lambda: session.update(visits=2)
+        return BrokenAtTheEnd([b"ok"], at_end)
+
+    for path, cookie in (("/", kept), ("/logout", ended)):
+        with pytest.raises(ZeroDivisionError):
+            Answer(SessionMiddleware(app, sessions), cookie, {"PATH_INFO": path})
+
+    assert (data_of(sessions, kept), data_of(sessions, ended)) == ({"visits": 1}, {})
+
+
+def test_a_body_that_never_starts_a_response_ends_what_it_ended() -> None:
+    """The server answers 500 then."""
+    sessions = manager(MemoryStore())
+    cookie = cookie_of(sessions, visits=1)
+
+    def app(environ: Environ, start: Start) -> Iterable[bytes]:
+        environ["hardtack.session"].logout()
+        return []
+
+    Answer(SessionMiddleware(app, sessions), cookie)
+
+    assert data_of(sessions, cookie) == {}
+
+
+def test_a_request_may_be_no_activity_of_the_user() -> None:
+    """A page that polls does not keep an abandoned session alive."""
+    now = [4_000_000_000.0]
+    sessions = manager(MemoryStore(), idle_timeout="1 hour", clock=lambda: now[0])
+    cookie = cookie_of(sessions, visits=1)
+
+    def app(environ: Environ, start: Start) -> Iterable[bytes]:
+        environ["hardtack.session"].get("visits")
+        start("200 OK", TEXT)
+        return []
+
+    middleware = SessionMiddleware(app, sessions, passive=lambda environ: environ["PATH_INFO"] == "/poll")
+    seen = []
+    for path in ("/poll", "/"):
+        now[0] += 1000
+        Answer(middleware, cookie, {"PATH_INFO": path})
+        seen.append(sessions.open(cookie).seen_at)
+
+    assert [int(each.timestamp()) - 4_000_000_000 for each in seen if each is not None] == [0, 2000]
+
+
 # --- a store that is down
 
 

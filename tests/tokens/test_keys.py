@@ -9,6 +9,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.kit import KEY, OTHER_KEY
@@ -62,6 +63,22 @@ def test_parse_refuses_everything_else(text: str) -> None:
         Key.parse(text)
 
     assert len(text) < 6 or text not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (None, "was the variable set"),
+        (f"{KEY.export()}\n", "strip"),
+        (f'"{KEY.export()}"', "quotation marks"),
+        ("correct horse battery staple", "from_passphrase"),
+    ],
+    ids=["nothing", "line", "quoted", "passphrase"],
+)
+def test_parse_says_what_to_do(given: Any, told: str) -> None:
+    """A key that is nearly one, and what somebody took for one."""
+    with pytest.raises(ConfigError, match=told):
+        Key.parse(given)
 
 
 PATTERNS = {

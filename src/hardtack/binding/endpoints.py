@@ -90,7 +90,7 @@ class _Work:
         if "binding" in record.options or binding.is_registering(header, record.id):
             return self.failed(403, "bound")
         now = self.core.now()
-        if record.authenticated is None or now - record.authenticated > OFFERED + 60:
+        if record.authenticated is None or "actor" in record.options or now - record.authenticated > OFFERED + 60:
             return self.failed(403, "late")
         if not binding.tokens.answers_registration(proof.challenge, record.id, binding.now()):
             return self.failed(403, "challenge")

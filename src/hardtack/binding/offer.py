@@ -54,7 +54,7 @@ class Told:
         return changes
 
     def _is_offered(self, record: Record) -> bool:
-        if record.authenticated is None or "binding" in record.options:
+        if record.authenticated is None or not record.options.keys().isdisjoint(("actor", "binding")):
             return False
         if self._login:
             return True

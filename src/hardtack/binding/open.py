@@ -68,7 +68,7 @@ def open_flow(core: Core, binding: Binding, state: State, held: Held, context: C
     if bond is None:
         for each in binding.proofs(header):
             key = binding.key_of(header, each.binding)
-            if each.session == short(record.id) and key is not None:
+            if each.session == short(record.id) and key is not None and "actor" not in record.options:
                 bond = Bond(each.key, each.binding, key.key)
                 return (yield from bind(core, state, held, bond, each.at, context))
         device = Device(Status.UNBOUND)

@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final, Literal
 
 from hardtack import values
@@ -202,6 +203,28 @@ class CookieEngine:
         """The id of the session that takes the place of another system's."""
         yield from ()
         return hashlib.sha256(b"hardtack/1 adopted" + seed).digest()[:16], Held()
+
+    @property
+    def impersonates(self) -> bool:
+        """Whether its tokens can say who acts in a session; those of another system cannot."""
+        return self.native
+
+    def waiting(self, raw_id: bytes, header: str, context: Context, policy: Policy) -> Flow[Held]:
+        """What is held of the session that waits, in a cookie of its own, while its user acts as another."""
+        yield from ()
+        names, candidates = self._candidates(header, context.cookie_name, policy)
+        for cookies in candidates[:MAX_VALUES]:
+            with suppress(InvalidToken):
+                record: Record = self.token.open(cookies, context)
+                if record.id == raw_id and self._lives(record, context, policy):
+                    return Held(record=record, names=names)
+        return Held(names=names)
+
+    def _lives(self, record: Record, context: Context, policy: Policy) -> bool:
+        """Whether a session that waits may still be used: the browser was idle in neither session."""
+        if self.revocations is not None and self.revocations.is_revoked(record):
+            return False
+        return context.now < absolute_deadline(record, policy.lifetime)
 
     # --- save
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, ClassVar, Final
 
 from hardtack.adapters import (
@@ -13,14 +13,13 @@ from hardtack.adapters import (
     asgi_request,
     check_manager,
     cookie_header,
-    cookies_of,
-    is_late,
+    preload,
+    state_of,
     waits,
     warn_plain_http,
 )
 from hardtack.errors import ConfigError, HardtackError
 from hardtack.manager import SessionManager
-from hardtack.request import Request
 from hardtack.session import Session
 
 Scope = MutableMapping[str, Any]
@@ -85,120 +84,118 @@ class SessionMiddleware:
                 "each would set a cookie from what the other has put into the scope"
             )
         sessions = self.sessions
-        header = cookie_header(scope)
-        request = self._request(scope)
-        try:
-            session = (
-                await sessions.aopen(header, request, kind=self.kind)
-                if self.waits
-                else sessions.open(header, request, kind=self.kind)
-            )
-        except HardtackError as error:
-            await _refuse(scope, send, answer_to(error))
-            return
+        request = asgi_request(scope)
+        if self.passive is not None:
+            request.passive = self.passive(scope)
+        session = sessions.open(cookie_header(scope), request, kind=self.kind)
+        if self.waits:
+            # A store that is down is told to who asks for the session: others need none, and frameworks have a page for that.
+            await preload(session)
         scope["session"] = session
         scope.setdefault("state", {})[SESSIONS] = sessions
-        response = _Response(self, session, scope, send)
+        response = Response(self, session, scope, receive, send)
         try:
             await self.app(scope, receive, response.send)
         except self.disconnected:
-            await sessions.afinish(session)
+            await (sessions.afinish(session) if response.started else response.abort())
             raise
         except BaseException as error:
-            await self._failed(response, error)
+            if not await response.failed(error):
+                raise
             return
         if not response.started:
-            await self._unanswered(response)
-        elif is_late(session):
+            await response.unanswered()
+        elif self.waits and response.state.accessed:
             await sessions.afinish(session)
         else:
             sessions.finish(session)
 
-    async def _unanswered(self, response: _Response) -> None:
-        """A websocket was refused, or the application has swallowed an error: nothing is saved."""
-        if response.failure is not None:
-            await _refuse(response.scope, response.server, answer_to(response.failure))
-        elif response.session.accessed:
-            await self.sessions.aabort(response.session)
+    def is_page_of_failure(self, status: int) -> bool:
+        """Whether a response is a framework's own page for an exception that nothing handled: such a one saves nothing."""
+        return status == _SERVER_ERROR and not self.commit_on_500
 
-    def _request(self, scope: Scope) -> Request:
-        request = asgi_request(scope)
-        if self.passive is not None:
-            request.passive = self.passive(scope)
-        return request
-
-    async def _failed(self, response: _Response, error: BaseException) -> None:
-        """The application failed: what it ended is ended, and its answer is 503, 409 or 403 where an error says so."""
-        lines: list[str] = []
-        failure: BaseException = response.failure or error
-        if response.failure is None and response.session.accessed:
-            try:
-                lines = (await self.sessions.aabort(response.session)).set_cookies
-            except HardtackError as unavailable:
-                lines = cookies_of(unavailable)
-        answer = answer_to(failure)
-        if response.started:
-            raise error
-        if answer is not None:
-            await _refuse(response.scope, response.server, answer, lines)
-            return
-        if lines and isinstance(error, Exception):
-            # A logout before the failure: whatever page is made outside of here could not clear the cookie.
-            await _refuse(response.scope, response.server, FAILED, lines)
-        raise error
+    async def answer(self, response: Response, error: BaseException) -> bool:
+        """Answer an error of the session that the application has not answered; False for one that is not of the session."""
+        answer = answer_to(error)
+        if answer is None:
+            return False
+        await response.refuse(answer)
+        return True
 
 
-class _Response:
-    """One response: commits the session when it starts."""
+class Response:
+    """One response: commits the session when it starts.
 
-    __slots__ = ("failure", "middleware", "root_path", "scope", "server", "session", "started", "tried")
+    Attributes:
+        scope, receive: of the request.
+        started: its headers have left.
+        lines: Set-Cookie lines of a commit that failed, or of what was ended although the application failed.
+    """
 
-    def __init__(self, middleware: SessionMiddleware, session: Session, scope: Scope, send: Send) -> None:
+    __slots__ = (
+        "failure",
+        "lines",
+        "middleware",
+        "receive",
+        "root_path",
+        "scope",
+        "server",
+        "session",
+        "started",
+        "state",
+        "tried",
+    )
+
+    def __init__(
+        self, middleware: SessionMiddleware, session: Session, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         self.middleware = middleware
         self.session = session
+        self.state = state_of(session)
         self.scope = scope
         self.root_path = scope.get("root_path", "")
+        self.receive = receive
         self.server = send
         self.tried = False  # one commit for each response, whether it succeeds or not
         self.started = False
         self.failure: HardtackError | None = None
+        self.lines: Sequence[str] = ()
 
-    async def send(self, message: Message) -> None:
-        if not self.started and _begins_response(message):
-            if self.scope.get("session", self.session) is not self.session:
-                self._refuse_replacement()
-            if self.session.accessed:
-                message = await self._commit_with(message)
-            self.started = True
-        await self.server(message)
+    def send(self, message: Message) -> Awaitable[None]:
+        """What the application sends with. No coroutine of its own where it has nothing to do."""
+        if self.started or not _begins_response(message):
+            return self.server(message)
+        if self.scope.get("session", self.session) is not self.session:
+            self._refuse_replacement()
+        if self.state.accessed:
+            return self._begin(message)
+        self.started = True
+        return self.server(message)
 
-    async def _commit_with(self, message: Message) -> Message:
-        """The message with what the response has to say of the session."""
-        if self.tried:
-            # The application's own page for a commit that failed, which may show the session.
-            changes = Changes(
-                cookies_of(self.failure) if self.failure is not None else [], accessed=True, no_store=True
-            )
+    async def _begin(self, message: Message) -> None:
+        """Send the message that begins the response, with what that has to say of the session."""
+        if self.tried:  # the application's own page for a commit that failed, which may show the session
+            changes = Changes(list(self.lines), accessed=True, no_store=True)
         else:
             self.tried = True
+            middleware, session, status = self.middleware, self.session, message.get("status")
             try:
-                changes = await self._commit(message.get("status"))
+                if status is not None and status >= _SERVER_ERROR and middleware.is_page_of_failure(status):
+                    changes = await middleware.sessions.aabort(session)
+                    changes.accessed = True
+                elif middleware.waits:
+                    changes = await middleware.sessions.acommit(session, status)
+                else:
+                    changes = middleware.sessions.commit(session, status)
             except HardtackError as error:
                 self.failure = error
-                raise
-        return self._with(changes, message) if changes else message
-
-    async def _commit(self, status: int | None) -> Changes:
-        sessions = self.middleware.sessions
-        if status == _SERVER_ERROR and not self.middleware.commit_on_500:
-            changes = await sessions.aabort(self.session)
-            changes.accessed = True
-            return changes
-        return (
-            await sessions.acommit(self.session, status)
-            if self.middleware.waits
-            else sessions.commit(self.session, status)
-        )
+                self.lines = error.set_cookies
+                translated = session.translate(error)
+                if translated is error:
+                    raise
+                raise translated from error
+        self.started = True
+        await self.server(self._with(changes, message))
 
     def _refuse_replacement(self) -> None:
         if self.scope.get("root_path", "") != self.root_path:
@@ -219,25 +216,62 @@ class _Response:
             changes.apply_raw(headers)
         return {**message, "headers": headers}
 
+    # --- an application that failed
+
+    async def failed(self, error: BaseException) -> bool:
+        """The application failed: what it ended is ended. Whether that was answered: with 503, 409 or 403, as an error says."""
+        failure = self.failure or error
+        if self.failure is None:
+            await self.abort()
+        if self.started or not isinstance(error, Exception):
+            return False
+        if await self.middleware.answer(self, failure):
+            return True
+        await self._say_what_was_ended()
+        return False
+
+    async def unanswered(self) -> None:
+        """The application answered nothing, perhaps since it has swallowed an error; or it closed a websocket."""
+        if self.failure is None:
+            await self.abort()
+        if self.scope["type"] == "http" or self.failure is not None:
+            await self._say_what_was_ended()
+
+    async def _say_what_was_ended(self) -> None:
+        """Answer where a logout preceded the failure: whatever page is made outside of here could not clear the cookie."""
+        if self.failure is not None and await self.middleware.answer(self, self.failure):
+            return
+        if self.lines:
+            await self.refuse(FAILED)
+
+    async def abort(self) -> None:
+        """Nothing is saved, but what was ended is ended."""
+        if not self.state.accessed:
+            return
+        try:
+            self.lines = (await self.middleware.sessions.aabort(self.session)).set_cookies
+        except HardtackError as error:
+            self.lines = error.set_cookies
+            self.failure = error
+
+    async def refuse(self, answer: Answer) -> None:
+        """Send a plain answer; a websocket is closed before it was accepted where its server cannot send a response."""
+        self.started = True
+        if self.scope["type"] == "http":
+            kind = "http.response"
+        elif "websocket.http.response" in self.scope.get("extensions", {}):
+            kind = "websocket.http.response"
+        else:
+            await self.server({"type": "websocket.close", "code": _NORMAL_CLOSURE_FAILED})
+            return
+        pairs = dict.fromkeys([*answer.headers, *(("Set-Cookie", line) for line in self.lines)])
+        headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in pairs]
+        await self.server({"type": f"{kind}.start", "status": answer.status, "headers": headers})
+        await self.server({"type": f"{kind}.body", "body": answer.text.encode()})
+
 
 def _begins_response(message: Message) -> bool:
     kind = message["type"]
     if kind == "http.response.start":
         return bool(message["status"] >= 200)  # a 1xx comes before the response
     return kind in ("websocket.accept", "websocket.http.response.start")
-
-
-async def _refuse(scope: Scope, send: Send, answer: Answer | None, lines: list[str] | None = None) -> None:
-    """Answer an error; a websocket is closed before it was accepted where its server cannot send a response."""
-    assert answer is not None
-    if scope["type"] == "http":
-        kind = "http.response"
-    elif "websocket.http.response" in scope.get("extensions", {}):
-        kind = "websocket.http.response"
-    else:
-        await send({"type": "websocket.close", "code": _NORMAL_CLOSURE_FAILED})
-        return
-    pairs = [*answer.headers, *(("set-cookie", line) for line in lines or ())]
-    headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in pairs]
-    await send({"type": f"{kind}.start", "status": answer.status, "headers": headers})
-    await send({"type": f"{kind}.body", "body": answer.text.encode()})

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FlaskSession", "SessionInterface"]
 
+_MERGED: Final = not hasattr(flask_globals, "_cv_request")
+"""Whether Flask has merged its two contexts (3.2): what handles an exception is then given the context first."""
+
 
 class SessionInterface(Interface, FlaskInterface):
     """`app.session_interface = SessionInterface(sessions)`.
@@ -117,28 +120,20 @@ def _answer(app: Flask, response: Response, session: FlaskSession, error: Hardta
     apply(Changes(cookies_of(error), accessed=True, no_store=True), response.headers)
 
 
-def _context() -> Any:
-    """Flask's context of the request; the two were merged into one in 3.2. None outside of a request."""
-    context: Any = getattr(flask_globals, "_cv_request", getattr(flask_globals, "_cv_app", None))
-    return None if context is None else context.get(None)
-
-
 def _handled(app: Flask, error: Exception) -> Any:
     handle: Any = app.handle_http_exception
-    if hasattr(flask_globals, "request_ctx") and not _MERGED:
-        return handle(error)
-    return handle(_context(), error)
+    return handle(_context(), error) if _MERGED else handle(error)
 
 
-_MERGED: Final = not hasattr(flask_globals, "_cv_request")
-"""Whether Flask has merged its two contexts (3.2): what handles an exception is then given the context first."""
+def _context() -> Any:
+    """Flask's context of the request. None outside of one."""
+    return getattr(flask_globals, "_cv_app" if _MERGED else "_cv_request").get(None)
 
 
 def _session() -> FlaskSession | None:
+    # From 3.1.3 on the public attribute would mark the session as accessed; before, there is no other.
     context = _context()
-    session = getattr(context, "_session", None)  # the public attribute would mark it as accessed
-    if session is None and not _MERGED:
-        session = vars(context).get("session") if context is not None else None  # Flask before 3.1.3
+    session = getattr(context, "_session" if hasattr(context, "_session") else "session", None)
     return session if isinstance(session, FlaskSession) else None
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
@@ -16,16 +16,20 @@ from uuid import UUID
 from hardtack._extras import explain
 from hardtack.adapters import (
     RETRY_AFTER,
+    Answer,
     Changes,
     answer_to,
     asgi_request,
     check_manager,
     cookie_header,
     cookies_of,
-    is_late,
+    http_errors,
     known_id,
+    preload,
     replace_data,
+    state_of,
     touch,
+    waits,
     warn_plain_http,
 )
 from hardtack.errors import ConfigError, HardtackError
@@ -69,6 +73,27 @@ _KEPT: Final = (bytes, dt.datetime, dt.date, dt.time, dt.timedelta, Decimal, UUI
 """What a session keeps as it is, where msgspec would make text of it."""
 
 
+def _init(error: Any, answer: Answer) -> None:
+    headers = {"Cache-Control": "no-store"}
+    if answer.status == 503:
+        headers["Retry-After"] = str(RETRY_AFTER)
+    HTTPException.__init__(error, detail=answer.text.strip(), status_code=answer.status, headers=headers)
+
+
+_BASES: Final = {503: ServiceUnavailableException, 409: HTTPException, 403: PermissionDeniedException}
+
+ERRORS: Final = http_errors(_BASES, _init)
+"""hardtack's errors as Litestar's: the application's exception handlers for 503, 409, 403 or `HTTPException` answer them."""
+
+
+class LitestarSession(Session):
+    """`hardtack.Session`; what it raises where the store is down, and its like, is Litestar's HTTP exception too."""
+
+    __slots__ = ()
+
+    errors = ERRORS
+
+
 def get_session(connection: ASGIConnection[Any, Any, Any, Any]) -> Session:
     """The session of a request or a websocket, typed, and also where the application has put another `session`.
 
@@ -94,7 +119,7 @@ class HardtackBackend(BaseSessionBackend["HardtackSessionConfig"]):
         header = cookie_header(connection.scope)
         if not header:  # the test clients' connection has cookies, but no headers
             header = "; ".join(f"{name}={value}" for name, value in connection.cookies.items()).encode("latin-1")
-        return await self.config.sessions.aopen(header)
+        return await self.config.sessions.aopen(header, kind=LitestarSession)
 
     async def store_in_message(
         self, scope_session: ScopeSession, message: Message, connection: ASGIConnection[Any, Any, Any, Any]
@@ -182,15 +207,15 @@ class HardtackMiddleware(SessionMiddleware[HardtackBackend]):
                 "two HardtackSessionConfig are in the middleware of one handler (SessionAuth brings its own): remove one; "
                 "each would set a cookie of its own"
             )
-        sessions = self.backend.config.sessions
-        request = asgi_request(scope)
-        passive = self.backend.config.passive
-        request.passive = passive is not None and passive(scope)
-        try:
-            session = await sessions.aopen(cookie_header(scope), request)
-        except HardtackError as error:
-            await _refuse(error, scope, receive, send)
-            return
+        config = self.backend.config
+        sessions = config.sessions
+        request = asgi_request(raw)
+        if config.passive is not None:
+            request.passive = config.passive(scope)
+        session = sessions.open(cookie_header(raw), request, kind=LitestarSession)
+        if waits(sessions):
+            # A store that is down is told to who asks for the session: others need none, and the application has a page for it.
+            await preload(session)
         raw["session"] = raw[_SESSION] = session
         ScopeState.from_scope(scope).session_id = known_id(session)
         scope = cast("Scope", _Scope(raw))
@@ -198,17 +223,17 @@ class HardtackMiddleware(SessionMiddleware[HardtackBackend]):
         try:
             await self.app(scope, receive, response.send)
         except BaseException as error:
-            if response.failure is None and not response.committed:
-                await response.abort()
-            if response.failure is None and (response.committed or answer_to(error) is None):
+            await response.failed(error)
+            if response.failure is None or not isinstance(error, Exception):
                 raise
-            response.failure = response.failure or error
         if response.failure is not None:
             await _refuse(response.failure, scope, receive, send, response.lines)
-        elif response.committed and is_late(session):
+        elif not response.begun:
+            await response.abort()
+        elif response.state.accessed:
             await sessions.afinish(session)
         else:
-            sessions.abort(session) if not session.accessed else await sessions.aabort(session)
+            sessions.finish(session)
 
 
 class _Scope(dict[str, Any]):
@@ -246,41 +271,60 @@ class _Scope(dict[str, Any]):
 class _Response:
     """One response: commits the session when it begins."""
 
-    __slots__ = ("backend", "committed", "failure", "lines", "scope", "server", "session")
+    __slots__ = ("backend", "begun", "failure", "lines", "scope", "server", "session", "state")
 
     def __init__(self, backend: HardtackBackend, session: Session, scope: Scope, send: Send) -> None:
         self.backend = backend
         self.session = session
+        self.state = state_of(session)
         self.scope = scope
         self.server = send
-        self.committed = False
+        self.begun = False  # a response that the application made has begun
         self.failure: BaseException | None = None
-        self.lines: list[str] = []
+        self.lines: Sequence[str] = ()  # of what was ended although the handler failed
+
+    async def failed(self, error: BaseException) -> None:
+        """The application failed, outside of what Litestar answers: what it ended is ended; `failure` is to be answered."""
+        if self.failure is not None:
+            return
+        await self.abort()
+        # After a logout the page is made here: one that is made outside of here could not clear the cookie.
+        if not self.begun and isinstance(error, Exception) and (self.lines or answer_to(error) is not None):
+            self.failure = error
 
     async def abort(self) -> None:
-        """The handler failed: nothing is saved, but what it ended is ended."""
+        """Nothing is saved, but what was ended is ended."""
+        if not self.state.accessed:
+            return
         try:
             self.lines = (await self.backend.config.sessions.aabort(self.session)).set_cookies
         except HardtackError as error:
-            self.lines = cookies_of(error)
+            self.lines = error.set_cookies
+            if not self.begun:
+                self.failure = error
 
-    async def send(self, message: Message) -> None:
+    def send(self, message: Message) -> Awaitable[None]:
+        """What the application sends with. No coroutine of its own where it has nothing to do."""
         if self.failure is not None:
-            return  # nothing more of this response leaves: `_refuse` sends another one
+            return _nothing()  # no more of this response leaves: `_refuse` sends another one
         if message["type"] in _BEGINNINGS:
-            escaped = self._escaped()
-            if escaped is None:
-                message = await self._commit(message)
-            else:
-                await self.abort()
-                if answer_to(escaped) is not None:
-                    self.failure = escaped
-                    return
-                if self.session.accessed:  # a page for any exception may show it
-                    message = _with(Changes(self.lines, accessed=True), message)
+            if self.state.accessed or cast("dict[str, Any]", self.scope).get("session") is not self.session:
+                return self._begin(message)
+            self.begun = True
         elif message["type"] == "websocket.close" and self._escaped() is not None:
-            self.committed = False  # nothing that was changed since the handshake is saved
-        await self.server(message)
+            self.begun = False  # nothing that was changed since the handshake is saved
+        return self.server(message)
+
+    async def _begin(self, message: Message) -> None:
+        escaped = self._escaped()
+        if escaped is None:
+            await self.server(await self._commit(message))
+            return
+        await self.abort()
+        if self.failure is None and answer_to(escaped) is not None:
+            self.failure = escaped
+        if self.failure is None:  # a page for any exception may show the session
+            await self.server(_with(Changes(list(self.lines), accessed=True), message))
 
     def _escaped(self) -> BaseException | None:
         """The exception that nobody handles, where this is Litestar's own answer to one."""
@@ -302,12 +346,14 @@ class _Response:
         except Exception as error:
             self.failure = error
             raise
-        self.committed = True
-        if not changes:
-            return message
+        self.begun = True
         if changes.set_cookies:
             warn_plain_http(self.backend.config.sessions, raw.get("scheme", ""), asgi_request(raw).host)
         return _with(changes, message)
+
+
+async def _nothing() -> None:
+    """Send nothing."""
 
 
 def _with(changes: Changes, message: Message) -> Message:
@@ -320,13 +366,6 @@ def _with(changes: Changes, message: Message) -> Message:
     return cast("Message", {**message, "headers": headers})
 
 
-_EXCEPTIONS: Final[dict[int, type[HTTPException]]] = {
-    503: ServiceUnavailableException,
-    409: HTTPException,
-    403: PermissionDeniedException,
-}
-
-
 async def _refuse(
     failure: BaseException, scope: Scope, receive: Receive, send: Send, lines: Sequence[str] = ()
 ) -> None:
@@ -336,14 +375,9 @@ async def _refuse(
     """
     changes = Changes(list(dict.fromkeys([*lines, *cookies_of(failure)])), accessed=True, no_store=True)
     ScopeState.from_scope(scope).response_started = False
-    answer = answer_to(failure)
 
     async def fail(scope: Scope, receive: Receive, send: Send) -> NoReturn:
-        if answer is None:
-            raise failure
-        headers = {"Retry-After": str(RETRY_AFTER)} if answer.status == 503 else None
-        kind = _EXCEPTIONS[answer.status]
-        raise kind(detail=answer.text.strip(), status_code=answer.status, headers=headers) from failure
+        raise LitestarSession.translate(failure) if isinstance(failure, HardtackError) else failure
 
     async def send_with_cookies(message: Message) -> None:
         if message["type"] == "http.response.start":

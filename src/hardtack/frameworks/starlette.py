@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, NoReturn
 
 from hardtack._extras import explain
-from hardtack.adapters import end_at_once, is_unattached, take_as_loaded, touch
+from hardtack.adapters import (
+    RETRY_AFTER,
+    Answer,
+    answer_to,
+    end_at_once,
+    http_errors,
+    is_unattached,
+    take_as_loaded,
+    touch,
+)
 from hardtack.cookies import Cookie
 from hardtack.engines.cookie import CookieEngine
-from hardtack.errors import ConfigError
+from hardtack.errors import ConfigError, HardtackError, StoreUnavailable
 from hardtack.frameworks import asgi
 from hardtack.manager import SessionManager
 from hardtack.session import Session as CoreSession
@@ -19,6 +29,9 @@ from hardtack.tokens.keys import Key, Keyring
 
 try:
     from starlette.datastructures import Secret
+    from starlette.exceptions import HTTPException
+    from starlette.middleware.errors import ServerErrorMiddleware
+    from starlette.middleware.exceptions import ExceptionMiddleware
     from starlette.requests import HTTPConnection
     from starlette.websockets import WebSocketDisconnect
 except ImportError as error:
@@ -29,10 +42,29 @@ LONGEST: Final = "400 days"
 """How long a session of the drop-in constructor lives at most, however often it is written: Starlette has no such limit."""
 
 
+_STARLETTES_PAGE: Final = ServerErrorMiddleware.__call__.__code__
+"""What answers the exceptions that nothing else has handled."""
+
+
+def _init(error: Any, answer: Answer) -> None:
+    headers = {"Cache-Control": "no-store"}
+    if answer.status == 503:
+        headers["Retry-After"] = str(RETRY_AFTER)
+    HTTPException.__init__(error, answer.status, answer.text.strip(), headers)
+
+
+ERRORS: Final = http_errors(dict.fromkeys((503, 409, 403), HTTPException), _init)
+"""hardtack's errors as Starlette's: the application's exception handlers for 503, 409, 403 or `HTTPException` answer them."""
+
+Unavailable = ERRORS[StoreUnavailable]
+
+
 class Session(CoreSession):
     """`hardtack.Session`; unattached, it counts from what it was made of, as Starlette's own does."""
 
     __slots__ = ()
+
+    errors = ERRORS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(dict(*args, **kwargs))
@@ -55,6 +87,13 @@ class SessionMiddleware(asgi.SessionMiddleware):
     of the same name and attributes, under a key made from `secret_key`. As there, `max_age` runs from the last write, and
     is renewed by reading too; None means until the browser ends. No session outlives 400 days.
 
+    What a session or its commit raises is an `HTTPException` as well, which the application's exception handlers answer.
+    Starlette's own page for an exception that nothing handled saves nothing; any other response is saved, whatever its status.
+
+    Args:
+        commit_on_500: False where another framework is mounted whose page for such an exception cannot be told apart.
+        passive: says of a scope whether the request is no activity of the user, such as a page that polls.
+
     Raises `ConfigError`.
     """
 
@@ -74,7 +113,7 @@ class SessionMiddleware(asgi.SessionMiddleware):
         partitioned: bool = False,
         *,
         sessions: SessionManager | None = None,
-        commit_on_500: bool = False,
+        commit_on_500: bool = True,
         passive: Callable[[asgi.Scope], bool] | None = None,
     ) -> None:
         if (sessions is None) == (secret_key is None):
@@ -94,6 +133,29 @@ class SessionMiddleware(asgi.SessionMiddleware):
             )
             sessions = _drop_in(str(secret_key), cookie, max_age)
         super().__init__(app, sessions, commit_on_500=commit_on_500, passive=passive)
+
+    def is_page_of_failure(self, status: int) -> bool:
+        """Whether Starlette itself answers an exception that nothing handled, as it does where the middleware is around it."""
+        error = sys.exception()  # it answers inside its except clause; the application may do so inside its own
+        caught = None if error is None else error.__traceback__  # it begins where the exception was caught
+        of_starlette = caught is not None and caught.tb_frame.f_code is _STARLETTES_PAGE
+        return of_starlette or super().is_page_of_failure(status)
+
+    async def answer(self, response: asgi.Response, error: BaseException) -> bool:
+        """Answer by the application's exception handlers: what a commit raises comes too late for Starlette to ask them."""
+        scope = response.scope
+        if scope["type"] != "http" or not isinstance(error, HardtackError) or answer_to(error) is None:
+            return await super().answer(response, error)
+        translated = self.kind.translate(error)
+
+        async def fail(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> NoReturn:
+            raise translated
+
+        response.tried = True  # its page saves nothing, and carries the cookies of the error
+        response.lines = list(dict.fromkeys([*error.set_cookies, *response.lines]))
+        by_class, by_status = scope.get("starlette.exception_handlers", ({}, {}))
+        await ExceptionMiddleware(fail, {**by_class, **by_status})(scope, response.receive, response.send)
+        return True
 
 
 class _Cookie(Cookie):

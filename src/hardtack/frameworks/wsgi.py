@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, ClassVar, Final
@@ -13,7 +13,7 @@ from hardtack.adapters import (
     Changes,
     answer_to,
     check_manager,
-    cookies_of,
+    state_of,
     warn_plain_http,
     wsgi_device_answer,
     wsgi_request,
@@ -94,7 +94,10 @@ class SessionMiddleware:
         try:
             body = self.app(environ, response.start)
         except BaseException as error:
-            return response.failed(error)
+            answer = response.failed(error)
+            if answer is None:
+                raise
+            return answer
         if response.started and _runs_no_code(body, environ):
             self.sessions.finish(session)
             return body
@@ -131,22 +134,23 @@ class _FileWrapper:
 class _Response:
     """One response: commits the session when it starts."""
 
-    __slots__ = ("changes", "environ", "failure", "middleware", "server", "session", "sessions", "started")
+    __slots__ = ("changes", "environ", "failure", "lines", "middleware", "server", "session", "started", "state")
 
     def __init__(
         self, middleware: SessionMiddleware, session: Session, environ: Environ, start_response: StartResponse
     ) -> None:
         self.middleware = middleware
-        self.sessions = middleware.sessions
         self.session = session
+        self.state = state_of(session)
         self.environ = environ
         self.server = start_response
         self.changes: Changes | None = None  # what was committed, if it was
         self.failure: HardtackError | None = None
+        self.lines: Sequence[str] = ()  # of a commit that failed, or of what was ended although the application failed
         self.started = False
 
     def start(self, status: str, headers: Headers, exc_info: ExcInfo | None = None) -> Write:
-        if self.changes is None and self.session.accessed:
+        if self.changes is None and self.state.accessed:
             # One commit for each response, whether it succeeds or not. With exc_info the application reports that it failed:
             # that saves nothing, and the page may show the session all the same.
             self._commit(int(status[:3]), failed=exc_info is not None)
@@ -159,45 +163,63 @@ class _Response:
         return write
 
     def _commit(self, status: int, *, failed: bool) -> None:
+        sessions = self.middleware.sessions
         try:
             if failed or (status == _SERVER_ERROR and not self.middleware.commit_on_500):
-                self.changes = self.sessions.abort(self.session)
-                self.changes.accessed = True
+                changes = sessions.abort(self.session)
+                changes.accessed = True
             else:
-                self.changes = self.sessions.commit(self.session, status)
+                changes = sessions.commit(self.session, status)
         except HardtackError as error:
             # For the application's own page: a logout clears the cookie even if the store is down.
-            self.changes = Changes(cookies_of(error), accessed=True, no_store=True)
-            self.failure = error
-            raise
-        if self.changes.set_cookies:
-            warn_plain_http(self.sessions, self.environ["wsgi.url_scheme"], self.environ.get("HTTP_HOST", ""))
+            self._note(error)
+            self.changes = Changes(list(self.lines), accessed=True, no_store=True)
+            translated = self.session.translate(error)
+            if translated is error:
+                raise
+            raise translated from error
+        self.changes = changes
+        if changes.set_cookies:
+            warn_plain_http(sessions, self.environ["wsgi.url_scheme"], self.environ.get("HTTP_HOST", ""))
 
-    def failed(self, error: BaseException) -> list[bytes]:
-        """The application failed: what it ended is ended. Raises the error where no answer of ours is called for."""
-        lines: list[str] = []
-        if self.failure is None and self.session.accessed:
-            try:
-                lines = self.sessions.abort(self.session).set_cookies
-            except HardtackError as unavailable:
-                lines = cookies_of(unavailable)
-        answer = answer_to(self.failure or error)
-        if answer is None and lines and not self.started and isinstance(error, Exception):
-            # A logout before the failure: whatever page the server makes could not clear the cookie.
-            logger.error("the application failed after it had ended the session", exc_info=error)
-            answer = FAILED
-        if answer is None:
-            raise error
-        return self.refuse(answer, lines, error)
+    def _note(self, failure: HardtackError) -> None:
+        self.failure = failure
+        self.lines = failure.set_cookies
 
-    def refuse(self, answer: Answer, lines: list[str], error: BaseException) -> list[bytes]:
+    def abort(self) -> None:
+        """Nothing is saved, but what was ended is ended."""
+        if not self.state.accessed:
+            return
+        try:
+            self.lines = self.middleware.sessions.abort(self.session).set_cookies
+        except HardtackError as error:
+            self._note(error)
+
+    def failed(self, error: BaseException) -> list[bytes] | None:
+        """The application failed: what it ended is ended. The body of an answer to that; None where the error is to go on."""
+        failure = self.failure or error
+        if self.failure is None:
+            self.abort()
+        if not isinstance(error, Exception):
+            return None
+        answer = answer_to(failure)
+        if answer is None and not self.started:
+            # After a logout: whatever page the server makes could not clear the cookie, or say that nobody was logged out.
+            answer = None if self.failure is None else answer_to(self.failure)
+            answer = FAILED if answer is None and self.lines else answer
+            if answer is not None:
+                logger.error("the application failed after it had ended the session", exc_info=error)
+        return None if answer is None else self._refuse(answer, error)
+
+    def _refuse(self, answer: Answer, error: BaseException) -> list[bytes]:
         """Answer an error. Raises it where the headers have left already."""
-        headers = [*answer.headers, *(("Set-Cookie", line) for line in lines)]
+        headers = list(dict.fromkeys([*answer.headers, *(("Set-Cookie", line) for line in self.lines)]))
         status = f"{answer.status} {answer.reason}"
         if self.started:
             self.server(status, headers, (type(error), error, error.__traceback__))
         else:
             self.server(status, headers)
+        self.started = True
         return [answer.text.encode()]
 
 
@@ -224,12 +246,25 @@ class _Body:
             raise
         except BaseException as error:
             self.failed = True
-            self.iterator = iter(self.response.failed(error))
+            answer = self.response.failed(error)
+            if answer is None:
+                raise
+            self.iterator = iter(answer)
             return next(self.iterator)
 
     def close(self) -> None:
-        close = getattr(self.body, "close", None)
-        if close is not None:
-            close()
-        if self.response.started and not self.failed:
-            self.response.sessions.finish(self.response.session)
+        """After the last item, or where the client has left before."""
+        try:
+            close = getattr(self.body, "close", None)
+            if close is not None:
+                close()
+        except BaseException:
+            self.failed = True
+            self.response.abort()
+            raise
+        if self.failed:
+            return
+        if self.response.started:
+            self.response.middleware.sessions.finish(self.response.session)
+        else:
+            self.response.abort()

@@ -7,12 +7,23 @@ from typing import TYPE_CHECKING
 from hardtack.errors import TooManySessions
 from hardtack.events import Destroyed, LoggedOut
 from hardtack.flow import Flow
+from hardtack.impersonation import acts
 from hardtack.lifecycle.stored import end_record, sessions_of
-from hardtack.protocols import Saving
+from hardtack.protocols import Context, Saved, Saving
 from hardtack.record import Record
 
 if TYPE_CHECKING:
     from hardtack.core import Core
+
+
+def save_limited(core: Core, limit: tuple[int, str] | None, saving: Saving, context: Context) -> Flow[Saved]:
+    """Save, and see to it that who logs in has not more sessions than the limit. Raises `TooManySessions`."""
+    if limit is not None and saving.login:
+        yield from check_limit(core, saving, *limit)
+    saved: Saved = yield from core.engine.save(saving, context, core)
+    if limit is not None and saved.record is not None:
+        yield from keep_limit(core, saved.record, *limit)
+    return saved
 
 
 def check_limit(core: Core, saving: Saving, at_most: int, beyond: str) -> Flow[None]:
@@ -20,7 +31,7 @@ def check_limit(core: Core, saving: Saving, at_most: int, beyond: str) -> Flow[N
     assert saving.new is not None
     subject = saving.new.subject
     assert subject is not None
-    living = yield from sessions_of(core, subject)
+    living = yield from _own_sessions(core, subject)
     own = {saving.new.id, b"" if saving.old is None else saving.old.id}
     others = [record for record, _ in living if record.id not in own]
     if beyond == "refuse" and len(others) >= at_most:
@@ -33,7 +44,7 @@ def keep_limit(core: Core, new: Record, at_most: int, beyond: str) -> Flow[None]
     The list is read again after the own write: after the later of two logins at once there are no more than that.
     """
     assert new.subject is not None
-    living = yield from sessions_of(core, new.subject)
+    living = yield from _own_sessions(core, new.subject)
     ordered = sorted(living, key=lambda pair: (pair[0].authenticated or pair[0].created, pair[0].id))
     beyond_limit = len(ordered) - at_most
     if beyond_limit <= 0:
@@ -47,6 +58,12 @@ def keep_limit(core: Core, new: Record, at_most: int, beyond: str) -> Flow[None]
         if (yield from end_record(core, record.id, key)):
             core.emit(Destroyed, record.id, False)
             core.emit(LoggedOut, record.id, new.subject, "at_most")
+
+
+def _own_sessions(core: Core, subject: str) -> Flow[list[tuple[Record, str]]]:
+    """The sessions of a user, without those in which somebody else acts as the user."""
+    found = yield from sessions_of(core, subject)
+    return [pair for pair in found if pair[0].subject == subject and acts(pair[0]) is None]
 
 
 def _too_many(at_most: int) -> TooManySessions:

@@ -10,7 +10,8 @@ from hardtack.cookies import DEFAULT_NAME, FORMER_DEFAULT_NAME, parse
 from hardtack.errors import StoreUnavailable
 from hardtack.events import Opened
 from hardtack.flow import Flow, arun, run
-from hardtack.lifecycle import takeover
+from hardtack.impersonation import acts
+from hardtack.lifecycle import acting, takeover
 from hardtack.protocols import Context, Held
 from hardtack.session import Session, Unread, become_live, not_loaded, state_of
 from hardtack.state import nothing
@@ -27,6 +28,8 @@ def load(core: Core, session: Session) -> None:
         if core.load_now is not None and not core.settings.accept and core.binding is None:
             held = core.load_now(state.header, core.context(), core)
             if held.names or FORMER_DEFAULT_NAME not in state.header:
+                if held.record is not None and held.record.options:
+                    held = run(acting.find_waiting(core, state, held, core.context()), None)
                 state.held = held
         if state.held is None:
             if core.traits.asynchronous and carries(core, state.header):
@@ -58,6 +61,8 @@ def load_flow(core: Core, session: Session) -> Flow[None]:
             held = held if adopted is None else adopted
         if core.binding is not None and held.names:
             held = yield from open_flow(core, core.binding, state, held, context)
+        if held.record is not None and held.record.options:
+            held = yield from acting.find_waiting(core, state, held, context)
     except StoreUnavailable as error:
         core.store_failed("load", error, state.request)
         if state.held is None:
@@ -96,7 +101,8 @@ def _begin(core: Core, session: Session) -> None:
         if record.plain is None:
             records.pack(record)
         become_live(session, record.data, Tracking(record.data) if tracked else None)
-        core.emit(Opened, record.id, record.subject, request=state.request)
+        if core.hears(Opened):
+            core.emit(Opened, record.id, record.subject, request=state.request, acting=acts(record))
         if state.device is not None and state.device.skipped:
             refuse(session)
         return

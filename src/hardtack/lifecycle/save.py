@@ -31,9 +31,11 @@ from hardtack.events import (
     Renewed,
 )
 from hardtack.events import Saved as SavedEvent
-from hardtack.flow import Flow
+from hardtack.flow import Flow, run
+from hardtack.impersonation import acts
+from hardtack.lifecycle import acting
 from hardtack.lifecycle.decide import Lost, Nothing, decide
-from hardtack.lifecycle.limit import check_limit, keep_limit
+from hardtack.lifecycle.limit import save_limited
 from hardtack.merge import Declared, Merged, changed_reads, merge, same
 from hardtack.protocols import Context, Kind, Saved, Saving
 from hardtack.record import Record
@@ -129,21 +131,42 @@ def save_flow(core: Core, session: Session, saving: Saving) -> Flow[Changes]:
     """Save with an engine that may wait."""
     sent = saving.new  # which the engine may replace
     context = Context(core.cookie.name, core.purpose, saving.now)
+    state = state_of(session)
     try:
-        limit = state_of(session).limit
-        if limit is not None and saving.login:
-            yield from check_limit(core, saving, *limit)
-        saved: Saved = yield from core.engine.save(saving, context, core)
-        if limit is not None and saved.record is not None:
-            yield from keep_limit(core, saved.record, *limit)
+        if state.beside is not None or state.waiting is not None:
+            saved = yield from _save_two(core, state, saving, context)
+        else:
+            saved = yield from save_limited(core, state.limit, saving, context)
     except HardtackError as error:
         raise failed(core, session, saving, error) from error.__cause__
     return settle(core, session, saving, sent, saved)
 
 
+def _save_two(core: Core, state: State, saving: Saving, context: Context) -> Flow[Saved]:
+    """Save where somebody acts as another user, or begins or ends that."""
+    beside = state.beside
+    lines: list[str] = []
+    if beside is not None and beside.own is not None:
+        lines, instead = yield from acting.save_own(core, saving, beside, context)
+        if instead is not None:
+            return instead
+    saved: Saved = yield from save_limited(core, state.limit, saving, context)
+    if beside is not None and beside.ends:
+        cause = "stopped" if beside.stops and saving.kind is not Kind.END else "logout"
+        lines += yield from acting.end_others(core, state, saving, beside.ends, cause)
+        if saved.dropped and not saving.headers_sent:  # nobody is logged in any more
+            raise SessionConflict("the session of the one who acted was ended meanwhile: nobody is logged in")
+    elif core.waits and state.waiting is not None and saving.kind is Kind.MOVE and saved.record is not None:
+        yield from acting.follow_move(core, state.waiting, saved.record, context)
+    saved.lines += lines
+    return saved
+
+
 def save_now(core: Core, session: Session, saving: Saving) -> Changes:
     """Save with an engine that waits for nothing."""
     sent = saving.new
+    if state_of(session).beside is not None:
+        return run(save_flow(core, session, saving), None)
     try:
         saved = core.save_now(saving, Context(core.cookie.name, core.purpose, saving.now), core)  # type: ignore[misc]
     except SessionTooLarge as error:
@@ -174,7 +197,8 @@ def failed(core: Core, session: Session, saving: Saving, error: HardtackError) -
     if saving.kind is Kind.END and not saving.headers_sent:
         error.set_cookies = [*core.cookie.clear_all(saving.held.names), *_foreign_lines(state)]
     if isinstance(error, SessionConflict):
-        core.emit(Conflict, state.known_id, "stale" if error.paths else "dropped", error.paths, request=state.request)
+        outcome = "stale" if error.paths else "dropped"
+        core.emit(Conflict, state.known_id, outcome, error.paths, request=state.request, acting=acts(state.meta))
     return error
 
 
@@ -196,6 +220,8 @@ def settle(core: Core, session: Session, saving: Saving, sent: Record | None, sa
         lines += planted_lines(core, state)
     _tell(core, state, saving, saved)
     record, loaded = saved.record, state.base
+    if state.beside is not None and state.beside.own is not None:
+        state.waiting = state.beside.own.waiting
     state.settle(record, saved.held)
     if record is not None:
         if record.plain is None:  # it was written in another form than MessagePack
@@ -248,7 +274,7 @@ def _drop(
     state = state_of(session)
     error = SessionConflict(told, paths)
     outcome = "stale" if dropped == "stale" else "dropped"
-    core.emit(Conflict, state.known_id, outcome, tuple(paths), request=state.request)
+    core.emit(Conflict, state.known_id, outcome, tuple(paths), request=state.request, acting=acts(state.meta))
     refuse_changes(session, error)
     if unsafe:
         raise session.translate(error)
@@ -292,30 +318,31 @@ def _refused(core: Core, state: State, status: int | None) -> Changes:
 def _tell(core: Core, state: State, saving: Saving, saved: Saved) -> None:
     old, record, request = saving.old, saved.record, state.request
     valid = core.traits.old_still_valid
+    who = acts(record)
     if saving.kind in (Kind.END, Kind.REPLACE):
         for ended in saved.ended or ([old.id] if old is not None else []):
-            core.emit(Destroyed, ended, valid, request=request)
+            core.emit(Destroyed, ended, valid, request=request, acting=acts(old))
         if old is not None and old.subject is not None:
             cause = "logout" if saving.kind is Kind.END else "login"
-            core.emit(LoggedOut, old.id, old.subject, cause, request=request)
+            core.emit(LoggedOut, old.id, old.subject, cause, request=request, acting=acts(old))
     if record is None:
         return
     if saving.kind is Kind.MOVE and old is not None and not saved.began:
-        core.emit(IdChanged, old.id, record.id, valid, request=request)
+        core.emit(IdChanged, old.id, record.id, valid, request=request, acting=who)
     elif old is None or saved.began or saving.kind in (Kind.END, Kind.REPLACE):
-        core.emit(Created, record.id, request=request)
+        core.emit(Created, record.id, request=request, acting=who)
     elif saving.renewal:
-        core.emit(Renewed, record.id, saving.renewal, request=request)
+        core.emit(Renewed, record.id, saving.renewal, request=request, acting=who)
     else:
-        core.emit(SavedEvent, record.id, request=request)
+        core.emit(SavedEvent, record.id, request=request, acting=who)
     if saved.conflict and not saving.renewal:
-        core.emit(Conflict, record.id, saved.conflict, saved.paths, request=request)
-    if saving.login and record.subject is not None:
+        core.emit(Conflict, record.id, saved.conflict, saved.paths, request=request, acting=who)
+    if (saving.login or (who is not None and old is None)) and record.subject is not None:
         label = record.options.get("x-label")
-        core.emit(LoggedIn, record.id, record.subject, None, label, request=request)
+        core.emit(LoggedIn, record.id, record.subject, who and who[0], label, request=request, acting=who)
     if old is not None and record.options.get("confirmed", {}) != old.options.get("confirmed", {}):
         methods = tuple(sorted(record.options.get("confirmed", {})))
-        core.emit(Confirmed, record.id, record.subject, methods, request=request)
+        core.emit(Confirmed, record.id, record.subject, methods, request=request, acting=who)
 
 
 # --- a request that failed
@@ -366,7 +393,7 @@ def finish_flow(core: Core, session: Session) -> Flow[None]:
     state = state_of(session)
     known = state.known_id
     if not _can_be_late(core, state):
-        core.emit(LateWrite, known, request=state.request)
+        core.emit(LateWrite, known, request=state.request, acting=acts(state.meta))
         return
     try:
         fold_views(session)
@@ -380,10 +407,10 @@ def finish_flow(core: Core, session: Session) -> Flow[None]:
             decision.new = None
         changes: Changes = yield from save_flow(core, session, decision)
         if lost or changes.dropped:
-            core.emit(LateWrite, known, request=state.request)
+            core.emit(LateWrite, known, request=state.request, acting=acts(state.meta))
     except (StoreError, SessionConflict, UnsupportedValue, SessionTooLarge) as error:
         core.store_failed("finish", error, state.request)
-        core.emit(LateWrite, known, request=state.request)
+        core.emit(LateWrite, known, request=state.request, acting=acts(state.meta))
 
 
 def _can_be_late(core: Core, state: State) -> bool:

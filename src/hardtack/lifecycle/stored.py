@@ -8,6 +8,7 @@ from hardtack.engines.store import StoreEngine
 from hardtack.engines.store.save import end_id
 from hardtack.errors import ConfigError
 from hardtack.flow import Find, Flow
+from hardtack.impersonation import LINK
 from hardtack.protocols import Context
 from hardtack.record import Record
 
@@ -54,7 +55,11 @@ def keys_of(core: Core, subject: str) -> Flow[list[str]]:
 def living(core: Core, raw_key: bytes, key: str, context: Context) -> Flow[tuple[Record, Any] | None]:
     """The living session under a key, and its version."""
     look, entry = yield from store_engine(core).ask(raw_key, key, context.now, core)
-    if look.record is None or entry is None or context.now >= core.deadlines(look.record).nearest:
+    if look.record is None or entry is None:
+        return None
+    limits = core.deadlines(look.record)
+    # One that waits while its user acts as another is not idle: that user's browser uses the other session.
+    if context.now >= (limits.absolute if LINK in look.record.options else limits.nearest):
         return None
     return look.record, entry.version
 

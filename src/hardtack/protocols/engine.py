@@ -249,6 +249,7 @@ class EngineTraits:
         anonymous: where the store cannot be reached, requests go on without a session. Default: no, they fail.
         load_now, save_now: `load` and `save` of an engine that waits for nothing, as plain functions. Default: None.
         default_cookie: the cookie of a manager that was given none. Default: None, `Cookie()`.
+        impersonates: it can keep the session of one who acts as another beside that, and has `waiting`. Default: no.
     """
 
     asynchronous: bool
@@ -260,6 +261,7 @@ class EngineTraits:
     load_now: Callable[[str, Context, Policy], Held] | None
     save_now: Callable[[Saving, Context, Policy], Saved] | None
     default_cookie: Callable[[], Cookie] | None
+    impersonates: bool
 
 
 def engine_traits(engine: Any) -> EngineTraits:
@@ -275,6 +277,7 @@ def engine_traits(engine: Any) -> EngineTraits:
         load_now=getattr(engine, "load_now", None),
         save_now=getattr(engine, "save_now", None),
         default_cookie=getattr(engine, "default_cookie", None),
+        impersonates=getattr(engine, "impersonates", False),
     )
 
 

@@ -78,7 +78,7 @@ class Key:
         except (ValueError, AttributeError, TypeError):  # ConfigError is a ValueError: a secret of another length
             message = (
                 f"this is not a hardtack key: a key is {PREFIX!r} and 43 characters of base64url, "
-                "as Key.generate().export() returns it; for a passphrase use Key.from_passphrase(…)"
+                f"as Key.generate().export() returns it; {_instead(text)}"
             )
             raise ConfigError(message) from None
         if is_public(secret):
@@ -188,6 +188,17 @@ def _encode(text: str, setting: str) -> bytes:
     except UnicodeEncodeError:
         message = f"{setting} has a lone surrogate, which UTF-8 cannot carry"
         raise ConfigError(message) from None
+
+
+def _instead(text: object) -> str:
+    """What to do with what is no key; a secret is not shown."""
+    if text is None:
+        return "there is none here: was the variable set that it is read from?"
+    if isinstance(text, str) and text != text.strip():
+        return "it has spaces or a line break around it, as a file that was read has: .strip() it"
+    if isinstance(text, str) and text[:1] in "\"'" and text:
+        return "it has quotation marks around it, as some env files leave them"
+    return "for a passphrase use Key.from_passphrase(…)"
 
 
 class Keyring:

@@ -18,6 +18,7 @@ from hardtack.engines.store.tombstones import dead
 from hardtack.errors import ConfigError, InvalidToken, SessionTooLarge
 from hardtack.events import Rejected, StoreFailed
 from hardtack.flow import Close, Flow, Get, Put, Reconnect, Resolve
+from hardtack.lifetime import absolute_deadline
 from hardtack.merge import Declared
 from hardtack.protocols import (
     AsyncStore,
@@ -104,6 +105,11 @@ class StoreEngine:
     def remembers(self) -> bool:
         """Whether what a request reads and assigns is noted."""
         return bool(self.on_conflict != "last_write_wins")
+
+    @property
+    def impersonates(self) -> bool:
+        """Whether its records can say who acts in a session; those of another program cannot."""
+        return self.native is None
 
     def bind(self, policy: Policy) -> None:
         """Nothing of the manager's settings is out of reach of a store."""
@@ -323,6 +329,15 @@ class StoreEngine:
                 record=look.record, current=look.current, secret=secret, version=entry.version, key=key
             )
         return raw_key, Held(secret=secret, key=key, dead=look.dead)
+
+    def waiting(self, raw_id: bytes, header: str, context: Context, policy: Policy) -> Flow[Held]:
+        """What is held of the session that waits while its user acts as another. That use of the browser keeps it."""
+        key = values.encode_bytes(raw_id)
+        look, entry = yield from self.ask(raw_id, key, context.now, policy)
+        record = look.record
+        if record is None or entry is None or context.now >= absolute_deadline(record, policy.lifetime):
+            return Held()
+        return Held(record=record, current=look.current, version=entry.version, key=key)
 
     # --- save
 
