@@ -54,6 +54,7 @@ __all__ = [
     "asgi_device_answer",
     "asgi_request",
     "attach",
+    "binds",
     "blocks",
     "carries_cookie",
     "check_manager",
@@ -203,6 +204,11 @@ def cookie_header(scope: Mapping[str, Any]) -> bytes:
 
 
 # --- the endpoints of a binding to the device, which an adapter answers before the application
+
+
+def binds(sessions: SessionManager) -> bool:
+    """Whether the manager binds sessions to devices, so that there are endpoints to answer."""
+    return sessions.core.binding is not None
 
 
 def device_answer(

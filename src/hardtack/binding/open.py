@@ -92,11 +92,16 @@ def _unproven(core: Core, binding: Binding, state: State, held: Held, request: R
     core.emit(ProofFailed, held.record.id, "missing", request=request)
     if binding.device.observe:
         return held
-    if device.bond is not None and request is not None and request.proof_skipped is not None:
+    if device.bond is not None and request is not None and _is_skipped(request.proof_skipped, device.bond):
         device.skipped = True  # what it holds can be read, and nothing can be changed: see `refuse`
         return held
     # Not ended, and its cookie stays: the browser may only have been too early. What is put in begins another session.
     return Held(names=held.names)
+
+
+def _is_skipped(header: str | None, bond: Bond) -> bool:
+    """Whether a browser says that it could not prove the key of this binding, and not that of another."""
+    return header is not None and ("session_identifier" not in header or values.encode_bytes(bond.id) in header)
 
 
 def refuse(session: Session) -> None:

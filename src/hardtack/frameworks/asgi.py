@@ -10,7 +10,9 @@ from hardtack.adapters import (
     Answer,
     Changes,
     answer_to,
+    asgi_device_answer,
     asgi_request,
+    binds,
     check_manager,
     cookie_header,
     preload,
@@ -73,6 +75,7 @@ class SessionMiddleware:
         self.passive = passive
         self.waits = waits(sessions)
         """Whether opening and saving can wait for a store; where they cannot, a coroutine for each would cost time."""
+        self.binds = binds(sessions)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -84,6 +87,13 @@ class SessionMiddleware:
                 "each would set a cookie from what the other has put into the scope"
             )
         sessions = self.sessions
+        if self.binds:
+            device = await asgi_device_answer(sessions, scope)
+            if device is not None:
+                headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in device.headers]
+                await send({"type": "http.response.start", "status": device.status, "headers": headers})
+                await send({"type": "http.response.body", "body": device.body})
+                return
         request = asgi_request(scope)
         if self.passive is not None:
             request.passive = self.passive(scope)
