@@ -42,6 +42,7 @@ RETRY_AFTER: Final = 5
 """Seconds after which a client may ask again, where the store could not be reached."""
 
 __all__ = [
+    "ENDPOINTS",
     "FAILED",
     "NO_CHANGES",
     "RETRY_AFTER",
@@ -204,6 +205,10 @@ def cookie_header(scope: Mapping[str, Any]) -> bytes:
 
 
 # --- the endpoints of a binding to the device, which an adapter answers before the application
+
+
+ENDPOINTS: Final = "/hardtack/"
+"""What the paths of all of them begin with, below the mount."""
 
 
 def binds(sessions: SessionManager) -> bool:
@@ -476,6 +481,11 @@ class Answer:
     text: str
     headers: tuple[tuple[str, str], ...]
 
+    @property
+    def own(self) -> dict[str, str]:
+        """The headers that belong to the status: Retry-After of a 503, Location of a 307."""
+        return {name: value for name, value in self.headers if name in ("Retry-After", "Location")}
+
 
 FAILED: Final = Answer(
     500,
@@ -527,7 +537,7 @@ def http_errors(
     """The errors that have an answer as a framework's own exceptions: each is both, and the application may handle either.
 
     Args:
-        bases: the framework's exceptions, by their status: 503, 409 and 403, as far as it has one.
+        bases: the framework's exceptions, by their status: 503, 409, 403 and 307, as far as it has one.
         init: initializes such an exception, given the answer that it stands for.
     """
     return {kind: _http_error(kind, bases[status], init) for kind, status in _STATUSES.items() if status in bases}
@@ -538,6 +548,7 @@ _STATUSES: Final[dict[type[HardtackError], int]] = {
     ProofOutstanding: 503,
     SessionConflict: 409,
     CrossSiteRequest: 403,
+    ProofNeeded: 307,
 }
 
 
@@ -552,6 +563,8 @@ def _http_error(
         self.set_cookies = error.set_cookies
         if isinstance(error, SessionConflict):
             self.paths = error.paths
+        if isinstance(error, ProofNeeded):
+            self.location = error.location
 
     return type(kind.__name__, (kind, base), {"__init__": __init__, "__doc__": kind.__doc__})
 

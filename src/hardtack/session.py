@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
 from hardtack import values
 from hardtack._views import View, names_of
-from hardtack.errors import ConfigError, HardtackError, SessionFinished, SessionNotLoaded, StoreUnavailable
+from hardtack.errors import ConfigError, HardtackError, ProofNeeded, SessionFinished, SessionNotLoaded, StoreUnavailable
 from hardtack.lifetime import LATEST
 from hardtack.state import COMMITTED, END, FINISHED, KEEP, LIVE, LOGIN, REPLACE, UNREAD, State, nothing
 
@@ -304,7 +304,10 @@ class Session(dict[str, Any]):
         """
         from hardtack.binding.prove import prove
 
-        return prove(self._open())
+        try:
+            return prove(self._open())
+        except ProofNeeded as error:
+            raise self.translate(error) from None
 
     # --- step-up
 

@@ -12,15 +12,21 @@ from typing import Any, Final
 from hardtack._extras import explain
 
 try:
-    from pyramid.httpexceptions import HTTPConflict, HTTPForbidden, HTTPServiceUnavailable  # type: ignore[import-untyped]
+    from pyramid.httpexceptions import (  # type: ignore[import-untyped]
+        HTTPConflict,
+        HTTPException,
+        HTTPForbidden,
+        HTTPServiceUnavailable,
+        HTTPTemporaryRedirect,
+    )
     from pyramid.interfaces import ISession, ISessionFactory  # type: ignore[import-untyped]
+    from pyramid.response import Response  # type: ignore[import-untyped]
     from zope.interface import implementer  # type: ignore[import-untyped]
 except ImportError as error:
     message = explain("hardtack.frameworks.pyramid", "pyramid", error)
     raise ImportError(message) from error
 
 from hardtack.adapters import (
-    RETRY_AFTER,
     Answer,
     check_manager,
     cookies_of,
@@ -33,6 +39,7 @@ from hardtack.adapters import (
     put,
     touch,
     warn_plain_http,
+    wsgi_device_answer,
     wsgi_request,
 )
 from hardtack.errors import ConfigError, HardtackError, StoreUnavailable
@@ -48,13 +55,15 @@ _CSRF_TOKEN: Final = "_csrft_"  # noqa: S105  # the name of a key
 
 
 def _init(error: Any, answer: Answer) -> None:
-    headers = [("Cache-Control", "no-store")]
-    if answer.status == 503:
-        headers.append(("Retry-After", str(RETRY_AFTER)))
-    _BASES[answer.status].__init__(error, answer.text.strip(), headers=headers)
+    headers = [("Cache-Control", "no-store"), *answer.own.items()]
+    if answer.status == HTTPTemporaryRedirect.code:
+        # Its own initializer takes the location first.
+        HTTPException.__init__(error, answer.text.strip(), headers=headers)
+    else:
+        _BASES[answer.status].__init__(error, answer.text.strip(), headers=headers)
 
 
-_BASES: Final = {503: HTTPServiceUnavailable, 409: HTTPConflict, 403: HTTPForbidden}
+_BASES: Final = {503: HTTPServiceUnavailable, 409: HTTPConflict, 403: HTTPForbidden, 307: HTTPTemporaryRedirect}
 
 ERRORS: Final = http_errors(_BASES, _init)
 """hardtack's errors as Pyramid's responses: an exception view for either of the two answers."""
@@ -161,6 +170,25 @@ class SessionFactory:
         request.add_response_callback(save)
         request.add_finished_callback(save.end)
         return session
+
+
+def device_tween(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any], Any]:
+    """Answers the endpoints of a binding to the device: `config.add_tween("hardtack.frameworks.pyramid.device_tween")`.
+
+    Needed where the manager has `binding=`. It stands before all views, and before tweens that were added earlier.
+    """
+
+    def tween(request: Any) -> Any:
+        factory = registry.queryUtility(ISessionFactory)
+        sessions = getattr(factory, "sessions", None)
+        device = wsgi_device_answer(sessions, request.environ) if isinstance(sessions, SessionManager) else None
+        if device is None:
+            return handler(request)
+        response = Response(device.body, device.status)
+        response.headerlist = device.headers
+        return response
+
+    return tween
 
 
 def includeme(config: Any) -> None:

@@ -291,7 +291,7 @@ class DbscClient:
         found = self._living(urlsplit(url).path)
         pairs = "; ".join(f"{name}={cookie.value}" for (name, _), cookie in found)
         status, given, content = self.send(method, url, [*headers, *([("Cookie", pairs)] if pairs else [])], body)
-        response = Response(status, list(given), content)
+        response = Response(status, [(name, value.strip()) for name, value in given], content)
         for name, value in response.headers:
             if name.lower() == "set-cookie":
                 self._keep(value)
