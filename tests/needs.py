@@ -22,7 +22,7 @@ PROGRAMS: dict[str, list[tuple[str, ...]]] = {
     "memcached": [("memcached",)],
     "node": [("node",)],
     "pgbouncer": [("pgbouncer",)],
-    "postgresql": [("postgres",), ("initdb",), ("pg_isready",)],
+    "postgresql": [("postgres",), ("initdb",), ("pg_isready",), ("pg_basebackup",)],
     "redis": [("redis-server", "valkey-server"), ("redis-cli", "valkey-cli")],
 }
 """What a mark `program` may name, and its programs; of each group one must be installed."""

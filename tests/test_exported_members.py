@@ -13,16 +13,17 @@ from hardtack import errors, events
 
 NAMES: dict[ModuleType, str] = {
     hardtack: (
-        "Cookie CookieEngine DeviceBinding EncryptedToken Key Keyring Record Request Session SessionManager SignedToken "
-        "StoreEngine errors events"
+        "Cookie CookieEngine DeviceBinding EncryptedToken EndedSessions Key Keyring Record Request Session SessionManager "
+        "SignedToken StoreEngine errors events"
     ),
     errors: (
         "ConfigError CrossSiteRequest HardtackError InvalidToken ProofNeeded ProofOutstanding SessionConflict SessionFinished "
         "SessionNotLoaded SessionTooLarge StoreError StoreFull StoreUnavailable TooManySessions UnsupportedValue"
     ),
     events: (
-        "Bound CacheControlReplaced Confirmed Conflict Created CrossSite Destroyed Event Expired IdChanged LateWrite Listener "
-        "LoggedIn LoggedOut Opened ProofFailed Rejected Renewed Saved StoreFailed TakenOver"
+        "Bound CacheControlReplaced ChannelLost Confirmed Conflict Created CrossSite Destroyed EndsKept EntriesSkipped Event "
+        "Expired IdChanged LateWrite LimitsRaised ListFresh ListStale Listener LoggedIn LoggedOut Opened ProofFailed Rejected "
+        "Renewed Saved StoreFailed TakenOver"
     ),
 }
 
@@ -33,8 +34,9 @@ SESSION = (
 )
 
 MANAGER = (
-    "aabort abort accept acommit aclose acount aend aend_all afinish alist aopen aupdate clock close commit cookie count end "
-    "end_all engine finish idle_timeout lifetime list on_event open persistent purpose update"
+    "aabort abort accept acommit aclose acount aend aend_all aend_everything afinish alist aopen astart aupdate clock close "
+    "commit cookie count end end_all end_everything engine finish idle_timeout lifetime list on_event open persistent purpose "
+    "start update"
 )
 
 

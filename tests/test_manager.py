@@ -27,7 +27,6 @@ from hardtack.adapters import carries_cookie, warn_plain_http
 from hardtack.errors import ConfigError, InvalidToken, SessionTooLarge, StoreUnavailable, UnsupportedValue
 from hardtack.events import (
     CacheControlReplaced,
-    Conflict,
     Created,
     Destroyed,
     Event,
@@ -379,112 +378,6 @@ def test_idle_deadline_to_the_second() -> None:
     site.clock.now = START + 600
     assert dict(site.open()) == {}
     assert [event.deadline for event in site.told(Expired)] == ["idle"]
-
-
-class Revoked:
-    """A revocation list in memory."""
-
-    def __init__(self) -> None:
-        self.until: dict[bytes, int] = {}
-
-    def is_revoked(self, record: Record) -> bool:
-        return record.id in self.until
-
-    def revoke(self, record: Record, expires_at: int) -> None:
-        self.until[record.id] = expires_at
-
-
-def test_revocations_end_every_copy() -> None:
-    """With a revocation list, neither a copied cookie nor a slow request brings an ended session back."""
-    revoked = Revoked()
-    site = Site(CookieEngine(KEY, revocations=revoked))
-    before = site.visit(a=1)
-    copied = site.jar.header
-    slow = site.open()
-    slow["late"] = 1
-    session = site.open()
-    session.login("alice")
-    site.commit(session)
-
-    assert site.sessions.commit(slow).set_cookies == []
-    assert dict(site.sessions.open(copied)) == {}
-    assert reasons(site) == ["revoked"]
-    assert site.told(IdChanged) == [IdChanged(before.id, session.id, old_still_valid=False)]
-    assert list(revoked.until.values()) == [START + 14 * DAY]
-
-
-def test_revocation_outlives_every_copy() -> None:
-    """It lasts to the absolute deadline of what was ended: a thief may have renewed his copy, and a login be short."""
-    revoked = Revoked()
-    site = Site(CookieEngine(KEY, revocations=revoked), idle_timeout="30 minutes")
-    site.visit(a=1)
-    session = site.open()
-    session.login("alice", lifetime="1 hour")
-    site.commit(session)
-    session = site.open()
-    session.logout()
-    site.commit(session)
-
-    assert list(revoked.until.values()) == [START + 14 * DAY, START + 3600]
-
-
-@pytest.mark.parametrize(("change", "ended"), [("regenerate", False), ("logout", True)])
-@pytest.mark.parametrize("value", [object(), "x" * 5000], ids=["unsupported", "too large"])
-def test_what_cannot_be_kept_revokes_nothing_but_a_logout(change: str, ended: bool, value: object) -> None:
-    """The request fails, and nothing of it is saved; an end happens whatever else the request did."""
-    revoked = Revoked()
-    site = Site(CookieEngine(KEY, revocations=revoked))
-    site.visit(a=1)
-    session = site.open()
-    getattr(session, change)()
-    session["b"] = value
-
-    with pytest.raises((UnsupportedValue, SessionTooLarge)) as caught:
-        site.sessions.commit(session)
-
-    assert bool(revoked.until) is ended
-    assert bool(caught.value.set_cookies) is ended
-    assert dict(site.open()) == ({} if ended else {"a": 1})
-
-
-def test_a_session_revoked_meanwhile_is_told_once() -> None:
-    """finish does not tell again, as a late change, what the commit has told to be lost."""
-    site = Site(CookieEngine(KEY, revocations=Revoked()))
-    site.visit(a=1)
-    slow = site.open()
-    slow["late"] = 1
-    session = site.open()
-    session.logout()
-    site.commit(session)
-    site.sessions.commit(slow)
-    site.sessions.finish(slow)
-
-    assert [event.outcome for event in site.told(Conflict)] == ["dropped"]
-    assert site.told(LateWrite) == []
-
-
-def test_logout_of_a_session_that_was_revoked_meanwhile() -> None:
-    """Another request gave it a new id, or ended it: the page says "logged out", so the browser forgets the cookie."""
-    site = Site(CookieEngine(KEY, revocations=Revoked()))
-    site.visit(a=1)
-    leaving, renewed = site.open(), site.open()
-    leaving.logout()
-    renewed.regenerate()
-    site.commit(renewed)
-    site.commit(leaving)
-
-    assert site.jar.cookies == {}
-
-
-def test_revocations_leave_a_plain_save_alone() -> None:
-    """A change of data ends nothing."""
-    revoked = Revoked()
-    site = Site(CookieEngine(KEY, revocations=revoked))
-    site.visit(a=1)
-    site.visit(a=2)
-
-    assert revoked.until == {}
-    assert dict(site.open()) == {"a": 2}
 
 
 def test_expired_session_is_replaced_not_revived() -> None:

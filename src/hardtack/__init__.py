@@ -3,6 +3,7 @@
 from hardtack import errors, events
 from hardtack.binding import DeviceBinding
 from hardtack.cookies import Cookie
+from hardtack.ended import EndedSessions
 from hardtack.engines.cookie import CookieEngine
 from hardtack.engines.store import StoreEngine
 from hardtack.manager import SessionManager
@@ -26,6 +27,7 @@ __all__ = [
     "Cookie",
     "Record",
     "Request",
+    "EndedSessions",
     "errors",
     "events",
 ]

@@ -119,14 +119,14 @@ def check_manager(sessions: Any, taker: str, *, sync: bool = False) -> SessionMa
 
 
 def waits(sessions: SessionManager) -> bool:
-    """Whether opening and saving can wait for a store; where they cannot, a coroutine for each would cost time."""
+    """Whether opening and saving can wait for a store or a list; where they cannot, a coroutine for each would cost time."""
     return sessions.core.waits
 
 
 def blocks(sessions: SessionManager) -> bool:
     """Whether a save can wait for a disk or a network, so that it must not be done on an event loop."""
     core = sessions.core
-    return core.waits and (core.traits.asynchronous or core.traits.blocking)
+    return core.ended is not None or (core.stored and (core.traits.asynchronous or core.traits.blocking))
 
 
 def carries_cookie(sessions: SessionManager, header: str) -> bool:
@@ -345,7 +345,7 @@ def with_cookie(sessions: SessionManager, cookie: Cookie) -> SessionManager:
     other = copy(sessions)
     core = sessions.core
     other.settings = replace(core.settings, cookie=cookie)
-    other.core = Core(core.engine, other.settings, core.teller)
+    other.core = Core(core.engine, other.settings, core.teller, core.ended)
     other.core.always_renews = core.always_renews
     return other
 

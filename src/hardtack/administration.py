@@ -6,16 +6,27 @@ import datetime as dt
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hardtack import values
-from hardtack.errors import ConfigError, SessionConflict
+from hardtack.errors import ConfigError, SessionConflict, StoreUnavailable
 from hardtack.events import Destroyed, LoggedOut, Saved
-from hardtack.flow import Count, Flow
+from hardtack.flow import Ask, Count, Flow
 from hardtack.impersonation import LINK
 from hardtack.lifecycle.save import refresh
-from hardtack.lifecycle.stored import end_record, keys_of, living, of_subject, sessions_of, store_engine
+from hardtack.lifecycle.stored import (
+    end_record,
+    finds,
+    is_listed,
+    keys_of,
+    living,
+    of_subject,
+    sessions_of,
+    store_engine,
+)
 from hardtack.lifetime import LATEST, Deadlines
+from hardtack.login import check_subject
 from hardtack.merge import Declared
 from hardtack.protocols import VersionConflict
 from hardtack.record import Record
@@ -23,11 +34,16 @@ from hardtack.session import Session, changing, data_of, fill
 
 if TYPE_CHECKING:
     from hardtack.core import Core
+    from hardtack.ended import EndedSessions
 
 Change = Callable[[dict[str, Any]], object]
 
 MAX_ATTEMPTS: Final = 1000
 """Lost races after which `update` is a conflict: it is called where a change must not be lost."""
+
+
+_COOKIE_ID: Final = 16
+"""Bytes of the id of a session in a cookie."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +128,12 @@ def list_sessions(core: Core, subject: str) -> Flow[SessionInfos]:
     found = []
     for key in (yield from keys_of(core, subject)):
         record = yield from of_subject(core, key, subject, context)
-        if record is not None:
+        if record is not None and not is_listed(core, record):
             found.append(_info(record, core.deadlines(record)))
             acting = record.options.get(LINK)
             if acting is not None:  # the user acts as another in a session that the index has as the other's
                 record = yield from of_subject(core, acting, subject, context)
-                if record is not None:
+                if record is not None and not is_listed(core, record):
                     found.append(_info(record, core.deadlines(record)))
     return sorted(found, key=lambda info: (info.authenticated_at or info.created_at, info.id), reverse=True)
 
@@ -135,25 +151,101 @@ def count(core: Core, subject: str | None) -> Flow[int]:
 
 def end(core: Core, id: str, subject: str | None) -> Flow[bool]:
     """`SessionManager.end`, as a flow."""
+    _id(id, "id")
+    if core.ended is not None and not core.stored:
+        return (yield from _tell_end(core, core.ended, id, subject))
     engine, context = store_engine(core), core.context()
-    found = yield from engine.find_key(_id(id, "id"))
+    found = yield from engine.find_key(id)
     if found is None:
         return False
     if subject is not None:
         record = yield from of_subject(core, found[1], subject, context)
         if record is None:
             return False
-    return bool((yield from _end(core, *found)))
+    ended = yield from _end(core, *found)
+    if ended and core.ended is not None:
+        yield Ask(partial(core.ended.end_session, found[0], "ended", subject))
+    return bool(ended)
 
 
-def end_all(core: Core, subject: str, keep: str | None) -> Flow[int]:
+def _tell_end(core: Core, ended: EndedSessions, id: str, subject: str | None) -> Flow[bool]:
+    """Tell the list that a session in a cookie has ended, whether there is such a one or not."""
+    raw_id = _raw(id)
+    if raw_id is None or len(raw_id) != _COOKIE_ID:
+        return False
+    yield Ask(partial(ended.end_session, raw_id, "ended", subject))
+    core.emit(Destroyed, raw_id, False)
+    if subject is not None:
+        core.emit(LoggedOut, raw_id, subject, "ended")
+    return True
+
+
+def end_all(core: Core, subject: str | None, keep: str | None, sid: str | None = None) -> Flow[int]:
     """`SessionManager.end_all`, as a flow."""
-    context = core.context()
-    kept = {keep if keep is None else _id(keep, "keep")}
-    moving = core.moving.get(keep or "")
+    if (subject is None) == (sid is None) or (keep is not None and sid is not None):
+        raise TypeError("end_all() takes a subject, with the id to keep where one is, or a sid=")
+    if sid is not None:
+        yield Ask(partial(_list_of(core, "end_all(sid=…)").end_provider, "", _text(sid, "sid")))
+        return 0
+    assert subject is not None
+    if core.ended is None:
+        return (yield from _end_stored(core, subject, keep))
+    spared = [raw_id for raw_id in map(_raw, _kept(core, keep)) if raw_id is not None and len(raw_id) >= _COOKIE_ID]
+    ended, failure = 0, None
+    if core.stored and finds(core):
+        try:
+            ended = yield from _end_stored(core, subject, keep)
+        except StoreUnavailable as error:  # what the store cannot be told, the list can
+            failure = error
+    yield Ask(partial(core.ended.end_subject, _text(subject, "subject"), spared))
+    if failure is not None:
+        raise failure
+    return ended
+
+
+def _raw(id: str) -> bytes | None:
+    """The raw id of a public one, or None for what cannot be one."""
+    try:
+        return values.decode_bytes(id)
+    except ValueError:
+        return None
+
+
+def end_everything(core: Core) -> Flow[None]:
+    """`SessionManager.end_everything`, as a flow."""
+    yield Ask(_list_of(core, "end_everything()").end_everything)
+
+
+def close(core: Core) -> Flow[None]:
+    """`SessionManager.close`, as a flow."""
+    if core.ended is not None:
+        yield Ask(core.ended.close)
+    yield from core.engine.close()
+
+
+def _list_of(core: Core, call: str) -> EndedSessions:
+    if core.ended is None:
+        message = f"{call} needs a list of ended sessions: SessionManager(…, ended=EndedSessions.from_url(…))"
+        raise ConfigError(message)
+    return core.ended
+
+
+def _kept(core: Core, keep: str | None) -> set[str]:
+    """The ids of the session that is kept."""
+    if keep is None:
+        return set()
+    kept = {_id(keep, "keep")}
+    moving = core.moving.get(keep)
     if moving is not None and moving.record is not None:
         # The request that asks has a new id since `regenerate` or `login`, and is stored under the old one until then.
         kept.add(values.encode_bytes(moving.record.id))
+    return kept
+
+
+def _end_stored(core: Core, subject: str, keep: str | None) -> Flow[int]:
+    """End the sessions of a user that are in the store."""
+    context = core.context()
+    kept = _kept(core, keep)
     ended = 0
     done: set[str] = set()
     # Until nothing new is found: a session that changes its id meanwhile is in the next round, and `end` follows it.
@@ -198,6 +290,11 @@ def _id(given: str, argument: str) -> str:
         return given
     message = f"{argument} is the id of a session, a str, not {type(given).__name__}; use session.id"
     raise TypeError(message)
+
+
+def _text(given: str, argument: str) -> str:
+    """The id of a user, or of a session at a provider. Raises `TypeError`."""
+    return check_subject(given, f"end_all({argument}=…)")
 
 
 def _changed(function: Change, data: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from hardtack import values
@@ -16,9 +16,12 @@ from hardtack.protocols import Context, Engine, Held, engine_traits
 from hardtack.record import Record
 from hardtack.request import Request
 from hardtack.session import Session
-from hardtack.settings import Settings
+from hardtack.settings import Settings, list_terms
 from hardtack.state import MOVE, State
 from hardtack.tell import Teller
+
+if TYPE_CHECKING:
+    from hardtack.ended import EndedSessions
 
 
 class Core:
@@ -27,7 +30,7 @@ class Core:
     It is the `Policy` of the engine.
     """
 
-    def __init__(self, engine: Engine, settings: Settings, teller: Teller) -> None:
+    def __init__(self, engine: Engine, settings: Settings, teller: Teller, ended: EndedSessions | None = None) -> None:
         self.engine = engine
         self.traits = engine_traits(engine)
         self.settings = settings
@@ -38,16 +41,24 @@ class Core:
         self.lifetime = settings.lifetime
         self.idle_timeout = settings.idle_timeout
         self.clock = settings.clock
+        self.ended = ended
+        """The list of ended sessions, or None."""
         self.load_now = self.traits.load_now
-        self.save_now = self.traits.save_now
-        self.binding = None if settings.binding is None else Binding(settings.binding, engine, settings)
-        self.waits = engine.store is not None
+        self.save_now = None if ended is not None else self.traits.save_now  # what is saved may have to be told
+        self.stored = engine.store is not None
+        """Whether sessions are in a store; else they are in the cookies themselves."""
+        self.waits = self.stored or ended is not None
+        """Whether opening and saving may wait: for a store, or for the channel of the list."""
+        self.old_still_valid = self.traits.old_still_valid and ended is None
+        self.binding = None if settings.binding is None else Binding(settings.binding, engine, settings, ended)
         self.always_renews = False
         """For adapters whose framework moves the idle deadline with every save."""
         # Sessions whose new id was told and is not stored yet, while their requests last: see `end_all`.
         self.moving: WeakValueDictionary[str, State] = WeakValueDictionary()
         self._warned: set[str] = set()
         engine.bind(self)
+        if ended is not None:
+            ended.bind(*list_terms(engine, settings), emit=teller.tell)
 
     # --- time
 
@@ -115,6 +126,11 @@ class Core:
             message = f"{store} is for async code: use aopen, acommit and afinish, or the sync twin of the store"
             raise ConfigError(message)
         return self.engine.store
+
+    @property
+    def loads_first(self) -> bool:
+        """Whether async code loads before the handler runs: what is in a store, and where a list has to be waited for."""
+        return self.stored or (self.ended is not None and not self.ended.is_fresh)
 
     # --- what sessions ask
 

@@ -396,6 +396,124 @@ class CrossSite(Event):
         )
 
 
+# --- the list of ended sessions
+
+
+class ListStale(Event):
+    """The channel of the list of ended sessions was not read for longer than `max_stale`.
+
+    `age`: seconds since it was read to its end; -1: it never was. `policy`: what requests get meanwhile.
+    """
+
+    level = logging.ERROR
+    age: int
+    policy: Literal["closed", "open"]
+
+    def _sentence(self) -> str:
+        since = "was never read" if self.age < 0 else f"was not read for {self.age} seconds"
+        meanwhile = "requests with a session get a 503" if self.policy == "closed" else "no session is renewed"
+        return (
+            f"the list of ended sessions {since}, and {meanwhile}; see that its channel can be reached and takes writes"
+        )
+
+
+class ListFresh(Event):
+    """The channel of the list of ended sessions is read again, after it was stale. `age` as in `ListStale`."""
+
+    level = logging.WARNING
+    age: int
+
+    def _sentence(self) -> str:
+        return f"the list of ended sessions is read again, after {self.age} seconds"
+
+
+class ChannelLost(Event):
+    """The channel of the list of ended sessions has no identity: it was emptied, or never created.
+
+    `restored`: this process had the whole list, and wrote it back.
+    """
+
+    level = logging.ERROR
+    restored: bool
+
+    def _sentence(self) -> str:
+        if self.restored:
+            return (
+                "the channel of the list of ended sessions was emptied, and was written back whole; see who empties it"
+            )
+        return (
+            "the channel of the list of ended sessions is empty; if it is new, create it: hardtack ended URL --create; if it "
+            "was lost, add --all, since what was ended before would come back"
+        )
+
+
+_SKIPPED = {
+    "torn": "they are incomplete",
+    "foreign": "no key of ours fits: another application uses this channel, a key is missing, or somebody else can write to it",
+    "version": "they are of a newer version",
+    "ahead": "they are more than a minute ahead of the channel's clock",
+    "origin": "the channel was made with another key, and nobody gets in until that is put right",
+}
+
+
+class EntriesSkipped(Event):
+    """Entries of the list of ended sessions were not used.
+
+    Reasons: `torn`, `foreign`, `version`, `ahead`; `origin`: the channel itself was made with a key that is not ours.
+    """
+
+    level = logging.ERROR
+    reason: Literal["torn", "foreign", "version", "ahead", "origin"]
+    count: int
+
+    @property
+    def log_key(self) -> tuple[object, ...]:
+        """Without the number."""
+        return (type(self).__name__, self.reason)
+
+    def _sentence(self) -> str:
+        return (
+            f"{self.count} entries of the list of ended sessions were not used ({self.reason}): {_SKIPPED[self.reason]}"
+        )
+
+
+class EndsKept(Event):
+    """Ends could not be appended, and are known in this process alone until the channel is back.
+
+    `lost`: how many were given up, because too many were waiting.
+    """
+
+    level = logging.ERROR
+    waiting: int
+    lost: int = 0
+
+    @property
+    def log_key(self) -> tuple[object, ...]:
+        """Without the number that waits."""
+        return (type(self).__name__, self.lost)
+
+    def _sentence(self) -> str:
+        lost = f", {self.lost} were given up" if self.lost else ""
+        return f"{self.waiting} ends wait for the channel of the list of ended sessions{lost}; see that it takes writes"
+
+
+class LimitsRaised(Event):
+    """Sessions may live longer than the list remembered: those not seen within the old limits were ended, once.
+
+    Seconds that a copy can live: `before` and `after`.
+    """
+
+    level = logging.WARNING
+    before: int
+    after: int
+
+    def _sentence(self) -> str:
+        return (
+            f"sessions may live {self.after} seconds now, and the list of ended sessions remembered {self.before}: those not "
+            "seen within the old limits were ended, once"
+        )
+
+
 def _copies(old_still_valid: bool) -> str:
     return "; copies of the old cookie stay valid to its deadline" if old_still_valid else ""
 

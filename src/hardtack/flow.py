@@ -1,12 +1,13 @@
 """Run one generator with a sync or an async store.
 
-Load, decide and save are written once, as generators that yield requests to a store instead of calling it. The two drivers
+Load, decide and save are written once, as generators that yield requests to a store, or to the list of ended sessions,
+instead of calling it. The two drivers
 here carry the requests out, and throw every exception, cancellation included, back into the generator.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from types import CoroutineType
 from typing import Any, NamedTuple, TypeVar
 
@@ -114,7 +115,16 @@ class Close(NamedTuple):
         return store.close()
 
 
-Request = Get | Put | Delete | Rename | Find | Resolve | Count | Reconnect | Close
+class Ask(NamedTuple):
+    """A call of the list of ended sessions that may wait for its channel. It raises `StoreUnavailable`."""
+
+    function: Callable[[], Any]
+
+    def call(self, store: Any) -> Any:
+        return self.function()
+
+
+Request = Ask | Get | Put | Delete | Rename | Find | Resolve | Count | Reconnect | Close
 Flow = Generator[Request, Any, T]
 
 
@@ -178,6 +188,11 @@ async def to_the_end(flow: Flow[T], store: AsyncStore | Store | None = None) -> 
 
 
 async def _carry_out(request: Request, store: Any) -> Any:
+    if type(request) is Ask:
+        from anyio import to_thread
+
+        # What was begun to be told is told, whatever becomes of the task.
+        return await to_thread.run_sync(request.function, abandon_on_cancel=True)
     blocking = getattr(store, "blocking", None)
     if blocking is None:
         return await request.call(store)

@@ -14,6 +14,7 @@ from hardtack.binding.settings import DeviceBinding, as_binding
 from hardtack.changes import Changes
 from hardtack.cookies import Cookie, as_text
 from hardtack.core import Core
+from hardtack.ended import EndedSessions
 from hardtack.engines.cookie import CookieEngine
 from hardtack.errors import ConfigError
 from hardtack.events import Event
@@ -23,7 +24,7 @@ from hardtack.lifetime import Duration
 from hardtack.protocols import Engine, TokenFormat, engine_traits, rings_of
 from hardtack.request import Request
 from hardtack.session import Session, Unread, become_finished, state_of, unread
-from hardtack.settings import listener, make_settings
+from hardtack.settings import check_list, listener, make_settings
 from hardtack.state import END, UNREAD
 from hardtack.tell import Teller
 from hardtack.tokens.keys import Key, Keyring
@@ -53,6 +54,7 @@ class SessionManager:
         persistent: whether the browser keeps the cookie over a restart.
         purpose: names the application where several share a key: a session of one does not open in another.
         accept: formats of other systems whose sessions are taken over.
+        ended: the list of ended sessions, `EndedSessions.from_url(…)`: what was ended is refused everywhere within a second.
         max_size: bytes that a stored session may have, such as "256 KiB"; None: any.
         cross_site: "refuse" serves requests that another site made the browser send, and that ask for a change, without
             the session; "allow" leaves that to SameSite and to tokens.
@@ -78,6 +80,7 @@ class SessionManager:
         persistent: bool = False,
         purpose: str = "",
         accept: Iterable[TokenFormat] = (),
+        ended: EndedSessions | None = None,
         max_size: str | int | None = "256 KiB",
         cross_site: Literal["allow", "refuse"] = "allow",
         trusted_origins: Iterable[str] = (),
@@ -107,7 +110,8 @@ class SessionManager:
         )
         for ring in rings_of(checked):
             ring.check_lifetime(settings.lifetime)
-        self.core = Core(checked, settings, Teller(listener(on_event), mask_addresses=mask_addresses))
+        teller = Teller(listener(on_event), mask_addresses=mask_addresses)
+        self.core = Core(checked, settings, teller, check_list(ended, checked))
         self.engine: Engine = checked
         self.settings = settings
         self._refuses = settings.cross_site == "refuse"
@@ -140,7 +144,7 @@ class SessionManager:
         """
         session = self.open(header, request, kind=kind)
         state = state_of(session)
-        if self.core.waits and state.phase is UNREAD and load.carries(self.core, state.header):
+        if self.core.loads_first and state.phase is UNREAD and load.carries(self.core, state.header):
             await self.core.aload(session)
         return session
 
@@ -252,7 +256,8 @@ class SessionManager:
     def end(self, id: str, subject: str | None = None) -> bool:
         """End one session, by its id; with `subject`, only if it is this user's. False where there was none.
 
-        An id is public: an action of a user should always give the subject.
+        An id is public: an action of a user should always give the subject. Of sessions in cookies nobody knows which there
+        are: True means that the list of ended sessions was told. Raises `ConfigError` for those without a list.
         """
         return self._run(administration.end(self.core, id, subject))
 
@@ -260,16 +265,26 @@ class SessionManager:
         """`end` under async code."""
         return await self._arun(administration.end(self.core, id, subject))
 
-    def end_all(self, subject: str, keep: str | None = None) -> int:
-        """End every session of a user but the one with the id `keep`; returns how many were ended.
+    def end_all(self, subject: str | None = None, keep: str | None = None, *, sid: str | None = None) -> int:
+        """End every session of a user but the one with the id `keep`; returns how many were found and ended.
 
-        Raises `ConfigError` where the store cannot find them (ASVS 7.4.2, 7.4.3).
+        `sid`, in the place of a user: those that a `login(sid=…)` began (OpenID Connect back-channel logout), which needs a
+        list of ended sessions. Of sessions in cookies nobody knows how many there are: 0. Raises `ConfigError` where neither
+        the store can find them nor a list be told (ASVS 7.4.2, 7.4.3).
         """
-        return self._run(administration.end_all(self.core, subject, keep))
+        return self._run(administration.end_all(self.core, subject, keep, sid))
 
-    async def aend_all(self, subject: str, keep: str | None = None) -> int:
+    async def aend_all(self, subject: str | None = None, keep: str | None = None, *, sid: str | None = None) -> int:
         """`end_all` under async code."""
-        return await self._arun(administration.end_all(self.core, subject, keep))
+        return await self._arun(administration.end_all(self.core, subject, keep, sid))
+
+    def end_everything(self) -> None:
+        """End everybody's sessions, anonymous ones too. Raises `ConfigError` without a list of ended sessions."""
+        self._run(administration.end_everything(self.core))
+
+    async def aend_everything(self) -> None:
+        """`end_everything` under async code."""
+        await self._arun(administration.end_everything(self.core))
 
     def _run(self, flow: Flow[T]) -> T:
         return run(flow, self.core.sync_store())
@@ -277,15 +292,28 @@ class SessionManager:
     async def _arun(self, flow: Flow[T]) -> T:
         return await arun(flow, self.engine.store)
 
-    # --- closing
+    # --- starting and closing
+
+    def start(self, timeout: float = 30.0) -> None:
+        """Read the list of ended sessions before the first request, where there is one; that starts it else.
+
+        Raises `StoreUnavailable` where it cannot be read within `timeout` seconds.
+        """
+        if self.core.ended is not None:
+            self.core.ended.start(timeout)
+
+    async def astart(self, timeout: float = 30.0) -> None:
+        """`start` under async code."""
+        if self.core.ended is not None:
+            await self.core.ended.astart(timeout)
 
     def close(self) -> None:
-        """Close the store, as far as it was opened by hardtack."""
-        self._run(self.engine.close())
+        """Close the store, as far as it was opened by hardtack, and stop following the list of ended sessions."""
+        self._run(administration.close(self.core))
 
     async def aclose(self) -> None:
         """`close` under async code."""
-        await self._arun(self.engine.close())
+        await self._arun(administration.close(self.core))
 
     def __enter__(self) -> SessionManager:
         return self

@@ -46,6 +46,13 @@ class Stale(NamedTuple):
     paths: list[str]
 
 
+def assigned_in(mine: dict[str, Any], base: dict[str, Any], tracking: Tracking | None) -> dict[str, Any]:
+    """What a request has assigned, of all that it wants to save; without tracking, what differs from its `base`."""
+    if tracking is not None:
+        return {name: value for name, value in mine.items() if name in tracking.assigned}
+    return {name: value for name, value in mine.items() if name not in base or not same(base[name], value)}
+
+
 def merge(
     base: dict[str, Any], theirs: dict[str, Any], mine: dict[str, Any], tracking: Tracking | None, declared: Declared
 ) -> Merged | Stale:

@@ -11,8 +11,12 @@ from hardtack.cookies import Cookie
 from hardtack.errors import ConfigError
 from hardtack.events import logger
 from hardtack.lifetime import Duration, seconds
+from hardtack.protocols.engine import Engine, rings_of
 from hardtack.protocols.token import TokenFormat, TokenTraits, token_traits
-from hardtack.tokens.keys import quoted
+from hardtack.tokens.keys import Keyring, quoted
+
+if TYPE_CHECKING:
+    from hardtack.ended import EndedSessions
 
 RENEWALS_PER_IDLE_TIMEOUT: Final = 10
 
@@ -93,6 +97,43 @@ def make_settings(
         clock=clock,
         binding=binding,
     )
+
+
+# --- the list of ended sessions
+
+
+def check_list(ended: Any, engine: Engine) -> EndedSessions | None:
+    """The list, which the engine can be asked to heed. Raises `ConfigError`."""
+    if ended is None:
+        return None
+    from hardtack.ended import EndedSessions
+
+    instance(ended, EndedSessions, "ended", "EndedSessions, such as EndedSessions.from_url('redis://…')")
+    token = getattr(engine, "token", None)
+    foreign = getattr(engine, "native", None) if engine.store is not None else not token_traits(token).native
+    if foreign:
+        name = type(engine.store if token is None else token).__name__
+        message = (
+            f"ended= cannot be used with {name}: what another program can read does not carry the id and the times that the "
+            "list is asked by; write sessions with EncryptedToken or SignedToken, or keep them in another store"
+        )
+        raise ConfigError(message)
+    found: EndedSessions = ended
+    return found
+
+
+def list_terms(engine: Engine, settings: Settings) -> tuple[Keyring | None, str, int, int | None]:
+    """What the list is bound to: the engine's keys, the purpose, and for how long copies can live.
+
+    A cookie of another system that does not say when it was made is good until its format's `until`.
+    """
+    rings = rings_of(engine)
+    undated = [each.traits.until for each in settings.accept if not each.traits.authenticates_time]
+    longest = max((until - int(settings.clock()) for until in undated if until is not None), default=0)
+    ring = rings[0] if rings else None
+    if longest > 0:
+        return ring, settings.purpose, max(settings.lifetime, longest), None
+    return ring, settings.purpose, settings.lifetime, settings.idle_timeout
 
 
 # --- what settings are checked with, everywhere

@@ -123,6 +123,7 @@ class State:
         size: how many keys a session in a cookie had when its headers left.
         tracking: what was read and assigned; None: that is not noted here.
         refusal: why nothing can be changed: the store was down, or another site sent the request.
+        once: names of one-time values that this request took out of a session in a cookie.
         limit: how many sessions the user who logged in may have, and what happens beyond that; None: any number.
         taken: what concerns cookies of other systems; None: nothing does.
         beside: what the commit does beside saving this session; None: nothing.
@@ -148,6 +149,7 @@ class State:
         "limit",
         "lock",
         "meta",
+        "once",
         "passive",
         "phase",
         "record",
@@ -182,6 +184,7 @@ class State:
         self.tracking: Tracking | None = None
         self.refusal: HardtackError | None = None
         self.limit: tuple[int, str] | None = None
+        self.once: tuple[str, ...] = ()
         self.taken: Taken | None = None
         self.views: dict[type, View] | None = None
         self.device: Device | None = None

@@ -43,15 +43,18 @@ class Teller:
         acting: tuple[str, str] | None = None,
     ) -> None:
         """Tell who listens. Ids may be given as bytes."""
-        logged = logger.isEnabledFor(event.level)
-        if not logged and self.on_event is None:
+        if self.on_event is None and not logger.isEnabledFor(event.level):
             return
         value = event(*(values.encode_bytes(detail) if type(detail) is bytes else detail for detail in details))
         if request is not None:
             value.with_request(request.told(mask=self._mask))
         if acting is not None:
             value.with_acting(acting)
-        if logged:
+        self.tell(value)
+
+    def tell(self, value: Event) -> None:
+        """Tell an event that was made already."""
+        if logger.isEnabledFor(value.level):
             self._log(value)
         if self.on_event is not None:
             try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.kit import KEY, Clock
 
-from hardtack import Session, SessionManager, StoreEngine
+from hardtack import CookieEngine, EndedSessions, Session, SessionManager, StoreEngine
 from hardtack.binding import DeviceBinding
 from hardtack.events import Event
 from hardtack.frameworks.wsgi import SessionMiddleware
@@ -87,6 +87,9 @@ class BoundSite:
         self.events: list[Event] = []
         self.engine = StoreEngine(MemoryStore(), seal=KEY) if engine is None else engine
         self.options = options
+        if isinstance(self.engine, CookieEngine):
+            # Its own clock is the test's: entries say when, and are forgotten by it.
+            self.options = {"ended": EndedSessions.from_url("memory://"), **options}
         self.mount = mount
         self.sessions = self.manager(DeviceBinding(every=every) if binding is ... else binding)
         self.wire = Wire(self.deploy(self.sessions))

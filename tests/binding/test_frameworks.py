@@ -19,7 +19,6 @@ from hardtack.stores.memory import MemoryStore
 from hardtack.testing import DbscClient
 from hardtack.testing.dbsc import HeaderPairs, Send, http, wsgi
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:websockets.*is deprecated:DeprecationWarning")
 
 

@@ -5,21 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.docs.examples import ROOT, run_page
 from tests.kit import KEY, Site
 
-from hardtack import CookieEngine, Key, StoreEngine
+from hardtack import CookieEngine, EndedSessions, StoreEngine
 from hardtack.errors import SessionTooLarge
 from hardtack.events import Destroyed, Rejected
 from hardtack.stores.memory import MemoryStore
-
-
-@pytest.fixture
-def ended_sessions(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The class of the page's list of ended sessions."""
-    monkeypatch.setenv("HARDTACK_KEY", Key.generate().export())
-    monkeypatch.chdir(tmp_path)
-    return run_page(ROOT / "docs" / "cookie-sessions.md")["EndedSessions"]
 
 
 def copied_before_logout(site: Site) -> str | None:
@@ -55,13 +46,14 @@ def test_a_copied_cookie_dies_at_its_deadline() -> None:
     assert site.open().subject is None
 
 
-def test_the_list_of_the_page_ends_the_copy(ended_sessions: Any) -> None:
-    """With `revocations` the copy is refused, and an event says why."""
-    site = Site(CookieEngine(KEY, revocations=ended_sessions()))
+def test_a_list_of_ended_sessions_ends_the_copy() -> None:
+    """With a list of ended sessions the copy is refused, and an event says why."""
+    site = Site(ended=EndedSessions.from_url("memory://"))
 
     assert copied_before_logout(site) is None
     assert site.told(Rejected)[-1] == Rejected("revoked", "__Host-Http-session")
     assert not site.told(Destroyed)[-1].old_still_valid
+    site.sessions.close()
 
 
 def test_a_store_ends_the_copy() -> None:

@@ -225,22 +225,6 @@ def test_wrong_settings(settings: dict[str, Any], named: str) -> None:
         CookieEngine(KEY, **settings)
 
 
-class AsyncList:
-    """A list of ended sessions that nobody would wait for."""
-
-    def revoke(self, record: Record, expires_at: int) -> None: ...
-
-    async def is_revoked(self, record: Record) -> bool:
-        return False
-
-
-@pytest.mark.parametrize("revocations", [[], set(), AsyncList(), AsyncList])
-def test_wrong_list_of_ended_sessions(revocations: Any) -> None:
-    """One that must be awaited would call every session ended."""
-    with pytest.raises(ConfigError, match=r"revocations=.* plain methods"):
-        CookieEngine(KEY, revocations=revocations)
-
-
 def test_a_format_that_cannot_be_written_is_no_engine() -> None:
     """It is told at once, not with the first session."""
     legacy = DancerLegacyCookie("secret", only={"cart"}, until=dt.date(2100, 1, 1))

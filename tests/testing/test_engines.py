@@ -6,7 +6,7 @@ import pytest
 from tests.kit import KEY
 from tests.servers import MemcachedServer, RedisServer
 
-from hardtack import CookieEngine, SignedToken, StoreEngine
+from hardtack import CookieEngine, EndedSessions, SignedToken, StoreEngine
 from hardtack.stores.memcached import MemcachedStore
 from hardtack.stores.memory import MemoryStore
 from hardtack.stores.redis import AsyncRedisStore, RedisStore
@@ -29,6 +29,37 @@ class TestSignedCookieEngine(EngineContract):
     def engine(self) -> CookieEngine:
         """The state is in the cookie, for everyone to read."""
         return CookieEngine(SignedToken(KEY), overflow="chunk")
+
+
+class _WithAList(EngineContract):
+    @pytest.fixture
+    def ended(self) -> EndedSessions:
+        """A list of ended sessions."""
+        return EndedSessions.from_url("memory://", KEY)
+
+
+class TestCookieEngineWithAList(_WithAList):
+    """The state is in the cookie, and what was ended is on a list."""
+
+    @pytest.fixture
+    def engine(self) -> CookieEngine:
+        """The state is in the cookie."""
+        return CookieEngine(KEY)
+
+
+class TestCookieEngineWithAListUnderAsyncCode(TestCookieEngineWithAList):
+    """The same, by the async methods."""
+
+    asynchronous = True
+
+
+class TestStoreEngineWithAList(_WithAList):
+    """The state is in a store, and what was ended is on a list as well."""
+
+    @pytest.fixture
+    def engine(self) -> StoreEngine:
+        """The state is in this process."""
+        return StoreEngine(MemoryStore())
 
 
 class TestStoreEngineOnMemory(EngineContract):

@@ -17,6 +17,7 @@ from hardtack.errors import ConfigError
 from hardtack.protocols import rings_of
 
 if TYPE_CHECKING:
+    from hardtack.ended import EndedSessions
     from hardtack.record import Record
     from hardtack.settings import Settings
 
@@ -65,8 +66,8 @@ class Binding:
         beginning: what both paths begin with.
     """
 
-    def __init__(self, device: DeviceBinding, engine: Any, settings: Settings) -> None:
-        check(engine, settings)
+    def __init__(self, device: DeviceBinding, engine: Any, settings: Settings, ended: EndedSessions | None) -> None:
+        check(engine, settings, ended)
         keys = device.keys or next(iter(rings_of(engine)), None)
         if keys is None:
             raise ConfigError(
@@ -157,12 +158,17 @@ def option_of(bond: Bond) -> list[str]:
     return [values.encode_bytes(part) for part in bond]
 
 
+def mark_of(session_id: bytes) -> bytes:
+    """What the list of ended sessions has of an id that was changed because the session was bound."""
+    return hashlib.sha256(b"hardtack/1 bound mark" + session_id).digest()[:16]
+
+
 def seed_of(secret: bytes, binding: bytes) -> bytes:
     """What the id of a session is drawn from when it is bound: parallel requests agree on it."""
     return hashlib.sha256(b"hardtack/1 bound" + binding + secret).digest()
 
 
-def check(engine: Any, settings: Settings) -> None:
+def check(engine: Any, settings: Settings, ended: EndedSessions | None) -> None:
     """Raise `ConfigError` where sessions of an engine, or with such a cookie, cannot be bound."""
     native = getattr(engine, "native", None)
     if engine.store is None:
@@ -170,7 +176,7 @@ def check(engine: Any, settings: Settings) -> None:
             raise ConfigError(
                 "DeviceBinding needs hardtack's own sessions: another system would not look at the binding"
             )
-        if getattr(engine, "old_still_valid", True):
+        if ended is None:
             raise ConfigError(
                 "DeviceBinding with a CookieEngine needs ended=: a cookie that was copied before the browser had registered "
                 "its key opens the session to its deadline, unless a list says that its id has ended; give the manager "

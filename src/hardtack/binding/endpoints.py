@@ -16,13 +16,16 @@ from hardtack.binding.jwk import DeviceKey
 from hardtack.binding.jwt import parse
 from hardtack.binding.offer import url
 from hardtack.binding.open import late, under
+from hardtack.binding.thumbprint import thumbprint_of
 from hardtack.binding.tokens import binding_id, parse_id, short
 from hardtack.cookies import as_text
 from hardtack.errors import StoreUnavailable
 from hardtack.events import Event, Expired, ProofFailed, Rejected
 from hardtack.flow import Flow
+from hardtack.lifecycle.listed import judge
 from hardtack.lifetime import absolute_deadline
 from hardtack.protocols import Held
+from hardtack.state import State
 
 if TYPE_CHECKING:
     from hardtack.core import Core
@@ -60,7 +63,7 @@ def respond(core: Core, binding: Binding, asked: Asked) -> Flow[DeviceAnswer]:
 class _Work:
     """One request in progress."""
 
-    __slots__ = ("asked", "binding", "core", "header", "session_id", "watch")
+    __slots__ = ("asked", "binding", "core", "header", "session_id", "state", "watch")
 
     def __init__(self, core: Core, binding: Binding, asked: Asked) -> None:
         self.core = core
@@ -68,6 +71,7 @@ class _Work:
         self.asked = asked
         self.header = as_text(asked.headers("cookie"))
         self.session_id = b""
+        self.state = State(core, self.header, asked.request)
         self.watch = _Watch(core)
 
     # --- the browser has made a key
@@ -82,7 +86,7 @@ class _Work:
             return self.failed(400, "malformed")
         if key.algorithm != proof.algorithm:
             return self.failed(400, "malformed")
-        held: Held = yield from self.core.engine.load(header, self.core.context(), self.watch)
+        held, _ = yield from self._load()
         record = held.record
         if record is None:
             return self.failed(403, "unknown")
@@ -137,25 +141,33 @@ class _Work:
         kept = self.binding.key_of(self.header, identifier)
         if kept is None or kept.session != short(record.id):
             return None
-        return Bond(DeviceKey.from_raw(kept.key).thumbprint(), identifier, kept.key)
+        return Bond(thumbprint_of(kept.key), identifier, kept.key)
 
     def _find(self, identifier: bytes) -> Flow[tuple[Held, bool]]:
         """The session that a request brings, under whichever id, or that there is certainly none."""
-        core, header = self.core, self.header
+        core, state = self.core, self.state
+        held, former = yield from self._load()
+        if held.record is not None or not held.names:
+            return held, True
         context = core.context()
-        held: Held = yield from core.engine.load(header, context, self.watch)
-        if held.record is not None:
-            return held, True
-        if not held.names:
-            return held, True
-        found = yield from under(core, header, identifier, context)
+        found = yield from under(core, self.binding, state, identifier, former, context)
         if found is None:
-            healed = yield from late(core, self.binding, header, held, context)
+            healed = yield from late(core, self.binding, state, held, former, context)
             found = None if healed is None else healed[0]
-        if found is not None:
+        if found is not None and found.record is not None:
             return found, True
-        certain = held.dead is None and bool(self.watch.reasons) and self.watch.reasons <= _GONE
+        reasons = self.watch.reasons
+        certain = held.dead is None and (former is not None or (bool(reasons) and reasons <= _GONE))
         return held, certain
+
+    def _load(self) -> Flow[tuple[Held, Record | None]]:
+        """What the engine opens and the list lets live, and what the engine has opened."""
+        core = self.core
+        held: Held = yield from core.engine.load(self.header, core.context(), self.watch)
+        former = held.record
+        if core.ended is not None and former is not None:
+            held = yield from judge(core, self.state, held, core.context())
+        return held, former
 
     # --- answers
 

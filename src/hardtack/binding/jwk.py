@@ -5,7 +5,6 @@ ES256 (P-256) and RS256 (2,048 to 4,096 bits, e = 65537), and nothing else: the 
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from hardtack import values
+from hardtack.binding.thumbprint import thumbprint_of
 
 _CURVE: Final = SECP256R1()
 _EC: Final = b"E"
@@ -74,13 +74,8 @@ class DeviceKey:
         raise ValueError("not the bytes of a device's key")
 
     def thumbprint(self) -> bytes:
-        """32 bytes that name the key (RFC 7638)."""
-        if self.algorithm == "ES256":
-            x, y = values.encode_bytes(self.raw[1:33]), values.encode_bytes(self.raw[33:])
-            canonical = f'{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}'
-        else:
-            canonical = f'{{"e":"AQAB","kty":"RSA","n":"{values.encode_bytes(self.raw[1:])}"}}'
-        return hashlib.sha256(canonical.encode()).digest()
+        """32 bytes that name the key."""
+        return thumbprint_of(self.raw)
 
     def verifies(self, signature: bytes, message: bytes) -> bool:
         """Whether the device has signed the message."""

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 from hardtack import values
 from hardtack.binding.binding import LATE, REQUIRED, Binding, Bond, Status, bond_of, option_of, seed_of
+from hardtack.binding.thumbprint import thumbprint_of
 from hardtack.binding.tokens import short
 from hardtack.engines.store import StoreEngine
 from hardtack.errors import ProofOutstanding
 from hardtack.events import Bound as BoundEvent
 from hardtack.events import IdChanged, ProofFailed
 from hardtack.flow import Flow
+from hardtack.lifecycle.listed import judge, was_bound
 from hardtack.protocols import Context, Held, Kind, Saving
 from hardtack.session import Session, refuse_changes, state_of
 
@@ -49,12 +51,17 @@ class Device:
         self.offer = ""
 
 
-def open_flow(core: Core, binding: Binding, state: State, held: Held, context: Context) -> Flow[Held]:
-    """What is held of the session, in the light of its device; `state.device` says what that is."""
+def open_flow(
+    core: Core, binding: Binding, state: State, held: Held, former: Record | None, context: Context
+) -> Flow[Held]:
+    """What is held of the session, in the light of its device; `state.device` says what that is.
+
+    `former`: what the engine has opened, also where the list says that it has ended.
+    """
     header, request = state.header, state.request
     resend = False
     if held.record is None:
-        healed = yield from late(core, binding, header, held, context)
+        healed = yield from late(core, binding, state, held, former, context)
         if healed is None:
             state.device = Device(Status.UNBOUND)
             return held
@@ -137,9 +144,9 @@ def bind(core: Core, state: State, held: Held, bond: Bond, at: int, context: Con
         if isinstance(core.engine, StoreEngine):
             moved = yield from _move(core, held, moved, record, context)
         else:
-            moved = Held(record=record, names=held.names, replaces=old)
+            moved = yield from _heeded(core, state, Held(record=record, names=held.names, replaces=old), context)
         if moved.record is not None:
-            core.emit(IdChanged, old.id, new_id, core.traits.old_still_valid, request=state.request)
+            core.emit(IdChanged, old.id, new_id, core.old_still_valid, request=state.request)
             core.emit(BoundEvent, new_id, bond.id, bond.thumbprint, request=state.request)
     state.device = Device(Status.BOUND, bond, at)
     moved.names = held.names
@@ -187,7 +194,9 @@ def _resend(state: State, held: Held) -> None:
 # --- a request that comes with the id from before the binding
 
 
-def late(core: Core, binding: Binding, header: str, held: Held, context: Context) -> Flow[tuple[Held, bool] | None]:
+def late(
+    core: Core, binding: Binding, state: State, held: Held, former: Record | None, context: Context
+) -> Flow[tuple[Held, bool] | None]:
     """The bound session of a request that brings the id from before, and whether its browser is to be told the new id.
 
     Beside a bound cookie of that session always: the answer that said the new id was lost. Without one for some seconds:
@@ -195,32 +204,59 @@ def late(core: Core, binding: Binding, header: str, held: Held, context: Context
     """
     if not held.names:
         return None
-    for proof in binding.proofs(header):
-        found = yield from under(core, header, proof.binding, context)
+    for proof in binding.proofs(state.header):
+        found = yield from under(core, binding, state, proof.binding, former, context)
         if found is not None:
             return found, True
     dead = held.dead
-    if dead is None or not dead.changed or not dead.successor or context.now - min(dead.at, context.now) >= LATE:
+    if dead is None or not dead.changed or context.now - min(dead.at, context.now) >= LATE:
         return None
-    found = yield from _successor(core, header, dead.successor, context)
-    return None if found is None else (found, False)
+    if isinstance(core.engine, StoreEngine):
+        found = yield from _successor(core, state.header, dead.successor, context)
+        return None if found is None else (found, False)
+    if core.ended is None or former is None or not was_bound(core.ended, former.id):
+        return None
+    # It can be read: what it saves would take the place of the cookie that the browser is about to get.
+    return Held(record=former, names=held.names), False
 
 
-def under(core: Core, header: str, binding: bytes, context: Context) -> Flow[Held | None]:
+def under(
+    core: Core, binding: Binding, state: State, id: bytes, former: Record | None, context: Context
+) -> Flow[Held | None]:
     """The session that a binding has made of the one whose former cookie a request carries."""
-    engine = core.engine
-    if not isinstance(engine, StoreEngine):
+    engine, header = core.engine, state.header
+    if isinstance(engine, StoreEngine):
+        secret = engine.secret_in(header, context.cookie_name)
+        if secret is None:
+            return None
+        _, held = yield from engine.adopt(seed_of(secret, id), context, core)
+        ours = _ours(held, id, context)
+        return None if ours is None else (yield from _heeded(core, state, ours, context))
+    kept = binding.key_of(header, id)
+    if former is None or kept is None or kept.session != short(former.id):
         return None
-    secret = engine.secret_in(header, context.cookie_name)
-    if secret is None:
+    if core.ended is None or not was_bound(core.ended, former.id):
         return None
-    _, held = yield from engine.adopt(seed_of(secret, binding), context, core)
-    return _ours(held, binding, context)
+    # Made again of the former cookie, as the request has made it whose answer was lost.
+    new_id, _ = yield from engine.adopt(seed_of(former.id, id), context, core)
+    bond = Bond(thumbprint_of(kept.key), id, kept.key)
+    record = former.with_changes(id=new_id, options={**former.options, "binding": option_of(bond)})
+    made = Held(record=record, names=(context.cookie_name,), replaces=former)
+    found = yield from _heeded(core, state, made, context)
+    return None if found.record is None else found
+
+
+def _heeded(core: Core, state: State, held: Held, context: Context) -> Flow[Held]:
+    """The same, or nothing where the list says that it has ended."""
+    if core.ended is None or held.record is None:
+        return held
+    return (yield from judge(core, state, held, context))
 
 
 def _successor(core: Core, header: str, successor: bytes, context: Context) -> Flow[Held | None]:
     engine = core.engine
-    if not isinstance(engine, StoreEngine):
+    assert isinstance(engine, StoreEngine)
+    if not successor:
         return None
     secret = engine.secret_in(header, context.cookie_name)
     look, _ = yield from engine.ask(successor, values.encode_bytes(successor), context.now, core)

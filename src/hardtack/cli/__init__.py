@@ -1,4 +1,4 @@
-"""The command line: `hardtack demo`, `key`, `keys`, `sweep` and `takeover`."""
+"""The command line: `hardtack demo`, `ended`, `key`, `keys`, `sweep` and `takeover`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from hardtack import Key, __version__
-from hardtack.cli import keys, takeover
+from hardtack.cli import ended, keys, takeover
 from hardtack.errors import ConfigError, StoreError
 
 _SESSION_FILE: Final = re.compile(r"[\w-]{16,}\.(json|ya?ml)", re.ASCII)
@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("url", metavar="URL", help="the store, such as sqlite:////var/lib/shop/sessions.db")
     sweep.set_defaults(run=_sweep)
 
+    ended.add_parser(commands)
     takeover.add_parser(commands)
     return parser
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
@@ -31,7 +30,6 @@ from hardtack.protocols import (
     Held,
     Kind,
     Policy,
-    Revocations,
     Saved,
     Saving,
     TokenFormat,
@@ -50,8 +48,8 @@ class CookieEngine:
     """Keeps sessions in sealed cookies.
 
     A copy of a cookie stays valid to its deadline, whatever the site does: a logout, a new id and a change of data reach
-    the browser that made them, and nobody who copied its cookie before. Where that is not good enough, give `revocations`,
-    or keep sessions in a store.
+    the browser that made them, and nobody who copied its cookie before. Where that is not good enough, give the manager a
+    list of ended sessions, or keep sessions in a store.
 
     Args:
         token: an `EncryptedToken`, a `SignedToken`, a foreign format; or a `Keyring` or `Key`, for an `EncryptedToken`.
@@ -59,11 +57,11 @@ class CookieEngine:
             cookies as fit into a request.
         max_set_cookie: bytes of one Set-Cookie line, at most 4096, which is what browsers keep. The default fits nginx as it
             comes, which answers 502 beyond 4 KB of headers; raise `proxy_buffer_size` there before you raise this.
-        revocations: sessions ended before their deadline.
         max_header: bytes that a request's Cookie header may have with the chunks in it: servers refuse more than 8 KB.
     """
 
     store = None
+    old_still_valid = True
 
     def __init__(
         self,
@@ -72,7 +70,6 @@ class CookieEngine:
         overflow: Literal["raise", "chunk"] = "raise",
         max_set_cookie: int = MAX_SET_COOKIE,
         max_header: int = MAX_HEADER,
-        revocations: Revocations | None = None,
     ) -> None:
         chunked = choice(overflow, "overflow", "raise", "chunk") == "chunk"
         _number(max_set_cookie, "max_set_cookie", _LEAST, LARGEST_SET_COOKIE)
@@ -94,8 +91,6 @@ class CookieEngine:
         self.chunked = chunked
         self.max_set_cookie = max_set_cookie
         self.max_header = max_header
-        self.revocations = _revocations(revocations)
-        self.old_still_valid = revocations is None
         self._is_current = self.traits.is_current
 
     def bind(self, policy: Policy) -> None:
@@ -192,12 +187,7 @@ class CookieEngine:
         except InvalidToken as error:
             policy.emit(Rejected, error.reason, context.cookie_name, error.event_detail)
             return None
-        if not policy.admit(record, context):
-            return None
-        if self.revocations is not None and self.revocations.is_revoked(record):
-            policy.emit(Rejected, "revoked", context.cookie_name)
-            return None
-        return record
+        return record if policy.admit(record, context) else None
 
     def adopt(self, seed: bytes, context: Context, policy: Policy) -> Flow[tuple[bytes, Held]]:
         """The id of the session that takes the place of another system's."""
@@ -222,8 +212,6 @@ class CookieEngine:
 
     def _lives(self, record: Record, context: Context, policy: Policy) -> bool:
         """Whether a session that waits may still be used: the browser was idle in neither session."""
-        if self.revocations is not None and self.revocations.is_revoked(record):
-            return False
         return context.now < absolute_deadline(record, policy.lifetime)
 
     # --- save
@@ -240,36 +228,17 @@ class CookieEngine:
     def save_now(self, saving: Saving, context: Context, policy: Policy) -> Saved:
         """The Set-Cookie lines. Raises `SessionTooLarge` and `UnsupportedValue`."""
         held, new, cookie = saving.held, saving.new, policy.cookie
-        if self._is_dead(saving):  # it was ended while the handler ran: this response must not bring it back
-            return Saved(held=Held(), record=None, lines=[], dropped="" if saving.renewal else "dead")
         if new is None or saving.kind is Kind.EMPTY:
-            self._revoke(saving, policy)
             return Saved(held=Held(), record=None, lines=[] if saving.headers_sent else cookie.clear_all(held.names))
         if not self.native:  # the format does not carry `created`: what it can carry is the deadline
             new.options = {**new.options, "expires": saving.expires_at}
-        if saving.kind is Kind.END:  # an end happens whatever became of what was put in since
-            self._revoke(saving, policy)
         lines = self._lines(self.token.seal(new, context), saving, context, cookie)
-        if saving.kind is not Kind.END:  # only now: where the new session cannot be kept, the old one goes on
-            self._revoke(saving, policy)
         written = [line[: line.index("=")] for line in lines]
         if held.names and list(held.names) != written:
             lines += [cookie.clear_cookie(name) for name in held.names if name not in written]
         lines += cookie.clearing_formerly
         began = saving.kind is not Kind.UPDATE and saving.kind is not Kind.MOVE
         return Saved(held=Held(record=new, names=written), record=new, lines=lines, began=began)
-
-    def _is_dead(self, saving: Saving) -> bool:
-        """Whether the session was ended meanwhile, and this request shows no credential for another."""
-        if self.revocations is None or saving.old is None or saving.login or saving.kind is Kind.END:
-            return False
-        return self.revocations.is_revoked(saving.old)
-
-    def _revoke(self, saving: Saving, policy: Policy) -> None:
-        """Remember that a session ended, or got another id, until no copy of it can live, however renewed."""
-        ends = saving.kind in (Kind.END, Kind.MOVE, Kind.REPLACE)
-        if self.revocations is not None and saving.old is not None and ends:
-            self.revocations.revoke(saving.old, absolute_deadline(saving.old, policy.lifetime))
 
     def _lines(self, sealed: dict[str, str], saving: Saving, context: Context, cookie: Cookie) -> list[str]:
         lines = [cookie.set_cookie(name, value, saving.max_age, context.now) for name, value in sealed.items()]
@@ -330,23 +299,6 @@ def _token(token: Any) -> Any:
         message = f"CookieEngine takes a token format, a Keyring or a Key, not {given}"
         raise ConfigError(message)
     return token
-
-
-def _revocations(given: Any) -> Revocations | None:
-    is_revoked = getattr(given, "is_revoked", None)
-    if given is not None and (
-        isinstance(given, type)
-        or not callable(getattr(given, "revoke", None))
-        or not callable(is_revoked)
-        or inspect.iscoroutinefunction(is_revoked)
-    ):
-        message = (
-            f"revocations={type(given).__name__} must have the plain methods revoke(record, expires_at) and "
-            "is_revoked(record)"
-        )
-        raise ConfigError(message)
-    revocations: Revocations | None = given
-    return revocations
 
 
 def _number(given: Any, setting: str, least: int, most: int) -> None:

@@ -11,6 +11,7 @@ from hardtack.errors import SessionConflict
 from hardtack.events import Destroyed, LoggedOut, Rejected
 from hardtack.flow import Flow
 from hardtack.impersonation import ACTOR, LINK, acts, waiting_id
+from hardtack.lifecycle import listed
 from hardtack.lifecycle.decide import decide
 from hardtack.lifecycle.limit import save_limited
 from hardtack.lifetime import absolute_deadline
@@ -40,6 +41,8 @@ def find_waiting(core: Core, state: State, held: Held, context: Context) -> Flow
     if raw_id is not None and core.traits.impersonates:
         other = context._replace(cookie_name=waiting_name(context.cookie_name))
         found = yield from core.engine.waiting(raw_id, state.header, other, core)  # type: ignore[attr-defined]
+    if found.record is not None and core.ended is not None and listed.find(core.ended, found.record) is not None:
+        found = Held(names=found.names)
     if found.record is None or acting is None or found.record.subject != acting[0]:
         core.emit(Rejected, "actor_ended", context.cookie_name, request=state.request)
         return Held(names=(*held.names, *found.names), clear=True)
@@ -57,7 +60,7 @@ def save_own(core: Core, saving: Saving, beside: Beside, context: Context) -> Fl
     assert own is not None
     assert saving.new is not None
     own.forced = True
-    decision = decide(own, beside.data, core.settings, saving.now, headers_sent=core.waits)
+    decision = decide(own, beside.data, core.settings, saving.now, headers_sent=core.stored)
     assert type(decision) is Saving  # it was forced, or begins with a login
     decision.joined = saving.joined
     if decision.tracking is not None:
@@ -71,7 +74,7 @@ def save_own(core: Core, saving: Saving, beside: Beside, context: Context) -> Fl
     decision.expires_at = max(decision.expires_at, ends)
     if decision.max_age is not None:
         decision.max_age = max(decision.max_age, ends - saving.now)
-    if core.waits:
+    if core.stored:
         new.options = {**new.options, LINK: values.encode_bytes(saving.new.id)}
     else:
         decision.held.names = ()  # the cookie of her session becomes that of the other
@@ -118,10 +121,10 @@ def end_others(
             headers_sent=saving.headers_sent or cause != "logout",
             header=saving.header,
         )
-        saved: Saved = yield from core.engine.save(ending, Context(core.cookie.name, core.purpose, saving.now), core)
+        saved: Saved = yield from listed.save(core, ending, Context(core.cookie.name, core.purpose, saving.now))
         lines += saved.lines
         for each in saved.ended or [record.id]:
-            core.emit(Destroyed, each, core.traits.old_still_valid, request=state.request, acting=acts(record))
+            core.emit(Destroyed, each, core.old_still_valid, request=state.request, acting=acts(record))
         assert record.subject is not None  # each is somebody's
         core.emit(LoggedOut, record.id, record.subject, cause, request=state.request, acting=acts(record))
     return lines

@@ -8,6 +8,7 @@ from hardtack.errors import TooManySessions
 from hardtack.events import Destroyed, LoggedOut
 from hardtack.flow import Flow
 from hardtack.impersonation import acts
+from hardtack.lifecycle import listed
 from hardtack.lifecycle.stored import end_record, sessions_of
 from hardtack.protocols import Context, Saved, Saving
 from hardtack.record import Record
@@ -20,7 +21,7 @@ def save_limited(core: Core, limit: tuple[int, str] | None, saving: Saving, cont
     """Save, and see to it that who logs in has not more sessions than the limit. Raises `TooManySessions`."""
     if limit is not None and saving.login:
         yield from check_limit(core, saving, *limit)
-    saved: Saved = yield from core.engine.save(saving, context, core)
+    saved: Saved = yield from listed.save(core, saving, context)
     if limit is not None and saved.record is not None:
         yield from keep_limit(core, saved.record, *limit)
     return saved

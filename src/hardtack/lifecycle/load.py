@@ -10,8 +10,9 @@ from hardtack.cookies import DEFAULT_NAME, FORMER_DEFAULT_NAME, parse
 from hardtack.errors import StoreUnavailable
 from hardtack.events import Opened
 from hardtack.flow import Flow, arun, run
-from hardtack.impersonation import acts
+from hardtack.impersonation import ACTOR, acts
 from hardtack.lifecycle import acting, takeover
+from hardtack.lifecycle.listed import is_alive, judge
 from hardtack.protocols import Context, Held
 from hardtack.session import Session, Unread, become_live, not_loaded, state_of
 from hardtack.state import nothing
@@ -27,8 +28,10 @@ def load(core: Core, session: Session) -> None:
     if state.held is None:
         if core.load_now is not None and not core.settings.accept and core.binding is None:
             held = core.load_now(state.header, core.context(), core)
-            if held.names or FORMER_DEFAULT_NAME not in state.header:
-                if held.record is not None and held.record.options:
+            if (held.names or FORMER_DEFAULT_NAME not in state.header) and (
+                core.ended is None or held.record is None or is_alive(core.ended, held.record)
+            ):
+                if held.record is not None and ACTOR in held.record.options:
                     held = run(acting.find_waiting(core, state, held, core.context()), None)
                 state.held = held
         if state.held is None:
@@ -59,9 +62,12 @@ def load_flow(core: Core, session: Session) -> Flow[None]:
         if core.settings.accept and not held.names:
             adopted = yield from takeover.take_over(core, state, context)
             held = held if adopted is None else adopted
+        former = held.record
+        if core.ended is not None and held.record is not None:
+            held = yield from judge(core, state, held, context)
         if core.binding is not None and held.names:
-            held = yield from open_flow(core, core.binding, state, held, context)
-        if held.record is not None and held.record.options:
+            held = yield from open_flow(core, core.binding, state, held, former, context)
+        if held.record is not None and ACTOR in held.record.options:
             held = yield from acting.find_waiting(core, state, held, context)
     except StoreUnavailable as error:
         core.store_failed("load", error, state.request)

@@ -33,7 +33,7 @@ from hardtack.events import (
 from hardtack.events import Saved as SavedEvent
 from hardtack.flow import Flow, run
 from hardtack.impersonation import acts
-from hardtack.lifecycle import acting
+from hardtack.lifecycle import acting, listed
 from hardtack.lifecycle.decide import Lost, Nothing, decide
 from hardtack.lifecycle.limit import save_limited
 from hardtack.merge import Declared, Merged, changed_reads, merge, same
@@ -95,7 +95,7 @@ def prepare(core: Core, session: Session, saving: Saving) -> Saving:
     saving.joined = session.joined
     if saving.tracking is not None:
         saving.tracking = saving.tracking.so_far()
-    if saving.kind is Kind.EMPTY and not core.waits:  # it must not come back from another system's cookie
+    if saving.kind is Kind.EMPTY and not core.stored:  # it must not come back from another system's cookie
         core.clear_foreign(state_of(session))
     if saving.new is not None and not saving.new.id:
         saving.new.id = core.new_id(state_of(session))
@@ -133,10 +133,15 @@ def save_flow(core: Core, session: Session, saving: Saving) -> Flow[Changes]:
     context = Context(core.cookie.name, core.purpose, saving.now)
     state = state_of(session)
     try:
+        yield from listed.take(core, state)
         if state.beside is not None or state.waiting is not None:
             saved = yield from _save_two(core, state, saving, context)
         else:
             saved = yield from save_limited(core, state.limit, saving, context)
+    except SessionTooLarge as error:
+        if core.stored or not _was_only_taken_over(session):
+            raise failed(core, session, saving, error) from error.__cause__
+        return _keep_the_other(core, session)
     except HardtackError as error:
         raise failed(core, session, saving, error) from error.__cause__
     return settle(core, session, saving, sent, saved)
@@ -156,7 +161,7 @@ def _save_two(core: Core, state: State, saving: Saving, context: Context) -> Flo
         lines += yield from acting.end_others(core, state, saving, beside.ends, cause)
         if saved.dropped and not saving.headers_sent:  # nobody is logged in any more
             raise SessionConflict("the session of the one who acted was ended meanwhile: nobody is logged in")
-    elif core.waits and state.waiting is not None and saving.kind is Kind.MOVE and saved.record is not None:
+    elif core.stored and state.waiting is not None and saving.kind is Kind.MOVE and saved.record is not None:
         yield from acting.follow_move(core, state.waiting, saved.record, context)
     saved.lines += lines
     return saved
@@ -172,14 +177,17 @@ def save_now(core: Core, session: Session, saving: Saving) -> Changes:
     except SessionTooLarge as error:
         if not _was_only_taken_over(session):
             raise failed(core, session, saving, error) from error.__cause__
-        # Another system's cookie can be smaller than ours, by compression: who only reads keeps that one.
-        state = state_of(session)
-        core.emit(Rejected, "too_large", core.cookie.name, request=state.request)
-        settle_phase(core, session)
-        return _accessed(core, [])
+        return _keep_the_other(core, session)
     except HardtackError as error:
         raise failed(core, session, saving, error) from error.__cause__
     return settle(core, session, saving, sent, saved)
+
+
+def _keep_the_other(core: Core, session: Session) -> Changes:
+    """Another system's cookie can be smaller than ours, by compression: who only reads keeps that one."""
+    core.emit(Rejected, "too_large", core.cookie.name, request=state_of(session).request)
+    settle_phase(core, session)
+    return _accessed(core, [])
 
 
 def _was_only_taken_over(session: Session) -> bool:
@@ -257,7 +265,7 @@ def settle_phase(core: Core, session: Session) -> None:
     state = state_of(session)
     if state.phase is not LIVE and state.phase is not COMMITTED:
         return
-    become_committed(session, told=not core.waits)
+    become_committed(session, told=not core.stored)
 
 
 def _drop(
@@ -317,7 +325,7 @@ def _refused(core: Core, state: State, status: int | None) -> Changes:
 
 def _tell(core: Core, state: State, saving: Saving, saved: Saved) -> None:
     old, record, request = saving.old, saved.record, state.request
-    valid = core.traits.old_still_valid
+    valid = core.old_still_valid
     who = acts(record)
     if saving.kind in (Kind.END, Kind.REPLACE):
         for ended in saved.ended or ([old.id] if old is not None else []):
@@ -367,6 +375,7 @@ def abort_flow(core: Core, session: Session) -> Flow[Changes]:
             changes.set_cookies += _lines_without_saving(core, state, clears=True)
     elif state.tracking is not None and state.tracking.taken and state.record is not None:
         yield from core.take_once(state.record.id, state.tracking.taken)
+    yield from listed.take(core, state)
     become_finished(session)
     return changes
 
@@ -392,6 +401,7 @@ def finish_flow(core: Core, session: Session) -> Flow[None]:
     """Save what was changed after the headers, as far as that needs no cookie; what cannot be saved is an event."""
     state = state_of(session)
     known = state.known_id
+    yield from listed.take(core, state)
     if not _can_be_late(core, state):
         core.emit(LateWrite, known, request=state.request, acting=acts(state.meta))
         return
@@ -416,8 +426,8 @@ def finish_flow(core: Core, session: Session) -> Flow[None]:
 def _can_be_late(core: Core, state: State) -> bool:
     """Whether a late change needs no cookie, and something but a cookie to keep it."""
     if state.fate is END:
-        return core.waits or not core.traits.old_still_valid
-    return core.waits and state.fate is KEEP and state.record is not None and state.begins is not LOGIN
+        return core.stored or not core.old_still_valid
+    return core.stored and state.fate is KEEP and state.record is not None and state.begins is not LOGIN
 
 
 # --- what another part saved of a session

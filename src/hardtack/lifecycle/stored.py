@@ -9,6 +9,7 @@ from hardtack.engines.store.save import end_id
 from hardtack.errors import ConfigError
 from hardtack.flow import Find, Flow
 from hardtack.impersonation import LINK
+from hardtack.lifecycle import listed
 from hardtack.protocols import Context
 from hardtack.record import Record
 
@@ -38,6 +39,16 @@ def finding_engine(core: Core) -> StoreEngine:
         )
         raise ConfigError(message)
     return engine
+
+
+def finds(core: Core) -> bool:
+    """Whether the sessions of a user can be found."""
+    return isinstance(core.engine, StoreEngine) and bool(core.engine.traits.finds)
+
+
+def is_listed(core: Core, record: Record) -> bool:
+    """Whether the list of ended sessions has a stored session."""
+    return core.ended is not None and listed.find(core.ended, record) is not None
 
 
 def keys_of(core: Core, subject: str) -> Flow[list[str]]:
@@ -86,7 +97,7 @@ def sessions_of(core: Core, subject: str) -> Flow[list[tuple[Record, str]]]:
     found = []
     for key in (yield from keys_of(core, subject)):
         record = yield from of_subject(core, key, subject, context)
-        if record is not None:
+        if record is not None and not is_listed(core, record):
             found.append((record, key))
     return found
 

@@ -10,6 +10,7 @@ from hardtack.cookies import MAX_VALUES, each_alone, parse
 from hardtack.errors import InvalidToken, UnsupportedValue
 from hardtack.events import Rejected, TakenOver
 from hardtack.flow import Flow
+from hardtack.lifecycle import listed
 from hardtack.protocols import Context, CookieMap, Held
 from hardtack.record import Record
 from hardtack.settings import Accepted
@@ -43,7 +44,15 @@ def take_over(core: Core, state: State, context: Context) -> Flow[Held | None]:
     created = min(record.created, context.now) if accepted.traits.authenticates_time else context.now
     options = {key: value for key, value in record.options.items() if key == "expires"}
     authenticated = created if subject is not None else None
-    state.meta = Record(new_id, created, authenticated, context.now, subject, options, record.data)
+    meta = Record(new_id, created, authenticated, context.now, subject, options, record.data)
+    if core.ended is not None:
+        # A cookie that does not say when it was made is older than every end.
+        options[listed.DRAWN] = listed.drawn_of(meta) if accepted.traits.authenticates_time else 0
+        dead = yield from listed.judge(core, state, Held(record=meta), context)
+        if dead.record is None:
+            state.taken = Taken(None, clearing)
+            return dead
+    state.meta = meta
     state.base = record
     state.taken = Taken(record, clearing)
     core.emit(TakenOver, new_id, accepted.traits.name, request=state.request)

@@ -160,19 +160,6 @@ class Saved:
     conflict: Literal["", "merged", "overwritten"] = ""
 
 
-class Revocations(Protocol):
-    """A list of sessions that were ended before their deadline, for `CookieEngine(…, revocations=…)`.
-
-    Called on open and again on commit. The record has the id, the subject and the time of login.
-    """
-
-    def is_revoked(self, record: Record) -> bool: ...
-
-    def revoke(self, record: Record, expires_at: int) -> None:
-        """Remember the session until `expires_at`, Unix seconds: its own absolute deadline."""
-        ...
-
-
 class Policy(Protocol):
     """What an engine asks of the manager that it works for."""
 

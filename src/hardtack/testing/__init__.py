@@ -3,6 +3,7 @@
 Needs pytest: `pip install 'hardtack[testing]'`.
 """
 
+from hardtack.testing.channels import ChannelContract
 from hardtack.testing.clients import acookie_header, cookie_header
 from hardtack.testing.dbsc import DbscClient
 from hardtack.testing.engines import EngineContract
@@ -22,6 +23,7 @@ __all__ = [
     "SweepsContract",
     "EngineContract",
     "DbscClient",
+    "ChannelContract",
     "cookie_header",
     "acookie_header",
 ]

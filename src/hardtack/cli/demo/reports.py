@@ -50,7 +50,7 @@ _TEXTS: Final = {
     ("replay", False, True): (
         "The old cookie still opens. That is what a session in a cookie means: the server remembers nothing, so a logout "
         "reaches the browser that made it, and nobody who copied the cookie before. Such a copy lives until its deadline. "
-        "Where that is not good enough, give the engine a list of revocations, or keep the sessions in a store: "
+        "Where that is not good enough, give the manager a list of ended sessions, or keep the sessions in a store: "
         "hardtack demo --store memory://"
     ),
     (

@@ -12,7 +12,7 @@ from hardtack import values
 from hardtack.engines.store.tombstones import tombstone
 from hardtack.errors import SessionConflict, SessionTooLarge, StoreFull, StoreUnavailable
 from hardtack.flow import Delete, Flow, Put, Rename
-from hardtack.merge import Declared, Stale, merge, same
+from hardtack.merge import Declared, Stale, assigned_in, merge
 from hardtack.protocols import (
     Context,
     Dead,
@@ -360,13 +360,8 @@ class _Work:
         """What this request has assigned, of what it wants to save."""
         saving = self.saving
         assert saving.new is not None
-        data = saving.new.own_data()
-        if saving.tracking is not None:
-            names = saving.tracking.assigned
-        else:
-            base = {} if saving.base is None else saving.base.own_data()
-            names = {name for name in data if name not in base or not same(base[name], data[name])}
-        return {name: value for name, value in data.items() if name in names}
+        base = {} if saving.base is None else saving.base.own_data()
+        return assigned_in(saving.new.own_data(), base, saving.tracking)
 
     def begin_without_subject(self) -> Flow[Saved]:
         """`regenerate` and its like show no credential: who was logged out must not come out of them as somebody."""

@@ -1,0 +1,313 @@
+"""SQLChannel: a table in PostgreSQL, MySQL, MariaDB or SQLite, polled by the number of the row."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import islice
+from typing import Any, Final
+
+from hardtack.ended.protocol import Batch, Make
+from hardtack.errors import ConfigError, StoreUnavailable
+
+try:
+    import sqlalchemy as sa
+    from sqlalchemy import event
+    from sqlalchemy.dialects import mysql
+    from sqlalchemy.engine import URL, Connection, make_url
+    from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+    from sqlalchemy.pool import NullPool
+except ImportError as error:
+    message = "SQLChannel needs SQLAlchemy: pip install 'hardtack[sqlalchemy]', and your database's driver"
+    raise ImportError(message) from error
+
+POLL: Final = 0.25
+"""Seconds between two looks at the table."""
+TIMEOUT: Final = 2
+"""Seconds to wait for a connection, and for an answer where the driver can say so."""
+SQLITE_TIMEOUT: Final = 5
+"""Seconds to wait for other writers of an SQLite file, who are served in no order."""
+OVERTAKEN: Final = 10
+"""Seconds for which a missing row is waited for: its transaction may have begun before, and end after, another's."""
+BATCH: Final = 10_000
+
+_TRIM_EVERY: Final = 100  # appends
+_TRIM: Final = 1000  # rows
+_NO_TABLE: Final = ("42P01", 1146)  # PostgreSQL, MySQL; SQLite has no code for it
+
+_CLOCKS: Final = {
+    "postgresql": "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint), NOT pg_is_in_recovery()",
+    "mysql": "SELECT TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6)), NOT @@global.read_only",
+}
+_CLOCKS_OF = {**_CLOCKS, "mariadb": _CLOCKS["mysql"]}
+
+# What each driver calls the seconds that it waits for a connection, and for an answer.
+_TIMEOUTS: Final = {
+    "psycopg": ("connect_timeout",),
+    "psycopg2": ("connect_timeout",),
+    "pymysql": ("connect_timeout", "read_timeout", "write_timeout"),
+    "mysqldb": ("connect_timeout", "read_timeout", "write_timeout"),
+}
+
+
+class SQLChannel:
+    """Keeps entries in a table, and the channel's identity in another one.
+
+    A position is the number of a row, up to which all were read. Rows after a gap are read again until it is filled, or
+    too old for that: transactions that began earlier may commit later.
+
+    Args:
+        url: what SQLAlchemy understands, with a sync driver.
+        suffix: what the tables' names end with.
+
+    Raises `ConfigError`.
+    """
+
+    alone = False
+
+    def __init__(self, url: str, suffix: str = "") -> None:
+        self._engine = _engine(url)
+        # Without BEGIN and COMMIT a poll is two round trips less. Not elsewhere: MySQL's drivers need as many to switch.
+        postgresql = self._engine.dialect.name == "postgresql"
+        self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT") if postgresql else self._engine
+        self._clock = _CLOCKS_OF.get(self._engine.dialect.name)
+        self._metadata = sa.MetaData()
+        self.table = sa.Table(
+            f"hardtack_ended{suffix}",
+            self._metadata,
+            sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+            sa.Column("entry", sa.LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql", "mariadb"), nullable=False),
+            sa.Column("added", sa.BigInteger, nullable=False, index=True),
+            sqlite_autoincrement=True,  # a number must not come back
+        )
+        self.origins = sa.Table(
+            f"hardtack_ended_origin{suffix}",
+            self._metadata,
+            sa.Column("one", sa.SmallInteger, primary_key=True, autoincrement=False),
+            sa.Column("origin", sa.LargeBinary, nullable=False),
+        )
+        self._appended = 0
+
+    @classmethod
+    def from_url(cls, url: str, suffix: str = "") -> SQLChannel:
+        """The channel of a URL. Raises `ConfigError`."""
+        return cls(url, suffix)
+
+    def append(self, make: Make, keep: int | None) -> None:
+        """Append; see `Channel`."""
+        with self._connection() as connection:
+            now = self._now(connection)
+            self._insert(connection, now, make(now))
+        self._appended += 1
+        if keep is not None and self._appended % _TRIM_EVERY == 1:
+            self._trim(now - keep * 1_000_000)
+
+    def _insert(self, connection: Connection, now: int, entries: Iterable[bytes]) -> None:
+        entries = iter(entries)
+        while rows := [{"entry": raw, "added": now} for raw in islice(entries, BATCH)]:
+            connection.execute(sa.insert(self.table), rows)
+
+    def _trim(self, before: int) -> None:
+        old = sa.select(self.table.c.id).where(self.table.c.added < before).limit(_TRIM)
+        with self._connection() as connection:
+            ids = list(connection.scalars(old))
+            if ids:
+                connection.execute(sa.delete(self.table).where(self.table.c.id.in_(ids)))
+
+    def read(self, position: str, wait: float) -> Batch:
+        """Read; see `Channel`."""
+        deadline = time.monotonic() + wait
+        while True:
+            batch = self._look(position)
+            left = deadline - time.monotonic()
+            # After a gap the same rows come again: that is no reason to return at once.
+            if batch.position != position or batch.restarted or batch.origin is None or left <= 0:
+                return batch
+            time.sleep(min(POLL, left))
+
+    def _look(self, position: str) -> Batch:
+        try:
+            with self._connection(self._reader) as connection:
+                now = self._now(connection)
+                origin = connection.scalar(sa.select(self.origins.c.origin))
+                low = int(position) if position.isdecimal() else 0
+                rows = self._rows(connection, low)
+                # The row of the position itself comes first, if it is still there: where a backup was put back, it is not.
+                restarted = low > 0 and (not rows or rows[0].id != low)
+                if restarted:
+                    low, rows = 0, self._rows(connection, 0)
+        except _NoTableError:
+            return Batch([], "", time.time_ns() // 1000, None)
+        if low:
+            del rows[:1]
+        complete = len(rows) < BATCH
+        # Of so many that this is not all, none can be waited for.
+        low = _before_gap(low, rows, now - OVERTAKEN * 1_000_000) if complete else rows[-1].id
+        entries = [bytes(row.entry) for row in rows]
+        return Batch(entries, str(low or ""), now, None if origin is None else bytes(origin), complete, restarted)
+
+    def _rows(self, connection: Connection, low: int) -> list[Any]:
+        query = sa.select(self.table).where(self.table.c.id >= low).order_by(self.table.c.id)
+        return list(connection.execute(query.limit(BATCH + 1)).all())
+
+    def reset(self, old: bytes | None, new: bytes, entries: Iterable[bytes]) -> bool:
+        """Give a new identity; see `Channel`."""
+        self._create()
+        try:
+            with self._connection() as connection:
+                now = self._now(connection)
+                # First: another one who tries waits here until we have committed, and then finds that he comes too late.
+                if old is None:
+                    connection.execute(sa.insert(self.origins), {"one": 1, "origin": new})
+                else:
+                    replace = sa.update(self.origins).where(self.origins.c.origin == old).values(origin=new)
+                    if not connection.execute(replace).rowcount:
+                        return False
+                self._insert(connection, now, entries)
+        except _DuplicateError:
+            return False
+        return True
+
+    def _create(self) -> None:
+        deadline = time.monotonic() + TIMEOUT
+        while not self._has_created():
+            if time.monotonic() > deadline:
+                raise _NoTableError
+            time.sleep(0.02)
+
+    def _has_created(self) -> bool:
+        """Whether the tables are there now: created by us, or by another one at the same moment."""
+        try:
+            with self._connection() as connection:
+                self._metadata.create_all(connection)
+        except StoreUnavailable:
+            try:
+                with self._connection() as connection:
+                    for table in self._metadata.sorted_tables:
+                        connection.execute(sa.select(table).limit(0))
+            except _NoTableError:
+                return False
+        return True
+
+    def _now(self, connection: Connection) -> int:
+        """The channel's time. Raises `StoreUnavailable` where the server takes no writes."""
+        if self._clock is None:  # SQLite: the database's clock is this machine's
+            return time.time_ns() // 1000
+        now, writes = connection.execute(sa.text(self._clock)).one()
+        if not writes:
+            raise StoreUnavailable("the database of the ended sessions takes no writes: it is a replica, or read-only")
+        return int(now)
+
+    @contextmanager
+    def _connection(self, engine: Any = None) -> Iterator[Connection]:
+        try:
+            with (engine or self._engine).begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            if isinstance(error, IntegrityError):
+                raise _DuplicateError from error.orig
+            if _no_table(error):
+                raise _NoTableError from error.orig
+            # From the driver's own error: SQLAlchemy's shows the parameters.
+            message = f"the database of the ended sessions cannot be used: {type(error.orig).__name__}"
+            raise StoreUnavailable(message) from error.orig
+        except (SQLAlchemyError, OSError) as error:
+            message = f"the database of the ended sessions cannot be used: {type(error).__name__}"
+            raise StoreUnavailable(message) from error
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._engine.dispose()
+
+
+class _NoTableError(StoreUnavailable):
+    def __init__(self) -> None:
+        super().__init__("the list of ended sessions has no table; create it by: hardtack ended URL --create")
+
+
+class _DuplicateError(StoreUnavailable):
+    def __init__(self) -> None:
+        super().__init__("the list of ended sessions has that row")
+
+
+def _before_gap(low: int, rows: Sequence[Any], old: int) -> int:
+    """The last row before a gap that may yet be filled: one whose next row is not old. Before the first row there is none."""
+    for row in rows:
+        if low and row.id != low + 1 and row.added > old:
+            break
+        low = row.id
+    return low
+
+
+def _no_table(error: DBAPIError) -> bool:
+    orig = error.orig
+    codes = (getattr(orig, "sqlstate", None), getattr(orig, "pgcode", None), *getattr(orig, "args", ()))
+    return any(code in _NO_TABLE for code in codes) or str(orig).startswith("no such table")
+
+
+def _engine(url: str) -> Any:
+    try:
+        parsed: URL = make_url(url)
+        driver = parsed.get_driver_name()
+        options: dict[str, Any] = {"pool_pre_ping": True, "pool_timeout": TIMEOUT, "pool_size": 2, "max_overflow": 8}
+        arguments: dict[str, Any] = {name: TIMEOUT for name in _TIMEOUTS.get(driver, ()) if name not in parsed.query}
+        if parsed.get_backend_name() == "sqlite":
+            # A connection that stays open would go on reading a file that was deleted.
+            options, arguments = {"poolclass": NullPool}, {"timeout": SQLITE_TIMEOUT}
+        if parsed.get_backend_name() == "postgresql" and "options" not in parsed.query:
+            arguments["options"] = f"-c statement_timeout={TIMEOUT}s -c lock_timeout={TIMEOUT}s"
+        engine = sa.create_engine(parsed, connect_args=arguments, **options)
+    except (SQLAlchemyError, ImportError, ValueError):
+        # Not the reason itself: it may quote the URL, and the password with it.
+        raise ConfigError(_BAD_URL) from None
+    if engine.dialect.is_async:
+        raise ConfigError(_BAD_URL)
+    if engine.dialect.driver == "psycopg":
+        _limit_waiting(engine)
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _write_ahead)
+    return engine
+
+
+def _write_ahead(connection: Any, record: Any) -> None:
+    """So that those who poll do not keep out who appends."""
+    with suppress(sqlite3.OperationalError):  # another process is doing that, and then it is done
+        connection.execute("PRAGMA journal_mode = WAL")
+
+
+def _limit_waiting(engine: Any) -> None:
+    """Give psycopg what it lacks, a timeout for an answer: with a server that hangs, the list would grow old unnoticed.
+
+    `statement_timeout` is no help there: the server itself would have to end the statement.
+    """
+    import psycopg
+
+    def limited(steps: Generator[Any, Any, Any], connection: Any) -> Generator[Any, Any, Any]:
+        deadline = time.monotonic() + TIMEOUT
+        try:
+            awaited = next(steps)
+            while True:
+                ready = yield awaited
+                if not ready and time.monotonic() > deadline:
+                    connection.pgconn.finish()  # the answer may come yet, and is not the next caller's
+                    raise psycopg.OperationalError("no answer in time")
+                awaited = steps.send(ready)
+        except StopIteration as done:
+            return done.value
+
+    class ImpatientConnection(psycopg.Connection[Any]):
+        def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
+            return super().wait(limited(gen, self), *args, **options)
+
+    @event.listens_for(engine, "do_connect")
+    def connect(dialect: Any, record: Any, args: Any, options: Any) -> Any:
+        return ImpatientConnection.connect(*args, **options)
+
+
+_BAD_URL: Final = (
+    "the URL of the list of ended sessions is not one that SQLAlchemy understands, or its driver is async or not installed: "
+    "postgresql+psycopg://user:password@host/database, mysql+pymysql://…, sqlite:////var/lib/app/ended.sqlite; "
+    "in a password @, : and / are written %40, %3A and %2F"
+)

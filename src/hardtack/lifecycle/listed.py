@@ -1,0 +1,229 @@
+"""Listed: what the list of ended sessions says of a session when it is loaded and again when it is saved, and what it is told.
+
+A manager without a list comes past none of this.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from hardtack.binding.binding import mark_of
+from hardtack.ended import Ended
+from hardtack.errors import SessionConflict, StoreUnavailable
+from hardtack.events import Rejected
+from hardtack.flow import Ask, Flow
+from hardtack.merge import assigned_in
+from hardtack.protocols import Context, Dead, Held, Kind, Saved, Saving
+from hardtack.record import Record
+from hardtack.session import ONCE
+from hardtack.state import State
+
+if TYPE_CHECKING:
+    from hardtack.core import Core
+    from hardtack.ended import EndedSessions
+
+DRAWN: Final = "drawn"
+REMEMBERED: Final = 60
+"""Seconds for which a dead id is more than nobody's: longer than any request runs that began before."""
+_NEWEST: Final = 1 << 62
+_MICROSECONDS: Final = 1_000_000
+
+
+def drawn_of(record: Record) -> int:
+    """When an id was drawn, by the channel's clock; by a server's, of a session that is older than the list."""
+    drawn: int | None = record.options.get(DRAWN)
+    return (record.authenticated or record.created) * _MICROSECONDS if drawn is None else drawn
+
+
+def find(ended: EndedSessions, record: Record) -> Ended | None:
+    """Whether the list says that a session was ended. Asks nobody."""
+    sid = record.options.get("sid")
+    return ended.check(
+        record.id,
+        record.subject,
+        _actor(record),
+        drawn_of(record),
+        None if sid is None else ("", sid),
+        record.seen,
+    )
+
+
+def _actor(record: Record) -> str | None:
+    """Who acts as the session's user."""
+    actor = record.options.get("actor")
+    return str(actor[0]) if actor else None
+
+
+# --- load
+
+
+def was_bound(ended: EndedSessions, id: bytes) -> bool:
+    """Whether an id was changed because its session was bound to the device, and for no other reason."""
+    found = ended.check(mark_of(id), None, None, _NEWEST)
+    return found is not None and found.cause == "session"
+
+
+def is_alive(ended: EndedSessions, record: Record) -> bool:
+    """Whether a session is known to be alive, without waiting for anything: nearly every request."""
+    return ended.is_fresh and find(ended, record) is None
+
+
+def judge(core: Core, state: State, held: Held, context: Context) -> Flow[Held]:
+    """What is held of a good session: itself, or what is left where it was ended. Raises `StoreUnavailable`."""
+    ended, record = core.ended, held.record
+    assert ended is not None
+    assert record is not None
+    yield from refresh(core, state)
+    found = find(ended, record)
+    if found is None:
+        return held
+    core.emit(Rejected, "revoked", context.cookie_name, request=state.request)
+    return Held(names=held.names, dead=_dead(found, record.id, context.now))
+
+
+def refresh(core: Core, state: State) -> Flow[None]:
+    """Wait for a list that is stale. Raises `StoreUnavailable`, unless it was told to stay open."""
+    ended = core.ended
+    assert ended is not None
+    if not (ended.is_fresh or (yield Ask(ended.ensure_fresh))):
+        state.passive = True  # nothing is renewed, so that no copy outlives the entry that ended it
+
+
+def _dead(found: Ended, id: bytes, now: int) -> Dead | None:
+    """What a request that comes with an ended id has to know: for a minute, as of an id in a store."""
+    if found.cause != "session" or found.age >= REMEMBERED:
+        return None
+    return Dead(id, found.kind == "changed", now - int(found.age))
+
+
+# --- save
+
+
+def save(core: Core, saving: Saving, context: Context) -> Flow[Saved]:
+    """Save by the engine what the list lets live, and tell the list what ends. Raises what the engine does."""
+    if core.ended is None:
+        return core.engine.save(saving, context, core)
+    return _save(core, core.ended, saving, context)
+
+
+def _save(core: Core, ended: EndedSessions, saving: Saving, context: Context) -> Flow[Saved]:
+    yield from _draw(ended, saving)
+    old = saving.old
+    found = None if old is None else find(ended, old)
+    if found is not None:
+        instead = _without_it(core, saving, found)
+        if instead is not None:
+            return instead
+    elif old is not None and saving.kind is Kind.UPDATE and not ended.is_fresh:
+        _renew_nothing(saving, old)
+    dead = saving.held.dead
+    if saving.kind is Kind.END and not saving.follows and saving.new is None and dead is not None and dead.changed:
+        # The browser has got, or is about to get, the cookie of what goes on: it is not to be cleared.
+        return Saved(held=Held(dead=dead), record=None, lines=[])
+    failure = None
+    if old is not None and found is None and saving.kind is Kind.END:  # first: it happens whatever was put in since
+        failure = yield from _tell(ended, [old.id], changed=saving.new is not None)
+    saved: Saved = yield from core.engine.save(saving, context, core)
+    if old is not None and found is None and not saved.dropped and saving.kind in (Kind.MOVE, Kind.REPLACE):
+        # Only now: where the new session cannot be kept, the old one goes on. A channel that is away for a moment loses
+        # no login: what it could not be told is known here, and told later.
+        brief = saving.login and old.subject is None
+        yield from _tell(ended, [old.id], changed=True, brief=brief)
+    replaced = saving.held.replaces
+    if replaced is not None and not saved.dropped:  # a session that was bound to the device: copies from before end
+        yield from _tell(ended, [replaced.id, mark_of(replaced.id)], changed=saving.kind is not Kind.END)
+    successors = [each for each in saved.ended if old is None or each != old.id]
+    yield from _tell(ended, successors, changed=saving.new is not None)
+    if failure is not None and not core.stored:
+        raise failure
+    return saved
+
+
+def _tell(ended: EndedSessions, ids: Iterable[bytes], *, changed: bool, brief: bool = False) -> Flow[Exception | None]:
+    """Tell the list that ids are dead; why that could not be done, or None."""
+    failure = None
+    for each in ids:
+        try:
+            yield Ask(partial(ended.end_session, each, "changed" if changed else "ended", None, brief))
+        except StoreUnavailable as error:
+            failure = error
+    return failure
+
+
+def _draw(ended: EndedSessions, saving: Saving) -> Flow[None]:
+    """Say when a new id was drawn, which a not-before is compared with.
+
+    Raises `StoreUnavailable`: a login must be after all that was ended before, and an id that changes must be told.
+    """
+    new, old = saving.new, saving.old
+    if new is None or saving.kind is Kind.EMPTY or (saving.kind is Kind.UPDATE and not saving.login):
+        return
+    previous = 0 if old is None else drawn_of(old)
+    if saving.login:
+        drawn = yield Ask(partial(ended.draw_time, previous))
+    elif saving.kind is Kind.MOVE and old is not None:
+        if not (ended.is_fresh or (yield Ask(ended.ensure_fresh))):
+            # An end of the old id may be on its way, and the new one would outlive it.
+            raise StoreUnavailable("the list of ended sessions is stale: a session cannot get a new id now")
+        drawn = ended.draw_after(previous, old.subject, _actor(old))
+    elif DRAWN in new.options:  # of what was taken over, as its old cookie had it
+        return
+    elif new.subject is not None:  # somebody begins to act as another: an end that was not read yet must find it older
+        drawn = ended.draw_after(0, new.subject, _actor(new))
+    else:
+        drawn = ended.estimate()
+    new.options = {**new.options, DRAWN: drawn}
+
+
+def _without_it(core: Core, saving: Saving, found: Ended) -> Saved | None:
+    """The session was ended since it was loaded. What is done in the place of the saving; None: it is done, as changed here."""
+    old, new, now = saving.old, saving.new, saving.now
+    assert old is not None
+    dead = _dead(found, old.id, now)
+    saving.held.dead = dead
+    if saving.kind is Kind.END:
+        return None
+    assert new is not None
+    if saving.kind is not Kind.REPLACE:
+        base = {} if saving.base is None else saving.base.own_data()
+        assigned = assigned_in(new.own_data(), base, saving.tracking)
+        if saving.login:
+            if found.kind == "ended":
+                # Nothing of what was loaded goes on, or who was logged out everywhere would take it along.
+                new = new.with_changes(data=assigned)
+        elif saving.kind is Kind.MOVE and assigned:
+            # `regenerate` and its like show no credential: who was ended must not come out of them as somebody.
+            new = Record(new.id, now, None, now, None, {DRAWN: new.options[DRAWN]}, assigned)
+        else:
+            return Saved(held=Held(dead=dead), record=None, lines=[], dropped="" if saving.renewal else "dead")
+    if new.id == old.id:
+        new.id = core.engine.new_id(saving.held, core)
+    saving.kind, saving.old, saving.base, saving.new = Kind.CREATE, None, None, new
+    return None
+
+
+def _renew_nothing(saving: Saving, old: Record) -> None:
+    """While the list is stale, so that no copy outlives the entry that ended it."""
+    if saving.new is not None:
+        saving.new.seen = old.seen
+
+
+# --- what is taken once
+
+
+def once_id(name: str) -> bytes:
+    """The id of a value that is taken once, in the list."""
+    return hashlib.sha256(b"hardtack/1 once" + name.encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+def take(core: Core, state: State) -> Flow[None]:
+    """Take what this request has taken out of a session in a cookie. Raises `SessionConflict` where another was faster."""
+    ended = core.ended
+    names, state.once = state.once, ()
+    for name in names:
+        assert ended is not None
+        if not (yield Ask(partial(ended.take, once_id(name)))):
+            raise SessionConflict("a parallel request has taken the same one-time value", [ONCE])

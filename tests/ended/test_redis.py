@@ -1,0 +1,134 @@
+"""RedisChannel: what is dropped, whom it finds, and URLs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import redis
+from redis.exceptions import MovedError, ResponseError
+from tests.servers import RedisServer, free_port
+
+from hardtack.ended.channels import open_channel
+from hardtack.ended.channels.redis import RedisChannel
+from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.testing.channels import put, read_all
+
+Url = Callable[[str], str]
+
+
+@pytest.fixture
+def channel(redis_server: RedisServer, purpose: str) -> Any:
+    """A stream, created."""
+    channel = open_channel(redis_server.url, purpose)
+    assert channel.reset(None, b"identity", [])
+    yield channel
+    channel.close()
+
+
+def test_old_entries_are_dropped_by_the_server(channel: Any, redis_server: RedisServer) -> None:
+    """Whole nodes of the stream at a time, which costs nothing."""
+    put(channel, *(b"old" for _ in range(500)))
+    time.sleep(1.1)
+
+    put(channel, b"new", keep=1)
+
+    with redis.Redis.from_url(redis_server.url) as client:
+        assert client.xlen(channel.stream) < 200
+    assert read_all(channel)[0][-1] == b"new"
+
+
+def test_a_server_without_minid(channel: RedisChannel, monkeypatch: Any) -> None:
+    """Redis before 6.2 says that it does not know the word; we say which one is needed."""
+
+    def fail(*_: Any) -> None:
+        raise ResponseError("ERR syntax error near MINID")
+
+    monkeypatch.setattr(channel, "_add", fail)
+
+    with pytest.raises(StoreUnavailable, match=r"6\.2 or later"):
+        put(channel, b"entry", keep=1)
+
+
+def test_keys_that_have_moved_are_looked_for_once(channel: RedisChannel) -> None:
+    """To another node of a Cluster, while it is resharded."""
+    refreshed: list[bool] = []
+    real = channel._node
+
+    def moved() -> Any:
+        if not refreshed:
+            raise MovedError("1 127.0.0.1:1")
+        return real()
+
+    channel._node = moved
+    channel._refresh = lambda: refreshed.append(True)
+
+    put(channel, b"entry")
+
+    assert refreshed == [True]
+    assert read_all(channel)[0][-1] == b"entry"
+
+
+@pytest.mark.program("redis")
+def test_a_cluster_that_changes_is_looked_at_again(channel_url: Url, purpose: str) -> None:
+    """After any fault; also where none of its nodes can be asked."""
+    channel: Any = open_channel(channel_url("redis_cluster"), purpose)
+    channel.reset(None, b"identity", [])
+    real = channel._node
+
+    def fail() -> Any:
+        raise redis.ConnectionError
+
+    channel._node = fail
+    with pytest.raises(StoreUnavailable):
+        put(channel, b"entry")
+    channel._node = real
+    put(channel, b"entry")
+
+    assert read_all(channel)[0][-1] == b"entry"
+    channel.close()
+
+
+def test_a_cluster_that_is_not_there() -> None:
+    """Cannot be opened yet."""
+    with pytest.raises(StoreUnavailable):
+        open_channel(f"redis+cluster://127.0.0.1:{free_port()}", "")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:hunter2@localhost:port/0",
+        "redis://user:hunter2@localhost/0?colour=blue",
+        "redis://user:hunter2@localhost/0?decode_responses=true",
+        "redis+sentinel://user:hunter2@localhost:26379",
+        "redis+sentinel://user:hunter2@localhost:26379/main?colour=blue",
+        "redis+sentinel://user:hunter2@localhost:port/main",
+        "redis+sentinel://user:hunter2@localhost:26379/main/x",
+    ],
+)
+def test_urls_that_cannot_be_used(url: str) -> None:
+    """Say what they must be like, and show no password."""
+    with pytest.raises(ConfigError, match="redis-py") as error:
+        open_channel(url, "")
+
+    assert "hunter2" not in str(error.value)
+
+
+def test_the_login_at_a_server_behind_sentinel() -> None:
+    """User and password are the server's; those of the Sentinels are options."""
+    channel: Any = open_channel(
+        "rediss+sentinel://us%40er:pass@one:1,two/main/3?sentinel_username=s&sentinel_password=p", ""
+    )
+
+    pool = channel._node().connection_pool
+    options = pool.connection_kwargs
+    assert (options["username"], options["password"], options["db"]) == ("us@er", "pass", 3)
+    assert [each.connection_pool.connection_kwargs["host"] for each in pool.sentinel_manager.sentinels] == [
+        "one",
+        "two",
+    ]
+    assert pool.sentinel_manager.sentinel_kwargs["password"] == "p"
+    channel.close()
