@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from hardtack import Cookie, Key, SessionManager, StoreEngine
+from hardtack import Cookie, CookieEngine, EndedSessions, Key, SessionManager, StoreEngine
 from hardtack.binding import DeviceBinding
 from hardtack.frameworks.wsgi import SessionMiddleware
 from hardtack.stores.memory import MemoryStore
@@ -111,7 +111,8 @@ def main() -> None:
 
 def cookie_sessions(cookie: Cookie, every: int) -> SessionManager:
     """Sessions in cookies, beside a list of those that have ended."""
-    raise NotImplementedError
+    ended = EndedSessions.from_url("memory://")
+    return SessionManager(CookieEngine(KEY), cookie=cookie, ended=ended, binding=DeviceBinding(every=every))
 
 
 if __name__ == "__main__":

@@ -88,11 +88,16 @@ class BoundSite:
         self.engine = StoreEngine(MemoryStore(), seal=KEY) if engine is None else engine
         self.options = options
         if isinstance(self.engine, CookieEngine):
-            # Its own clock is the test's: entries say when, and are forgotten by it.
-            self.options = {"ended": EndedSessions.from_url("memory://"), **options}
+            # Tests turn the clock by days: the list is not stale for that.
+            self.options = {"ended": EndedSessions.from_url("memory://", max_stale="20 days"), **options}
         self.mount = mount
         self.sessions = self.manager(DeviceBinding(every=every) if binding is ... else binding)
         self.wire = Wire(self.deploy(self.sessions))
+
+    @property
+    def shares(self) -> bool:
+        """Whether two copies of a cookie are one session; else each holds what its browser put in."""
+        return isinstance(self.engine, StoreEngine)
 
     def manager(self, binding: DeviceBinding | None, engine: Any = None) -> SessionManager:
         """A manager of the same site: another server, or another deploy."""

@@ -52,7 +52,7 @@ class Kind(NamedTuple):
     scheme: str
 
 
-KINDS = [Kind("store", "http"), Kind("store", "https")]
+KINDS = [Kind(engine, scheme) for engine in ("store", "cookie") for scheme in ("http", "https")]
 """Over https the first of what happens is enough: the names of the cookies are all that differs."""
 
 

@@ -27,11 +27,6 @@ RSA = rsa.generate_private_key(65537, 2048)
 
 
 @pytest.fixture
-def site() -> BoundSite:
-    return BoundSite()
-
-
-@pytest.fixture
 def browser(site: BoundSite) -> DbscClient:
     """One that is logged in, and has registered nothing yet."""
     browser = site.browser(registers=False)

@@ -9,11 +9,6 @@ from hardtack import Request, errors
 from hardtack.binding.prove import PARAMETER
 
 
-@pytest.fixture
-def site() -> BoundSite:
-    return BoundSite()
-
-
 def test_the_browser_proves_its_key_and_sends_the_request_again(site: BoundSite) -> None:
     """With its body, and its query."""
     browser = site.logged_in()

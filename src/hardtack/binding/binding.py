@@ -158,9 +158,9 @@ def option_of(bond: Bond) -> list[str]:
     return [values.encode_bytes(part) for part in bond]
 
 
-def mark_of(session_id: bytes) -> bytes:
-    """What the list of ended sessions has of an id that was changed because the session was bound."""
-    return hashlib.sha256(b"hardtack/1 bound mark" + session_id).digest()[:16]
+def mark_of(session_id: bytes, binding: bytes = b"") -> bytes:
+    """What the list of ended sessions has of an id that was changed because the session was bound: to this, or to any."""
+    return hashlib.sha256(b"hardtack/1 bound mark" + short(session_id) + binding).digest()[:16]
 
 
 def seed_of(secret: bytes, binding: bytes) -> bytes:

@@ -111,7 +111,7 @@ class _Work:
         identifier = parse_id(headers("sec-secure-session-id"))
         if identifier is None:
             return self.failed(403, "malformed")
-        held, known = yield from self._find(identifier)
+        held, known, late = yield from self._find(identifier)
         record = held.record
         if record is None:
             # A session that is not known to be over may open again: on another server, or with the next cookie.
@@ -134,7 +134,7 @@ class _Work:
             return self.again(identifier, "" if answers is None else "challenge")
         if proof.algorithm != key.algorithm or not key.verifies(proof.signature, proof.signed):
             return self.again(identifier, "signature")
-        return self.proved(bond, record, sealed=sealed is not None)
+        return self.proved(bond, record, sealed=sealed is not None, late=late)
 
     def _registered(self, identifier: bytes, record: Record) -> Bond | None:
         """The binding of a session that no request was bound by yet."""
@@ -143,22 +143,22 @@ class _Work:
             return None
         return Bond(thumbprint_of(kept.key), identifier, kept.key)
 
-    def _find(self, identifier: bytes) -> Flow[tuple[Held, bool]]:
-        """The session that a request brings, under whichever id, or that there is certainly none."""
+    def _find(self, identifier: bytes) -> Flow[tuple[Held, bool, bool]]:
+        """The session that a request brings; whether that is certain, also where it is none; whether it has another id now."""
         core, state = self.core, self.state
         held, former = yield from self._load()
         if held.record is not None or not held.names:
-            return held, True
+            return held, True, False
         context = core.context()
         found = yield from under(core, self.binding, state, identifier, former, context)
         if found is None:
             healed = yield from late(core, self.binding, state, held, former, context)
             found = None if healed is None else healed[0]
         if found is not None and found.record is not None:
-            return found, True
+            return found, True, True
         reasons = self.watch.reasons
         certain = held.dead is None and (former is not None or (bool(reasons) and reasons <= _GONE))
-        return held, certain
+        return held, certain, False
 
     def _load(self) -> Flow[tuple[Held, Record | None]]:
         """What the engine opens and the list lets live, and what the engine has opened."""
@@ -171,8 +171,8 @@ class _Work:
 
     # --- answers
 
-    def proved(self, bond: Bond, record: Record, *, sealed: bool) -> DeviceAnswer:
-        """The key was proved. `sealed`: the session knows it."""
+    def proved(self, bond: Bond, record: Record, *, sealed: bool, late: bool = False) -> DeviceAnswer:
+        """The key was proved. `sealed`: the session knows it; `late`: the browser does not know that session's id yet."""
         binding, core = self.binding, self.core
         now = binding.now()
         name, every = binding.bound_name(bond.id), binding.device.every
@@ -185,7 +185,7 @@ class _Work:
             if record.options.get("persistent", core.settings.persistent):
                 left = max(absolute_deadline(record, core.lifetime) - core.now(), 0)
             lines.append(binding.cookie.set_cookie(key_name, kept, left, core.now()))
-        elif key_name in self.header:
+        elif key_name in self.header and not late:
             lines.append(binding.cookie.clear_cookie(key_name))
         said = {
             "session_identifier": values.encode_bytes(bond.id),

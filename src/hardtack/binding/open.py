@@ -235,7 +235,7 @@ def under(
     kept = binding.key_of(header, id)
     if former is None or kept is None or kept.session != short(former.id):
         return None
-    if core.ended is None or not was_bound(core.ended, former.id):
+    if core.ended is None or not was_bound(core.ended, former.id, id):
         return None
     # Made again of the former cookie, as the request has made it whose answer was lost.
     new_id, _ = yield from engine.adopt(seed_of(former.id, id), context, core)

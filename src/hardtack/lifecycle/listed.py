@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from hardtack.binding.binding import mark_of
+from hardtack.binding.binding import bond_of, mark_of
 from hardtack.ended import Ended
 from hardtack.errors import SessionConflict, StoreUnavailable
 from hardtack.events import Rejected
@@ -60,9 +60,9 @@ def _actor(record: Record) -> str | None:
 # --- load
 
 
-def was_bound(ended: EndedSessions, id: bytes) -> bool:
-    """Whether an id was changed because its session was bound to the device, and for no other reason."""
-    found = ended.check(mark_of(id), None, None, _NEWEST)
+def was_bound(ended: EndedSessions, id: bytes, binding: bytes = b"") -> bool:
+    """Whether an id was changed because its session was bound, by this binding or any, and for no other reason."""
+    found = ended.check(mark_of(id, binding), None, None, _NEWEST)
     return found is not None and found.cause == "session"
 
 
@@ -133,8 +133,8 @@ def _save(core: Core, ended: EndedSessions, saving: Saving, context: Context) ->
         brief = saving.login and old.subject is None
         yield from _tell(ended, [old.id], changed=True, brief=brief)
     replaced = saving.held.replaces
-    if replaced is not None and not saved.dropped:  # a session that was bound to the device: copies from before end
-        yield from _tell(ended, [replaced.id, mark_of(replaced.id)], changed=saving.kind is not Kind.END)
+    if replaced is not None and not saved.dropped:
+        yield from _tell_bound(ended, replaced, saving)
     successors = [each for each in saved.ended if old is None or each != old.id]
     yield from _tell(ended, successors, changed=saving.new is not None)
     if failure is not None and not core.stored:
@@ -151,6 +151,15 @@ def _tell(ended: EndedSessions, ids: Iterable[bytes], *, changed: bool, brief: b
         except StoreUnavailable as error:
             failure = error
     return failure
+
+
+def _tell_bound(ended: EndedSessions, replaced: Record, saving: Saving) -> Flow[None]:
+    """A session was bound to the device: copies of its cookie from before end, but beside the bound cookie of this binding."""
+    yield from _tell(ended, [replaced.id], changed=saving.kind is not Kind.END)
+    bond = None if saving.old is None else bond_of(saving.old)
+    if bond is not None:
+        yield from _tell(ended, [mark_of(replaced.id, bond.id)], changed=True)
+        yield from _tell(ended, [mark_of(replaced.id)], changed=True, brief=True)
 
 
 def _draw(ended: EndedSessions, saving: Saving) -> Flow[None]:
