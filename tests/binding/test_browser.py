@@ -335,6 +335,38 @@ def test_in_a_real_browser(outcomes: dict[str, BaseException | None], case: str)
         raise error
 
 
+@pytest.mark.skipif(
+    "HARDTACK_DBSC_QUOTA" not in os.environ, reason="`make dbsc-quota` runs it apart: it is allowed few proofs"
+)
+def test_a_browser_without_quota_reads(certificate: str, tmp_path: Path) -> None:
+    """Six proofs in nine minutes: after them its requests say so, and are served to read."""
+    kind = Kind("store", "http")
+    program = browser_program()
+    process, port = start_site(kind, certificate)
+
+    async def use_up() -> None:
+        async with async_playwright() as playwright:
+            context = await playwright.chromium.launch_persistent_context(
+                tmp_path, executable_path=program, args=[*OPTIONS, features(quota=True)]
+            )
+            visit = Visit(context, await context.new_page(), kind, port, "quota")
+            await visit.log_in()
+            for _ in range(8):
+                await visit.go("/")
+            await visit.control()
+            await asyncio.sleep(EVERY + GRACE + 1)
+            assert await visit.go("/") == "alice unproven 0"
+            seen = await visit.control()
+            assert seen[-1][2].startswith("quota_exceeded")
+            await context.close()
+
+    try:
+        asyncio.run(use_up())
+    finally:
+        process.terminate()
+        process.wait()
+
+
 def test_the_key_outlives_the_browser(certificate: str, tmp_path: Path) -> None:
     """The browser ends and starts again: the session is persistent, and bound as before."""
     kind = Kind("store", "http")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hardtack import values
 from hardtack.binding.settings import DeviceBinding
-from hardtack.binding.tokens import Bound, Tokens, short
+from hardtack.binding.tokens import ID_CHARACTERS, Bound, Tokens, short
 from hardtack.cookies import MAX_VALUES, Cookie, find_values, parse
 from hardtack.errors import ConfigError
 from hardtack.protocols import rings_of
@@ -37,6 +37,7 @@ LATE: Final = 10
 _PREFIXES: Final = ("__host-http-", "__host-", "__secure-", "__http-")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,63}")
 _TAG: Final = 8
+_KEPT: Final = 3
 
 
 class Status(Enum):
@@ -62,6 +63,7 @@ class Binding:
     Attributes:
         tokens: issues and reads challenges and cookies.
         cookie: the bound cookie's attributes; its name is `bound_name(id)`.
+        attributes: the same as text, but Max-Age, as a browser is told them.
         start, refresh: the paths of the endpoints, below the application's mount.
         beginning: what both paths begin with.
     """
@@ -75,12 +77,14 @@ class Binding:
                 "it a Keyring or a Key, the same on every server"
             )
         self.device = device
+        self._good_for = device.every + device.grace
         self.tokens = Tokens(keys, settings.purpose, settings.cookie.name)
         self.settings = settings
         beginning = _beginning(settings.cookie)
         self._bound, self._key = f"{beginning}-bound-", f"{beginning}-key-"
         # A script must read neither: it could carry both to another machine. Places of the session's own cookie are not theirs.
         self.cookie = replace(settings.cookie, name=f"{beginning}-bound", httponly=True, formerly=())
+        self.attributes = self.cookie.attributes.removeprefix("; ")
         self.beginning = f"/hardtack/{_slug(settings.purpose)}/"
         self.start = f"{self.beginning}start"
         self.refresh = f"{self.beginning}refresh"
@@ -99,16 +103,19 @@ class Binding:
         """The name of the cookie that holds its public key until the session is bound, which then does."""
         return self._key + values.encode_bytes(binding)[:_TAG]
 
-    def proof(self, header: str, bond: Bond) -> Bound | None:
-        """The bound cookie of a request that proves the key of its session."""
-        name = self.bound_name(bond.id)
-        if name not in header:
-            return None
-        for value in find_values(header, name)[:MAX_VALUES]:
-            bound = self._read(value)
-            if bound is not None and bound.binding == bond.id and bound.key == bond.thumbprint:
-                return bound
-        return None
+    def proved_at(self, header: str, kept: Any) -> int:
+        """When the key of a session was proved, milliseconds since 1970; 0 where the request does not show it.
+
+        `kept` is what its record has of the binding. The id of that stands for the key: it is made of its thumbprint.
+        """
+        binding = kept[1] if type(kept) is list and len(kept) == _KEPT else None
+        if type(binding) is not str or len(binding) != ID_CHARACTERS:
+            return 0
+        for value in find_values(header, self._bound + binding[:_TAG])[:MAX_VALUES]:
+            at = self.tokens.proved_at(value, binding, self.now(), self._good_for)
+            if at:
+                return at
+        return 0
 
     def proofs(self, header: str) -> list[Bound]:
         """Every good bound cookie of a request."""
@@ -117,7 +124,7 @@ class Binding:
         return [bound for bound in map(self._read, _values_of(header, self._bound)) if bound is not None]
 
     def _read(self, value: str) -> Bound | None:
-        return self.tokens.read_bound(value, self.now(), self.device.every + self.device.grace)
+        return self.tokens.read_bound(value, self.now(), self._good_for)
 
     def key_of(self, header: str, binding: bytes) -> Bound | None:
         """What the key cookie of a binding says."""

@@ -7,6 +7,7 @@ application's mount and headers; what they answer is a status, headers and a bod
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from hardtack import values
@@ -36,7 +37,6 @@ MAX_BODY: Final = 1024
 
 CHALLENGE: Final = "Secure-Session-Challenge"
 _FETCH: Final = ("origin", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest", "sec-fetch-user")
-_JSON: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
 _GONE: Final = frozenset({"unknown_id", "expired"})
 """What is said of a session cookie that no server of ours will ever open again."""
 
@@ -187,12 +187,12 @@ class _Work:
             lines.append(binding.cookie.set_cookie(key_name, kept, left, core.now()))
         elif key_name in self.header and not late:
             lines.append(binding.cookie.clear_cookie(key_name))
-        said = {
-            "session_identifier": values.encode_bytes(bond.id),
-            "refresh_url": url(self.asked.mount, binding.refresh),
-            "scope": {"include_site": False, "scope_specification": []},
-            "credentials": [{"type": "cookie", "name": name, "attributes": binding.cookie.attributes.lstrip("; ")}],
-        }
+        # Written out, for a browser asks often: an id and a cookie's name need no escapes.
+        said = (
+            f'{{"session_identifier":"{values.encode_bytes(bond.id)}","refresh_url":{_json(url(self.asked.mount, binding.refresh))},'
+            '"scope":{"include_site":false,"scope_specification":[]},'
+            f'"credentials":[{{"type":"cookie","name":"{name}","attributes":{_json(binding.attributes)}}}]}}'
+        )
         return _answer(
             200,
             *(("Set-Cookie", line) for line in lines),
@@ -212,8 +212,9 @@ class _Work:
         binding = self.binding
         names = (binding.bound_name(identifier), binding.key_name(identifier))
         lines = [("Set-Cookie", binding.cookie.clear_cookie(name)) for name in names if name in self.header]
-        said = {"session_identifier": values.encode_bytes(identifier), "continue": False}
-        return _answer(200, *lines, said=said)
+        return _answer(
+            200, *lines, said=f'{{"session_identifier":"{values.encode_bytes(identifier)}","continue":false}}'
+        )
 
     def failed(self, status: int, reason: str) -> DeviceAnswer:
         """Refuse, and tell it."""
@@ -249,6 +250,11 @@ class _Watch:
         return getattr(self._core, name)
 
 
+@lru_cache(maxsize=64)
+def _json(text: str) -> str:
+    return json.dumps(text)
+
+
 def _has_body(headers: Headers) -> bool:
     length = headers("content-length") or "0"
     return headers("transfer-encoding") is not None or not (
@@ -256,9 +262,9 @@ def _has_body(headers: Headers) -> bool:
     )
 
 
-def _answer(status: int, *headers: tuple[str, str], said: dict[str, Any] | None = None) -> DeviceAnswer:
-    body = b"" if said is None else _JSON(said).encode()
+def _answer(status: int, *headers: tuple[str, str], said: str = "") -> DeviceAnswer:
+    body = said.encode()
     lines = [("Cache-Control", "no-store"), ("Content-Length", str(len(body)))]
-    if said is not None:
+    if said:
         lines.append(("Content-Type", "application/json"))
     return DeviceAnswer(status, [*lines, *headers], body)

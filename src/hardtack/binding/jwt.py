@@ -47,7 +47,7 @@ def parse(header: str) -> Proof:
 
 def _object(part: str) -> dict[str, Any]:
     try:
-        value = json.loads(values.decode_bytes(part))
+        value = json.loads(values.decode_bytes(part).decode())
     except RecursionError:
         raise ValueError("nested too deep") from None
     if type(value) is not dict:

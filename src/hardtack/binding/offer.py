@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -80,6 +81,7 @@ def registration(binding: Binding, record: Record, mount: str) -> str:
     return f'({_ALGORITHMS});path="{url(mount, binding.start)}";challenge="{challenge}"'
 
 
+@lru_cache(maxsize=64)
 def url(mount: str, path: str) -> str:
     """The path of an endpoint as a browser is told it."""
     return quote(mount.rstrip("/"), safe="/~!$&'()*+,;=:@-._") + path

@@ -33,22 +33,27 @@ class Device:
 
     Attributes:
         status: whether the session is bound, and the request proves the key.
-        bond: the binding, where there is one.
+        record: the session, with the binding where there is one.
         at: when the key was proved, milliseconds since 1970.
         skipped: the browser says that it could not prove its key now, and will come again.
         resend: the session goes on under another id than the request brought, and the response is to say so.
         offer: the header that offers to bind the session, once it was made.
     """
 
-    __slots__ = ("at", "bond", "offer", "resend", "skipped", "status")
+    __slots__ = ("at", "offer", "record", "resend", "skipped", "status")
 
-    def __init__(self, status: Status, bond: Bond | None = None, at: int = 0, *, resend: bool = False) -> None:
+    def __init__(self, status: Status, record: Record | None = None, at: int = 0) -> None:
         self.status = status
-        self.bond = bond
+        self.record = record
         self.at = at
-        self.resend = resend
+        self.resend = False
         self.skipped = False
         self.offer = ""
+
+    @property
+    def bond(self) -> Bond | None:
+        """The binding, where there is one."""
+        return None if self.record is None else bond_of(self.record)
 
 
 def open_flow(
@@ -82,8 +87,8 @@ def open_flow(
         if is_required(binding, record, context.now):
             device.status = Status.UNPROVEN
     else:
-        proof = binding.proof(header, bond)
-        device = Device(Status.UNPROVEN if proof is None else Status.BOUND, bond, 0 if proof is None else proof.at)
+        at = binding.proved_at(header, record.options["binding"])
+        device = Device(Status.BOUND if at else Status.UNPROVEN, record, at)
     state.device = device
     if device.status is Status.UNPROVEN:
         return _unproven(core, binding, state, held, request)
@@ -99,7 +104,8 @@ def _unproven(core: Core, binding: Binding, state: State, held: Held, request: R
     core.emit(ProofFailed, held.record.id, "missing", request=request)
     if binding.device.observe:
         return held
-    if device.bond is not None and request is not None and _is_skipped(request.proof_skipped, device.bond):
+    bond = device.bond
+    if bond is not None and request is not None and _is_skipped(request.proof_skipped, bond):
         device.skipped = True  # what it holds can be read, and nothing can be changed: see `refuse`
         return held
     # Not ended, and its cookie stays: the browser may only have been too early. What is put in begins another session.
@@ -148,7 +154,7 @@ def bind(core: Core, state: State, held: Held, bond: Bond, at: int, context: Con
         if moved.record is not None:
             core.emit(IdChanged, old.id, new_id, core.old_still_valid, request=state.request)
             core.emit(BoundEvent, new_id, bond.id, bond.thumbprint, request=state.request)
-    state.device = Device(Status.BOUND, bond, at)
+    state.device = Device(Status.BOUND, moved.record, at)
     moved.names = held.names
     if moved.record is not None:
         _resend(state, moved)

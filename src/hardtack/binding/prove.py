@@ -22,27 +22,23 @@ PARAMETER: Final = "session-proof"
 def prove(state: State) -> bool:
     """`Session.prove`."""
     device, core, request = state.device, state.core, state.request
-    if (
-        device is None
-        or device.bond is None
-        or core is None
-        or core.binding is None
-        or device.status is not Status.BOUND
-    ):
+    if device is None or core is None or core.binding is None or device.status is not Status.BOUND:
         return False
+    bond = device.bond
+    assert bond is not None  # of a session that is bound
     if request is None or not request.path:
         raise ConfigError("prove() needs the Request: open(header, Request(method=…, path=…, query=…))")
     binding = core.binding
     rest, mark = _split(request.query)
     if mark:
-        since = binding.tokens.read_mark(mark, device.bond.id, binding.now())
+        since = binding.tokens.read_mark(mark, bond.id, binding.now())
         return since is not None and device.at >= since
     # Behind a second slash a browser would look for a host.
     path = "/" + quote(request.path, safe="/~!$&'()*+,;=:@-._").lstrip("/")
-    query = "&".join([*rest, f"{PARAMETER}={binding.tokens.mark(device.bond.id, binding.now())}"])
+    query = "&".join([*rest, f"{PARAMETER}={binding.tokens.mark(bond.id, binding.now())}"])
     message = "the browser is asked to prove the key of its session, and to send the request again"
     error = ProofNeeded(message, f"{path}?{query}")
-    error.set_cookies = [binding.cookie.clear_cookie(binding.bound_name(device.bond.id))]
+    error.set_cookies = [binding.cookie.clear_cookie(binding.bound_name(bond.id))]
     raise error
 
 

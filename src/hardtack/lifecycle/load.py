@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hardtack import record as records
-from hardtack.binding.open import open_flow, refuse
+from hardtack.binding.binding import Status
+from hardtack.binding.open import Device, open_flow, refuse
 from hardtack.cookies import DEFAULT_NAME, FORMER_DEFAULT_NAME, parse
 from hardtack.errors import StoreUnavailable
 from hardtack.events import Opened
@@ -66,7 +67,12 @@ def load_flow(core: Core, session: Session) -> Flow[None]:
         if core.ended is not None and held.record is not None:
             held = yield from judge(core, state, held, context)
         if core.binding is not None and held.names:
-            held = yield from open_flow(core, core.binding, state, held, former, context)
+            kept = None if held.record is None else held.record.options.get("binding")
+            at = 0 if kept is None else core.binding.proved_at(state.header, kept)
+            if at:
+                state.device = Device(Status.BOUND, held.record, at)
+            else:
+                held = yield from open_flow(core, core.binding, state, held, former, context)
         if held.record is not None and ACTOR in held.record.options:
             held = yield from acting.find_waiting(core, state, held, context)
     except StoreUnavailable as error:
