@@ -25,7 +25,7 @@ TEST_PACKAGES := chromium redis-server memcached postgresql pgbouncer mariadb-se
 BENCH_PACKAGES := valgrind
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test dbsc-browser dbsc-quota quick lint types coverage bare pythons oldest wheel test-wheel bench fuzz screenshot format system node clean
+.PHONY: help demo test dbsc-browser dbsc-quota quick lint types coverage bare pythons oldest wheel test-wheel bench fuzz screenshot format system node speedups clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,7 +35,7 @@ help:  ## Show what there is
 demo: $(VENV)/.demo  ## Start the demo shop, and print its address
 	$(BIN)/hardtack demo --port $(PORT)
 
-test: system node dbsc-browser lint types coverage  ## Lint, types, all tests, branch coverage
+test: system node speedups dbsc-browser lint types coverage  ## Lint, types, all tests, branch coverage
 
 quick: $(VENV)/.dev lint  ## In a minute or two: lint, types by mypy, the tests that need no server, browser or Perl
 	$(BIN)/mypy
@@ -85,7 +85,7 @@ format: $(VENV)/.dev  ## Put the sources into the format that lint asks for
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: system $(VENV)/.bench  ## Measure against the floor and the peers; writes benchmarks/results.md
+bench: system speedups $(VENV)/.bench  ## Measure against the floor and the peers; writes benchmarks/results.md
 	@sh tools/apt-install.sh --optional $(BENCH_PACKAGES)
 	$(BIN)/python -m benchmarks
 
@@ -128,6 +128,13 @@ $(VENV)/.fuzz: $(VENV)/.dev
 # Without the npm registry, the tests against the libraries of Node.js are skipped by name (and fail under CI).
 node: $(VENV)/.dev
 	@$(BIN)/python tools/node_libraries.py
+
+# Without a C compiler, the test of what is compiled is skipped by name.
+speedups: $(VENV)/.speedups
+
+$(VENV)/.speedups: $(VENV)/.dev speedups/setup.py src/hardtack/foreign/perl/reader.py src/hardtack/foreign/perl/snappy.py src/hardtack/foreign/perl/sereal.py
+	@$(BIN)/python tools/speedups.py
+	@touch $@
 
 # Without the rights to install, the tests that need a missing package are skipped by name (and fail under CI).
 system:

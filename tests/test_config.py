@@ -11,8 +11,18 @@ from typing import Any
 
 import pytest
 
-from hardtack import Cookie, CookieEngine, EncryptedToken, Key, SessionManager, SignedToken, StoreEngine, config
-from hardtack._settings import FROM_FILE, SETTINGS
+from hardtack import (
+    Cookie,
+    CookieEngine,
+    EncryptedToken,
+    EndedSessions,
+    Key,
+    SessionManager,
+    SignedToken,
+    StoreEngine,
+    config,
+)
+from hardtack._settings import FOR_LISTS, FROM_FILE, SETTINGS
 from hardtack.errors import ConfigError
 from hardtack.stores.memory import MemoryStore
 
@@ -103,6 +113,19 @@ def test_every_setting_of_a_cookie_session() -> None:
         partitioned=True,
         formerly=(Cookie(name="shop", domain="example.org"),),
     )
+
+
+def test_every_setting_of_a_list_of_ended_sessions() -> None:
+    """By its URL, under the key of the sessions; or as an object."""
+    ended: Any = config.from_mapping(
+        {"key": TEXT, "ended": "memory://", "ended_max_stale": "2 minutes", "ended_on_stale": "open"}
+    ).core.ended
+    given = EndedSessions.from_url("memory://")
+    store: Any = config.from_mapping({"store": MemoryStore(), "key": TEXT, "seal": "no", "ended": "memory://"})
+
+    assert (ended.max_stale, ended.on_stale) == (120, "open")
+    assert config.from_mapping({"key": TEXT, "ended": given}).core.ended is given
+    assert store.core.ended is not None
 
 
 def test_every_setting_of_a_store_session() -> None:
@@ -283,6 +306,11 @@ def test_words_for_no(word: Any) -> None:
         ({"key": TEXT, "seal": "yes"}, "seal is for sessions in a store, and no store is set"),
         ({"key": TEXT, "on_conflict": "merge"}, "on_conflict is for sessions in a store"),
         ({"key": TEXT, "on_store_error": "raise"}, "on_store_error is for sessions in a store"),
+        ({"key": TEXT, "ended": "nowhere://x"}, "ended: the URL of the list of ended sessions begins with 'nowhere'"),
+        ({"key": TEXT, "ended": "memory://", "ended_max_stale": "1 second"}, "ended: max_stale=1 is too short"),
+        ({"key": TEXT, "ended_on_stale": "open"}, "ended_on_stale is for a list of ended sessions"),
+        ({"key": TEXT, "ended": 1}, "ended=int must be a EndedSessions"),
+        ({"store": MemoryStore(), "ended": "memory://"}, "the list of ended sessions needs a key"),
     ],
 )
 def test_a_wrong_setting_is_named(settings: dict[Any, Any], message: str) -> None:
@@ -577,8 +605,12 @@ def test_the_documented_default_is_the_real_one(name: str, default: str) -> None
     if value is None:
         assert default in ("", "none", "empty", "`yes` with a key")
         return
-    store = {"store": MemoryStore()} if name in ("on_conflict", "on_store_error", "max_size") else {"key": TEXT}
+    store: dict[str, Any] = (
+        {"store": MemoryStore()} if name in ("on_conflict", "on_store_error", "max_size") else {"key": TEXT}
+    )
 
+    if name in FOR_LISTS:
+        store["ended"] = "memory://"
     unset, defaulted = config.from_mapping(store), config.from_mapping({**store, name: value[1]})
 
     assert _facts(unset) == _facts(defaulted)
@@ -596,7 +628,9 @@ def _facts(manager: SessionManager) -> list[Any]:
         manager.cookie,
         manager.settings.max_size,
     ]
-    return [*limits, kind, *(getattr(engine, name, None) for name in names)]
+    ended: Any = manager.core.ended
+    policy = [getattr(ended, name, None) for name in ("max_stale", "on_stale")]
+    return [*limits, kind, *(getattr(engine, name, None) for name in names), *policy]
 
 
 @pytest.mark.parametrize("setting", ["seal", "lifetime", "token", "cookie_secure", "max_header"])

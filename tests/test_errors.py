@@ -18,6 +18,7 @@ from hardtack.errors import (
     SessionNotLoaded,
     SessionTooLarge,
     StoreError,
+    StoreFull,
     StoreUnavailable,
     UnsupportedValue,
 )
@@ -30,6 +31,7 @@ ERRORS: list[HardtackError] = [
     SessionTooLarge(5000, 4096, [("cart", 3000)], "; 3 cookies are allowed"),
     UnsupportedValue("cart[2].price", "decimal.Context", "store an id"),
     StoreError("no"),
+    StoreFull("the store takes no more"),
     StoreUnavailable("the store cannot be reached"),
     SessionConflict("another request changed the session meanwhile"),
     SessionNotLoaded("await session.load() first"),
@@ -75,7 +77,13 @@ def test_all_errors_are_one_tree() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "base"), [(ConfigError, ValueError), (UnsupportedValue, TypeError), (StoreUnavailable, StoreError)]
+    ("kind", "base"),
+    [
+        (ConfigError, ValueError),
+        (UnsupportedValue, TypeError),
+        (StoreUnavailable, StoreError),
+        (StoreFull, StoreUnavailable),
+    ],
 )
 def test_errors_are_also_what_python_calls_them(kind: type[HardtackError], base: type[Exception]) -> None:
     """A wrong setting is a `ValueError`, a value of a wrong type a `TypeError`."""

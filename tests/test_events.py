@@ -35,6 +35,7 @@ from hardtack.events import (
     Renewed,
     Saved,
     StoreFailed,
+    StoreHangs,
     TakenOver,
 )
 from hardtack.stores.memory import MemoryStore
@@ -130,6 +131,13 @@ EXAMPLES: list[tuple[Event, int, str, str]] = [
         "StoreFailed(operation='decode', error='tampered')",
         "cannot be read (tampered)",
     ),
+    (
+        StoreHangs("Redis", True),
+        logging.WARNING,
+        "StoreHangs(server='Redis', hangs=True)",
+        "Redis did not answer several times in a row",
+    ),
+    (StoreHangs("Redis", False), logging.WARNING, "StoreHangs(server='Redis', hangs=False)", "Redis no longer hangs"),
     (TakenOver("a", "flask"), logging.INFO, "TakenOver(id='a', format='flask')", "a session of flask"),
     (
         CacheControlReplaced("public", "private"),

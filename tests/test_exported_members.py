@@ -23,7 +23,7 @@ NAMES: dict[ModuleType, str] = {
     events: (
         "Bound CacheControlReplaced ChannelLost Confirmed Conflict Created CrossSite Destroyed EndsKept EntriesSkipped Event "
         "Expired IdChanged LateWrite LimitsRaised ListFresh ListStale Listener LoggedIn LoggedOut Opened ProofFailed Rejected "
-        "Renewed Saved StoreFailed TakenOver"
+        "Renewed Saved StoreFailed StoreHangs TakenOver"
     ),
 }
 

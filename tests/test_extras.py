@@ -63,7 +63,8 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, ModuleType | N
 
     def text(importer: str, module: str, replacement: ModuleType | None) -> str:
         for name in list(sys.modules):
-            if name == module or name.startswith((f"{module}.", f"hardtack.{importer}")):
+            parts = f"hardtack.{importer.replace('.', '._')}_"  # its underscored modules
+            if name == module or name.startswith((f"{module}.", f"hardtack.{importer}", parts)):
                 monkeypatch.delitem(sys.modules, name)
         if replacement is None:
             monkeypatch.setattr(sys, "meta_path", [Without(module), *sys.meta_path])

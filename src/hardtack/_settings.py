@@ -185,6 +185,9 @@ SETTINGS: Final[dict[str, Reader]] = {
     "on_conflict": _one_of("merge", "raise", "last_write_wins"),
     "merge": _words,
     "on_store_error": _one_of("raise", "anonymous"),
+    "ended": _store,
+    "ended_max_stale": _duration,
+    "ended_on_stale": _one_of("closed", "open"),
     "lifetime": _duration,
     "idle_timeout": _maybe_duration,
     "persistent": _switch,
@@ -205,7 +208,7 @@ SETTINGS: Final[dict[str, Reader]] = {
 }
 """Every setting, in the order of docs/configuration.md."""
 
-FROM_FILE: Final = {f"{name}_file": name for name in ("key", "accept_keys", "store")}
+FROM_FILE: Final = {f"{name}_file": name for name in ("key", "accept_keys", "store", "ended")}
 """Settings that name a file, and the setting that it holds."""
 
 NAMES: Final = (*SETTINGS, *FROM_FILE)
@@ -215,6 +218,9 @@ FOR_COOKIES: Final = ("token", "overflow", "max_set_cookie", "max_header")
 
 FOR_STORES: Final = ("seal", "on_conflict", "merge", "on_store_error", "max_size")
 """Settings that mean something only where sessions are in a store."""
+
+FOR_LISTS: Final = ("ended_max_stale", "ended_on_stale")
+"""Settings that mean something only where there is a list of ended sessions, by its URL."""
 
 _MAY_BE_EMPTY: Final = ("accept_keys", "purpose", "merge", "trusted_origins", "cross_site_paths", "cookie_formerly")
 

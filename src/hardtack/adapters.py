@@ -35,7 +35,7 @@ from hardtack.lifecycle.save import is_late
 from hardtack.manager import SessionManager
 from hardtack.record import Record, pack
 from hardtack.request import Request, ScopeRequest
-from hardtack.session import Session, Unread, changing, data_of, drop, peek, put, state_of, touch
+from hardtack.session import Session, Unread, become_finished, changing, data_of, drop, peek, put, state_of, touch
 from hardtack.state import COMMITTED, FINISHED, LOGIN, NEW, SAME, State
 
 RETRY_AFTER: Final = 5
@@ -65,6 +65,7 @@ __all__ = [
     "create_empty",
     "data_of",
     "device_answer",
+    "discard",
     "drop",
     "end_own",
     "force_save",
@@ -200,7 +201,12 @@ def asgi_request(scope: Mapping[str, Any]) -> Request:
 
 def cookie_header(scope: Mapping[str, Any]) -> bytes:
     """The Cookie header of an ASGI scope, which HTTP/2 may have split (RFC 9113 8.2.3)."""
-    parts = [value for name, value in scope["headers"] if name == b"cookie"]
+    headers = scope["headers"]
+    if type(headers) is list:
+        first: dict[bytes, bytes] = dict(headers)
+        if len(first) == len(headers):  # nearly every request: no name stands twice
+            return first.get(b"cookie", b"")
+    parts = [value for name, value in headers if name == b"cookie"]
     return parts[0] if len(parts) == 1 else b"; ".join(parts)
 
 
@@ -328,6 +334,11 @@ def look(session: Session) -> Mapping[str, Any]:
     if state.held is not None and state.held.record is not None:
         return state.held.record.data
     return {} if state.taken is None or state.taken.record is None else state.meta.data
+
+
+def discard(session: Session) -> None:
+    """The commit failed, and is answered by an error: from now on the session can only be read, and nothing of it is saved."""
+    become_finished(session)
 
 
 def is_unread(session: Session) -> bool:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from hardtack import _settings, _toml, _yaml
-from hardtack._settings import FOR_COOKIES, FOR_STORES, FROM_FILE, NAMES, fail, named, unknown
+from hardtack._settings import FOR_COOKIES, FOR_LISTS, FOR_STORES, FROM_FILE, NAMES, fail, named, unknown
 from hardtack.cookies import Cookie
+from hardtack.ended import EndedSessions
 from hardtack.engines.cookie import CookieEngine
 from hardtack.engines.store import StoreEngine
 from hardtack.errors import ConfigError
@@ -64,8 +65,8 @@ def from_env(environ: Mapping[str, str] | None = None, prefix: str = "HARDTACK_"
 
     `environ` is `os.environ` where it is None. Every variable that begins with the prefix must be a setting; those that
     Kubernetes adds for a Service of such a name (`SHOP_REDIS_SERVICE_HOST`, `SHOP_PORT`) are passed over.
-    `HARDTACK_KEY_FILE` names a file that holds the key (a Docker or Kubernetes secret); likewise `…_ACCEPT_KEYS_FILE` and
-    `…_STORE_FILE`. `overrides` as in `from_mapping`. Raises `ConfigError`.
+    `HARDTACK_KEY_FILE` names a file that holds the key (a Docker or Kubernetes secret); likewise `…_ACCEPT_KEYS_FILE`,
+    `…_STORE_FILE` and `…_ENDED_FILE`. `overrides` as in `from_mapping`. Raises `ConfigError`.
     """
 
     def label(name: str) -> str:
@@ -175,7 +176,17 @@ def _manager(given: dict[str, _Given], overrides: dict[str, Any], label: Callabl
         engine: Engine = _store_engine(read, given, label, asynchronous=asynchronous)
     else:
         engine = _cookie_engine(read, given, label)
-    return SessionManager(engine, cookie=cookie, **policy, **code)
+    return SessionManager(engine, cookie=cookie, ended=_list(read, given, label), **policy, **code)
+
+
+def _list(read: dict[str, Any], given: dict[str, _Given], label: Callable[[str], str]) -> Any:
+    """The list of ended sessions: what was given, or the one of a URL, under the same keys as the sessions."""
+    ended = read.get("ended")
+    if not isinstance(ended, str):
+        return ended
+    options = {name.removeprefix("ended_"): read[name] for name in FOR_LISTS if name in read}
+    with named(given["ended"].label):
+        return EndedSessions.from_url(ended, _keyring(read, given, label), **options)
 
 
 def _secrets_from_files(given: dict[str, _Given]) -> dict[str, _Given]:
@@ -229,6 +240,14 @@ def _check_together(given: dict[str, _Given]) -> None:
         for name in FOR_STORES:
             if name in given:
                 fail(given[name].label, "is for sessions in a store, and no store is set; set one, or remove it")
+
+    if not isinstance(given["ended"].value if "ended" in given else None, str):
+        for name in FOR_LISTS:
+            if name in given:
+                fail(
+                    given[name].label,
+                    "is for a list of ended sessions that is given by its URL; set ended, or remove it",
+                )
 
 
 def _keyring(read: dict[str, Any], given: dict[str, _Given], label: Callable[[str], str]) -> Keyring | None:

@@ -44,6 +44,7 @@ class Core:
         self.ended = ended
         """The list of ended sessions, or None."""
         self.load_now = self.traits.load_now
+        self._context = Context(self.cookie.name, self.purpose, 0)
         self.save_now = None if ended is not None else self.traits.save_now  # what is saved may have to be told
         self.stored = engine.store is not None
         """Whether sessions are in a store; else they are in the cookies themselves."""
@@ -68,7 +69,11 @@ class Core:
 
     def context(self) -> Context:
         """What tokens are read and written for, now."""
-        return Context(self.cookie.name, self.purpose, int(self.clock()))
+        now = int(self.clock())
+        context = self._context
+        if context.now != now:  # many requests of one second have one
+            context = self._context = context._replace(now=now)
+        return context
 
     def deadlines(self, record: Record) -> Deadlines:
         """When a session ends under this manager's limits."""
@@ -77,6 +82,15 @@ class Core:
     def admit(self, record: Record, context: Context, *, trusted: bool = False) -> bool:
         """Whether a session may be used now; where not, an event says why."""
         now = context.now
+        seen = record.seen
+        begin = record.created if record.authenticated is None else record.authenticated
+        if (
+            record.created <= begin <= now < begin + self.lifetime
+            and seen <= now
+            and (self.idle_timeout is None or now < seen + self.idle_timeout)
+            and not record.options
+        ):
+            return True  # nearly every session: no time of it is ahead, no deadline has passed, and none is its own
         if not trusted:
             latest = now + MAX_SKEW
             if record.created > latest or record.seen > latest or (record.authenticated or 0) > latest:
@@ -98,9 +112,10 @@ class Core:
         *details: Any,
         request: Request | None = None,
         acting: tuple[str, str] | None = None,
+        until: int | None = None,
     ) -> None:
         """Tell who listens; the event is built only if someone does."""
-        self.teller.emit(event, *details, request=request, acting=acting)
+        self.teller.emit(event, *details, request=request, acting=acting, until=until)
 
     def store_failed(self, operation: str, error: Exception, request: Request | None) -> None:
         """The store did not do what it was asked for: why stands in the log, that it was in the event."""

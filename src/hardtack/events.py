@@ -63,6 +63,11 @@ class Event:
         self.__dict__["acting"] = acting
         return self
 
+    def with_until(self, until: int) -> Event:
+        """The same event, with the absolute deadline of its session."""
+        self.__dict__["until"] = until
+        return self
+
     @property
     def severity(self) -> int:
         """The level that the event is logged at."""
@@ -160,13 +165,18 @@ class Destroyed(Event):
 
 
 class LoggedIn(Event):
-    """A user has shown a credential, and the session is theirs."""
+    """A user has shown a credential, and the session is theirs.
+
+    Attributes:
+        until: the absolute deadline of the session, in Unix seconds, where it is known. It does not count for equality.
+    """
 
     level = logging.INFO
     id: str
     subject: str
     actor: str | None = None
     label: str | None = None
+    until: ClassVar[int | None] = None
 
     def _sentence(self) -> str:
         acting = f", as whom {self.actor} acts," if self.actor is not None else ""
@@ -355,6 +365,22 @@ class StoreFailed(Event):
         if self.operation == "decode":
             return f"a stored session cannot be read ({self.error}): wrong seal= key, or another program writes to this store"
         return f"the session store failed to {self.operation} ({self.error}); requests that need it are answered 503"
+
+
+class StoreHangs(Event):
+    """A server of the store did not answer several times in a row, and is left alone; or it answers again."""
+
+    level = logging.WARNING
+    server: str
+    hangs: bool
+
+    def _sentence(self) -> str:
+        if not self.hangs:
+            return f"{self.server} no longer hangs"
+        return (
+            f"{self.server} did not answer several times in a row: calls fail at once, and one now and then tries again; see "
+            "what it is busy with, and whether the network drops packets"
+        )
 
 
 class TakenOver(Event):

@@ -101,11 +101,10 @@ class Count(NamedTuple):
 
 
 class Reconnect(NamedTuple):
-    """`store.reconnect`, where the store has one."""
+    """`store.reconnect`."""
 
     def call(self, store: Any) -> Any:
-        reconnect = getattr(store, "reconnect", None)
-        return None if reconnect is None else reconnect()
+        return store.reconnect()
 
 
 class Close(NamedTuple):

@@ -92,11 +92,11 @@ class SessionManager:
         clock: Callable[[], float] = _time,
     ) -> None:
         checked: Engine = _engine(engine)
-        default_cookie = engine_traits(checked).default_cookie
+        traits = engine_traits(checked)
         settings = make_settings(
-            cookie=(default_cookie or Cookie)() if cookie is None else cookie,
+            cookie=(traits.default_cookie or Cookie)() if cookie is None else cookie,
             lifetime=lifetime,
-            idle_timeout=idle_timeout,
+            idle_timeout=traits.idle_timeout if idle_timeout is None else idle_timeout,
             persistent=persistent,
             purpose=purpose,
             accept=accept,

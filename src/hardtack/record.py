@@ -57,7 +57,8 @@ class Record:
 
     def packed_unless_kept(self, data: dict[str, Any], *, strict: bool = False) -> bytes | None:
         """The encoding of the data, or None where it is what was read, or last written. Raises `UnsupportedValue`."""
-        plain = values.pack_unless(self._fields(data), self.plain, 2 + len(self.id), strict=strict)
+        fields = [self.id, self.created, self.authenticated, self.seen, self.subject, self.options, data]
+        plain = values.pack_unless(fields, self.plain, 2 + len(self.id), strict=strict)
         return None if plain is None else plain[len(self._head()) :]
 
     def keep(self, packed: bytes) -> None:

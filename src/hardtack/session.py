@@ -888,10 +888,14 @@ def become_live(session: Session, data: dict[str, Any], tracking: Tracking | Non
     if state.refusal is not None:
         dict.clear(session)
         session.__class__ = phases.finished
-    elif tracking is None or not tracking.hidden:
+    elif tracking is None:
         dict.clear(session)
         dict.update(session, data)
-        session.__class__ = phases.live if tracking is None else phases.tracked
+        session.__class__ = phases.live
+    elif not tracking.hidden:
+        dict.clear(session)
+        dict.update(session, data)
+        session.__class__ = phases.tracked
     else:
         session.__class__ = phases.tracked
 

@@ -41,6 +41,7 @@ class Teller:
         *details: Any,
         request: Request | None = None,
         acting: tuple[str, str] | None = None,
+        until: int | None = None,
     ) -> None:
         """Tell who listens. Ids may be given as bytes."""
         if self.on_event is None and not logger.isEnabledFor(event.level):
@@ -50,6 +51,8 @@ class Teller:
             value.with_request(request.told(mask=self._mask))
         if acting is not None:
             value.with_acting(acting)
+        if until is not None:
+            value.with_until(until)
         self.tell(value)
 
     def tell(self, value: Event) -> None:

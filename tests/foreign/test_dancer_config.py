@@ -130,11 +130,11 @@ def test_a_secret_beyond_ascii_is_the_one_that_dancer_hashes(tmp_path: Path) -> 
 
 
 def test_every_setting_of_dancer(tmp_path: Path) -> None:
-    """Name, attributes, secret and lifetime are the application's."""
+    """Name, attributes, secret and the end that each use moves are the application's."""
     manager = config.from_dancer(write(tmp_path, DANCER))
 
     assert manager.cookie == Cookie(name="shop.session", path="/shop", domain="example.org", samesite="Strict")
-    assert (manager.lifetime, manager.persistent) == (7200, True)
+    assert (manager.lifetime, manager.idle_timeout, manager.persistent) == (14 * 86400, 7200, True)
     assert isinstance(manager.engine, CookieEngine)
     assert isinstance(manager.engine.token, DancerCookie)
 
@@ -160,10 +160,9 @@ def test_settings_that_dancer_ignores_are_said(tmp_path: Path, caplog: pytest.Lo
     assert caplog.messages[0].endswith("is ignored; did you mean session_name?")
 
 
-@pytest.mark.parametrize("engine", ["Cookie", "Simple"])
-def test_a_lifetime_is_said_to_stand_still(tmp_path: Path, engine: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_lifetime_is_said_to_stand_still(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Dancer moves it with each use; nothing else is said where the configuration says everything."""
-    text = DANCER.replace("session: cookie", f"session: {engine}").replace("session_cookie_path: /shop\n", "")
+    text = DANCER.replace("session: cookie", "session: Simple").replace("session_cookie_path: /shop\n", "")
 
     manager = config.from_dancer(write(tmp_path, text))
 
@@ -172,14 +171,11 @@ def test_a_lifetime_is_said_to_stand_still(tmp_path: Path, engine: str, caplog: 
     assert message.startswith("session_expires is enforced by the server: a session ends 7200 seconds")
 
 
-@pytest.mark.parametrize("engine", ["Cookie", "Simple"])
-def test_a_lifetime_of_dancer2_is_said_to_stand_still(
-    tmp_path: Path, engine: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_lifetime_of_dancer2_is_said_to_stand_still(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """By the name of the option that was set."""
     options = {"cookie_duration": "1 hour", "is_secure": "1", "cookie_same_site": "Lax", "secret_key": "x"}
 
-    config.from_dancer2(dancer2(tmp_path, engine, **options))
+    config.from_dancer2(dancer2(tmp_path, "Simple", **options))
 
     (message,) = caplog.messages
     assert message.startswith("cookie_duration is enforced by the server: a session ends 3600 seconds")
@@ -199,8 +195,30 @@ def test_the_duration_that_holds_is_named(
     assert [message.partition(" ")[0] for message in caplog.messages] == [option]
 
 
-def test_the_end_of_a_cookie_stands_still(tmp_path: Path) -> None:
-    """A write seals the end that the cookie had."""
+@pytest.mark.parametrize(
+    ("durations", "name", "last"),
+    [
+        ({"cookie_duration": "1 hour"}, "cookie_duration", 14 * 86400),
+        ({"default_duration": "1 hour"}, "default_duration", 14 * 86400),
+        ({"cookie_duration": "1 hour", "session_duration": "2 hours"}, "cookie_duration", 7200),
+        ({"cookie_duration": "20 days"}, "cookie_duration", 20 * 86400),
+    ],
+)
+def test_a_moving_end_is_said_to_have_a_limit(
+    tmp_path: Path, durations: dict[str, str], name: str, last: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Dancer2 has none: the session_duration, or else 14 days, and never less than what one use gives."""
+    options = {"is_secure": "1", "cookie_same_site": "Lax", "secret_key": "x", **durations}
+
+    manager = config.from_dancer2(dancer2(tmp_path, "Cookie", **options))
+
+    (message,) = caplog.messages
+    assert message.startswith(f"{name} is moved by each use, as Dancer does, but for {last} seconds")
+    assert manager.lifetime == last
+
+
+def test_the_end_of_a_cookie_moves_with_each_use(tmp_path: Path) -> None:
+    """People who are active stay, as in Dancer; the browser is told as well."""
     now = [1_800_000_000]
     manager = config.from_dancer(write(tmp_path, DANCER), clock=lambda: now[0])
     session = manager.open()
@@ -208,12 +226,12 @@ def test_the_end_of_a_cookie_stands_still(tmp_path: Path) -> None:
     (first,) = manager.commit(session).set_cookies
     now[0] += 1800
     session = manager.open(first.partition(";")[0])
-    session["a"] = 2
+    assert session["a"] == 1
 
     (second,) = manager.commit(session).set_cookies
 
-    assert first.split("~")[1] == second.split("~")[1] == "1800007200"
-    assert "; Max-Age=5400;" in second
+    assert (first.split("~")[1], second.split("~")[1]) == ("1800007200", "1800009000")
+    assert "; Max-Age=7200;" in second
 
 
 DANCER_COOKIE = r"""
@@ -424,7 +442,7 @@ def test_every_option_of_the_cookie_engine(tmp_path: Path) -> None:
     assert manager.cookie == Cookie(
         name="shop.session", path="/shop", domain="example.org", httponly=False, samesite="Strict"
     )
-    assert (manager.lifetime, manager.persistent) == (7200, True)
+    assert (manager.lifetime, manager.idle_timeout, manager.persistent) == (14 * 86400, 7200, True)
     reader = SessionManager(
         CookieEngine(Dancer2Cookie("1e3", cookie_name="shop.session")), cookie=Cookie(name="shop.session")
     )

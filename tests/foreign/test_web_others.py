@@ -144,6 +144,7 @@ def gorilla(value: bytes, date: bytes = str(NOW).encode()) -> str:
         (gorilla(b"\x0d\xff\x81\x04\x01\x02\xff\x82"), "unsafe"),
         (gorilla(b"\xff\x9f\x04"), "unsafe"),
         (gorilla(b"[]"), "malformed"),
+        ("+" + "0" * 22 + "/", "malformed"),  # the other alphabet: Python 3.15 warns, and later ones read it otherwise
         (gorilla(b""), "malformed"),
         (gorilla(b"{}", b"0"), "malformed"),
         (gorilla(b"{}", b"soon"), "malformed"),

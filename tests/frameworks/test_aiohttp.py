@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import runpy
@@ -23,7 +24,7 @@ from cryptography.fernet import Fernet
 from tests.frameworks.async_kit import READS, WRITES, AsyncMemoryStore, FailingStore, manager, plain, stored, without
 
 from hardtack import CookieEngine, Key, SessionManager, StoreEngine
-from hardtack.errors import ConfigError, SessionTooLarge
+from hardtack.errors import ConfigError, SessionFinished, SessionTooLarge, StoreUnavailable
 from hardtack.events import CacheControlReplaced, Event, LateWrite
 from hardtack.frameworks.aiohttp import (
     KEY,
@@ -568,20 +569,100 @@ async def test_a_large_session_is_chunked() -> None:
         assert len((await state(client))["large"]) == 5000
 
 
-@pytest.mark.parametrize("path", ["/untouched", "/write", "/stream"])
+@pytest.mark.parametrize("path", ["/read", "/write", "/stream"])
 async def test_a_store_that_is_down_is_a_503(path: str) -> None:
     """Where the session cannot be loaded, and where it cannot be saved."""
     store = FailingStore()
 
     async with serve(application(plain(stored(store)))) as client:
         await client.get("/write")
-        store.down = READS if path == "/untouched" else WRITES
+        store.down = READS if path == "/read" else WRITES
         response = await client.get(path)
 
         assert response.status == 503
         assert response.headers["Retry-After"] == "5"
         assert response.headers["Cache-Control"] == "private, no-store"
         assert "cannot be reached" in await response.text()
+
+
+async def test_a_logout_in_a_stream_that_fails_ends_what_is_stored() -> None:
+    """Its headers have left with the cookie as it was; that opens nothing any more."""
+
+    async def leave(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        request[KEY].logout()
+        raise Unplanned
+
+    async with serve(application(plain(stored()), leave=leave)) as client:
+        await client.get("/write")
+        await client.get("/leave")
+
+        assert await state(client) == {}
+
+
+@pytest.mark.parametrize("setup_app", [True, False])
+async def test_a_body_that_is_made_while_it_is_sent_may_change_what_is_stored(setup_app: bool) -> None:
+    """The request is over after it, and not when the handler has returned; from then on the session can only be read."""
+    kept: list[Session] = []
+
+    async def generate(request: web.Request) -> web.Response:
+        session = request[KEY]
+        session["begun"] = 1
+        kept.append(session)
+
+        async def body() -> AsyncIterator[bytes]:
+            yield b"a"
+            session["late"] = 1
+            yield b"b"
+
+        return web.Response(body=body())
+
+    sessions = plain(stored())
+    app = application(sessions if setup_app else None, generate=generate)
+    if not setup_app:
+        app.middlewares.append(session_middleware(sessions))
+
+    async with serve(app) as client:
+        await client.get("/write")
+        response = await client.get("/generate")
+
+        assert await response.text() == "ab"
+        assert (await state(client))["late"] == 1
+        with pytest.raises(SessionFinished):
+            kept[0]["later"] = 1
+
+
+@pytest.mark.parametrize("path", ["/kept", "/kept-stream"])
+async def test_a_session_whose_save_was_refused_is_not_saved_later(path: str) -> None:
+    """The client was told of an error: a task that goes on with the session is told, too."""
+    store = FailingStore()
+    kept: list[Session] = []
+
+    async def keep(request: web.Request) -> web.StreamResponse:
+        kept.append(await get_session(request))
+        request[KEY]["n"] = 5
+        response = web.StreamResponse() if path == "/kept-stream" else web.Response()
+        if path == "/kept-stream":
+            with contextlib.suppress(StoreUnavailable):
+                await response.prepare(request)
+            store.down = frozenset()
+            response = web.Response(status=502)
+            await response.prepare(request)
+        return response
+
+    app = application(plain(stored(store)), kept=keep)
+    app.router.add_get("/kept-stream", keep)
+    async with serve(app) as client:
+        await client.get("/write")
+        store.down = WRITES
+        response = await client.get(path)
+        store.down = frozenset()
+
+        assert response.status == (503 if path == "/kept" else 502)
+        with pytest.raises(SessionFinished):
+            kept[0]["n"] = 6
+        assert (await state(client))["n"] == 1
 
 
 @pytest.mark.parametrize("down", [READS, WRITES])

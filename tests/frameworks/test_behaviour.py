@@ -14,7 +14,7 @@ import pytest
 from tests.frameworks.harness import ALL_METHODS, BIG, ROOT, Browser, Loop, Script, Site, WatchedStore, in_background
 from tests.frameworks.sites import SITES
 
-from hardtack import Cookie, CookieEngine, Key, SessionManager, SignedToken, StoreEngine, events
+from hardtack import Cookie, CookieEngine, EndedSessions, Key, SessionManager, SignedToken, StoreEngine, events
 
 # Sanic imports what websockets has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:websockets.*is deprecated:DeprecationWarning")
@@ -34,14 +34,17 @@ LENIENT: dict[str, Callable[[WatchedStore], Any]] = {
 }
 
 
+LISTED: dict[str, Callable[[WatchedStore], Any]] = {"cookie with a list": lambda store: CookieEngine(KEY)}
+
+
 class World:
     """One framework's application, its manager, its store and a browser."""
 
-    def __init__(self, framework: str, engine: Any, store: WatchedStore, loop: Loop) -> None:
+    def __init__(self, framework: str, engine: Any, store: WatchedStore, loop: Loop, ended: Any = None) -> None:
         self.framework = framework
         self.store = store
         self.events: list[events.Event] = []
-        self.sessions = SessionManager(engine, on_event=self.events.append)
+        self.sessions = SessionManager(engine, ended=ended, on_event=self.events.append)
         self.script = Script()
         self.site: Site = SITES[framework](self.sessions, self.script, loop)
         self.browser = Browser(self.site)
@@ -69,7 +72,8 @@ def make(framework: str, loop: Loop) -> Iterator[Callable[[str], World]]:
 
     def make(engine: str) -> World:
         store = WatchedStore()
-        world = World(framework, (ENGINES | LENIENT)[engine](store), store, loop)
+        ended = EndedSessions.from_url("memory://") if engine in LISTED else None
+        world = World(framework, (ENGINES | LENIENT | LISTED)[engine](store), store, loop, ended)
         worlds.append(world)
         return world
 
@@ -77,6 +81,8 @@ def make(framework: str, loop: Loop) -> Iterator[Callable[[str], World]]:
     for world in worlds:
         world.script.gate.set()
         world.site.close()
+        if world.sessions.core.ended is not None:
+            world.sessions.core.ended.close()
 
 
 @pytest.fixture(params=ENGINES)
@@ -89,6 +95,12 @@ def world(request: pytest.FixtureRequest, make: Callable[[str], World]) -> World
 def stored(make: Callable[[str], World]) -> World:
     """Every framework over a store."""
     return make("store")
+
+
+@pytest.fixture(params=["store", *LISTED])
+def ending(request: pytest.FixtureRequest, make: Callable[[str], World]) -> World:
+    """Every framework over what ends every copy of a cookie."""
+    return make(request.param)
 
 
 # --- creation
@@ -382,14 +394,14 @@ def test_login_changes_the_id_and_keeps_the_data(world: World) -> None:
     assert (after["subject"], after["data"]) == ("ann", {"n": 1})
 
 
-def test_the_id_from_before_a_login_is_dead(stored: World) -> None:
+def test_the_id_from_before_a_login_is_dead(ending: World) -> None:
     """A cookie that an attacker planted opens nothing afterwards."""
-    stored.browser.get("/write-n")
-    old = stored.browser.header
+    ending.browser.get("/write-n")
+    old = ending.browser.header
 
-    stored.browser.get("/login")
+    ending.browser.get("/login")
 
-    assert stored.site.request("/read-n", old).text == "0"
+    assert ending.site.request("/read-n", old).text == "0"
 
 
 def test_logout_clears_the_cookie_and_the_data(world: World) -> None:
@@ -403,14 +415,14 @@ def test_logout_clears_the_cookie_and_the_data(world: World) -> None:
     assert world.browser.get("/read-n").text == "0"
 
 
-def test_a_logout_ends_every_copy_of_the_cookie(stored: World) -> None:
-    """On a store, where nobody can bring it back."""
-    stored.browser.get("/write-n")
-    copy = stored.browser.header
+def test_a_logout_ends_every_copy_of_the_cookie(ending: World) -> None:
+    """Nobody can bring it back."""
+    ending.browser.get("/write-n")
+    copy = ending.browser.header
 
-    stored.browser.get("/logout")
+    ending.browser.get("/logout")
 
-    assert stored.site.request("/read-n", copy).text == "0"
+    assert ending.site.request("/read-n", copy).text == "0"
 
 
 # --- requests at the same time
@@ -432,33 +444,33 @@ def test_parallel_requests_lose_nothing(stored: World) -> None:
     assert stored.browser.state()["data"] == {"n": 1, "a": 1, "b": 1}
 
 
-def test_a_write_after_a_logout_revives_nothing(stored: World) -> None:
+def test_a_write_after_a_logout_revives_nothing(ending: World) -> None:
     """A slow request that began before the logout neither brings the session back nor sets a cookie."""
-    stored.browser.get("/login")
-    stored.browser.get("/write-n")
-    copy = stored.browser.header
-    slow = in_background(lambda: stored.site.request("/slow-a", copy))
-    assert stored.script.entered.acquire(timeout=5)
+    ending.browser.get("/login")
+    ending.browser.get("/write-n")
+    copy = ending.browser.header
+    slow = in_background(lambda: ending.site.request("/slow-a", copy))
+    assert ending.script.entered.acquire(timeout=5)
 
-    stored.browser.get("/logout")
-    stored.script.gate.set()
+    ending.browser.get("/logout")
+    ending.script.gate.set()
     answer = slow()
 
     assert answer.set_cookies == []
-    assert stored.site.request("/read-n", copy).text == "0"
-    assert stored.browser.state()["data"] == {}
+    assert ending.site.request("/read-n", copy).text == "0"
+    assert ending.browser.state()["data"] == {}
 
 
 @pytest.mark.parametrize("meanwhile", ["/login", "/logout"])
-def test_a_slow_request_that_only_reads_leaves_the_cookie_alone(stored: World, meanwhile: str) -> None:
+def test_a_slow_request_that_only_reads_leaves_the_cookie_alone(ending: World, meanwhile: str) -> None:
     """Another one has replaced the id or ended the session: the cookie that it has set is the newer one."""
-    stored.browser.get("/write-n")
-    copy = stored.browser.header
-    slow = in_background(lambda: stored.site.request("/linger-n", copy))
-    assert stored.script.entered.acquire(timeout=5)
+    ending.browser.get("/write-n")
+    copy = ending.browser.header
+    slow = in_background(lambda: ending.site.request("/linger-n", copy))
+    assert ending.script.entered.acquire(timeout=5)
 
-    stored.browser.get(meanwhile)
-    stored.script.gate.set()
+    ending.browser.get(meanwhile)
+    ending.script.gate.set()
     answer = slow()
 
     assert (answer.status, answer.text) == (200, "1")
@@ -466,13 +478,13 @@ def test_a_slow_request_that_only_reads_leaves_the_cookie_alone(stored: World, m
 
 
 @pytest.mark.parametrize("ended", ["/login", "/logout"])
-def test_a_late_request_with_the_id_from_before_leaves_the_cookie_alone(stored: World, ended: str) -> None:
+def test_a_late_request_with_the_id_from_before_leaves_the_cookie_alone(ending: World, ended: str) -> None:
     """It was sent before the response that replaced the id was seen."""
-    stored.browser.get("/write-n")
-    copy = stored.browser.header
-    stored.browser.get(ended)
+    ending.browser.get("/write-n")
+    copy = ending.browser.header
+    ending.browser.get(ended)
 
-    answer = stored.site.request("/read-n", copy)
+    answer = ending.site.request("/read-n", copy)
 
     assert (answer.status, answer.text) == (200, "0")
     assert answer.set_cookies == []

@@ -26,7 +26,7 @@ from tests.frameworks import django_site
 from tests.frameworks.harness import WatchedStore
 from tests.frameworks.support import source_of
 
-from hardtack import Cookie, CookieEngine, Key, SessionManager, StoreEngine
+from hardtack import Cookie, CookieEngine, EndedSessions, Key, SessionManager, StoreEngine
 from hardtack.errors import ConfigError, SessionFinished, SessionTooLarge, StoreUnavailable, UnsupportedValue
 from hardtack.events import Conflict, Created, Event, IdChanged, Opened, Rejected
 from hardtack.foreign.django import DjangoSignedCookie
@@ -322,6 +322,43 @@ def test_a_lifetime_of_ones_own_limits_set_expiry(client: Any) -> None:
 
         assert client.get("/dump").json() == {}
         assert int(answer.cookies["sessionid"]["max-age"]) <= 86400
+
+
+LISTED = {"HARDTACK_ENDED": "memory://", "HARDTACK_IDLE_TIMEOUT": "2 hours"}
+
+
+@pytest.mark.parametrize("ours", [True, False])
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_list_of_ended_sessions_ends_every_copy(name: str, ours: bool) -> None:
+    """HARDTACK_ENDED, under both middlewares: a copied cookie is nobody's after the logout."""
+    with using(name, **LISTED, **({} if ours else {"MIDDLEWARE": DJANGOS})):
+        client, thief = browser(), browser()
+        client.get("/login/ann")
+        thief.cookies["sessionid"] = client.cookies["sessionid"].value
+        assert thief.get("/whoami").content == client.get("/whoami").content == b"ann"
+
+        client.get("/logout")
+
+        assert thief.get("/whoami").content == b"AnonymousUser"
+
+
+def test_a_list_of_ended_sessions_needs_a_limit() -> None:
+    """`set_expiry` reaches years, and the list would have to remember as long."""
+    with (
+        using("encrypted_cookie", HARDTACK_ENDED="memory://"),
+        pytest.raises(ConfigError, match="HARDTACK_IDLE_TIMEOUT"),
+    ):
+        engine("encrypted_cookie").SessionStore().save()
+
+
+def test_one_list_for_all_engines_of_a_site() -> None:
+    """And one that was made by the application is its own."""
+    with using("encrypted_cookie", **LISTED):
+        managers = [engine(name).SessionStore().manager for name in ENGINES]
+        assert len({id(each.core.ended) for each in managers}) == 1
+    ended = EndedSessions.from_url("memory://")
+    with using("encrypted_cookie", **{**LISTED, "HARDTACK_ENDED": ended}):
+        assert engine("encrypted_cookie").SessionStore().manager.core.ended is ended
 
 
 def test_saving_every_request(client: Any) -> None:
@@ -1775,4 +1812,4 @@ def test_djangos_own_session_tests_pass(pytestconfig: pytest.Config) -> None:
     )
     assert of_middleware >= 11  # in Django 5.1; one of them looks into the table of Django's own engine
     on_each_engine = 3 * (of_middleware - 1)
-    assert [part["ran"] for part in report.values()] == [191, on_each_engine, on_each_engine]
+    assert [part["ran"] for part in report.values()] == [191, 2 * 65, on_each_engine, on_each_engine]

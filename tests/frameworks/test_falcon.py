@@ -665,6 +665,102 @@ def test_a_websocket_saves_late_changes_in_a_store(loop: Loop, store: WatchedSto
     assert kit.browser.get("/read").text == "{'visits': 1, 'late': True}"
 
 
+@pytest.mark.parametrize("fate", ["fails", "left", "cancelled", "forbidden"])
+@pytest.mark.parametrize("action", ["write", "logout", "logout-unheard"])
+def test_what_a_websocket_did_is_seen_to_however_it_ends(
+    loop: Loop, store: WatchedStore, fate: str, action: str
+) -> None:
+    """A logout is carried out in any case; what was put in is saved, unless the responder has failed."""
+    kit = Kit("asgi", loop, StoreEngine(store))
+    kit.route("/", write)
+    kit.route("/read", read)
+    kit.browser.get("/")
+
+    class Leaving:
+        async def on_websocket(self, req: Any, ws: falcon.asgi.WebSocket) -> None:
+            await ws.accept()
+            if action == "write":
+                req.context.session["late"] = True
+            else:
+                req.context.session.logout()
+            if action == "logout-unheard":
+                store.down = frozenset({"put"})
+            acted.set()
+            if fate == "fails":
+                raise ZeroDivisionError
+            if fate == "forbidden":
+                raise falcon.HTTPForbidden
+            await ws.receive_text()
+
+    async def talk() -> None:
+        task = asyncio.create_task(kit.app(scope, receive, send))
+        await acted.wait()
+        if fate == "cancelled":
+            task.cancel()
+        left.set()
+        await asyncio.wait([task])
+        await asyncio.sleep(0.01)  # the end of a connection that has no event of its own
+
+    async def receive() -> Any:
+        if events:
+            return events.pop()
+        await left.wait()
+        return {"type": "websocket.disconnect", "code": 1001}
+
+    async def send(event: Any) -> None: ...
+
+    acted, left = asyncio.Event(), asyncio.Event()
+    events = [{"type": "websocket.connect"}]
+    cookie = (b"cookie", str(kit.browser.header).encode())
+    scope: dict[str, Any] = {
+        "type": "websocket",
+        "path": "/ws",
+        "headers": [cookie],
+        "query_string": b"",
+        "scheme": "ws",
+    }
+    scope |= {"asgi": {"version": "3.0"}, "subprotocols": []}
+    kit.app.add_route("/ws", Leaving())
+    loop.run(talk())
+    store.down = frozenset()
+
+    expected = {"logout": "{}", "logout-unheard": "{'n': 1}"}.get(action, "{'n': 1, 'late': True}")
+    if action == "write" and fate in ("fails", "cancelled"):
+        expected = "{'n': 1}"
+    assert kit.browser.get("/read").text == expected
+
+
+@pytest.mark.parametrize(("action", "found"), [("write", "1"), ("logout", "None"), ("logout-unheard", "1")])
+def test_a_stream_that_fails_saves_nothing_more(stored: Kit, store: WatchedStore, action: str, found: str) -> None:
+    """The headers have left; a logout is carried out all the same, where the store hears of it."""
+
+    def body(session: Any) -> Iterator[bytes]:
+        yield b"a"
+        if action == "write":
+            session["n"] = 5
+        else:
+            session.logout()
+        if action == "logout-unheard":
+            store.down = frozenset({"put"})
+        raise ZeroDivisionError
+
+    async def abody(session: Any) -> AsyncIterator[bytes]:
+        for part in body(session):
+            yield part
+
+    def stream(req: Any, resp: Any) -> None:
+        resp.stream = (abody if stored.is_async else body)(req.context.session)
+
+    stored.route("/", write)
+    stored.route("/stream", stream)
+    stored.route("/read", read)
+    stored.browser.get("/")
+    stored.browser.get("/stream")
+    store.down = frozenset()
+
+    assert stored.browser.get("/read").text == ("{}" if found == "None" else f"{{'n': {found}}}")
+
+
 @pytest.mark.parametrize("down", [frozenset({"put"}), ALL_METHODS])
 def test_a_websocket_is_refused_where_the_store_is_down(loop: Loop, store: WatchedStore, down: frozenset[str]) -> None:
     """Falcon closes it with 3000 and the status."""

@@ -21,8 +21,8 @@ from sanic.response import BaseHTTPResponse, ResponseStream, file_stream, json, 
 from tests.frameworks.async_kit import READS, WRITES, AsyncMemoryStore, FailingStore, manager, plain, stored, without
 
 from hardtack import CookieEngine, Key, SessionManager, StoreEngine
-from hardtack.errors import ConfigError
-from hardtack.events import CacheControlReplaced, Event, LateWrite
+from hardtack.errors import ConfigError, SessionFinished, StoreUnavailable
+from hardtack.events import CacheControlReplaced, Destroyed, Event, LateWrite
 from hardtack.frameworks.sanic import get_session, setup
 from hardtack.protocols import Version
 
@@ -657,6 +657,106 @@ async def test_a_websocket_without_a_store_is_refused() -> None:
     assert caught.value.status == 503
 
 
+# --- what was ended, whatever became of the request
+
+
+@pytest.mark.parametrize("fate", ["fails", "left"])
+async def test_a_logout_in_a_stream_ends_what_is_stored(fate: str) -> None:
+    """Its headers have left with the cookie as it was; that opens nothing any more, also where the client has gone away."""
+    ended = asyncio.Event()
+
+    async def leave(request: AnyRequest) -> None:
+        response: Any = await request.respond(content_type="text/plain")
+        await response.send("a")
+        get_session(request).logout()
+        if fate == "fails":
+            raise Unplanned
+        await asyncio.sleep(60)
+
+    sessions = plain(stored(), on_event=lambda event: ended.set() if isinstance(event, Destroyed) else None)
+    async with serve(application(sessions, leave=leave)) as client:
+        await client.get("/write")
+        async with client.get("/leave") as response:
+            await response.content.readany()
+            if fate == "left":
+                response.close()
+            await asyncio.wait_for(ended.wait(), 5)
+
+        assert await state(client) == {}
+
+
+@pytest.mark.parametrize("fate", ["fail", "leave", "wait"])
+async def test_a_logout_in_a_websocket_ends_what_is_stored(fate: str) -> None:
+    """Whether its handler fails, sees the client leave, or is stopped with the connection."""
+    ended = asyncio.Event()
+
+    async def leaving(request: AnyRequest, ws: Websocket) -> None:
+        get_session(request).logout()
+        await ws.send("gone")
+        if fate == "fail":
+            raise Unplanned
+        if fate == "wait":
+            await asyncio.sleep(60)
+        await ws.recv()
+
+    sessions = plain(stored(), on_event=lambda event: ended.set() if isinstance(event, Destroyed) else None)
+    app = application(sessions)
+    app.add_websocket_route(leaving, "/leaving")
+    async with serve(app) as client:
+        await client.get("/write")
+        ws = await client.ws_connect("/leaving")
+        await ws.receive_str()
+        if fate == "leave":
+            await ws.close()
+        elif fate == "wait":
+            for task in app.websocket_tasks:
+                task.cancel()
+        await asyncio.wait_for(ended.wait(), 5)
+        await ws.close()
+
+        assert await state(client) == {}
+
+
+@pytest.mark.parametrize("down", [frozenset[str](), WRITES])
+async def test_a_logout_before_another_error_of_the_store_is_carried_out(down: frozenset[str]) -> None:
+    """The page for that error clears the cookie, whether the end could be stored or not."""
+    store = FailingStore()
+
+    async def leave(request: AnyRequest) -> HTTPResponse:
+        get_session(request).logout()
+        raise StoreUnavailable("another store")
+
+    async with serve(application(plain(stored(store)), leave=leave)) as client:
+        await client.get("/write")
+        store.down = down
+        response = await client.get("/leave")
+
+        assert response.status == 503
+        assert "Max-Age=0" in response.headers["Set-Cookie"]
+
+
+async def test_a_session_whose_save_was_refused_is_not_saved_later() -> None:
+    """The client was told of an error: a task that goes on with the session is told, too."""
+    store = FailingStore()
+    kept: list[Any] = []
+
+    async def keep(request: AnyRequest) -> HTTPResponse:
+        kept.append(get_session(request))
+        kept[0]["n"] = 5
+        return text("ok")
+
+    async with serve(application(plain(stored(store)), keep=keep)) as client:
+        await client.get("/write")
+        store.down = WRITES
+        response = await client.get("/keep")
+        store.down = frozenset()
+
+        assert response.status == 503
+        with pytest.raises(SessionFinished):
+            kept[0]["n"] = 6
+        assert (await state(client))["n"] == 1
+
+
 # --- sessions that cannot be loaded or saved
 
 
@@ -722,14 +822,14 @@ async def test_a_large_session_is_chunked() -> None:
         assert len((await state(client))["large"]) == 5000
 
 
-@pytest.mark.parametrize("path", ["/untouched", "/write", "/stream", "/file"])
+@pytest.mark.parametrize("path", ["/read", "/write", "/stream", "/file"])
 async def test_a_store_that_is_down_is_a_503(path: str) -> None:
     """Where the session cannot be loaded, and where it cannot be saved."""
     store = FailingStore()
 
     async with serve(application(plain(stored(store)))) as client:
         await client.get("/write")
-        store.down = READS if path == "/untouched" else WRITES
+        store.down = READS if path == "/read" else WRITES
         response = await client.get(path)
 
         assert response.status == 503

@@ -21,7 +21,7 @@ from tornado.web import Application, Finish, HTTPError, RequestHandler
 from tornado.websocket import WebSocketHandler
 
 from hardtack import CookieEngine, Key, SessionManager, StoreEngine
-from hardtack.errors import ConfigError
+from hardtack.errors import ConfigError, SessionFinished
 from hardtack.events import CacheControlReplaced, Event, LateWrite
 from hardtack.foreign.tornado import TornadoCookie
 from hardtack.frameworks.tornado import SessionMixin, WebSocketSessionMixin
@@ -186,7 +186,9 @@ class Chat(WebSocketSessionMixin, WebSocketHandler):
         self.write_message(dict(self.session))
 
     def on_message(self, message: str | bytes) -> None:
-        if message == "fail":
+        if message == "leave":
+            self.session.logout()
+        if message in ("fail", "leave"):
             raise Unplanned
         self.close()
 
@@ -606,6 +608,56 @@ async def test_a_body_that_fails_saves_nothing_more(sessions: SessionManager) ->
         assert {"begun", "late"} & set(await state(client)) == {"begun"}
 
 
+async def test_a_logout_in_a_stream_that_fails_ends_what_is_stored(sessions: SessionManager) -> None:
+    """Its headers have left with the cookie as it was; that opens nothing any more, where there is a store."""
+
+    async def leave(page: Page) -> None:
+        page.write("a")
+        await page.flush()
+        page.session.logout()
+        raise Unplanned
+
+    async with serve(application(sessions, page_of(leave))) as client:
+        await client.get("/write")
+        response = await client.get("/page")
+        await response.read()
+
+        assert bool(await state(client)) is (sessions.engine.store is None)
+
+
+async def test_a_session_whose_save_was_refused_is_not_saved_later(store: Any) -> None:
+    """The client was told of an error: a task that goes on with the session is told, too."""
+    kept: list[Any] = []
+
+    def keep(page: Page) -> None:
+        kept.append(page.session)
+        page.session["n"] = 5
+
+    async with serve(application(plain(stored(store)), page_of(keep))) as client:
+        await client.get("/write")
+        down(store, WRITES)
+        response = await client.get("/page")
+        down(store, frozenset())
+
+        assert response.status == 503
+        with pytest.raises(SessionFinished):
+            kept[0]["n"] = 6
+        assert (await state(client))["n"] == 1
+
+
+async def test_a_logout_in_a_websocket_that_fails_ends_what_is_stored(store: Any) -> None:
+    """The handshake could not clear the cookie."""
+    async with serve(application(plain(stored(store)))) as client:
+        await client.get("/write")
+        async with client.ws_connect("/ws") as ws:
+            await ws.receive_json()
+            await ws.send_str("leave")
+            await ws.receive()
+        await asyncio.sleep(0.05)
+
+        assert await state(client) == {}
+
+
 # --- sessions that cannot be loaded or saved
 
 
@@ -683,12 +735,12 @@ async def test_a_large_session_is_chunked() -> None:
         assert len((await state(client))["large"]) == 5000
 
 
-@pytest.mark.parametrize("path", ["/untouched", "/write", "/stream", "/hasty-stream"])
+@pytest.mark.parametrize("path", ["/read", "/write", "/stream", "/hasty-stream"])
 async def test_a_store_that_is_down_is_a_503(store: Any, path: str) -> None:
     """Where the session cannot be loaded, and where it cannot be saved."""
     async with serve(application(plain(stored(store)))) as client:
         await client.get("/write")
-        down(store, READS if path == "/untouched" else WRITES)
+        down(store, READS if path == "/read" else WRITES)
         response = await client.get(path)
 
         assert response.status == 503

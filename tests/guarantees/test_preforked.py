@@ -99,7 +99,7 @@ def _answers_of(port: int, name: str) -> list[tuple[str, str]]:
     return answers
 
 
-@pytest.mark.parametrize("store", [store for store in SHARED if store != "memcached"])
+@pytest.mark.parametrize("store", SHARED)
 @pytest.mark.parametrize("server", SERVERS)
 def test_each_user_is_served_as_that_user(
     server: str, store: str, request: pytest.FixtureRequest, tmp_path: Path

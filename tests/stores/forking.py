@@ -3,7 +3,7 @@
     python -m tests.stores.forking URL python|c [client]
 
 The entries `user0` to `user4` hold their own names. Four children read one each for a second, and so does the parent;
-with `client` the store is given a client or an engine, and does not make it. It prints what else they got.
+with the name of a client of `CLIENTS` the store is given that one, and does not make its own. It prints what else they got.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,35 +26,84 @@ SECONDS = 1.0
 CHILDREN = 4
 
 
-def given_client(url: str, asynchronous: bool) -> Any:
-    """The store of the URL, on a client that was made by the application."""
-    scheme, parts = url.partition(":")[0], urlsplit(url)
-    if scheme == "redis":
-        import redis
-        import redis.asyncio
+def _redis(asynchronous: bool, *, blocking: bool = False, **settings: Any) -> Any:
+    import redis
+    import redis.asyncio
 
-        from hardtack.stores.redis import AsyncRedisStore, RedisStore
+    from hardtack.stores.redis import AsyncRedisStore, RedisStore
 
-        if asynchronous:
-            return AsyncRedisStore(redis.asyncio.Redis.from_url(url))
-        return RedisStore(redis.Redis.from_url(url))
-    if scheme == "memcached":
-        import aiomcache
-        import pymemcache  # type: ignore[import-untyped]
+    package: Any = redis.asyncio if asynchronous else redis
+    store: Any = AsyncRedisStore if asynchronous else RedisStore
+    if blocking:
+        return store(package.Redis(connection_pool=package.BlockingConnectionPool(**settings, timeout=5)))
+    return store(package.Redis(**settings))
 
-        from hardtack.stores.memcached import AsyncMemcachedStore, MemcachedStore
 
-        assert parts.hostname is not None
-        assert parts.port is not None
-        if asynchronous:
-            return AsyncMemcachedStore(aiomcache.Client(parts.hostname, parts.port))
-        return MemcachedStore(pymemcache.PooledClient((parts.hostname, parts.port)))
+def _sentinel(host: str, port: int, asynchronous: bool) -> Any:
+    import redis.asyncio.sentinel
+    import redis.sentinel
+
+    from hardtack.stores.redis import AsyncRedisStore, RedisStore
+
+    package: Any = redis.asyncio.sentinel if asynchronous else redis.sentinel
+    client = package.Sentinel([(host, port)], socket_timeout=5).master_for("main", socket_timeout=5)
+    return AsyncRedisStore(client) if asynchronous else RedisStore(client)
+
+
+def _cluster(host: str, port: int, asynchronous: bool) -> Any:
+    import redis
+
+    from hardtack.stores.redis import RedisStore
+
+    return RedisStore(redis.RedisCluster(host=host, port=port))
+
+
+def _memcached(place: tuple[str, int], kind: str) -> Any:
+    import pymemcache  # type: ignore[import-untyped]
+
+    from hardtack.stores.memcached import MemcachedStore
+
+    return MemcachedStore(getattr(pymemcache, kind)([place] if kind == "HashClient" else place))
+
+
+def _aiomcache(host: str, port: int) -> Any:
+    import aiomcache
+
+    from hardtack.stores.memcached import AsyncMemcachedStore
+
+    return AsyncMemcachedStore(aiomcache.Client(host, port))
+
+
+def _sqlalchemy(url: str) -> Any:
     import sqlalchemy as sa
     from sqlalchemy.ext.asyncio import create_async_engine
 
     from hardtack.stores.sqlalchemy import AsyncSQLAlchemyStore, SQLAlchemyStore, is_async
 
     return AsyncSQLAlchemyStore(create_async_engine(url)) if is_async(url) else SQLAlchemyStore(sa.create_engine(url))
+
+
+CLIENTS: dict[str, Callable[[str, str, int, bool], Any]] = {
+    "engine": lambda url, host, port, asynchronous: _sqlalchemy(url),
+    "redis": lambda url, host, port, asynchronous: _redis(asynchronous, host=host, port=port),
+    "redis single": lambda url, host, port, asynchronous: _redis(
+        asynchronous, host=host, port=port, single_connection_client=True
+    ),
+    "redis blocking": lambda url, host, port, asynchronous: _redis(asynchronous, blocking=True, host=host, port=port),
+    "redis sentinel": lambda url, host, port, asynchronous: _sentinel(host, port, asynchronous),
+    "redis cluster": lambda url, host, port, asynchronous: _cluster(host, port, asynchronous),
+    "Client": lambda url, host, port, asynchronous: _memcached((host, port), "Client"),
+    "PooledClient": lambda url, host, port, asynchronous: _memcached((host, port), "PooledClient"),
+    "HashClient": lambda url, host, port, asynchronous: _memcached((host, port), "HashClient"),
+    "aiomcache": lambda url, host, port, asynchronous: _aiomcache(host, port),
+}
+"""Stores on a client that the application has made, by the kind of the client."""
+
+
+def given_client(name: str, url: str, asynchronous: bool) -> Any:
+    """The store of the URL, on a client of that name."""
+    parts = urlsplit(url)
+    return CLIENTS[name](url, parts.hostname or "", parts.port or 0, asynchronous)
 
 
 async def read_often(store: Any, name: str, seconds: float) -> dict[str, int]:
@@ -76,7 +126,7 @@ async def read_often(store: Any, name: str, seconds: float) -> dict[str, int]:
 def main(url: str, kind: str, given: str = "") -> None:
     """Use the store, fork, read, and print what was found."""
     asynchronous = kind.startswith("async")
-    store: Any = given_client(url, asynchronous) if given else from_url(url, asynchronous=asynchronous)
+    store: Any = given_client(given, url, asynchronous) if given else from_url(url, asynchronous=asynchronous)
     before = asyncio.run(read_often(store, "user4", 0))
     assert before == {"reads": 1}, before
     fork = ctypes.PyDLL(None).fork if kind.endswith("c") else os.fork

@@ -30,7 +30,15 @@ SYNC: dict[str, Any] = {
     "memory:": MemoryStore,
     "redis://:secret@localhost:1/0": RedisStore,
     "rediss://localhost": RedisStore,
+    "redis://localhost:1": RedisStore,
+    "redis://[::1]:1/2": RedisStore,
+    "unix:///run/redis.sock?db=1": RedisStore,
+    "redis+unix://:secret@/run/redis.sock": RedisStore,
+    "redis+sentinel://one,two:1/main/2?sentinel_username=u&sentinel_password=p": RedisStore,
+    "rediss+sentinel://[::1]/main": RedisStore,
     "memcached://localhost:1": MemcachedStore,
+    "memcached://one,[::1]:2": MemcachedStore,
+    "memcached+unix:///run/memcached.sock": MemcachedStore,
     "postgresql+psycopg://user:secret@localhost/db": SQLAlchemyStore,
     "mysql+pymysql://localhost/db": SQLAlchemyStore,
     "mariadb+pymysql://localhost/db": SQLAlchemyStore,
@@ -38,7 +46,11 @@ SYNC: dict[str, Any] = {
 
 ASYNC: dict[str, Any] = {
     "redis://localhost:1/0": AsyncRedisStore,
+    "unix:///run/redis.sock": AsyncRedisStore,
+    "redis+cluster://one,two:1": AsyncRedisStore,
+    "rediss+sentinel://one,two/main": AsyncRedisStore,
     "memcached://localhost:1": AsyncMemcachedStore,
+    "memcached+unix:///run/memcached.sock": AsyncMemcachedStore,
     "postgresql+asyncpg://localhost/db": AsyncSQLAlchemyStore,
     "mysql+asyncmy://localhost/db": AsyncSQLAlchemyStore,
     "sqlite+aiosqlite:///file": AsyncSQLAlchemyStore,
@@ -105,7 +117,7 @@ def test_an_sqlite_url_has_three_slashes_for_a_relative_path(tmp_path: Path, mon
 
     assert isinstance(relative, SQLiteStore)
     assert isinstance(absolute, SQLiteStore)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.sqlite", "two.sqlite"]
+    assert sorted(path.name for path in tmp_path.glob("*.sqlite")) == ["one.sqlite", "two.sqlite"]
 
 
 @pytest.mark.parametrize(
@@ -138,27 +150,116 @@ def test_a_url_that_names_no_store_is_a_config_error(url: str) -> None:
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 @pytest.mark.parametrize(
-    "url",
+    ("url", "problem"),
     [
-        "redis://:hunter2@host/0?socket_timeot=5",
-        "rediss://:hunter2@host/0?socket_timeot=5",
-        "redis://:hunter2@host/0?protocol=9",
-        "rediss://:hunter2@host/0?ssl_cert_reqs=perhaps",
+        (
+            "redis://:hunter2@host/0?socket_timeot=5",
+            "the option socket_timeot, which is unknown; did you mean socket_tim",
+        ),
+        ("redis+cluster://:hunter2@host/0?socket_timeot=5", "the option socket_timeot, which is unknown"),
+        ("redis://:hunter2@host/0?hunter2=5", "an option that is unknown; there are breaker, client_name, db, "),
+        ("redis://:hunter2@host/0?protocol=9", "the option protocol, which must be 2 or 3"),
+        ("rediss://:hunter2@host/0?ssl_cert_reqs=perhaps", "ssl_cert_reqs, which must be required or optional or none"),
+        ("redis://:hunter2@host/0?ssl_cert_reqs=none", "an option that is unknown"),
+        ("redis+cluster://host?db=0", "an option that is unknown"),
+        ("redis://host?db=hunter2", "the option db, which must be a whole number"),
+        ("redis://host?db=-1", "the option db, which must be a whole number"),
+        ("redis://host?socket_timeout=hunter2", "the option socket_timeout, which must be a number of seconds above 0"),
+        ("redis://host?socket_timeout=inf", "a number of seconds above 0"),
+        ("redis://host?socket_timeout=0", "a number of seconds above 0"),
+        ("redis://host?max_connections=0", "the option max_connections, which must be a whole number from 1"),
+        ("redis://host?socket_keepalive=hunter2", "the option socket_keepalive, which must be yes or no"),
+        ("redis://host/0?socket_keepalive=yes&db=1", "names the database twice"),
+        ("redis://host?client_name=", "the option client_name, which must be text"),
+        ("redis://host?breaker=x", "the option breaker, which must be a whole number"),
+        ("redis://host?db=1&db=2", "an option twice: db"),
+        ("redis://host?a-b=1&a-b=2", "an option twice: one whose name is none"),
+        ("redis://host/1?db=2", "names the database twice"),
+        ("redis://host/hunter2", "a database that is no number"),
+        ("redis+cluster://host/2", "a Redis Cluster has none but 0"),
+        ("redis://one,two/0", r"several hosts; with redis\+sentinel://"),
+        ("redis+sentinel://one", "names no Sentinel or no service"),
+        ("redis+sentinel:///main", "names no Sentinel or no service"),
+        ("redis+sentinel://one/main/hunter2", "a database that is no number"),
+        ("redis+sentinel://one/main?sentinel_pasword=hunter2", "did you mean sentinel_password"),
+        ("unix://host/hunter2", "names no socket: unix:///run/redis/redis.sock"),
+        ("unix:///", "names no socket"),
+        ("redis://host?hunter2", "cannot be read: redis://user:password@host:6379/0"),
+        ("redis://host#hunter2", "cannot be read"),
+        ("redis://[::1", "cannot be read"),
+        ("redis://::1", "cannot be read"),
+        ("redis:hunter2", "cannot be read"),
+        ("memcached://host?timeout=hunter2", "the option timeout, which must be a number of seconds"),
+        ("memcached://host?max_size=0", "the option max_size, which must be a whole number from 1"),
+        ("memcached://host?maxsize=1", "the option maxsize, which is unknown; did you mean max_size"),
+        ("memcached://host?breaker=-1", "the option breaker, which must be a whole number"),
     ],
 )
-def test_an_option_that_redis_does_not_know_is_found_at_once(url: str, asynchronous: bool) -> None:
-    """Not at the first request, and with nothing that may be a password."""
-    with pytest.raises(ConfigError, match="url has an option that redis-py does not take") as raised:
+def test_what_is_wrong_with_a_url_is_said_at_once(url: str, problem: str, asynchronous: bool) -> None:
+    """Not at the first request; by name, and with nothing that may be a password."""
+    with pytest.raises(ConfigError, match=problem) as raised:
         from_url(url, asynchronous=asynchronous)
 
     assert "hunter2" not in str(raised.value)
     assert raised.value.__context__ is None
 
 
-def test_an_option_that_the_client_of_a_cluster_does_not_know() -> None:
-    """The async client says so; nothing is asked for its nodes."""
-    with pytest.raises(ConfigError, match="url has an option that redis-py does not take"):
-        from_url("redis+cluster://127.0.0.1:1/0?socket_timeot=5", asynchronous=True)
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_the_options_of_a_url_are_those_of_its_connections(asynchronous: bool) -> None:
+    """As values, not as text; a password is percent-decoded, once."""
+    url = (
+        "rediss://us%2Fer:p%40ss%2525@host:7/2?socket_timeout=1.5&max_connections=3&socket_keepalive=no&client_name=a%20b"
+        "&protocol=3&ssl_cert_reqs=none&ssl_check_hostname=off&health_check_interval=0"
+    )
+    store: Any = from_url(url, asynchronous=asynchronous)
+    pool = store._client.connection_pool
+
+    wanted = {
+        "host": "host",
+        "port": 7,
+        "db": 2,
+        "username": "us/er",
+        "password": "p@ss%25",
+        "socket_timeout": 1.5,
+        "socket_connect_timeout": 5.0,
+        "socket_keepalive": False,
+        "client_name": "a b",
+        "protocol": 3,
+        "ssl_cert_reqs": "none",
+        "ssl_check_hostname": False,
+        "health_check_interval": 0,
+    }
+    assert {name: pool.connection_kwargs[name] for name in wanted} == wanted
+    assert pool.max_connections == 3
+
+
+@pytest.mark.parametrize("timeout", ["5", None, -1])
+def test_the_timeout_of_memcached_is_a_number(timeout: Any) -> None:
+    """As text it would fail at the first request."""
+    for store in (MemcachedStore, AsyncMemcachedStore):
+        with pytest.raises(ConfigError, match="timeout is"):
+            store.from_url("memcached://host", timeout=timeout)
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("postgres://hunter2@host/db", r"write postgresql\+psycopg://, or postgresql\+asyncpg:// for async"),
+        ("postgres+asyncpg://hunter2@host/db", r"write postgresql\+asyncpg://;"),
+        ("memcache://hunter2", "write memcached://"),
+        ("valkey://hunter2", "write redis://"),
+        ("sentinel://hunter2", r"write redis\+sentinel://"),
+        ("redis+socket:///hunter2", "write unix://"),
+        ("sqlite3:///hunter2", "write sqlite://"),
+        ("rediis://hunter2", r"did you mean redis://\?"),
+    ],
+)
+def test_a_scheme_of_others_is_told_what_to_write(url: str, advice: str) -> None:
+    """Those of Heroku and of other libraries."""
+    with pytest.raises(ConfigError, match=advice) as raised:
+        from_url(url)
+
+    assert "hunter2" not in str(raised.value)
 
 
 def test_an_unknown_scheme_is_told_the_known_ones() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,8 +18,8 @@ from redis.sentinel import Sentinel
 from tests.needs import find_program
 from tests.servers import RedisCluster, RedisServer, Server
 
-from hardtack.errors import ConfigError, StoreUnavailable
-from hardtack.protocols import Entry, VersionConflict
+from hardtack.errors import ConfigError, StoreError, StoreUnavailable
+from hardtack.protocols import Entry, Tombstone, VersionConflict
 from hardtack.stores.redis import AsyncRedisStore, RedisStore
 from hardtack.testing import AsyncStoreContract, FindsContract, RenamesContract, StoreContract
 from hardtack.testing.stores import create, in_an_hour, new_key, read
@@ -237,8 +238,9 @@ def test_a_script_is_sent_again_when_the_server_forgot_it(store: RedisStore, cli
 
 def test_a_command_that_is_sent_twice_is_no_conflict(store: RedisStore) -> None:
     """redis-py repeats a command whose answer was lost: the second time finds its own work."""
-    real = store._client.execute_command
-    store._client.execute_command = lambda *args, **options: [real(*args, **options), real(*args, **options)][1]
+    caller = store._callers.here()
+    real = caller.call
+    caller.call = lambda *command: [real(*command), real(*command)][1]
     old, new = new_key(), new_key()
 
     version = create(store, old)
@@ -324,15 +326,16 @@ def test_find_forgets_no_key_that_was_written_meanwhile(store: RedisStore, clien
     subject, key = new_key(), new_key()
     create(store, key, b"data", subject)
     store.delete(key)
-    real = store._client.execute_command
+    caller = store._callers.here()
+    real = caller.call
 
-    def late(*command: Any, **options: Any) -> Any:
+    def late(*command: Any) -> Any:
         if command[0] == "EVALSHA":
-            store._client.execute_command = real
+            caller.call = real
             create(store, key, b"data", subject)
-        return real(*command, **options)
+        return real(*command)
 
-    store._client.execute_command = late
+    caller.call = late
 
     assert list(store.find(subject)) == []
     assert list(store.find(subject)) == [key]
@@ -440,7 +443,7 @@ def test_a_value_of_another_type_is_unavailable(store: RedisStore, client: Any) 
 @pytest.mark.parametrize("answer", [5, [b"x"], "text"])
 def test_an_answer_of_the_wrong_kind_is_unavailable(store: RedisStore, answer: Any) -> None:
     """A proxy that answers something else is not taken for Redis."""
-    store._client.execute_command = lambda *args, **options: answer
+    store._callers.here().call = lambda *command: answer
 
     with pytest.raises(StoreUnavailable, match="Redis answered a GET"):
         store.get("key")
@@ -541,10 +544,10 @@ def test_an_async_client_of_the_application_stays_open(redis_server: RedisServer
     assert asyncio.run(main())
 
 
-@pytest.mark.parametrize("url", ["redis://:hunter2@host:port/0", "http://:hunter2@host"])
+@pytest.mark.parametrize("url", ["redis://:hunter2@host:port/0", "redis://:part?hunter2@host"])
 def test_a_url_that_cannot_be_read_is_a_config_error_without_its_password(url: str) -> None:
     """The message says what a URL looks like."""
-    with pytest.raises(ConfigError, match="redis://user:password@host:port/0") as raised:
+    with pytest.raises(ConfigError, match=r"redis://user:password@host:6379/0|unknown") as raised:
         RedisStore.from_url(url)
 
     assert "hunter2" not in str(raised.value)
@@ -591,3 +594,110 @@ def test_a_greeting_that_is_none_is_unavailable(port_that_answers: Callable[[byt
     with pytest.raises(StoreUnavailable):
         store.get(new_key())
     store.close()
+
+
+# --- what find and count see
+
+
+def test_a_session_that_renames_itself_is_found_at_every_moment(store: RedisStore, redis_server: RedisServer) -> None:
+    """By its old key or by its new one: the list of a user's sessions never misses it."""
+    subject, key = new_key(), new_key()
+    version = create(store, key, b"data", subject)
+    done = threading.Event()
+
+    def rename_often() -> None:
+        nonlocal key, version
+        while not done.is_set():
+            old, key = key, new_key()
+            version = store.rename(
+                old,
+                key,
+                b"data",
+                expires_at=in_an_hour(),
+                if_version=version,
+                subject=subject,
+                tombstone=Tombstone(b"gone", in_an_hour()),
+            )
+
+    thread = threading.Thread(target=rename_often)
+    thread.start()
+    try:
+        found = [len(list(store.find(subject))) for _ in range(300)]
+    finally:
+        done.set()
+        thread.join()
+
+    assert 0 not in found
+    assert list(store.find(subject)) == [key]
+
+
+def test_a_session_that_moves_on_a_cluster_is_found_at_every_moment(redis_cluster: RedisCluster) -> None:
+    """There the engine creates under the new key, and then takes the old one's subject away."""
+    store = RedisStore.from_url(redis_cluster.url)
+    subject, old = new_key(), new_key()
+    version = create(store, old, b"data", subject)
+    new = new_key()
+    caller = store._callers.here()
+    real = caller.call
+
+    def late(*command: Any) -> Any:
+        if command[0] == "GETRANGE":  # after the list was read
+            caller.call = real
+            create(store, new, b"data", subject)
+            store.put(old, b"gone", expires_at=in_an_hour(), if_version=version, subject=None)
+        return real(*command)
+
+    caller.call = late
+
+    assert list(store.find(subject)) == [new]
+    store.close()
+
+
+def test_count_counts_a_subjects_entries_and_all(client: Any) -> None:
+    """Beside keys of others, and with a prefix that has characters of a pattern."""
+    store = RedisStore(client, prefix="[c]ount*:")
+    other = RedisStore(client, prefix="count:")
+    create(other, new_key())
+    for subject in ("alice", "alice", None):
+        create(store, new_key(), b"data", subject)
+
+    assert [store.count(), store.count("alice"), store.count("bob")] == [3, 2, 0]
+
+
+def test_count_takes_several_steps_and_has_an_end(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Redis with more keys than can be looked at is not looked at for ever."""
+    monkeypatch.setattr("hardtack.stores.redis._BATCH", 10)
+    store = RedisStore.from_url(f"redis://127.0.0.1:{redis_server.port}/9")
+    for _ in range(50):
+        create(store, new_key())
+
+    assert store.count() == 50
+    monkeypatch.setattr("hardtack.stores.redis._COUNT_STEPS", 2)
+    with pytest.raises(StoreError, match="this Redis has more than 20 keys"):
+        store.count()
+    store.close()
+
+
+def test_count_of_a_cluster_is_that_of_a_subject(redis_cluster: RedisCluster) -> None:
+    """All are spread over the nodes."""
+    store = RedisStore.from_url(redis_cluster.url)
+    subject = new_key()
+    create(store, new_key(), b"data", subject)
+
+    assert store.count(subject) == 1
+    with pytest.raises(NotImplementedError, match="not counted"):
+        store.count()
+    store.close()
+
+
+def test_count_async(redis_server: RedisServer) -> None:
+    """The same, async."""
+
+    async def main() -> int:
+        store = AsyncRedisStore.from_url(redis_server.url, prefix="async-count:")
+        await store.put(new_key(), b"", expires_at=in_an_hour(), if_version=None, subject=None)
+        count = await store.count()
+        await store.close()
+        return count
+
+    assert asyncio.run(main()) == 1

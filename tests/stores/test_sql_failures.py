@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import socket
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,6 +17,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 from tests.servers import MariaDBServer, PostgreSQLServer
+from tests.stores.switch import Switch, switch
 
 from hardtack.errors import StoreUnavailable
 from hardtack.protocols import Entry
@@ -110,41 +109,6 @@ def test_a_table_that_cannot_be_created_is_unavailable(tmp_path: Path) -> None:
 # --- a server that was demoted
 
 
-class Switch:
-    """A TCP port before servers; which one a new connection goes to can be changed."""
-
-    def __init__(self, port: int) -> None:
-        self.target = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._open: list[socket.socket] = [self._listener]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self.target))
-                self._open += [client, server]
-                for ends in ((client, server), (server, client)):
-                    threading.Thread(target=self._copy, args=ends, daemon=True).start()
-
-    @staticmethod
-    def _copy(source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                sink.sendall(data)
-        with suppress(OSError):
-            sink.shutdown(socket.SHUT_WR)
-
-    def close(self) -> None:
-        """Close everything."""
-        for each in self._open:
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-
 @pytest.fixture(scope="module")
 def read_only_mariadb() -> Iterator[MariaDBServer]:
     """A server that was the primary: whoever has no special rights can only read."""
@@ -166,21 +130,20 @@ def failover(
     store = SQLAlchemyStore.from_url(mariadb_server.url)
     store.create_table()
     store.close()
-    switch = Switch(read_only_mariadb.port)
-    yield switch, mariadb_server
-    switch.close()
+    with switch(read_only_mariadb.port) as address:
+        yield address, mariadb_server
 
 
 def test_a_write_to_a_demoted_mariadb_goes_to_the_new_one(failover: tuple[Switch, MariaDBServer]) -> None:
     """The connections to the old one are given up, and nothing had been written: so it is tried once more."""
-    switch, primary = failover
-    store = SQLAlchemyStore.from_url(f"mysql+pymysql://application@127.0.0.1:{switch.port}/test")
+    address, primary = failover
+    store = SQLAlchemyStore.from_url(f"mysql+pymysql://application@127.0.0.1:{address.port}/test")
     key = new_key()
     assert store.get(key) is None
     with pytest.raises(StoreUnavailable):  # as long as there is no other
         create(store, key)
     assert store.get(key) is None
-    switch.target = primary.port
+    address.target = primary.port
 
     create(store, key)
 
@@ -190,13 +153,13 @@ def test_a_write_to_a_demoted_mariadb_goes_to_the_new_one(failover: tuple[Switch
 
 def test_an_async_write_to_a_demoted_mariadb_goes_to_the_new_one(failover: tuple[Switch, MariaDBServer]) -> None:
     """The same with coroutines."""
-    switch, primary = failover
+    address, primary = failover
 
     async def main() -> Entry | None:
-        store = AsyncSQLAlchemyStore.from_url(f"mysql+asyncmy://application@127.0.0.1:{switch.port}/test")
+        store = AsyncSQLAlchemyStore.from_url(f"mysql+asyncmy://application@127.0.0.1:{address.port}/test")
         key = new_key()
         assert await store.get(key) is None
-        switch.target = primary.port
+        address.target = primary.port
         await acreate(store, key)
         entry = await store.get(key)
         await store.close()

@@ -189,7 +189,8 @@ class _Work:
             lines.append(binding.cookie.clear_cookie(key_name))
         # Written out, for a browser asks often: an id and a cookie's name need no escapes.
         said = (
-            f'{{"session_identifier":"{values.encode_bytes(bond.id)}","refresh_url":{_json(url(self.asked.mount, binding.refresh))},'
+            f'{{"session_identifier":"{values.encode_bytes(bond.id)}",'
+            f'"refresh_url":{_json(url(self.asked.mount, binding.refresh))},'
             '"scope":{"include_site":false,"scope_specification":[]},'
             f'"credentials":[{{"type":"cookie","name":"{name}","attributes":{_json(binding.attributes)}}}]}}'
         )

@@ -1,4 +1,4 @@
-"""The command line: `hardtack demo`, `ended`, `key`, `keys`, `sweep` and `takeover`."""
+"""The command line: `hardtack audit`, `demo`, `ended`, `key`, `keys`, `sweep` and `takeover`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from hardtack import Key, __version__
-from hardtack.cli import ended, keys, takeover
+from hardtack.cli import audit, ended, keys, takeover
 from hardtack.errors import ConfigError, StoreError
 
 _SESSION_FILE: Final = re.compile(r"[\w-]{16,}\.(json|ya?ml)", re.ASCII)
@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 
     ended.add_parser(commands)
     takeover.add_parser(commands)
+    audit.add_parser(commands)
     return parser
 
 

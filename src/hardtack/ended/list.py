@@ -150,6 +150,11 @@ class EndedSessions:
         return self._max_stale
 
     @property
+    def on_stale(self) -> Literal["closed", "open"]:
+        """What requests with a session get where the list is stale."""
+        return self._on_stale
+
+    @property
     def life(self) -> int:
         """Seconds for which this application's entries are kept at least; 0: it has told no limits."""
         return 0 if self._limits is None else self._limits.life

@@ -33,6 +33,7 @@ from hardtack.protocols import (
     Saved,
     Saving,
     TokenFormat,
+    hold,
     token_traits,
 )
 from hardtack.record import Record
@@ -84,6 +85,7 @@ class CookieEngine:
             message = f"{name} is read only: name it in accept=[…], and write sessions with another format"
             raise ConfigError(message)
         self.native = self.traits.native
+        self.idle_timeout = self.traits.sliding
         if chunked and not self.native:
             raise ConfigError(
                 "overflow='chunk' is for hardtack's own tokens; the other system would not find the chunks"
@@ -92,6 +94,7 @@ class CookieEngine:
         self.max_set_cookie = max_set_cookie
         self.max_header = max_header
         self._is_current = self.traits.is_current
+        self._is_undated = self.traits.is_undated
 
     def bind(self, policy: Policy) -> None:
         """Check the settings against the manager's. Raises `ConfigError`."""
@@ -102,10 +105,11 @@ class CookieEngine:
                 "give both the same name, or leave cookie= out"
             )
             raise ConfigError(message)
-        if not self.native and policy.idle_timeout is not None:
+        if not self.native and policy.idle_timeout != self.idle_timeout:
             message = (
                 f"idle_timeout cannot be enforced with {kind}: that format does not carry the time of "
                 "the last renewal; the deadline that holds is the one that the format itself carries"
+                f"{', and sliding=True moves' if self.idle_timeout else ''}"
             )
             raise ConfigError(message)
         if not (self.native or traits.authenticates_time or traits.until):
@@ -151,7 +155,7 @@ class CookieEngine:
                 cookies: CookieMap = {name: found}
                 record = self._open(cookies, context, policy)
                 current = record is None or self._is_current is None or self._is_current(cookies, context)
-                return Held(record=record, names=(name,), current=current)
+                return hold(record, name, current=current)
         names, candidates = self._candidates(header, name, policy)
         good = []
         if len(candidates) <= MAX_VALUES:
@@ -187,7 +191,18 @@ class CookieEngine:
         except InvalidToken as error:
             policy.emit(Rejected, error.reason, context.cookie_name, error.event_detail)
             return None
+        if self._is_undated is not None and self._is_undated(record):
+            self._warn_undated()
         return record if policy.admit(record, context) else None
+
+    def _warn_undated(self) -> None:
+        """Say it once: the other system makes cookies without an end, which it reads itself for as long as they live."""
+        self._is_undated = None
+        logger.warning(
+            "%s opened a cookie that says nothing of its age: a copy of it is good for ever; set a duration in the system that "
+            "writes it, or give the format until=<a date>",
+            type(self.token).__name__,
+        )
 
     def adopt(self, seed: bytes, context: Context, policy: Policy) -> Flow[tuple[bytes, Held]]:
         """The id of the session that takes the place of another system's."""
@@ -238,7 +253,8 @@ class CookieEngine:
             lines += [cookie.clear_cookie(name) for name in held.names if name not in written]
         lines += cookie.clearing_formerly
         began = saving.kind is not Kind.UPDATE and saving.kind is not Kind.MOVE
-        return Saved(held=Held(record=new, names=written), record=new, lines=lines, began=began)
+        after = hold(new, written[0]) if len(written) == 1 else Held(record=new, names=written)
+        return Saved(held=after, record=new, lines=lines, began=began)
 
     def _lines(self, sealed: dict[str, str], saving: Saving, context: Context, cookie: Cookie) -> list[str]:
         lines = [cookie.set_cookie(name, value, saving.max_age, context.now) for name, value in sealed.items()]

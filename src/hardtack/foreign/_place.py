@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypedDict
 
 from hardtack.errors import InvalidToken
-from hardtack.foreign.base import ForeignCookie, Until
+from hardtack.foreign.base import UNDATED, ForeignCookie, Until
 from hardtack.protocols import Context
 from hardtack.record import Record
 
@@ -22,6 +22,7 @@ class Place(TypedDict, total=False):
     domain: str | None
     until: Until | None
     subject: Callable[[dict[str, Any]], str | None] | None
+    sliding: bool
 
 
 class SometimesDated(ForeignCookie):
@@ -42,5 +43,5 @@ class SometimesDated(ForeignCookie):
         expires: int | None = None,
     ) -> Record:
         if self.authenticates_time and created is None and expires is None and self.until is None:
-            raise InvalidToken("undated", "it does not say when it ends; give the format until=<a date>")
+            raise InvalidToken("undated", UNDATED)
         return super()._record(data, context, handle, created=created, expires=expires)

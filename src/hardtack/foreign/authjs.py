@@ -53,6 +53,7 @@ class _Jwe(SometimesDated):
     """Encrypted JWTs under keys of both ciphers."""
 
     authenticates_time = True
+    ends_after = "max_age"
 
     def __init__(
         self, keys: dict[str, list[_Key]], written: str, name_the_key: bool, max_age: Duration, **place: Unpack[Place]
@@ -62,6 +63,7 @@ class _Jwe(SometimesDated):
         self._written = written
         self._name_the_key = name_the_key
         self._max_age = seconds(max_age, "max_age")
+        self._slide(self._max_age)
 
     def cookie_names(self, cookies: Mapping[str, Sequence[str]]) -> list[str]:
         """The cookie and its chunks."""
@@ -69,7 +71,7 @@ class _Jwe(SometimesDated):
 
     def seal(self, record: Record, context: Context) -> dict[str, str]:
         """One cookie, or chunks; raises `UnsupportedValue`."""
-        value = self._write(record, context)
+        value = self._write(self._stamped(record), context)
         if len(value) <= _CHUNK_WRITTEN:
             return {self.cookie_name: value}
         chunks = split_chunks(value, _CHUNK_WRITTEN)

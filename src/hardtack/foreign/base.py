@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, Final, NoReturn
 
 from hardtack import record as records
 from hardtack import values
@@ -24,6 +24,8 @@ from hardtack.record import Record
 Until = int | dt.date | dt.datetime
 """When a format is no longer read: Unix seconds, an aware datetime, or a date (it is read up to the end of it, UTC)."""
 
+UNDATED: Final = "it does not say when it ends; give the format until=<a date>"
+_STAMP = re.compile(r"([0-9]{1,12}) ([0-9]{1,12})")
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
@@ -36,6 +38,8 @@ class ForeignCookie:
             domain.
         until: after it the format is not read any more (`InvalidToken("expired")`).
         subject: returns the user whom the data belongs to, or None; asked only when a session is taken over.
+        sliding: each use moves the end that the cookie carries, as the other system does, up to the manager's `lifetime`
+            from the session's beginning. Only for formats whose cookies end, with the setting that says how soon.
 
     Raises `ConfigError`.
     """
@@ -51,6 +55,18 @@ class ForeignCookie:
     authenticates_time: bool = False
     """Whether the other system seals a time of creation or expiry; where it does not, taking over demands `until`."""
 
+    ends_some: ClassVar[bool] = False
+    """Some of its cookies say when they end, some say nothing: those are read, and not taken over without `until`."""
+
+    ends_after: ClassVar[str] = ""
+    """The setting that says how long after each use a cookie ends; empty where none does, or the end cannot be moved."""
+
+    stamp: ClassVar[str] = "__hardtack"
+    """The key under which `sliding` keeps when a session began and was last used: no other system's cookie says both."""
+
+    sliding: int | None = None
+    """Seconds from each use to the end that is written then; None: the end stays where it is."""
+
     writes: ClassVar[bool] = True
     """False: `seal` raises `ConfigError`."""
 
@@ -65,6 +81,7 @@ class ForeignCookie:
         domain: str | None = None,
         until: Until | None = None,
         subject: Callable[[dict[str, Any]], str | None] | None = None,
+        sliding: bool = False,
     ) -> None:
         name = self.default_cookie_name if cookie_name is None else cookie_name
         if type(name) is not str or not _NAME.fullmatch(name):
@@ -74,6 +91,10 @@ class ForeignCookie:
         if subject is not None and not callable(subject):
             message = "subject is a function that takes the data and returns the user's id as a str, or None"
             raise ConfigError(message)
+        if type(sliding) is not bool or (sliding and not self.ends_after):
+            message = f"sliding={sliding!r} is True or False, and True for formats alone that write when a cookie ends"
+            raise ConfigError(message)
+        self._slides = sliding
         self.cookie_name = name
         self.path = path
         self.domain = domain
@@ -112,7 +133,8 @@ class ForeignCookie:
         if not self.writes:
             message = f"{type(self).__name__} is read only; write sessions with another format"
             raise ConfigError(message)
-        return {self.cookie_name: self._write(record.with_changes(data=values.plain(record.data)), context)}
+        record = record.with_changes(data=values.plain(record.data))
+        return {self.cookie_name: self._write(self._stamped(record), context)}
 
     def _value(self, cookies: Mapping[str, Sequence[str]]) -> str:
         found = cookies.get(self.cookie_name)
@@ -151,8 +173,50 @@ class ForeignCookie:
         raw = handle.encode("utf-8", "surrogatepass") if isinstance(handle, str) else handle
         identifier = hashlib.sha256(b"hardtack/1 foreign" + self.cookie_name.encode() + raw).digest()[:16]
         began = context.now if created is None else created
-        options = {} if expires is None else {"expires": expires}
-        return Record(identifier, began, None, began, None, options, data)
+        options = {} if expires is None or self.sliding is not None else {"expires": expires}
+        record = Record(identifier, began, None, began, None, options, data)
+        used = self._take_stamp(record, context) if self.ends_after and self.stamp in data else 0
+        if self.sliding is not None:
+            self._slide_to(record, used, expires, self.sliding, context)
+        return record
+
+    def _take_stamp(self, record: Record, context: Context) -> int:
+        """Take the stamp out of the data, and the beginning from it; return when the session was used last, or 0."""
+        found = _STAMP.fullmatch(str(record.data[self.stamp]))
+        if found or self.sliding is not None:
+            record.data = {key: item for key, item in record.data.items() if key != self.stamp}
+        if not found:
+            return 0
+        record.created = min(int(found[1]), context.now)
+        return int(found[2])
+
+    def _slide_to(self, record: Record, used: int, expires: int | None, duration: int, context: Context) -> None:
+        """Say in the record when it was used last: the end of its cookie is the idle deadline, not the last one."""
+        if expires is None and self.until is None:
+            raise InvalidToken("undated", UNDATED)
+        tenth = -(-duration // 10)
+        by_end = context.now - tenth if expires is None else expires - duration  # without one it is due to be given one
+        record.seen = min(max(used, by_end), context.now)
+
+    def is_undated(self, record: Record) -> bool:
+        """Whether the cookie of this record says neither when it was made nor when it ends, and nothing else ends it."""
+        return self.ends_some and self.until is None and self.sliding is None and "expires" not in record.options
+
+    def _slide(self, duration: int | None) -> None:
+        """Move the end by this many seconds, where `sliding` asks for it. Raises `ConfigError` where there is no end."""
+        if self._slides and not duration:
+            message = f"sliding=True needs {self.ends_after}: how long after each use the cookie ends"
+            raise ConfigError(message)
+        self.sliding = duration if self._slides else None
+
+    def _stamped(self, record: Record) -> Record:
+        """The record as it is written, with the times that `sliding` needs."""
+        if self.sliding is None:
+            return record
+        if self.stamp in record.data:
+            _unsupported(self.stamp, type(record.data[self.stamp]).__name__, "this key is taken where the end moves")
+        began = record.created if record.authenticated is None else record.authenticated
+        return record.with_changes(data={**record.data, self.stamp: f"{began} {record.seen}"})
 
     def _deadline(self, record: Record, context: Context, duration: int | None) -> int | None:
         """When a cookie that is written now ends: after the other system's own duration, or sooner with the session."""

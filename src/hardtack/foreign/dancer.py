@@ -32,7 +32,8 @@ class DancerCookie(SessionStorageSecureCookie):
         old_secrets: former keys, read only. Dancer itself knows one key.
         default_duration: `session_expires`.
         cookie_name, path, domain: `session_name`, `session_cookie_path`, `session_domain`.
-        until, subject: see `ForeignCookie`. Without `session_expires` a cookie is good until `until`.
+        until, subject: see `ForeignCookie`. Without `session_expires` cookies have no end: they need `until`.
+        sliding: each use moves the end, as in Dancer, up to the manager's `lifetime`.
 
     Raises `ConfigError`.
     """
@@ -51,6 +52,7 @@ class DancerCookie(SessionStorageSecureCookie):
         domain: str | None = None,
         until: Until | None = None,
         subject: Callable[[dict[str, Any]], str | None] | None = None,
+        sliding: bool = False,
     ) -> None:
         super().__init__(
             secret,
@@ -61,6 +63,7 @@ class DancerCookie(SessionStorageSecureCookie):
             domain=domain,
             until=until,
             subject=subject,
+            sliding=sliding,
         )
 
     def _to_record(self, data: dict[str, Any], expires: int | None, value: str, context: Context) -> Record:
@@ -89,7 +92,8 @@ class Dancer2Cookie(SessionStorageSecureCookie):
         old_secrets: former keys, read only.
         default_duration: `cookie_duration`, or else `default_duration`.
         cookie_name, path, domain: `cookie_name`, `cookie_path`, `cookie_domain`.
-        until, subject: see `ForeignCookie`. Without a duration a cookie is good until `until`.
+        until, subject: see `ForeignCookie`. Without a duration cookies have no end: they need `until`.
+        sliding: each use moves the end, as in Dancer2, up to the manager's `lifetime`.
 
     Raises `ConfigError`.
     """
@@ -109,6 +113,7 @@ class Dancer2Cookie(SessionStorageSecureCookie):
         domain: str | None = None,
         until: Until | None = None,
         subject: Callable[[dict[str, Any]], str | None] | None = None,
+        sliding: bool = False,
     ) -> None:
         super().__init__(
             secret,
@@ -119,6 +124,7 @@ class Dancer2Cookie(SessionStorageSecureCookie):
             domain=domain,
             until=until,
             subject=subject,
+            sliding=sliding,
         )
         if not (
             with_request_address is None or isinstance(with_request_address, str) or callable(with_request_address)

@@ -92,17 +92,19 @@ def from_dancer(path: str | os.PathLike[str], *, environment: str | None = None,
     )
     expires = source.duration("session_expires")
     given = _lifetime(overrides)
-    lifetime = given or expires
+    slides = engine == "Cookie" and bool(expires)
+    lifetime = given or (max(expires or 0, _DEFAULT_SECONDS) if slides else expires)
     if given is None:
-        _tell_lifetime("session_expires", session_expires=expires)
+        _tell_lifetime("session_expires", slides=slides, session_expires=expires)
     overrides = {"cookie": cookie, "lifetime": lifetime or _DEFAULT_LIFETIME, "persistent": bool(expires), **overrides}
     if engine == "Cookie":
         token = DancerCookie(
             source.secret("session_cookie_key"),
-            default_duration=lifetime or _DEFAULT_LIFETIME,
+            default_duration=expires or lifetime or _DEFAULT_LIFETIME,
             cookie_name=cookie.name,
             path=cookie.path,
             domain=cookie.domain,
+            sliding=slides,
         )
         return SessionManager(CookieEngine(token), **overrides)
     return SessionManager(StoreEngine(_store(source, engine, "dancer")), **overrides)
@@ -140,8 +142,9 @@ def from_dancer2(
     given = _lifetime(overrides)
     in_session, in_cookie = source.duration("session_duration"), source.duration("cookie_duration")
     default = source.duration("default_duration")
-    in_token = given or in_cookie or default or in_session
-    lifetime = given or in_session or in_token
+    moved = in_cookie or default
+    slides = engine == "Cookie" and bool(moved)
+    lifetime = given or in_session or (max(moved or 0, _DEFAULT_SECONDS) if slides else moved)
     overrides = {
         "cookie": cookie,
         "lifetime": lifetime or _DEFAULT_LIFETIME,
@@ -152,14 +155,19 @@ def from_dancer2(
         token = Dancer2Cookie(
             source.secret("secret_key"),
             with_request_address=_address(source, request_address),
-            default_duration=in_token or _DEFAULT_LIFETIME,
+            default_duration=moved or lifetime or _DEFAULT_LIFETIME,
             cookie_name=cookie.name,
             path=cookie.path,
             domain=cookie.domain,
+            sliding=slides,
         )
         if given is None:
             _tell_lifetime(
-                "cookie_duration", cookie_duration=in_cookie, default_duration=default, session_duration=in_session
+                "cookie_duration",
+                slides=slides,
+                cookie_duration=in_cookie,
+                default_duration=default,
+                session_duration=in_session,
             )
         return SessionManager(CookieEngine(token), **overrides)
     if in_session and in_cookie and in_cookie < in_session:
@@ -172,6 +180,7 @@ def from_dancer2(
 
 
 _DEFAULT_LIFETIME: Final = "14 days"
+_DEFAULT_SECONDS: Final = 14 * 86400
 _OVERRIDES: Final = (
     *("cookie", "lifetime", "idle_timeout", "persistent", "purpose", "accept", "max_size"),
     *("cross_site", "trusted_origins", "cross_site_paths", "strict_values", "on_event", "mask_addresses", "clock"),
@@ -374,9 +383,7 @@ def _memcached(source: _Source) -> Store:
 
     addresses = [_server(source, each.strip()) for each in names]
     client = HashClient(addresses, use_pooling=True, timeout=TIMEOUT, connect_timeout=TIMEOUT, no_delay=True)
-    store = MemcachedStore(client)
-    store._owned = True  # nobody else has this client: `close` closes it
-    return store
+    return MemcachedStore(client)
 
 
 def _server(source: _Source, server: str) -> str | tuple[str, int]:
@@ -408,11 +415,21 @@ def _lifetime(overrides: dict[str, Any]) -> int | None:
     return seconds(overrides.pop("lifetime"), "lifetime") if "lifetime" in overrides else None
 
 
-def _tell_lifetime(missing: str, **durations: int | None) -> None:
-    """Say what becomes of the first of these settings that is set, in seconds, or that `missing` is."""
+def _tell_lifetime(missing: str, *, slides: bool = False, **durations: int | None) -> None:
+    """Say what becomes of the first of these settings that is set, in seconds, or that `missing` is.
+
+    `slides`: each use moves the end that the cookie carries.
+    """
     name = next((name for name, duration in durations.items() if duration), None)
     if name is None:
         _differs(missing, f"is not set: a session ends after {_DEFAULT_LIFETIME}, and never in Dancer; pass lifetime=")
+    elif slides:
+        last = durations.get("session_duration") or max(durations[name] or 0, _DEFAULT_SECONDS)
+        _differs(
+            name,
+            f"is moved by each use, as Dancer does, but for {last} seconds after a session's beginning or its login at "
+            "most, and Dancer has no such limit; pass lifetime= for another",
+        )
     else:
         _differs(
             name,

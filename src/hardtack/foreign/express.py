@@ -74,7 +74,7 @@ class _Keygrip(SometimesDated):
 
     def seal(self, record: Record, context: Context) -> dict[str, str]:
         """Both cookies; raises `UnsupportedValue`."""
-        value = self._write(record, context)
+        value = self._write(self._stamped(record), context)
         return {self.cookie_name: value, self._signature_name: self._mac(self._secrets[0], value)}
 
     @property
@@ -138,6 +138,8 @@ class KoaSessionCookie(_Keygrip):
 
     format_name = "koa-session"
     default_cookie_name = "koa.sess"
+    ends_after = "max_age"
+    stamp = "hardtack"  # Koa drops keys that begin with "_"
 
     def __init__(
         self,
@@ -151,6 +153,7 @@ class KoaSessionCookie(_Keygrip):
         super().__init__(secret, old_secrets, digest, **place)
         self._max_age = None if max_age == "session" else seconds(max_age, "max_age")
         self.authenticates_time = self._max_age is not None
+        self._slide(self._max_age)
 
     def _read(self, value: str, context: Context) -> Record:
         data = read_javascript(decode_padded(value))

@@ -52,6 +52,7 @@ class _Iron(SometimesDated):
     """Seals under passwords that have ids."""
 
     _any_id = False
+    ends_after = "ttl"
 
     def __init__(self, passwords: dict[str, _Pair], current: str, ttl: int, **place: Unpack[Place]) -> None:
         super().__init__(**place)
@@ -59,6 +60,7 @@ class _Iron(SometimesDated):
         self._current = current
         self._ttl = ttl
         self.authenticates_time = ttl > 0
+        self._slide(ttl)
 
     def _unseal(self, text: str, context: Context, rounds: Sequence[int]) -> tuple[Any, int | None]:
         """What was sealed, and when it ends (Unix seconds) or None. Raises `InvalidToken`."""
@@ -201,6 +203,7 @@ class H3Cookie(_Iron):
     format_name = "h3"
     default_cookie_name = "h3"
     _chunk = 3840
+    ends_after = ""  # the idle timeout is kept in the cookie
 
     def __init__(
         self,

@@ -121,6 +121,7 @@ class LaravelCookie(_Laravel):
 
     format_name = "laravel"
     authenticates_time = True
+    ends_after = "lifetime"
 
     def __init__(
         self,
@@ -135,6 +136,7 @@ class LaravelCookie(_Laravel):
         super().__init__(secret, old_secrets, cipher, **place)
         self._serialization = one_of(serialization, "serialization", ("php", "json"))
         self._lifetime = seconds(lifetime, "lifetime")
+        self._slide(self._lifetime)
 
     def cookie_names(self, cookies: Mapping[str, Sequence[str]]) -> list[str]:
         """The cookie with the id, and those that may be of a session: 40 letters and digits."""
@@ -149,6 +151,7 @@ class LaravelCookie(_Laravel):
     def seal(self, record: Record, context: Context) -> dict[str, str]:
         """Both cookies; raises `UnsupportedValue`."""
         identifier = _identifier(record.id)
+        record = self._stamped(record)
         packed = php.write(record.data)  # with either serialization: what PHP would not get back equal is refused
         try:
             data = packed.decode() if self._serialization == "php" else write_json(record.data)

@@ -36,6 +36,7 @@ class _MojoliciousSession(ForeignCookie):
 
     default_cookie_name = "mojolicious"
     authenticates_time = True
+    ends_some = True  # with default_expiration=0
 
     def __init__(
         self,

@@ -38,12 +38,14 @@ class _Rails(SometimesDated):
     """What both kinds have in common: the envelope and what is in it."""
 
     default_cookie_name = "_app_session"
+    ends_after = "expire_after"
 
     def __init__(self, *, metadata: bool, expire_after: Duration | None, **place: Unpack[Place]) -> None:
         super().__init__(**place)
         self._metadata = metadata
         self._expire_after = None if expire_after is None else seconds(expire_after, "expire_after")
         self.authenticates_time = expire_after is not None
+        self._slide(self._expire_after)
 
     def _opened(self, payload: bytes, handle: bytes, context: Context, *, bare: bool = False) -> Record:
         """The record of an authentic payload: an envelope, or where that may be (`bare`) the session itself."""

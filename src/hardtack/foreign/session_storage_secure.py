@@ -21,7 +21,7 @@ import pybase64
 from hardtack import values
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
 from hardtack.foreign.base import ForeignCookie, Until, malformed, secret_bytes, secrets_bytes
-from hardtack.foreign.perl import cbc, sereal
+from hardtack.foreign.perl import cbc, documents
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -43,8 +43,8 @@ class SessionStorageSecureCookie(ForeignCookie):
         protocol_version: what is written, 1 or 2.
         separator: `separator`; it is authenticated with the rest.
         default_duration: `default_duration`; a cookie written here ends no later than this.
-        cookie_name, path, domain, until, subject: see `ForeignCookie`. A cookie without an expiry is good until
-            `until`.
+        cookie_name, path, domain, until, subject, sliding: see `ForeignCookie`. A cookie without an expiry is not
+            taken over without `until` (`undated`).
 
     Raises `ConfigError`.
     """
@@ -52,6 +52,8 @@ class SessionStorageSecureCookie(ForeignCookie):
     format_name = "session-storage-secure"
     default_cookie_name = "session"
     authenticates_time = True
+    ends_some = True
+    ends_after = "default_duration"
 
     def __init__(
         self,
@@ -66,8 +68,11 @@ class SessionStorageSecureCookie(ForeignCookie):
         domain: str | None = None,
         until: Until | None = None,
         subject: Callable[[dict[str, Any]], str | None] | None = None,
+        sliding: bool = False,
     ) -> None:
-        super().__init__(cookie_name=cookie_name, path=path, domain=domain, until=until, subject=subject)
+        super().__init__(
+            cookie_name=cookie_name, path=path, domain=domain, until=until, subject=subject, sliding=sliding
+        )
         if protocol_version not in (1, 2):
             message = f"protocol_version={protocol_version!r} must be 1 or 2"
             raise ConfigError(message)
@@ -79,6 +84,7 @@ class SessionStorageSecureCookie(ForeignCookie):
         self._separator = separator
         self._recent: dict[str, bytes] = {}
         self._duration = None if default_duration is None else seconds(default_duration, "default_duration")
+        self._slide(self._duration)
 
     def _current_secrets(self) -> Sequence[bytes]:
         return self._secrets
@@ -121,7 +127,7 @@ class SessionStorageSecureCookie(ForeignCookie):
         except ValueError:
             malformed("its ciphertext is not base64")
         plain = cbc.open_ecb_iv(key, salt, ciphertext) if version == "2" else cbc.open_salted(key, ciphertext)
-        return sereal.read(plain)
+        return documents.read(plain)
 
     def _remember(self, mac: str, data: dict[str, Any]) -> bytes:
         """Keep what an authentic cookie holds, as MessagePack: a browser sends the same one until the session changes.
@@ -151,7 +157,7 @@ class SessionStorageSecureCookie(ForeignCookie):
 
     def _encode(self, data: dict[str, Any], expires: int | None) -> str:
         """The value of data that ends at `expires`, in Unix seconds."""
-        plain = sereal.write(data)
+        plain = documents.write(data)
         secret = self._current_secrets()[0]
         if self._version == 2:
             salt = os.urandom(32)

@@ -8,6 +8,7 @@ aiohttp-session, so that an application moves by changing one import.
 from __future__ import annotations
 
 import warnings
+from collections.abc import AsyncIterable, AsyncIterator
 from typing import TYPE_CHECKING, Any, Final
 
 from hardtack._extras import explain
@@ -18,7 +19,10 @@ from hardtack.adapters import (
     answer_to,
     binds,
     cookies_of,
+    discard,
+    preload,
     touch,
+    waits,
     warn_plain_http,
 )
 from hardtack.cookies import as_text
@@ -28,6 +32,7 @@ from hardtack.request import Request
 
 try:
     from aiohttp import web
+    from aiohttp.payload import AsyncIterablePayload
     from multidict import CIMultiDict
 except ImportError as error:
     message = explain("hardtack.frameworks.aiohttp", "aiohttp", error)
@@ -166,8 +171,7 @@ class _Exchange:
         if not isinstance(response, web.StreamResponse):
             await self.abort()  # aiohttp answers 500
         elif self.applied or response.prepared:
-            if not self.escaped:
-                await self.sessions.afinish(self.session)
+            await self._finish()
         else:
             try:
                 if self.changes is None:
@@ -176,6 +180,29 @@ class _Exchange:
                 raise self.refused(error) from error
             if not self.hooked:
                 self.apply(response)
+            await self._finish_with(response)
+
+    async def _finish_with(self, response: web.StreamResponse) -> None:
+        """The handler is done: what is left is a body, which may be code that runs while it is sent."""
+        body = response.body if isinstance(response, web.Response) else None
+        if isinstance(body, AsyncIterablePayload):
+            response.body = self._streamed(body._value)  # type: ignore[attr-defined]
+        else:
+            await self._finish()
+
+    async def _finish(self) -> None:
+        """The request is over; where its commit has failed, nothing more is saved."""
+        if self.escaped:
+            discard(self.session)
+        else:
+            await self.sessions.afinish(self.session)
+
+    async def _streamed(self, body: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+        try:
+            async for part in body:
+                yield part
+        finally:
+            await self._finish()
 
     async def commit(self, request: web.BaseRequest, status: int) -> None:
         try:
@@ -189,16 +216,16 @@ class _Exchange:
             warn_plain_http(self.sessions, request.scheme, request.host)
 
     async def abort(self) -> None:
-        """The handler failed: nothing is saved, but what it ended is ended."""
-        if self.escaped or self.changes is not None:
-            self.escaped = True
+        """The handler failed: nothing is saved, but what it ended is ended, also after a stream has begun."""
+        if self.escaped:
+            discard(self.session)
             return
         self.escaped = True
         try:
             changes = await self.sessions.aabort(self.session)
         except HardtackError as error:
             changes = Changes(cookies_of(error))
-        if changes.set_cookies:
+        if changes.set_cookies and self.changes is None:
             changes.accessed = True
             self.changes = changes
 
@@ -209,9 +236,9 @@ class _Exchange:
     def refused(self, error: HardtackError) -> Exception:
         """The response to an error of the session; a logout still clears the cookie. The error itself, if it has none."""
         response = _response_to(error)
+        discard(self.session)
         if response is None:
             return error
-        self.escaped = False
         lines = [] if self.changes is None else self.changes.set_cookies
         self.changes = Changes(list(dict.fromkeys([*lines, *cookies_of(error)])), accessed=True, no_store=True)
         if not self.hooked:
@@ -249,14 +276,9 @@ def _managed(sessions: SessionManager, *, hooked: bool) -> Middleware:
             device = await _device_answer(sessions, request)
             if device is not None:
                 return device
-        try:
-            session = await sessions.aopen(cookie_header(request), _told(request), kind=Session)
-        except HardtackError as error:
-            response = _response_to(error)
-            if response is None:
-                raise
-            _apply(Changes(accessed=True, no_store=True), response)
-            raise response from error
+        session = sessions.open(cookie_header(request), _told(request), kind=Session)
+        if waits(sessions):
+            await preload(session)  # a store that is down is told to the handler that asks for its session
         assert isinstance(session, Session)
         request[SESSION_KEY] = session
         share(request, session)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NoReturn
 
 from hardtack.adapters import (
     FAILED,
@@ -172,13 +172,21 @@ class Response:
         self.lines: Sequence[str] = ()
 
     def send(self, message: Message) -> Awaitable[None]:
-        """What the application sends with. No coroutine of its own where it has nothing to do."""
+        """What the application sends with. No coroutine of its own where there is nothing to wait for: each costs time."""
         if self.started or not _begins_response(message):
             return self.server(message)
         if self.scope.get("session", self.session) is not self.session:
             self._refuse_replacement()
         if self.state.accessed:
-            return self._begin(message)
+            status = message.get("status")
+            if self.tried or self.middleware.waits or (status is not None and status >= _SERVER_ERROR):
+                return self._begin(message)
+            self.tried = True
+            try:
+                changes = self.middleware.sessions.commit(self.session, status)
+            except HardtackError as error:
+                self._fail(error)
+            message = self._with(changes, message)
         self.started = True
         return self.server(message)
 
@@ -198,14 +206,18 @@ class Response:
                 else:
                     changes = middleware.sessions.commit(session, status)
             except HardtackError as error:
-                self.failure = error
-                self.lines = error.set_cookies
-                translated = session.translate(error)
-                if translated is error:
-                    raise
-                raise translated from error
+                self._fail(error)
         self.started = True
         await self.server(self._with(changes, message))
+
+    def _fail(self, error: HardtackError) -> NoReturn:
+        """Remember for the answer that a commit failed, and raise the error as the application knows it."""
+        self.failure = error
+        self.lines = error.set_cookies
+        translated = self.session.translate(error)
+        if translated is error:
+            raise error
+        raise translated from error
 
     def _refuse_replacement(self) -> None:
         if self.scope.get("root_path", "") != self.root_path:
@@ -216,8 +228,9 @@ class Response:
         )
 
     def _with(self, changes: Changes, message: Message) -> Message:
-        if changes.set_cookies:
-            warn_plain_http(self.middleware.sessions, self.scope.get("scheme", "http"), asgi_request(self.scope).host)
+        scheme = self.scope.get("scheme", "http")
+        if changes.set_cookies and scheme in ("http", "ws"):  # asked here, too: the host is dear to find out
+            warn_plain_http(self.middleware.sessions, scheme, asgi_request(self.scope).host)
         # A copy: an application may send one constant message to everyone, and would hand out this cookie with it.
         headers: list[tuple[bytes, bytes]] = list(message.get("headers") or ())
         if message["type"] == "websocket.accept":

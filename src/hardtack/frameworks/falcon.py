@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NoReturn
 
@@ -24,7 +26,10 @@ from hardtack.adapters import (
     asgi_request,
     check_manager,
     cookies_of,
+    discard,
     http_errors,
+    preload,
+    waits,
     warn_plain_http,
     wsgi_device_answer,
     wsgi_request,
@@ -34,6 +39,7 @@ from hardtack.manager import SessionManager
 from hardtack.request import Request
 from hardtack.session import Session
 
+_ERROR: Final = 1011  # RFC 6455 7.4.1: what Falcon closes a websocket with whose responder has failed
 _MERGED: Final = ("Vary", "Cache-Control", *SHARED_CACHE_HEADERS)
 
 
@@ -108,7 +114,7 @@ class SessionMiddleware:
         self._apply(req, resp, changes)
         stream: Any = resp.stream
         if stream is not None and not hasattr(stream, "read"):
-            resp.stream = _Body(stream, partial(self.sessions.finish, session))
+            resp.stream = _Body(stream, partial(self.sessions.finish, session), partial(self.sessions.abort, session))
         else:
             self.sessions.finish(session)
 
@@ -120,7 +126,11 @@ class SessionMiddleware:
         if device is not None:
             _answer_device(resp, device)
             return
-        req.context.session = await self._aopen(req)
+        _refuse_second(req)
+        session = self.sessions.open(_cookie_header(req), self._asgi_told(req), kind=FalconSession)
+        req.context.session = session
+        if waits(self.sessions):
+            await preload(session)  # a store that is down is told to who asks for the session
 
     async def process_response_async(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response, resource: object, req_succeeded: bool
@@ -142,45 +152,28 @@ class SessionMiddleware:
             self._apply(req, resp, _unsaved(error))
             _refuse(resp, session, error)
         self._apply(req, resp, changes)
-        finish = partial(self.sessions.afinish, session)
+        finish, abort = partial(self.sessions.afinish, session), partial(self.sessions.aabort, session)
         stream: Any = resp.stream
         streams = stream is not None and not hasattr(stream, "read")
         if streams:
-            resp.stream = _streamed(stream, finish)
+            resp.stream = _streamed(stream, finish, abort)
         if resp.sse is not None:
-            resp.sse = _streamed(resp.sse, finish)
+            resp.sse = _streamed(resp.sse, finish, abort)
         elif not streams:
             await finish()
 
     async def process_request_ws(self, req: falcon.asgi.Request, ws: falcon.asgi.WebSocket) -> None:
         """Put the session into `req.context.session`, and see to it that the handshake carries its cookie."""
-        session = req.context.session = await self._aopen(req)
-        send = ws._asgi_send  # Falcon has no hook for the end of a websocket, and none for the headers of its handshake
-
-        async def commit_and_send(event: Any) -> None:
-            if event["type"] == "websocket.accept":
-                changes = await self._acommit_handshake(session)
-                lines = [(b"set-cookie", line.encode("latin-1")) for line in changes.set_cookies]
-                event = {**event, "headers": [*event.get("headers", ()), *lines]}
-            await send(event)
-            if event["type"] == "websocket.close":
-                await self.sessions.afinish(session)
-
-        ws._asgi_send = commit_and_send
-
-    async def _aopen(self, req: falcon.asgi.Request) -> Session:
         _refuse_second(req)
-        request = self._told(req, asgi_request({**req.scope, "headers": _headers(req)}))
         try:
-            return await self.sessions.aopen(_cookie_header(req), request, kind=FalconSession)
+            session = await self.sessions.aopen(_cookie_header(req), self._asgi_told(req), kind=FalconSession)
         except HardtackError as error:
             raise FalconSession.translate(error) from error
+        req.context.session = session
+        ws._asgi_send = _Websocket(self.sessions, session, ws._asgi_send).send
 
-    async def _acommit_handshake(self, session: Session) -> Changes:
-        try:
-            return await self.sessions.acommit(session)
-        except HardtackError as error:
-            raise session.translate(error) from error
+    def _asgi_told(self, req: falcon.asgi.Request) -> Request:
+        return self._told(req, asgi_request({**req.scope, "headers": _headers(req)}))
 
     def _told(self, req: falcon.Request, request: Request) -> Request:
         request.passive = self.passive is not None and self.passive(req)
@@ -249,20 +242,26 @@ def _unsaved(error: Exception) -> Changes:
 
 
 def _refuse(resp: falcon.Response, session: Session, error: Exception) -> NoReturn:
-    """Raise what Falcon makes the response of; a stream would go before its body."""
+    """Raise what Falcon makes the response of; a stream would go before its body. Nothing of the session is saved later."""
     resp.stream = None
+    discard(session)
     raise session.translate(error) if isinstance(error, HardtackError) else error
 
 
 class _Body:
     """A streamed body; what it did to the session is seen to when the server closes it."""
 
-    def __init__(self, body: Any, finish: Callable[[], None]) -> None:
+    def __init__(self, body: Any, finish: Callable[[], object], abort: Callable[[], object]) -> None:
         self.body = body
         self.finish = finish
+        self.abort = abort
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self.body)
+        try:
+            yield from self.body
+        except Exception:
+            self.finish = self.abort
+            raise
 
     def close(self) -> None:
         try:
@@ -270,16 +269,71 @@ class _Body:
             if close is not None:
                 close()
         finally:
-            self.finish()
+            with suppress(HardtackError):  # the body has failed, and that is told
+                self.finish()
 
 
-async def _streamed(body: Any, finish: Callable[[], Awaitable[None]]) -> AsyncIterator[Any]:
+async def _streamed(
+    body: Any, finish: Callable[[], Awaitable[object]], abort: Callable[[], Awaitable[object]]
+) -> AsyncIterator[Any]:
     """The same for ASGI."""
+    end = finish
     try:
         async for part in body:
             yield part
+    except Exception:
+        end = abort
+        raise
     finally:
         close = getattr(body, "close", None)
         if close is not None:
             await close()
-        await finish()
+        with suppress(HardtackError):
+            await end()
+
+
+# The event loop itself keeps no task alive.
+_tasks: set[asyncio.Task[Any]] = set()
+
+
+class _Websocket:
+    """One websocket: commits the session when it is accepted, and sees to later changes when it ends.
+
+    Falcon has no hook for either; and where the client leaves, or the server stops, it sends nothing more.
+    """
+
+    def __init__(self, sessions: SessionManager, session: Session, send: Callable[[Any], Awaitable[None]]) -> None:
+        self.sessions = sessions
+        self.session = session
+        self.server = send
+        self.task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # a connection is served by one
+        self.task.add_done_callback(self._left)
+
+    async def send(self, event: Any) -> None:
+        if event["type"] == "websocket.accept":
+            event = await self._accept(event)
+        await self.server(event)
+        if event["type"] == "websocket.close":
+            self.task.remove_done_callback(self._left)
+            await self._end(failed=event.get("code") == _ERROR)
+
+    async def _accept(self, event: Any) -> Any:
+        try:
+            changes = await self.sessions.acommit(self.session)
+        except HardtackError as error:
+            discard(self.session)
+            raise self.session.translate(error) from error
+        lines = [(b"set-cookie", line.encode("latin-1")) for line in changes.set_cookies]
+        return {**event, "headers": [*event.get("headers", ()), *lines]}
+
+    def _left(self, task: asyncio.Task[Any]) -> None:
+        work = task.get_loop().create_task(self._end(failed=task.cancelled()))
+        _tasks.add(work)
+        work.add_done_callback(_tasks.discard)
+
+    async def _end(self, *, failed: bool) -> None:
+        if not failed:
+            await self.sessions.afinish(self.session)
+            return
+        with suppress(HardtackError):  # nobody is left who could be told; the event has been sent
+            await self.sessions.aabort(self.session)

@@ -6,7 +6,8 @@ request.ctx.session["cart"] = ["bread"]
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from copy import copy
 from inspect import isawaitable
 from types import SimpleNamespace
@@ -20,7 +21,10 @@ from hardtack.adapters import (
     binds,
     check_manager,
     cookies_of,
+    discard,
+    preload,
     touch,
+    waits,
     warn_plain_http,
 )
 from hardtack.errors import (
@@ -56,6 +60,9 @@ AnyRequest = Request[Any, Any]
 AnySanic = Sanic[Any, Any]
 Response = BaseHTTPResponse | ResponseStream
 
+# The event loop itself keeps no task alive.
+_tasks: set[asyncio.Task[Any]] = set()
+
 
 def setup(app: AnySanic, sessions: SessionManager, *, passive: Callable[[AnyRequest], bool] | None = None) -> None:
     """Give every request of the application a session: `request.ctx.session`.
@@ -71,11 +78,12 @@ def setup(app: AnySanic, sessions: SessionManager, *, passive: Callable[[AnyRequ
     app.register_middleware(adapter.open, "request", priority=_FIRST_AND_LAST)
     app.register_middleware(adapter.commit, "response", priority=_FIRST_AND_LAST)
     for error in (StoreUnavailable, SessionConflict, CrossSiteRequest, ProofOutstanding, ProofNeeded):
-        app.error_handler.add(error, _refuse)
-    app.add_signal(_on_exception, "http.lifecycle.exception")
+        app.error_handler.add(error, adapter.refuse)
+    app.add_signal(adapter.on_exception, "http.lifecycle.exception")
     app.add_signal(adapter.on_response, "http.lifecycle.response")
     app.add_signal(_on_websocket, "websocket.handler.before")
     app.add_signal(adapter.after_websocket, "websocket.handler.after")
+    app.add_signal(adapter.on_websocket_exception, "websocket.handler.exception")
 
 
 def get_session(request: AnyRequest) -> Session:
@@ -104,14 +112,18 @@ class _Context(SimpleNamespace):
 class _Exchange:
     """One request and its response."""
 
-    __slots__ = ("changes", "decided", "failure", "response", "session")
+    __slots__ = ("changes", "decided", "failure", "refused", "response", "session", "sessions", "task")
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, sessions: SessionManager, session: Session) -> None:
+        self.sessions = sessions
         self.session = session
         self.decided = False  # committed, or not to be committed
+        self.refused = False  # the commit has failed
         self.failure: BaseException | None = None  # what the handler raised
         self.changes: Changes | None = None
         self.response: Response | None = None  # the one that has the headers
+        self.task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # a request is served by one
+        self.task.add_done_callback(self._abandoned)
 
     def apply(self, changes: Changes, response: Response) -> Response:
         """The response to send: a copy if it has something to say about the session.
@@ -122,6 +134,33 @@ class _Exchange:
         self.response = _copy(response) if changes else response
         _headers.apply(changes, self.response.headers)
         return self.response
+
+    async def finish(self) -> None:
+        """The request is over; where its commit has failed, nothing more is saved."""
+        self._let_go()
+        if self.refused:
+            discard(self.session)
+        else:
+            await self.sessions.afinish(self.session)
+
+    async def abort(self) -> Sequence[str]:
+        """The handler failed: nothing is saved, but what it ended is ended; the lines that clear its cookie."""
+        self._let_go()
+        self.decided = True
+        try:
+            return (await self.sessions.aabort(self.session)).set_cookies
+        except HardtackError as error:
+            return cookies_of(error)
+
+    # Where the client of a stream or a websocket leaves, Sanic cancels the task of the connection, and tells nobody.
+
+    def _let_go(self) -> None:
+        self.task.remove_done_callback(self._abandoned)
+
+    def _abandoned(self, task: asyncio.Task[Any]) -> None:
+        work = task.get_loop().create_task(self.abort())
+        _tasks.add(work)
+        work.add_done_callback(_tasks.discard)
 
 
 def _copy(response: Response) -> Response:
@@ -159,13 +198,19 @@ class _Adapter:
             if device is not None:
                 return device
         told.passive = self.passive is not None and self.passive(request)
-        session = await self.sessions.aopen(_cookie_header(request), told)
+        header = _cookie_header(request)
+        if request.headers.get("upgrade", "").lower() == "websocket":  # its handler begins when the handshake has left
+            session = await self.sessions.aopen(header, told)
+        else:
+            session = self.sessions.open(header, told)
+            if waits(self.sessions):
+                await preload(session)  # a store that is down is told to the handler that asks for its session
         context: Any = request.ctx
         if type(context) is SimpleNamespace:
             context = request._ctx = _Context(**vars(context))
         else:  # of the application's own request class
             context.session = session
-        context.hardtack = _Exchange(session)
+        context.hardtack = _Exchange(self.sessions, session)
         return None
 
     async def commit(self, request: AnyRequest, response: Response) -> HTTPResponse | None:
@@ -177,7 +222,8 @@ class _Adapter:
             own: Any = await self._commit(request, exchange, response)
         except Exception as failure:
             # Sanic logs what a response middleware raises, and sends the response all the same.
-            refusal = await _refuse(request, failure)
+            exchange.refused = True
+            refusal = await _refusal(request, failure, cookies_of(failure))
             exchange.response = refusal
             return refusal
         return None if own is response else own
@@ -189,17 +235,40 @@ class _Adapter:
             return
         stream: Any = request.stream
         if stream.stage is not Stage.HANDLER:
-            await self._finish(exchange)
-        elif not exchange.decided:
+            await exchange.finish()
+            return
+        if not exchange.decided:
             # Another middleware answered, and Sanic asked no further ones.
             _send_instead(stream, response, await self._commit(request, exchange, response))
         elif exchange.changes is not None and exchange.response is not response:
             _send_instead(stream, response, exchange.apply(exchange.changes, response))
+        await exchange.finish()
 
     async def after_websocket(self, request: AnyRequest, websocket: object) -> None:
         exchange = _exchange(request)
         if exchange is not None:
-            await self.sessions.afinish(exchange.session)
+            await exchange.finish()
+
+    async def on_websocket_exception(self, request: AnyRequest, websocket: object, exception: Exception) -> None:
+        exchange = _exchange(request)
+        if exchange is not None:
+            await exchange.abort()
+
+    async def on_exception(self, request: AnyRequest, exception: BaseException) -> None:
+        exchange = _exchange(request)
+        if exchange is None:
+            return
+        if exchange.failure is None:
+            exchange.failure = exception
+        stream = request.stream
+        if stream is not None and stream.stage is not Stage.HANDLER:
+            await exchange.abort()  # no response comes after what has left of one
+
+    async def refuse(self, request: AnyRequest, failure: Exception) -> HTTPResponse:
+        """The page for what a session has raised in the handler."""
+        exchange = _exchange(request)
+        lines = () if exchange is None else await exchange.abort()
+        return await _refusal(request, failure, [*lines, *cookies_of(failure)])
 
     async def _commit(self, request: AnyRequest, exchange: _Exchange, response: Response) -> Response:
         """The response to send."""
@@ -213,15 +282,6 @@ class _Adapter:
         if changes.set_cookies:
             warn_plain_http(self.sessions, request.scheme, request.host)
         return exchange.apply(changes, response)
-
-    async def _finish(self, exchange: _Exchange) -> None:
-        await self.sessions.afinish(exchange.session)
-
-
-async def _on_exception(request: AnyRequest, exception: BaseException) -> None:
-    exchange = _exchange(request)
-    if exchange is not None and exchange.failure is None:
-        exchange.failure = exception
 
 
 async def _on_websocket(request: AnyRequest, websocket: object) -> None:
@@ -256,7 +316,7 @@ class _Refusal(HTTPResponse):
         await super().send(end_stream=True)  # the first time its own body, and nothing from then on
 
 
-async def _refuse(request: AnyRequest, failure: Exception) -> HTTPResponse:
+async def _refusal(request: AnyRequest, failure: Exception, lines: Sequence[str]) -> HTTPResponse:
     """The application's page for an error, or Sanic's: 503 for a store that is down, 409, 403, or 500 for anything else."""
     shown = failure
     answer = answer_to(failure)
@@ -274,11 +334,7 @@ async def _refuse(request: AnyRequest, failure: Exception) -> HTTPResponse:
     if not isinstance(page, HTTPResponse):
         page = errors.default(request, shown)
     refusal = _Refusal(page.body, page.status, page.headers, page.content_type)
-    lines = cookies_of(failure)
-    exchange = _exchange(request)
-    if exchange is not None and isinstance(failure, HardtackError):
-        exchange.decided = True
-    _headers.apply(Changes(lines, accessed=True, no_store=True), refusal.headers)
+    _headers.apply(Changes(list(dict.fromkeys(lines)), accessed=True, no_store=True), refusal.headers)
     return refusal
 
 

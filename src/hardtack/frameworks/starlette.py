@@ -13,7 +13,7 @@ from hardtack.adapters import (
     answer_to,
     end_at_once,
     http_errors,
-    is_unattached,
+    state_of,
     take_as_loaded,
     touch,
 )
@@ -73,7 +73,8 @@ class Session(CoreSession):
     @property
     def accessed(self) -> bool:
         """Whether the handler looked at the session, or changed it."""
-        return super().accessed or (is_unattached(self) and self.modified)
+        state = state_of(self)
+        return state.accessed or (state.core is None and self.modified)
 
 
 class SessionMiddleware(asgi.SessionMiddleware):

@@ -21,8 +21,11 @@ from hardtack.adapters import (
     answer_to,
     binds,
     blocks,
+    carries_cookie,
     cookies_of,
+    discard,
     is_late,
+    preload,
     waits,
     warn_plain_http,
 )
@@ -59,15 +62,15 @@ else:
 class _Exchange:
     """One request and its response."""
 
-    __slots__ = ("changes", "commit", "escaped", "refused", "request", "session", "sessions")
+    __slots__ = ("changes", "commit", "escaped", "failed", "refused", "session", "sessions")
 
     def __init__(self, sessions: SessionManager, header: str, request: Request) -> None:
         self.sessions = sessions
-        self.request = request
         self.session = sessions.open(header, request)
         self.changes: Changes | None = None  # None: not committed
         self.escaped = False  # an exception left the handler: nothing is saved
         self.refused = False  # an error of the session is the response
+        self.failed = False  # the commit has
         self.commit: asyncio.Future[None] | None = None
 
     @property
@@ -76,10 +79,14 @@ class _Exchange:
         return blocks(self.sessions) and self.session.accessed
 
     def save(self, status: int) -> None:
+        self.failed = True
         self.changes = self.sessions.commit(self.session, status)
+        self.failed = False
 
     async def asave(self, status: int) -> None:
+        self.failed = True
         self.changes = await self.sessions.acommit(self.session, status)
+        self.failed = False
 
     def fail(self, error: BaseException) -> None:
         """What the page for an error has to say of the session, which it may show."""
@@ -95,6 +102,13 @@ class _Exchange:
         """End what the handler has ended before it failed."""
         try:
             self.changes = await self.sessions.aabort(self.session)
+        except HardtackError as error:
+            self.changes = Changes(cookies_of(error))
+
+    def abort_now(self) -> None:
+        """The same with a store that nobody waits for."""
+        try:
+            self.changes = self.sessions.abort(self.session)
         except HardtackError as error:
             self.changes = Changes(cookies_of(error))
 
@@ -193,18 +207,20 @@ class SessionMixin(_Handler):
         return "; ".join(self.request.headers.get_list("Cookie"))
 
     def prepare(self) -> Awaitable[None] | None:
-        """Load the session where it is in a store. Raises `StoreUnavailable`."""
+        """Load the session where it is in a store, and the request carries a cookie of it."""
         exchange = self._open_session()
-        if not waits(exchange.sessions):
+        if not waits(exchange.sessions) or not carries_cookie(exchange.sessions, self._session_cookies()):
             return super().prepare()
         return self._prepare_session(exchange)
 
     async def _prepare_session(self, exchange: _Exchange) -> None:
-        if not exchange.session.accessed:
-            exchange.session = await exchange.sessions.aopen(self._session_cookies(), exchange.request)
+        await self._load_session(exchange)
         result = super().prepare()
         if result is not None:
             await result
+
+    async def _load_session(self, exchange: _Exchange) -> None:
+        await preload(exchange.session)  # a store that is down is told to the handler that asks for its session
 
     # --- the response
 
@@ -251,22 +267,17 @@ class SessionMixin(_Handler):
         answer = answer_to(error)
         if answer is not None and not self._headers_written:
             status_code = answer.status
-        if not escaped and exchange.session.accessed and exchange.changes is None and exchange.commit is None:
+        if exchange.failed:
+            discard(exchange.session)
+        elif not escaped and exchange.session.accessed and (exchange.changes is None or self._headers_written):
             if exchange.waits:
                 self._finished = True  # to the handler: nothing can be written or finished after this
                 _keep(self._send_error_later(exchange, error, status_code, kwargs))
                 return
-            self._abort_now(exchange)
+            exchange.abort_now()
         if not self._headers_written:
             exchange.fail(error)
         super().send_error(status_code, **kwargs)
-
-    @staticmethod
-    def _abort_now(exchange: _Exchange) -> None:
-        try:
-            exchange.changes = exchange.sessions.abort(exchange.session)
-        except HardtackError as unavailable:
-            exchange.changes = Changes(cookies_of(unavailable))
 
     async def _send_error_later(
         self, exchange: _Exchange, error: BaseException, status_code: int, kwargs: dict[str, Any]
@@ -338,6 +349,10 @@ class WebSocketSessionMixin(SessionMixin, _WebSocket):
     `open()` and later callbacks do is saved in a store when the websocket is closed, and is the event `LateWrite` otherwise.
     """
 
+    async def _load_session(self, exchange: _Exchange) -> None:
+        # Raises where the store is down: after the handshake nobody could be told.
+        exchange.session = await exchange.sessions.aopen(self._session_cookies(), self._session_request())
+
     async def get(self, *args: Any, **kwargs: Any) -> None:
         """Commit, and shake hands: Tornado gives the handshake no time to wait for a store."""
         exchange = self._session_exchange
@@ -349,8 +364,8 @@ class WebSocketSessionMixin(SessionMixin, _WebSocket):
         """The websocket was closed, by whomever."""
         super().on_connection_close()
         exchange = self._session_exchange
-        if exchange is not None and exchange.changes is not None and not exchange.escaped:
-            _keep(exchange.sessions.afinish(exchange.session))
+        if exchange is not None and exchange.changes is not None:
+            _keep(exchange.abort() if exchange.escaped else exchange.sessions.afinish(exchange.session))
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
         """A callback raised: what it did to the session is not saved."""

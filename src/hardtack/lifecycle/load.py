@@ -16,7 +16,7 @@ from hardtack.lifecycle import acting, takeover
 from hardtack.lifecycle.listed import is_alive, judge
 from hardtack.protocols import Context, Held
 from hardtack.session import Session, Unread, become_live, not_loaded, state_of
-from hardtack.state import nothing
+from hardtack.state import UNREAD, nothing
 from hardtack.tracking import Tracking
 
 if TYPE_CHECKING:
@@ -27,19 +27,20 @@ def load(core: Core, session: Session) -> None:
     """Load from sync code. Raises `StoreUnavailable` once in a request; `SessionNotLoaded` where only async code can."""
     state = state_of(session)
     if state.held is None:
-        if core.load_now is not None and not core.settings.accept and core.binding is None:
-            held = core.load_now(state.header, core.context(), core)
+        load_now = core.load_now
+        if load_now is not None and not core.settings.accept and core.binding is None:
+            held = load_now(state.header, core.context(), core)
             if (held.names or FORMER_DEFAULT_NAME not in state.header) and (
                 core.ended is None or held.record is None or is_alive(core.ended, held.record)
             ):
-                if held.record is not None and ACTOR in held.record.options:
+                if held.record is not None and held.record.options and ACTOR in held.record.options:
                     held = run(acting.find_waiting(core, state, held, core.context()), None)
                 state.held = held
         if state.held is None:
             if core.traits.asynchronous and carries(core, state.header):
                 not_loaded()
             run(load_flow(core, session), core.engine.store)  # type: ignore[arg-type]
-    if isinstance(session, Unread):
+    if state.phase is UNREAD or isinstance(session, Unread):  # or it is first looked at when its request is over
         _begin(core, session)
 
 
@@ -48,7 +49,7 @@ async def aload(core: Core, session: Session) -> None:
     state = state_of(session)
     if state.held is None:
         await arun(load_flow(core, session), core.engine.store)
-    if state.refusal is not None and not core.traits.anonymous and isinstance(session, Unread):
+    if state.refusal is not None and not core.traits.anonymous and state.phase is UNREAD:
         _begin(core, session)
 
 
@@ -98,6 +99,17 @@ def _begin(core: Core, session: Session) -> None:
     """What the engine found becomes what the session knows. Raises `StoreUnavailable` where it could not be asked."""
     state = state_of(session)
     assert state.held is not None
+    record = state.held.record
+    if record is not None and state.refusal is None:
+        state.record = state.base = state.meta = record
+        if record.plain is None:
+            records.pack(record)
+        become_live(session, record.data, Tracking(record.data) if core.traits.remembers else None)
+        if core.hears(Opened):
+            core.emit(Opened, record.id, record.subject, request=state.request, acting=acts(record))
+        if state.device is not None and state.device.skipped:
+            refuse(session)
+        return
     if state.refusal is not None:
         # From here on a read in this request gets an empty session, so that a page that shows the error can be made.
         state.accessed = True  # whoever reads it now cannot be seen
@@ -106,22 +118,10 @@ def _begin(core: Core, session: Session) -> None:
         if not core.traits.anonymous:
             raise state.refusal
         return
-    record = state.held.record
-    tracked = core.traits.remembers
-    if record is not None:
-        state.record = state.base = state.meta = record
-        if record.plain is None:
-            records.pack(record)
-        become_live(session, record.data, Tracking(record.data) if tracked else None)
-        if core.hears(Opened):
-            core.emit(Opened, record.id, record.subject, request=state.request, acting=acts(record))
-        if state.device is not None and state.device.skipped:
-            refuse(session)
-        return
     if state.taken is None or state.taken.record is None:
         state.meta = nothing()
     data = state.meta.data
-    become_live(session, data, Tracking(data) if tracked else None)
+    become_live(session, data, Tracking(data) if core.traits.remembers else None)
 
 
 def carries(core: Core, header: str) -> bool:

@@ -347,7 +347,8 @@ def _tell(core: Core, state: State, saving: Saving, saved: Saved) -> None:
         core.emit(Conflict, record.id, saved.conflict, saved.paths, request=request, acting=who)
     if (saving.login or (who is not None and old is None)) and record.subject is not None:
         label = record.options.get("x-label")
-        core.emit(LoggedIn, record.id, record.subject, who and who[0], label, request=request, acting=who)
+        until = core.deadlines(record).absolute
+        core.emit(LoggedIn, record.id, record.subject, who and who[0], label, request=request, acting=who, until=until)
     if old is not None and record.options.get("confirmed", {}) != old.options.get("confirmed", {}):
         methods = tuple(sorted(record.options.get("confirmed", {})))
         core.emit(Confirmed, record.id, record.subject, methods, request=request, acting=who)

@@ -118,6 +118,8 @@ def _open(core: Core, accepted: Accepted, cookies: CookieMap, context: Context, 
         record = accepted.token.open(cookies, context)
         if record.plain is None:  # of a format that is not hardtack's own
             records.pack(record)
+        if accepted.traits.is_undated is not None and accepted.traits.is_undated(record):
+            raise InvalidToken("undated")  # whoever holds a copy would be let in for ever
     except UnsupportedValue:
         core.emit(Rejected, "malformed", name)
         return None

@@ -11,6 +11,7 @@ from hardtack.protocols.engine import (
     Saved,
     Saving,
     engine_traits,
+    hold,
     rings_of,
 )
 from hardtack.protocols.store import (
@@ -24,6 +25,7 @@ from hardtack.protocols.store import (
     Store,
     StoreTraits,
     Sweeps,
+    TellsOfHanging,
     Tombstone,
     Touches,
     Version,
@@ -55,6 +57,7 @@ __all__ = [
     "Store",
     "StoreTraits",
     "Sweeps",
+    "TellsOfHanging",
     "TokenFormat",
     "TokenTraits",
     "Tombstone",
@@ -62,6 +65,7 @@ __all__ = [
     "Version",
     "VersionConflict",
     "engine_traits",
+    "hold",
     "is_async",
     "rings_of",
     "store_traits",

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 from hardtack.merge import Declared
 from hardtack.protocols.store import AsyncStore, Store, Version
@@ -64,6 +64,31 @@ class Held:
     key: str = ""
     resend: bool = False
     replaces: Record | None = None
+
+
+_new: Final = Held.__new__
+
+
+def hold(
+    record: Record | None,
+    name: str,
+    *,
+    current: bool = True,
+    secret: bytes = b"",
+    version: Version | None = None,
+    key: str = "",
+) -> Held:
+    """What is held of one cookie: `Held(…)` without the call of its class, which is the dearer half, for each request."""
+    held = _new(Held)
+    held.record = record
+    held.names = (name,)
+    held.current = current
+    held.secret = secret
+    held.version = version
+    held.key = key
+    held.disputed = held.clear = held.resend = False
+    held.dead = held.replaces = None
+    return held
 
 
 class Kind(Enum):
@@ -237,6 +262,7 @@ class EngineTraits:
         load_now, save_now: `load` and `save` of an engine that waits for nothing, as plain functions. Default: None.
         default_cookie: the cookie of a manager that was given none. Default: None, `Cookie()`.
         impersonates: it can keep the session of one who acts as another beside that, and has `waiting`. Default: no.
+        idle_timeout: that of a manager that was given none, in seconds. Default: None, no such limit.
     """
 
     asynchronous: bool
@@ -249,6 +275,7 @@ class EngineTraits:
     save_now: Callable[[Saving, Context, Policy], Saved] | None
     default_cookie: Callable[[], Cookie] | None
     impersonates: bool
+    idle_timeout: int | None
 
 
 def engine_traits(engine: Any) -> EngineTraits:
@@ -265,6 +292,7 @@ def engine_traits(engine: Any) -> EngineTraits:
         save_now=getattr(engine, "save_now", None),
         default_cookie=getattr(engine, "default_cookie", None),
         impersonates=getattr(engine, "impersonates", False),
+        idle_timeout=getattr(engine, "idle_timeout", None),
     )
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -149,6 +149,14 @@ class Reconnects(Protocol):
     def reconnect(self) -> None: ...
 
 
+class TellsOfHanging(Protocol):
+    """Optional: a store that leaves a server alone which hangs, as one with a `hardtack.stores.breaker.Breaker` does."""
+
+    def listen(self, listener: Callable[[str, bool], object]) -> None:
+        """Call it, from any thread, with the server's name and True when it is left alone, and False when it answers."""
+        ...
+
+
 class NativeIds(Protocol):
     """Optional: the ids of another system that uses the store too. A store has them as its attribute `native_ids`.
 
@@ -178,7 +186,7 @@ class StoreTraits:
         blocking: a call can wait for a disk or a network, and runs in a worker thread under async frameworks.
         renames: it has `rename`; where not, an id is changed by a create and a compare-and-set.
         leaves_tombstone: its `rename` takes `tombstone`, and leaves it in the same step.
-        finds, sweeps, counts, reconnects: it has the optional method of that name.
+        finds, sweeps, counts, reconnects, listens: it has the optional method of that name.
         native_ids: the ids of another system that uses the store too; None: hardtack's own.
     """
 
@@ -190,6 +198,7 @@ class StoreTraits:
     sweeps: bool
     counts: bool
     reconnects: bool
+    listens: bool
     native_ids: NativeIds | None
 
 
@@ -220,5 +229,6 @@ def store_traits(store: Any) -> StoreTraits:
         sweeps=hasattr(store, "sweep"),
         counts=hasattr(store, "count"),
         reconnects=hasattr(store, "reconnect"),
+        listens=hasattr(store, "listen"),
         native_ids=getattr(store, "native_ids", None),
     )

@@ -53,6 +53,9 @@ class TokenTraits:
         cookie_name, path, domain: where the other system keeps its cookie. Default: the manager's own name, "/", None.
         subject: says whose the data is where a session is taken over. Default: None, nobody's.
         cookie_names: those of a request's cookies that belong to it. Default: the one of its name.
+        sliding: seconds from each use to the end that its cookies carry, where each use moves it: the idle timeout of a manager
+            that was given none. Default: None, the end stays.
+        is_undated: whether the cookie of a record says nothing of its age, and no `until` ends it. Default: as the format.
         is_current: whether a good token was sealed under the key that issues now. Default: always.
     """
 
@@ -66,6 +69,8 @@ class TokenTraits:
     domain: str | None
     subject: Callable[[dict[str, Any]], str | None] | None
     cookie_names: Callable[[CookieMap], Iterable[str]] | None
+    sliding: int | None
+    is_undated: Callable[[Record], bool] | None
     is_current: Callable[[CookieMap, Context], bool] | None
 
     def names_in(self, cookies: CookieMap, name: str) -> list[str]:
@@ -88,5 +93,7 @@ def token_traits(token: Any) -> TokenTraits:
         domain=getattr(token, "domain", None),
         subject=getattr(token, "subject", None),
         cookie_names=getattr(token, "cookie_names", None),
+        sliding=getattr(token, "sliding", None),
+        is_undated=getattr(token, "is_undated", None),
         is_current=getattr(token, "is_current", None),
     )

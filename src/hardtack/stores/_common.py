@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import secrets
 from collections.abc import Callable
@@ -26,6 +27,11 @@ def new_version() -> int:
 def subject_digest(subject: str) -> bytes:
     """SHA-256 of the subject: of one length for every subject, and exact where a database's collation is not."""
     return hashlib.sha256(subject.encode()).digest()
+
+
+def is_full_disk(error: OSError) -> bool:
+    """Whether the disk has no room, or the user none that is left of a quota."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def check_count(value: Any, setting: str) -> None:

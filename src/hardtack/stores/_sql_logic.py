@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from sqlite3 import SQLITE_FULL
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
-from hardtack.errors import HardtackError, StoreUnavailable
+from hardtack.errors import HardtackError, StoreFull, StoreUnavailable
 from hardtack.protocols import Entry, Tombstone, Version, VersionConflict
 from hardtack.stores._common import new_version, subject_digest
 from hardtack.stores._steps import Request, Steps
@@ -26,6 +27,7 @@ _CONFLICTS = ("40001", "40P01", 1213, 1020)
 _NO_TABLE = ("42P01", 1146)  # PostgreSQL, MySQL; SQLite has no code for it
 _TABLE_EXISTS = ("42P07", "42710", 1050, 1061)
 _READ_ONLY = ("25006", 1290, 1836)
+_FULL = ("53100", 1021, 1114)
 
 
 def sessions_table(metadata: sa.MetaData, name: str = "hardtack_sessions") -> sa.Table:
@@ -223,6 +225,8 @@ def translate(error: BaseException) -> None:
         # From the driver's own error: SQLAlchemy's shows the parameters, and the session with them.
         if isinstance(error, IntegrityError) or lost_race(error):
             raise VersionConflict("another request was faster") from error.orig
+        if _has_code(error, _FULL) or getattr(error.orig, "sqlite_errorcode", None) == SQLITE_FULL:
+            raise StoreFull("the database of the sessions is full") from error.orig
         message = f"the database of the sessions cannot be used: {type(error.orig).__name__}"
         if _has_code(error, _NO_TABLE) or str(error.orig).startswith("no such table"):
             message += "; it has no table for them: create that once, by create_table() or with what ddl() returns"

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.errors import ConfigError, StoreFull, StoreUnavailable
 from hardtack.stores import _forks
+from hardtack.stores._common import is_full_disk
 
 _log = logging.getLogger("hardtack")
 
@@ -26,6 +27,11 @@ CREATE TABLE IF NOT EXISTS hardtack_sessions (
 CREATE INDEX IF NOT EXISTS hardtack_sessions_expires_at ON hardtack_sessions (expires_at);
 CREATE INDEX IF NOT EXISTS hardtack_sessions_subject ON hardtack_sessions (subject) WHERE subject IS NOT NULL;
 """
+
+RESERVE = 256 * 1024
+"""Bytes of a file beside the database, which is deleted where the disk is full: SQLite needs room to delete as well."""
+
+_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 _ATTEMPTS = 10
 """How often a connection is opened anew where the file is replaced just then."""
@@ -67,6 +73,8 @@ class Connections:
             message = f"path is {str(self._path)!r}, and no database can be kept there: {problem}"
             raise ConfigError(message) from error
         self.idle = Idle(file.st_dev, file.st_ino)
+        self._reserve = path.with_name(f"{path.name}-reserve")
+        self.keep_reserve()
         _forks.watch(self)
 
     def take(self) -> tuple[Idle, sqlite3.Connection]:
@@ -94,6 +102,24 @@ class Connections:
         else:
             connection.close()
 
+    def renew(self) -> None:
+        """Close what is not in use; what is will not be used again."""
+        before = self.idle
+        self.idle = Idle(before.device, before.inode)
+        before.close()
+
+    def keep_reserve(self) -> None:
+        """Set `RESERVE` aside, where that much is left."""
+        flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)  # which Windows lacks
+        with suppress(OSError), os.fdopen(os.open(self._reserve, flags, 0o600), "wb") as file:
+            if os.fstat(file.fileno()).st_size < RESERVE:
+                file.write(os.urandom(RESERVE))  # not zeros, which some file systems do not keep
+
+    def use_reserve(self) -> None:
+        """Give the room back: somebody wants to be logged out."""
+        with suppress(OSError):
+            self._reserve.unlink(missing_ok=True)
+
     def before_fork(self) -> None:
         """Close what is not in use.
 
@@ -104,9 +130,7 @@ class Connections:
 
     def after_fork(self) -> None:
         """Close what came over after all, for the same reason, and keep nothing of it."""
-        inherited = self.idle
-        self.idle = Idle(inherited.device, inherited.inode)
-        inherited.close()
+        self.renew()
 
     def _open(self) -> tuple[Idle, sqlite3.Connection]:
         if self.idle.process != os.getpid():
@@ -143,7 +167,7 @@ class Connections:
                 # What is left of a database that was deleted, and would be taken for the log of the new one.
                 for end in ("-wal", "-shm"):
                     self._path.with_name(f"{self._path.name}{end}").unlink(missing_ok=True)
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         return self._path.stat()
 
     def _connect(self) -> sqlite3.Connection:
@@ -178,5 +202,9 @@ def _alone_in(directory: Path) -> Iterator[None]:
 
 def unavailable(error: BaseException) -> StoreUnavailable:
     """What a caller is told of an error."""
-    problem = error.strerror if isinstance(error, OSError) else error
-    return StoreUnavailable(f"the SQLite database of the sessions cannot be used: {problem}")
+    if isinstance(error, OSError):
+        problem, full = error.strerror, is_full_disk(error)
+    else:
+        problem, full = str(error), getattr(error, "sqlite_errorcode", None) in _FULL
+    message = f"the SQLite database of the sessions cannot be used: {problem}"
+    return StoreFull(message) if full else StoreUnavailable(message)

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from hardtack.errors import ConfigError, StoreError, StoreUnavailable
+from hardtack.errors import ConfigError, StoreError, StoreFull, StoreUnavailable
 from hardtack.protocols import Entry, NativeIds, Tombstone, Version, VersionConflict
-from hardtack.stores._common import new_version_bytes
+from hardtack.stores._common import is_full_disk, new_version_bytes
 from hardtack.stores.dancer_layout import Dancer2Layout, DancerLayout
 from hardtack.stores.file_layout import Content, Damaged, HardtackLayout, Layout
 
@@ -378,4 +378,4 @@ def _translated() -> Iterator[None]:
         yield
     except OSError as error:
         message = f"the directory of the sessions cannot be used: {error.strerror}"
-        raise StoreUnavailable(message) from error
+        raise (StoreFull if is_full_disk(error) else StoreUnavailable)(message) from error

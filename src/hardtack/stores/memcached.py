@@ -7,29 +7,31 @@ first of these is left out where the number is known from the load, and a connec
 
 from __future__ import annotations
 
-import asyncio
-import itertools
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
-from weakref import WeakKeyDictionary
+from collections.abc import Callable
+from typing import Any
 
 from hardtack._extras import explain
-from hardtack.errors import ConfigError, StoreError, StoreUnavailable
+from hardtack.errors import ConfigError, HardtackError, StoreError, StoreFull, StoreUnavailable
 from hardtack.protocols import Entry, Version, VersionConflict
-from hardtack.stores._common import VERSION_BYTES, Translation, check_client, new_version_bytes
+from hardtack.stores import _url
+from hardtack.stores._clients import LoopClients, ProcessClients, drop
+from hardtack.stores._common import VERSION_BYTES, Translation, check_client, check_seconds, new_version_bytes
 from hardtack.stores._steps import AsyncSteppedStore, Request, SteppedStore, Steps
+from hardtack.stores.breaker import TIMEOUTS, Breaker, as_breaker
 
 try:
     import aiomcache
     import pymemcache  # type: ignore[import-untyped]
-    from aiomcache.exceptions import ClientException
-    from pymemcache.exceptions import MemcacheError  # type: ignore[import-untyped]
+
+    from hardtack.stores._memcached_async import AsyncServer, async_server
+    from hardtack.stores._memcached_calls import LOST, UNKNOWN, Servers, Ticket, is_full, place
+    from hardtack.stores._memcached_sync import Server, servers_of
 except ImportError as error:
     message = explain("MemcachedStore", "memcached", error)
     raise ImportError(message) from error
+
+__all__ = ["MAX_SIZE", "TIMEOUT", "AsyncMemcachedStore", "MemcachedStore"]
 
 TIMEOUT = 5.0
 """Seconds to wait for a connection and for an answer, where nothing else is said."""
@@ -42,17 +44,10 @@ _THIRTY_DAYS = 30 * 86400
 _LAST_SECOND = 2**31 - 1  # the server reads 32 bits
 
 
-class _Ticket(NamedTuple):
-    """A cas number, and when the store asked for it, by its own count."""
-
-    number: Any
-    moment: int
-
-
 class _Version(bytes):
     """The version of an entry, as bytes; where it was loaded from memcached, with the ticket to save over it."""
 
-    ticket: _Ticket | None = None
+    ticket: Ticket | None = None
 
 
 class _Logic:
@@ -93,12 +88,17 @@ class _Logic:
             saved = yield Request("add", name, value, expiry)
         else:
             ticket = getattr(if_version, "ticket", None)
-            saved = _UNKNOWN if ticket is None else (yield Request("save", name, value, ticket, expiry))
-            if saved is _UNKNOWN:
+            saved = UNKNOWN if ticket is None else (yield Request("save", name, value, ticket, expiry))
+            if saved is UNKNOWN:
                 entry, number = yield from self._look(name)
                 saved = entry is not None and entry.version == if_version
                 if saved:
                     saved = yield Request("cas", name, value, number, expiry)
+                elif entry is not None and entry.version == version:  # a ticket's first sending had been carried out
+                    saved = True
+        if saved is LOST:  # it was sent twice: where the first was carried out, the second found it done
+            entry, _ = yield from self._look(name)
+            saved = entry is not None and entry.version == version
         if not saved:
             raise VersionConflict("the entry was changed, is gone, or exists already")
         return version
@@ -111,11 +111,25 @@ class _Logic:
         if entry is None:
             return False
         if if_version is None:
-            return bool((yield Request("delete", name)))
-        # A delete has no condition, a cas has: save nothing, expired since 1970.
-        if entry.version != if_version or not (yield Request("cas", name, b"", number, _expiry(0))):
+            return bool((yield Request("delete", name)))  # also where it was sent twice: it was there, and is gone
+        deleted = entry.version == if_version and (yield from self._delete_under(name, number))
+        if deleted is LOST:
+            entry, _ = yield from self._look(name)
+            deleted = entry is None
+        if not deleted:
             raise VersionConflict("the entry was changed")
         return True
+
+    @staticmethod
+    def _delete_under(name: bytes, number: Any) -> Steps[Any]:
+        """A delete has no condition, a cas has: save nothing, expired since 1970."""
+        try:
+            return (yield Request("cas", name, b"", number, _expiry(0)))
+        except Exception as error:
+            if not is_full(error):
+                raise
+        # Nothing takes room as well. A server from 1.6 on can delete under a condition.
+        return (yield Request("delete_under", name, number))
 
     def _look(self, name: bytes) -> Steps[tuple[Entry | None, Any]]:
         """The entry and memcached's cas number."""
@@ -125,10 +139,6 @@ class _Logic:
     def _key(self, key: str) -> bytes | None:
         name = self._prefix + key.encode()
         return name if _KEY.fullmatch(name) else None
-
-
-_UNKNOWN = object()
-"""The answer to a save by a ticket that may be of another server process."""
 
 
 def _entry(value: Any) -> Entry:
@@ -142,180 +152,202 @@ def _expiry(expires_at: int) -> int:
     return min(max(expires_at, _THIRTY_DAYS + 1), _LAST_SECOND)
 
 
-def _unavailable(*errors: type[Exception]) -> Callable[[BaseException], None]:
-    def translate(error: BaseException) -> None:
-        if isinstance(error, errors):
-            message = f"memcached cannot be used: {type(error).__name__}"
-            raise StoreUnavailable(message) from error
+def _translate(error: BaseException) -> None:
+    # Whatever a client raises: pymemcache takes an answer apart without looking, asyncio has a RuntimeError for a loop that
+    # is closed. What stops the thread or the task is not for us.
+    if not isinstance(error, Exception) or isinstance(error, HardtackError):
+        return
+    name = type(error).__name__
+    if is_full(error):
+        message = f"memcached is full, and takes no session until something is deleted: {name}"
+        raise StoreFull(message) from error
+    message = f"memcached cannot be used: {name}"
+    raise StoreUnavailable(message) from error
 
-    return translate
+
+_TRANSLATION = Translation(_translate)
 
 
 class MemcachedStore(SteppedStore):
     """Keeps sessions in memcached, through pymemcache.
 
-    There is no `rename`, `find` or `sweep`: the engine creates and deletes instead of a rename.
+    There is no `rename`, `find`, `sweep` or `count`: the engine creates and deletes instead of a rename.
+
+    The store takes from a client where the servers are and how to reach them, and has connections of its own: one for each
+    thread that is in a call, and after a fork others. Of several servers each has its part of the sessions, as a
+    `HashClient` distributes them; where one is down, its sessions are `StoreUnavailable`, and are not looked for elsewhere.
+
+    A command that was sent on a connection that the server has closed is sent once more. A save whose first sending had been
+    carried out is known by its version.
 
     Args:
-        client: a `pymemcache.PooledClient`, or a `HashClient` with `use_pooling=True` for several servers. A plain
-            `Client` must not be shared by threads. It should have a `timeout` and a `connect_timeout`.
+        client: a `pymemcache.Client`, `PooledClient` or `HashClient`. It should have a `timeout` and a `connect_timeout`.
         prefix: what all keys begin with.
         max_size: the size in bytes of the biggest value that the server takes.
+        breaker: a `Breaker`, or after how many timeouts in a row a server is left alone for a second; 0 for never.
 
     Raises:
         ConfigError: the client is none, or has `ignore_exc=True`, which makes a dead server look like one without sessions.
     """
 
-    def __init__(self, client: Any, prefix: str = "hardtack:", max_size: int = MAX_SIZE) -> None:
+    def __init__(
+        self, client: Any, prefix: str = "hardtack:", max_size: int = MAX_SIZE, breaker: Breaker | int = TIMEOUTS
+    ) -> None:
         if isinstance(client, aiomcache.FlagClient):
             raise ConfigError("client is one of aiomcache; use AsyncMemcachedStore")
         check_client(client, "MemcachedStore", "client", ("gets", "cas"), "a pymemcache.PooledClient or HashClient")
         if getattr(client, "ignore_exc", False):
             raise ConfigError("client has ignore_exc=True, and a server that is down would log everybody out; omit it")
         self._client = client
-        self._owned = False
         self._logic = _Logic(prefix, max_size)
-        # A HashClient does not say on which connection it asks: it saves in two round trips.
-        self._pool: Any = client.client_pool if isinstance(client, pymemcache.PooledClient) else None
-        self._moments = itertools.count()
-        self._open_since: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+        self._breaker = one = as_breaker(breaker, "memcached")
+        first = servers_of(client, one)
+        self._servers: ProcessClients[Servers[Server]] = ProcessClients(first, lambda: servers_of(client, one))
 
     @classmethod
-    def from_url(cls, url: str, prefix: str = "hardtack:", timeout: float = TIMEOUT) -> MemcachedStore:
-        """A store with a client of its own, for `memcached://host:port`. Raises `ConfigError`."""
-        client = pymemcache.PooledClient(_address(url), timeout=timeout, connect_timeout=timeout, no_delay=True)
-        store = cls(client, prefix)
-        store._owned = True
-        return store
+    def from_url(
+        cls, url: str, prefix: str = "hardtack:", timeout: float = TIMEOUT, breaker: Breaker | int = TIMEOUTS
+    ) -> MemcachedStore:
+        """A store for `memcached://host1:11211,host2:11211`, or `memcached+unix:///path/to/socket`.
+
+        The options `timeout` (seconds to wait for a connection, and for an answer), `max_size` and `breaker` of the URL win.
+        Raises `ConfigError`.
+        """
+        places, options = _read(url, timeout, breaker)
+        timeouts = {"timeout": options["timeout"], "connect_timeout": options["timeout"]}
+        clients = {name: pymemcache.Client(where, no_delay=True, **timeouts) for name, where in places.items()}
+        client = pymemcache.HashClient([])
+        for name, each in clients.items():
+            client.clients[name] = each
+            client.hasher.add_node(name)
+        return cls(client, prefix, options["max_size"], options["breaker"])
+
+    def listen(self, listener: Callable[[str, bool], object]) -> None:
+        """Have it told when a server is left alone, and when no longer; see `TellsOfHanging`."""
+        self._breaker.listen(listener)
+
+    def reconnect(self) -> None:
+        """Use none of the connections that are open now again; see `Reconnects`."""
+        self.close()
 
     def close(self) -> None:
-        """Close the client, if the store made it."""
-        if self._owned:
-            self._client.close()
+        """Close the connections of the store."""
+        for server in self._servers.here().all():
+            server.close()
 
     def _perform(self, *request: Any) -> Any:
-        command, *arguments = request
-        if command == "load":
-            return self._load(*arguments)
-        if command == "save":
-            return self._save(*arguments)
-        # The answer is what decides: a client that is told not to wait for it says yes to everything.
-        options = {} if command == "gets" else {"noreply": False}
-        return getattr(self._client, command)(*arguments, **options)
+        command, name, *arguments = request
+        return self._servers.here().of(name).perform(command, name, *arguments)
 
-    def _load(self, name: bytes) -> tuple[Any, _Ticket | None]:
-        """The value, and the ticket to save over it."""
-        if self._pool is None:
-            return self._client.gets(name)[0], None
-        with self._pool.get_and_release(destroy_on_fail=True) as connection:
-            if connection.sock is not None:
-                self._open_since.setdefault(connection.sock, next(self._moments))
-            moment = next(self._moments)
-            value, number = connection.gets(name)
-        return value, _Ticket(number, moment)
-
-    def _save(self, name: bytes, value: bytes, ticket: _Ticket, expiry: int) -> Any:
-        """Save by a ticket; `_UNKNOWN`, and nothing was sent, where it may be of another server process.
-
-        A connection that was open before the load, and still is, leads to the process that was loaded from: a restart
-        would have closed it. (A proxy hides a restart. Then the key must have been created again, too, and have come to
-        the same cas number, to be taken for the entry that was loaded; hardtack never creates a key twice.)
-        """
-        with self._pool.get_and_release(destroy_on_fail=True) as connection:
-            # From here on it is not opened anew: where it breaks, the client raises.
-            if connection.sock is None or self._open_since.get(connection.sock, ticket.moment) >= ticket.moment:
-                return _UNKNOWN
-            return connection.cas(name, value, ticket.number, expiry, noreply=False)
-
-    # pymemcache takes an answer apart without looking: nonsense is an IndexError, KeyError or ValueError.
-    _translation = Translation(_unavailable(MemcacheError, OSError, LookupError, ValueError))
+    _translation = _TRANSLATION
 
 
 class AsyncMemcachedStore(AsyncSteppedStore):
-    """`MemcachedStore` with coroutines, on an `aiomcache.Client`.
+    """`MemcachedStore` with coroutines, on the protocol of an `aiomcache.Client`, with connections for each event loop.
 
     Args:
-        client: the client.
+        client: the client. It says where the server is, and how many connections there may be; the store has its own.
         prefix: what all keys begin with.
         max_size: the size in bytes of the biggest value that the server takes.
         timeout: seconds for one operation, waiting for a connection included: aiomcache has no timeouts.
+        breaker: see `MemcachedStore`.
 
     Raises `ConfigError`.
     """
 
     def __init__(
-        self, client: Any, prefix: str = "hardtack:", max_size: int = MAX_SIZE, timeout: float = TIMEOUT
+        self,
+        client: Any,
+        prefix: str = "hardtack:",
+        max_size: int = MAX_SIZE,
+        timeout: float = TIMEOUT,
+        breaker: Breaker | int = TIMEOUTS,
     ) -> None:
         if isinstance(client, pymemcache.Client | pymemcache.PooledClient | pymemcache.HashClient):
             raise ConfigError("client is one of pymemcache; use MemcachedStore, or an aiomcache.Client")
         check_client(client, "AsyncMemcachedStore", "client", ("gets", "_multi_get"), "an aiomcache.Client")
-        _repair(client)
+        check_seconds(timeout, "timeout")
         self._client = client
-        self._owned = False
-        self._timeout = timeout
         self._logic = _Logic(prefix, max_size)
+        self._breaker = one = as_breaker(breaker, "memcached")
+        self._set(lambda: Servers({"": async_server(client, None, timeout, one)}, None))
 
     @classmethod
-    def from_url(cls, url: str, prefix: str = "hardtack:", timeout: float = TIMEOUT) -> AsyncMemcachedStore:
-        """A store with a client of its own, for `memcached://host:port`. Raises `ConfigError`."""
-        store = cls(aiomcache.Client(*_address(url), pool_size=20, pool_minsize=1), prefix, timeout=timeout)
-        store._owned = True
+    def from_url(
+        cls, url: str, prefix: str = "hardtack:", timeout: float = TIMEOUT, breaker: Breaker | int = TIMEOUTS
+    ) -> AsyncMemcachedStore:
+        """See `MemcachedStore.from_url`; here `timeout` is that of a whole operation. Raises `ConfigError`."""
+        places, options = _read(url, timeout, breaker)
+        client = aiomcache.Client("", pool_size=CONNECTIONS)
+        store = cls(client, prefix, options["max_size"], options["timeout"], options["breaker"])
+        breakers = {name: store._breaker.another(f"memcached {name}") for name in places}
+
+        def make() -> Servers[AsyncServer]:
+            return place(
+                {
+                    name: async_server(client, where, options["timeout"], breakers[name])
+                    for name, where in places.items()
+                }
+            )
+
+        store._set(make)
         return store
 
+    def _set(self, make: Callable[[], Servers[AsyncServer]]) -> None:
+        self._servers = LoopClients(make(), make, _discard)
+
+    def listen(self, listener: Callable[[str, bool], object]) -> None:
+        """Have it told when a server is left alone, and when no longer; see `TellsOfHanging`."""
+        self._breaker.listen(listener)
+
+    async def reconnect(self) -> None:
+        """Use none of the connections that are open now again; see `Reconnects`."""
+        for server in self._servers.here().all():
+            server.close()
+
     async def close(self) -> None:
-        """Close the client, if the store made it."""
-        if self._owned:
-            await self._client.close()
+        """Close the connections of the store in this event loop."""
+        servers = self._servers.take()
+        if servers is not None:
+            for server in servers.all():
+                server.close()
 
     async def _perform(self, *request: Any) -> Any:
-        command, *arguments = request
-        async with asyncio.timeout(self._timeout):
-            if command == "load":
-                return (await self._client.gets(*arguments))[0], None
-            return await getattr(self._client, command)(*arguments)
+        command, name, *arguments = request
+        return await self._servers.here().of(name).perform(command, name, *arguments)
 
-    _translation = Translation(_unavailable(ClientException, OSError, EOFError, IndexError, ValueError))
+    _translation = _TRANSLATION
 
 
-def _address(url: str) -> tuple[str, int]:
-    try:
-        parts = urlsplit(url)
-        if parts.scheme == "memcached" and parts.hostname and not parts.username and parts.path in ("", "/"):
-            return parts.hostname, parts.port or 11211
-    except ValueError:  # a port that is none; not shown, as the rest of the URL
-        pass
-    raise ConfigError("url is not one of memcached: memcached://host:port") from None
+CONNECTIONS = 20
+"""How many connections to a server an async store made by `from_url` has at most, in each event loop."""
+
+_OPTIONS: dict[str, _url.Reader] = {
+    "timeout": _url.seconds,
+    "max_size": _url.positive_number,
+    "breaker": _url.whole_number,
+}
+_EXAMPLE = "memcached://host:11211, memcached://host1,host2, memcached+unix:///path/to/socket"
 
 
-def _repair(client: Any) -> None:
-    """Mend two faults of aiomcache 0.8, for its connections are shared by all requests.
-
-    When a caller is cancelled, or its time is up, the connection goes back to the pool with the answer unread, and the
-    next caller takes it for his own. And when the server closes the connection before an answer, the client reads the
-    end of it for ever and blocks the whole event loop.
-    """
-    read = client._multi_get
-
-    async def execute(connection: Any, command: bytes) -> bytes:
-        with _closed_on_failure(connection):
-            connection.writer.write(command)
-            await connection.writer.drain()
-            line: bytes = await connection.reader.readuntil(b"\r\n")
-            return line[:-2]
-
-    async def multi_get(connection: Any, *keys: bytes, with_cas: bool = True) -> Any:
-        with _closed_on_failure(connection):
-            return await read(connection, *keys, with_cas=with_cas)
-
-    client._execute_simple_command = execute
-    client._multi_get = multi_get
+def _read(url: str, timeout: float, breaker: Breaker | int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Where the servers are, by the names that they are hashed by; and the options."""
+    check_seconds(timeout, "timeout")
+    parts = _url.split(url, _EXAMPLE)
+    defaults = {"timeout": timeout, "max_size": MAX_SIZE, "breaker": breaker}
+    options = defaults | _url.read_options(parts.options, _OPTIONS)
+    if parts.username or parts.password:
+        raise ConfigError("the store's URL has a user or a password, and memcached's protocol of text has none")
+    if parts.scheme == "memcached+unix" and not parts.hosts and len(parts.path) > 1:
+        return {parts.path: parts.path}, options
+    if parts.scheme == "memcached" and parts.hosts and parts.path in ("", "/"):
+        addresses = [(host, port or 11211) for host, port in parts.hosts]
+        return {f"{host}:{port}": (host, port) for host, port in addresses}, options
+    message = f"the store's URL is not one of memcached: {_EXAMPLE}"
+    raise ConfigError(message)
 
 
-@contextmanager
-def _closed_on_failure(connection: Any) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        # The pool closes a connection whose reader has an exception.
-        connection.reader.set_exception(ConnectionError("the answer was not read"))
-        raise
+def _discard(servers: Servers[AsyncServer]) -> None:
+    for server in servers.all():
+        for writer in server.take_writers():
+            drop(writer)

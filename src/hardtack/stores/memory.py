@@ -8,6 +8,8 @@ import logging
 import secrets
 import threading
 import time
+from collections import OrderedDict
+from contextlib import suppress
 from typing import NamedTuple
 
 from hardtack.errors import ConfigError
@@ -27,8 +29,9 @@ class _Slot(NamedTuple):
 class MemoryStore:
     """Keeps sessions in this process. They are lost when it ends, and no other process sees them.
 
-    Expired entries leave when something is written. When `max_entries` live ones are kept and another comes, the one
-    nearest to its expiry is evicted, and the first time a warning is logged.
+    Expired entries leave when something is written. When `max_entries` live ones are kept and another comes, the least
+    recently used one without a subject is evicted, and one with a subject only where there is none: visitors, of whom a
+    robot can make any number, do not log out those who have an account. The first time a warning is logged.
 
     Raises:
         ConfigError: `max_entries` is no whole number, or below 1.
@@ -41,6 +44,9 @@ class MemoryStore:
         self._max_entries = max_entries
         self._slots: dict[str, _Slot] = {}
         self._keys_of: dict[str, set[str]] = {}
+        # The keys, the least recently used first: of entries without a subject, and of those with one.
+        self._of_visitors: OrderedDict[str, None] = OrderedDict()
+        self._of_subjects: OrderedDict[str, None] = OrderedDict()
         # (expires_at, version, key), the nearest expiry first; a line whose version is gone from _slots means nothing.
         self._expiries: list[tuple[int, int, str]] = []
         # One counter for all keys: a version never comes back, whatever was deleted.
@@ -60,6 +66,8 @@ class MemoryStore:
         slot = self._slots.get(key)
         if slot is None or slot.expires_at <= time.time():
             return None
+        with suppress(KeyError):  # another thread has just removed it, or given it a subject
+            self._order(slot).move_to_end(key)
         return Entry(slot.data, slot.version)
 
     def put(
@@ -112,11 +120,19 @@ class MemoryStore:
         with self._lock:
             return self._forget_expired(now)
 
+    def count(self, subject: str | None = None) -> int:
+        """How many entries there are of a subject, or of all: tombstones of the last minute are among those."""
+        with self._lock:
+            self._forget_expired(time.time())
+            return len(self._slots) if subject is None else len(self._keys_of.get(subject, ()))
+
     def close(self) -> None:
         """Forget everything."""
         with self._lock:
             self._slots.clear()
             self._keys_of.clear()
+            self._of_visitors.clear()
+            self._of_subjects.clear()
             self._expiries.clear()
 
     def _require(self, key: str, version: Version | None) -> None:
@@ -129,6 +145,7 @@ class MemoryStore:
         slot = self._slots[key] = _Slot(bytes(data), next(self._versions), expires_at, subject)
         if subject is not None:
             self._keys_of.setdefault(subject, set()).add(key)
+        self._order(slot)[key] = None
         heapq.heappush(self._expiries, (expires_at, slot.version, key))
         if len(self._expiries) > 2 * len(self._slots) + 64:  # mostly lines of entries that were written again
             self._expiries = [(slot.expires_at, slot.version, key) for key, slot in self._slots.items()]
@@ -137,25 +154,33 @@ class MemoryStore:
 
     def _remove(self, key: str) -> None:
         slot = self._slots.pop(key, None)
-        if slot is not None and slot.subject is not None:
+        if slot is None:
+            return
+        self._order(slot).pop(key, None)
+        if slot.subject is not None:
             keys = self._keys_of[slot.subject]
             keys.discard(key)
             if not keys:
                 del self._keys_of[slot.subject]
 
-    def _make_room(self, key: str) -> None:
+    def _make_room(self, new: str) -> None:
         self._forget_expired(time.time())
-        if key in self._slots or len(self._slots) < self._max_entries:
+        if new in self._slots or len(self._slots) < self._max_entries:
             return
         if not self._warned:
             self._warned = True
             _log.warning(
-                "MemoryStore holds its max_entries of %d live sessions and evicts those nearest to their expiry: "
-                "raise max_entries, or use a store that is not bounded by memory",
+                "MemoryStore holds its max_entries of %d live sessions and evicts the least recently used, those without a "
+                "subject first: raise max_entries, or use a store that is not bounded by memory",
                 self._max_entries,
             )
         while len(self._slots) >= self._max_entries:
-            self._forget_nearest()
+            # One step: reads move keys meanwhile, without the lock.
+            key, _ = (self._of_visitors or self._of_subjects).popitem(last=False)
+            self._remove(key)
+
+    def _order(self, slot: _Slot) -> OrderedDict[str, None]:
+        return self._of_visitors if slot.subject is None else self._of_subjects
 
     def _forget_expired(self, now: float) -> int:
         before = len(self._slots)

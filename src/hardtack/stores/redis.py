@@ -11,39 +11,40 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from hardtack._extras import explain
-from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.errors import ConfigError, HardtackError, StoreError, StoreFull, StoreUnavailable
 from hardtack.protocols import Entry, Tombstone, Version, VersionConflict
+from hardtack.stores._clients import LoopClients, ProcessClients, drop
 from hardtack.stores._common import VERSION_BYTES, Translation, check_client, new_version_bytes, subject_digest
 from hardtack.stores._steps import AsyncSteppedRenamingStore, Request, SteppedRenamingStore, Steps
+from hardtack.stores._url import whole_number
+from hardtack.stores.breaker import TIMEOUTS, Breaker, as_breaker
 
 try:
     import redis
     import redis.asyncio
-    import redis.asyncio.retry
-    from redis.backoff import NoBackoff
     from redis.crc import key_slot
-    from redis.exceptions import ConnectionError as RedisConnectionError
-    from redis.exceptions import NoScriptError, RedisClusterException, RedisError
-    from redis.retry import Retry
+    from redis.exceptions import NoScriptError, ResponseError
+
+    from hardtack.stores._redis_calls import AsyncCaller, Caller, is_full
+    from hardtack.stores._redis_clients import TIMEOUT, another, recipe
 except ImportError as error:
     message = explain("RedisStore", "redis", error)
     raise ImportError(message) from error
 
-_log = logging.getLogger("hardtack")
+__all__ = ["TIMEOUT", "AsyncRedisStore", "RedisStore"]
 
-TIMEOUT = 5.0
-"""Seconds that a client made by `from_url` waits for a connection, and for an answer, where the URL says nothing else."""
+_log = logging.getLogger("hardtack")
 
 _HEAD = VERSION_BYTES + 32
 _SUBJECT = (VERSION_BYTES, _HEAD - 1)
-_BATCH = 1000  # keys that one script looks at: the server does nothing else meanwhile
+_BATCH = 1000  # keys that one script, or one step of a count, looks at: the server does nothing else meanwhile
+_COUNT_STEPS = 1000  # a count looks at so many times as many keys, and gives up
 _NO_SUBJECT = bytes(32)
-# redis-py takes the answer to its HELLO for a mapping without looking: nonsense is an AttributeError.
-_ERRORS = (RedisError, RedisClusterException, OSError, AttributeError)
 
 
 class _Script:
@@ -176,15 +177,31 @@ class _Logic:
 
     def find(self, subject: str) -> Steps[list[str]]:
         digest = subject_digest(subject)
-        found, stale = [], []
-        for member in (yield Request("ZRANGE", self._index(digest), 0, -1)):
-            if (yield Request("GETRANGE", self._prefix + member, *_SUBJECT)) == digest:
-                found.append(member.decode())
-            else:
-                stale.append(member)
+        seen: dict[bytes, bool] = {}
+        # Until nothing new is listed: a session that got a new key meanwhile was listed under it before it lost the old.
+        while new := [key for key in (yield Request("ZRANGE", self._index(digest), 0, -1)) if key not in seen]:
+            for member in new:
+                seen[member] = (yield Request("GETRANGE", self._prefix + member, *_SUBJECT)) == digest
+        stale = [member for member, is_theirs in seen.items() if not is_theirs]
         for start in range(0, len(stale), _BATCH):
             yield from self._forget(digest, stale[start : start + _BATCH])
-        return found
+        return [member.decode() for member, is_theirs in seen.items() if is_theirs]
+
+    def count(self, subject: str | None) -> Steps[int]:
+        if subject is not None:
+            return len((yield from self.find(subject)))
+        if self._cluster:
+            raise NotImplementedError("the sessions of a Redis Cluster are not counted: each node has a part")
+        pattern = re.sub(rb"([\\*?\[\]^-])", rb"\\\1", self._prefix) + b"*"
+        cursor, number = 0, 0
+        for _ in range(_COUNT_STEPS):
+            reply = yield Request("SCAN", cursor, "MATCH", pattern, "COUNT", _BATCH)
+            cursor = int(reply[0])
+            number += sum(not key.startswith(self._prefix + b"subject:") for key in reply[1])
+            if cursor == 0:
+                return number
+        message = f"this Redis has more than {_COUNT_STEPS * _BATCH} keys: they are not all looked at to count sessions"
+        raise StoreError(message)
 
     def _forget(self, digest: bytes, stale: list[bytes]) -> Steps[None]:
         """Take keys out of a subject's set: it would grow with every login and every `regenerate`."""
@@ -192,7 +209,7 @@ class _Logic:
         keys = [self._prefix + member for member in stale]
         if not self._in_one_slot(index, *keys):
             return  # the set is written before the entry there: one that is not there may be about to come
-        with suppress(*_ERRORS):  # it may be forbidden; what was asked for has been found all the same
+        with suppress(ResponseError):  # it may be forbidden; what was asked for has been found all the same
             yield from self._run_script(_FORGET, [index, *keys], *_SUBJECT, digest, *stale)
 
     def _add_index(self, keys: list[bytes], member: str, expires_at: int, subject: str | None) -> Steps[None]:
@@ -228,7 +245,7 @@ class _Logic:
         self._eviction_checked = True
         try:
             reply = yield Request("INFO", "memory")
-        except _ERRORS:  # it may be forbidden, and the session has been saved all the same
+        except Exception:  # it may be forbidden, and the session has been saved all the same
             return
         policy = re.search(r"(allkeys|volatile)-[a-z]+", str(reply))
         if policy:
@@ -253,126 +270,161 @@ def _value(data: bytes, subject: str | None) -> bytes:
 
 
 def _translate(error: BaseException) -> None:
-    if isinstance(error, _ERRORS):
-        # The name only: an error of the server may quote the command, and the session with it.
-        message = f"Redis cannot be used: {type(error).__name__}"
-        raise StoreUnavailable(message) from error
+    # Whatever a driver raises: redis-py takes the answer to its HELLO for a mapping without looking, asyncio has a
+    # RuntimeError for a loop that is closed. What stops the thread or the task is not for us.
+    if not isinstance(error, Exception) or isinstance(error, HardtackError | NotImplementedError):
+        return
+    # The name only: an error of the server may quote the command, and the session with it.
+    name = type(error).__name__
+    if is_full(error):
+        message = f"Redis is full, and takes no session until something is deleted: {name}"
+        raise StoreFull(message) from error
+    message = f"Redis cannot be used: {name}"
+    raise StoreUnavailable(message) from error
 
 
 _TRANSLATION = Translation(_translate)
-
-
-# Without this option a client made with decode_responses=True would decode sessions as UTF-8.
-_AS_BYTES: dict[str, Any] = {"NEVER_DECODE": True}
+_OPTIONS = {"breaker": whole_number}
 
 
 class RedisStore(SteppedRenamingStore):
     """Keeps sessions in Redis 5 or later, or Valkey.
 
-    Redis forgets what has expired by itself: there is no `sweep`. On a Cluster `rename` works where both keys are in one
+    Redis forgets what has expired by itself: there is no `sweep`. On a Cluster `rename` works where all keys are in one
     slot (give `prefix` a hash tag, such as `{hardtack}:`, which puts all sessions on one node), else it raises
     `NotImplementedError`, and the engine creates and deletes instead.
+
+    After a fork the child makes connections of its own. A server that answers READONLY, MASTERDOWN or LOADING is not the
+    one to ask: the connections to it are closed, and the command is sent once more on a new one.
 
     Args:
         client: a `redis.Redis` or `redis.RedisCluster`, e.g. from `Sentinel.master_for`. It should have a
             `socket_timeout` and a `socket_connect_timeout`: without them a request waits as long as the server hangs.
         prefix: what all keys begin with.
+        breaker: a `Breaker`, or after how many timeouts in a row the server is left alone for a second; 0 for never.
 
     Raises `ConfigError` where the client is none, or is for `AsyncRedisStore`.
     """
 
-    def __init__(self, client: Any, prefix: str = "hardtack:") -> None:
+    _logic: _Logic  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init__(self, client: Any, prefix: str = "hardtack:", breaker: Breaker | int = TIMEOUTS) -> None:
         if isinstance(client, redis.asyncio.Redis | redis.asyncio.RedisCluster):
             raise ConfigError("client is one of redis.asyncio; use AsyncRedisStore")
         check_client(client, "RedisStore", "client", ("execute_command",), "a redis.Redis or redis.RedisCluster")
         self._client = client
         self._owned = False
-        self._logic = _Logic(prefix, isinstance(client, redis.RedisCluster))
+        cluster = isinstance(client, redis.RedisCluster)
+        # The nodes of a Cluster have pools of redis-py, which look at the process themselves.
+        self._callers = ProcessClients(Caller(client), lambda: Caller(client if cluster else another(client)))
+        self._breaker = as_breaker(breaker, "Redis")
+        self._logic = _Logic(prefix, cluster)
 
     @classmethod
-    def from_url(cls, url: str, prefix: str = "hardtack:") -> RedisStore:
-        """A store with a client of its own, for `redis://`, `rediss://`, `redis+cluster://`, `rediss+cluster://`.
+    def from_url(cls, url: str, prefix: str = "hardtack:", breaker: Breaker | int = TIMEOUTS) -> RedisStore:
+        """A store with a client of its own.
 
-        Connecting and answers may take `TIMEOUT` seconds, if the URL has no `socket_timeout` and
-        `socket_connect_timeout`. Raises `ConfigError` where redis-py does not understand the URL.
+        For `redis://host:6379/0`, `rediss://` (TLS), `unix:///path/to/socket`, `redis+cluster://host1,host2`,
+        `redis+sentinel://host1,host2/service` and their `rediss+…`. Connecting and answers may take `TIMEOUT` seconds, if
+        the URL has no `socket_timeout` and `socket_connect_timeout`. Its option `breaker` wins.
+
+        Raises:
+            ConfigError: the URL cannot be read, or an option is unknown or wrong; it is named.
+            StoreUnavailable: a Cluster cannot be reached: it is asked for its nodes at once.
         """
-        store = cls(_client_from_url(url, redis.Redis, redis.RedisCluster, Retry), prefix)
+        make, options = recipe(url, _OPTIONS, asynchronous=False)
+        with _TRANSLATION:
+            store = cls(make(), prefix, options.get("breaker", breaker))
         store._owned = True
+        store._callers = ProcessClients(store._callers.here(), lambda: Caller(make()))
         return store
 
+    def count(self, subject: str | None = None) -> int:
+        """How many entries there are of a subject, or of all: tombstones of the last minute are among those.
+
+        All are counted by SCAN, which sees what changes meanwhile once, twice or not at all. Raises `StoreError` where
+        Redis has more than a million keys, `NotImplementedError` on a Cluster, `StoreUnavailable`.
+        """
+        return self._run(self._logic.count(subject))
+
+    def listen(self, listener: Callable[[str, bool], object]) -> None:
+        """Have it told when the server is left alone, and when no longer; see `TellsOfHanging`."""
+        self._breaker.listen(listener)
+
+    def reconnect(self) -> None:
+        """Use none of the connections that are open now again; see `Reconnects`."""
+        with self._translation:
+            self._callers.here().reconnect()
+
     def close(self) -> None:
-        """Close the client, if the store made it."""
-        if self._owned:
-            self._client.close()
+        """Close the connections that the store made, not a client that it was given."""
+        caller = self._callers.here()
+        if self._owned or caller.client is not self._client:
+            caller.close()
 
     def _perform(self, *command: Any) -> Any:
-        return self._client.execute_command(*command, **_AS_BYTES)
+        with self._breaker:
+            return self._callers.here().call(*command)
 
     _translation = _TRANSLATION
 
 
 class AsyncRedisStore(AsyncSteppedRenamingStore):
-    """`RedisStore` with coroutines, on a `redis.asyncio.Redis` or `redis.asyncio.RedisCluster`. Raises `ConfigError`."""
+    """`RedisStore` with coroutines, on a `redis.asyncio.Redis` or `redis.asyncio.RedisCluster`. Raises `ConfigError`.
 
-    def __init__(self, client: Any, prefix: str = "hardtack:") -> None:
+    Each event loop has connections of its own. Those of a client that was given are for the first loop that uses it;
+    for another one, or after a fork, the store makes a client with the same settings, which it cannot for that of a Cluster:
+    that raises `StoreError`.
+    """
+
+    _logic: _Logic  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init__(self, client: Any, prefix: str = "hardtack:", breaker: Breaker | int = TIMEOUTS) -> None:
         if isinstance(client, redis.Redis | redis.RedisCluster):
             raise ConfigError("client is not one of redis.asyncio; use RedisStore, or redis.asyncio.Redis(…)")
         check_client(client, "AsyncRedisStore", "client", ("execute_command",), "a redis.asyncio.Redis or RedisCluster")
         self._client = client
         self._owned = False
-        self._cluster = isinstance(client, redis.asyncio.RedisCluster)
-        self._logic = _Logic(prefix, self._cluster)
+        self._callers = LoopClients(AsyncCaller(client), lambda: AsyncCaller(another(client)), _discard)
+        self._breaker = as_breaker(breaker, "Redis")
+        self._logic = _Logic(prefix, isinstance(client, redis.asyncio.RedisCluster))
 
     @classmethod
-    def from_url(cls, url: str, prefix: str = "hardtack:") -> AsyncRedisStore:
-        """A store with a client of its own; see `RedisStore.from_url`."""
-        client = _client_from_url(url, redis.asyncio.Redis, redis.asyncio.RedisCluster, redis.asyncio.retry.Retry)
-        store = cls(client, prefix)
+    def from_url(cls, url: str, prefix: str = "hardtack:", breaker: Breaker | int = TIMEOUTS) -> AsyncRedisStore:
+        """A store with a client of its own in each event loop; see `RedisStore.from_url`."""
+        make, options = recipe(url, _OPTIONS, asynchronous=True)
+        client = make()
+        store = cls(client, prefix, options.get("breaker", breaker))
         store._owned = True
+        store._callers = LoopClients(AsyncCaller(client), lambda: AsyncCaller(make()), _discard)
         return store
 
+    async def count(self, subject: str | None = None) -> int:
+        """How many entries there are; see `RedisStore.count`."""
+        return await self._run(self._logic.count(subject))
+
+    def listen(self, listener: Callable[[str, bool], object]) -> None:
+        """Have it told when the server is left alone, and when no longer; see `TellsOfHanging`."""
+        self._breaker.listen(listener)
+
+    async def reconnect(self) -> None:
+        """Use none of the connections that are open now again; see `Reconnects`."""
+        with self._translation:
+            await self._callers.here().reconnect()
+
     async def close(self) -> None:
-        """Close the client, if the store made it."""
-        if self._owned:
-            await self._client.aclose()
+        """Close the connections that the store made in this event loop, not a client that it was given."""
+        caller = self._callers.take()
+        if caller is not None and (self._owned or caller.client is not self._client):
+            await caller.close()
 
     async def _perform(self, *command: Any) -> Any:
-        if self._cluster:  # the first tasks at once must not each find the nodes, and close the others' connections
-            await self._client.initialize()
-        return await self._client.execute_command(*command, **_AS_BYTES)
+        with self._breaker:
+            return await self._callers.here().call(*command)
 
     _translation = _TRANSLATION
 
 
-def _client_from_url(url: str, single: Any, cluster: Any, retry: Any) -> Any:
-    options: dict[str, Any] = {"socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT}
-    scheme, _, rest = url.partition("://")
-    kind = cluster if scheme.endswith("+cluster") else single
-    if kind is single:
-        # One more attempt after a broken connection: the server closes those that were idle. None after a timeout. A
-        # Cluster's client keeps its own attempts: it needs them whenever it looks for the nodes anew.
-        options["retry"] = retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
-    try:
-        with _TRANSLATION:  # a Cluster is asked for its nodes at once
-            client = kind.from_url(f"{scheme.removesuffix('+cluster')}://{rest}", **options)
-    except (ValueError, TypeError) as error:
-        problem = _URL_PROBLEM if isinstance(error, ValueError) else _OPTION_PROBLEM
-    else:
-        if kind is cluster or _can_connect(client.connection_pool):
-            return client
-        problem = _OPTION_PROBLEM
-    # Not the reason itself: it may quote the URL, and the password with it.
-    raise ConfigError(problem)
-
-
-_URL_PROBLEM = "url is not one that redis-py understands: redis://user:password@host:port/0"
-_OPTION_PROBLEM = "url has an option that redis-py does not take; write it like redis://host:port/0?socket_timeout=5"
-
-
-def _can_connect(pool: Any) -> bool:
-    """Whether the pool's options make a connection: the pool itself finds out at the first request."""
-    try:
-        pool.connection_class(**pool.connection_kwargs)  # which connects to nothing yet
-    except (TypeError, ValueError, RedisError):
-        return False
-    return True
+def _discard(caller: AsyncCaller) -> None:
+    for writer in caller.take_writers():
+        drop(writer)

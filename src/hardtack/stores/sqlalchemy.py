@@ -174,6 +174,12 @@ class SQLAlchemyStore(_Common, SteppedRenamingStore):  # type: ignore[misc]
         """Delete what expired at `now`, in batches; returns how many."""
         return int(self._run(self._logic.sweep(now)))
 
+    def reconnect(self) -> None:
+        """Use none of the connections that are open now again; see `Reconnects`."""
+        with self._translation, FOREIGN:
+            if not isinstance(self._engine.pool, StaticPool):  # the one that there is may be the database
+                self._engine.dispose()
+
     def close(self) -> None:
         """Close the engine's connections, if the store made it."""
         if self._owned:
@@ -275,6 +281,13 @@ class AsyncSQLAlchemyStore(_Common, AsyncSteppedRenamingStore):  # type: ignore[
     async def sweep(self, now: float) -> int:
         """Delete what expired at `now`, in batches; returns how many."""
         return int(await self._run(self._logic.sweep(now)))
+
+    async def reconnect(self) -> None:
+        """Use none of the connections that are open now again; see `Reconnects`."""
+        with self._translation, FOREIGN:
+            here = self._here()
+            if not isinstance(here._engine.pool, StaticPool):
+                await here._engine.dispose()
 
     async def close(self) -> None:
         """Close the engine's connections, if the store made it."""

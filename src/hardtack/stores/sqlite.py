@@ -6,13 +6,13 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 from urllib.parse import unquote
 
-from hardtack.errors import ConfigError
+from hardtack.errors import ConfigError, StoreFull
 from hardtack.protocols import Entry, Tombstone, Version, VersionConflict
 from hardtack.stores._common import check_count, check_seconds, new_version
 from hardtack.stores._sqlite_connections import SCHEMA, Connections, Idle, unavailable
@@ -84,7 +84,7 @@ class SQLiteStore:
         *,
         timeout: float = 5.0,
         synchronous: str = "NORMAL",
-        batch: int = 20,
+        batch: int = 5,
         reads_on_loop: bool = False,
     ) -> None:
         if synchronous not in ("NORMAL", "FULL"):
@@ -132,6 +132,16 @@ class SQLiteStore:
 
     def delete(self, key: str, *, if_version: Version | None = None) -> bool:
         """Delete, under any version or just this one; see `Store.delete`. Raises `VersionConflict`."""
+        try:
+            return self._delete(key, if_version)
+        except StoreFull:
+            self._connections.use_reserve()
+        deleted = self._delete(key, if_version)
+        with suppress(StoreFull), self._connection() as connection:
+            connection.execute(_CHECKPOINT)  # the next one that deletes can then write over the log
+        return deleted
+
+    def _delete(self, key: str, if_version: Version | None) -> bool:
         with self._connection() as connection:
             if if_version is None:
                 return connection.execute(_DELETE, (key, time.time())).rowcount == 1
@@ -191,8 +201,13 @@ class SQLiteStore:
             swept += gone
             if gone < self._batch:
                 self._shorten()
+                self._connections.keep_reserve()
                 return swept
             time.sleep(_PAUSE * took)
+
+    def reconnect(self) -> None:
+        """Use none of the connections that are open now again; see `Reconnects`."""
+        self._connections.renew()
 
     def close(self) -> None:
         """Close the connections that are not in use."""

@@ -61,6 +61,21 @@ def mixin_cases(tests: Any) -> list[type[unittest.TestCase]]:
     return cases
 
 
+def listed_cases(tests: Any) -> list[type[unittest.TestCase]]:
+    """The same on the cookie engines, with a list of ended sessions: all of them apply."""
+    from importlib import import_module
+
+    from django.test import SimpleTestCase, override_settings
+
+    listed = override_settings(HARDTACK_ENDED="memory://", HARDTACK_LIFETIME="1 year")
+    cases = []
+    for name in BACKENDS[:2]:
+        store = import_module(f"hardtack.frameworks.django.{name}").SessionStore
+        bases = (tests.SessionTestsMixin, SimpleTestCase)
+        cases.append(listed(type(f"Listed_{name}", bases, {"backend": store})))
+    return cases
+
+
 def middleware_cases(tests: Any) -> list[type[unittest.TestCase]]:
     """Django's SessionMiddlewareTests: with our middleware, on each engine; and our engines under Django's middleware."""
     from django.test import override_settings
@@ -88,6 +103,7 @@ def main(folder: str) -> None:
     report: dict[str, Any] = {}
     for label, cases, middleware in (
         ("engines", mixin_cases(tests), tests.SessionMiddleware),
+        ("engines with a list of ended sessions", listed_cases(tests), tests.SessionMiddleware),
         ("engines under Django's middleware", middleware_cases(tests), tests.SessionMiddleware),
         ("hardtack's middleware", middleware_cases(tests), SessionMiddleware),
     ):

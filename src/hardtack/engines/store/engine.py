@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple
+from weakref import WeakMethod
 
 from cryptography.exceptions import InvalidTag
 
@@ -16,7 +17,7 @@ from hardtack.cookies import MAX_VALUES, Cookie, find_values
 from hardtack.engines.store import save
 from hardtack.engines.store.tombstones import dead
 from hardtack.errors import ConfigError, InvalidToken, SessionTooLarge
-from hardtack.events import Rejected, StoreFailed
+from hardtack.events import Rejected, StoreFailed, StoreHangs
 from hardtack.flow import Close, Flow, Get, Put, Reconnect, Resolve
 from hardtack.lifetime import absolute_deadline
 from hardtack.merge import Declared
@@ -31,6 +32,7 @@ from hardtack.protocols import (
     Saving,
     Store,
     Version,
+    hold,
     store_traits,
 )
 from hardtack.record import Record
@@ -112,7 +114,16 @@ class StoreEngine:
         return self.native is None
 
     def bind(self, policy: Policy) -> None:
-        """Nothing of the manager's settings is out of reach of a store."""
+        """Have the manager told when the store leaves a server alone. None of its settings is out of reach of a store."""
+        if self.traits.listens:
+            emit = WeakMethod(policy.emit)  # a store may outlive its managers
+
+            def tell(server: str, hangs: bool) -> None:
+                emit_now = emit()
+                if emit_now is not None:
+                    emit_now(StoreHangs, server, hangs)
+
+            self.store.listen(tell)  # type: ignore[union-attr]
 
     def carries(self, header: str, cookie: Cookie) -> bool:
         """Whether the request carries a cookie of the engine, valid or not."""
@@ -230,7 +241,8 @@ class StoreEngine:
         except InvalidToken as error:
             reason = error.reason
         if reason in ("wrong_record", "tampered"):
-            yield Reconnect()
+            if self.traits.reconnects:
+                yield Reconnect()
             entry = yield Get(key)
             try:
                 return self.look(raw_key, entry, now, policy), entry
@@ -279,14 +291,7 @@ class StoreEngine:
             elif policy.admit(look.record, context, trusted=True):
                 assert entry is not None
                 good.append(
-                    Held(
-                        record=look.record,
-                        names=(name,),
-                        current=look.current,
-                        secret=secret,
-                        version=entry.version,
-                        key=key,
-                    )
+                    hold(look.record, name, current=look.current, secret=secret, version=entry.version, key=key)
                 )
         if len(good) == 1:
             return good[0]

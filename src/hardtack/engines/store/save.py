@@ -25,6 +25,7 @@ from hardtack.protocols import (
     Tombstone,
     Version,
     VersionConflict,
+    hold,
 )
 from hardtack.record import Record
 
@@ -458,7 +459,7 @@ class _Work:
             value = self.engine.cookie_value(held.secret)
             lines = [cookie.set_cookie(name, value, saving.max_age, self.context.now)]
             lines += cookie.clear_all([other for other in held.names if other != name])
-        after = Held(record=new, names=(name,), secret=held.secret, version=version, key=key)
+        after = hold(new, name, secret=held.secret, version=version, key=key)
         return Saved(held=after, record=new, lines=lines, began=began, conflict=self.conflict, paths=self.overwritten)
 
 

@@ -30,6 +30,7 @@ _PAD, _ARRAYREF, _HASHREF, _SHORT = 0x3F, 0x40, 0x50, 0x60
 _TRACK = 0x80
 
 _CONSTANTS = {_UNDEF: None, _CANONICAL_UNDEF: None, _FALSE: False, _TRUE: True, _NO: False, _YES: True}
+_UNPACK_DOUBLE = struct.Struct("<d").unpack_from
 _FLOATS = {_FLOAT: struct.Struct("<f"), _DOUBLE: struct.Struct("<d")}
 _REFUSED = {
     _WEAKEN: "weak",
@@ -45,7 +46,7 @@ def read(document: bytes, *, limit: int = LIMIT) -> dict[str, Any]:
         body, shift = _open(document, limit)
         reader = _Sereal(body, limit, shift)
         data = reader.value(1)
-    except DECODER_ERRORS:
+    except (*DECODER_ERRORS, struct.error):
         malformed("the Sereal document is damaged")
     if type(data) is not dict:
         malformed("the Sereal document does not hold a hash")
@@ -197,7 +198,7 @@ class _Sereal(Reader):
         return self._again(self.values, depth)
 
     def hash_reference(self, tag: int, depth: int) -> dict[str, Any]:
-        return self._hash(tag - _HASHREF, depth, None)
+        return self._pairs(tag - _HASHREF, depth)
 
     def array_reference(self, tag: int, depth: int) -> list[Any]:
         return self._array(tag - _ARRAYREF, depth, None)
@@ -235,15 +236,21 @@ class _Sereal(Reader):
             malformed("an offset does not point back")
         return offset
 
-    # A session is mostly short text and small numbers, in hashes whose keys repeat. `_hash` and `_array` read these by
+    # A session is mostly short text and small numbers, in hashes whose keys repeat. `_pairs` and `_array` read these by
     # themselves and leave the rest to `_READERS` and `_text`: a cookie then takes a third of the time.
 
     def _hash(self, count: int, depth: int, track: int | None) -> dict[str, Any]:
+        if track is None:
+            return self._pairs(count, depth)
+        self.open.add(track)
+        result = self._pairs(count, depth)
+        self._finish(track, result)
+        return result
+
+    def _pairs(self, count: int, depth: int) -> dict[str, Any]:
         self.left -= ITEM * (2 * count + 1)
         if self.left < 0 or depth > MAX_DEPTH:
             self.enter(0, depth)
-        if track is not None:
-            self.open.add(track)
         body, text, pos, keys = self.body, self.text, self.pos, self.keys
         result: dict[str, Any] = {}
         for _ in range(count):
@@ -258,8 +265,9 @@ class _Sereal(Reader):
                 if offset >= 0x80:
                     offset += (body[end] - 1) << 7
                     end += 1
-                if tag == _COPY and offset in keys and offset < 1 << 14:  # a longer offset has three bytes
-                    key = keys[offset]
+                known = keys.get(offset) if tag == _COPY and offset < 1 << 14 else None  # a longer one has three bytes
+                if known is not None:
+                    key = known
                     pos = end
                 else:
                     self.pos = pos
@@ -273,28 +281,44 @@ class _Sereal(Reader):
             elif tag < 0x10:
                 result[key] = tag
                 pos += 1
+            elif tag == _BINARY and body[pos + 1] < 0x80:
+                end = pos + body[pos + 1] + 2
+                result[key] = text[pos + 2 : end]
+                pos = end
+            elif tag == _DOUBLE:
+                result[key] = _UNPACK_DOUBLE(body, pos + 1)[0]
+                pos += 9
             elif tag == _VARINT and body[pos + 1] >= 0x80 > body[pos + 2]:
                 result[key] = body[pos + 1] & 0x7F | body[pos + 2] << 7
                 pos += 3
+            elif _HASHREF <= tag < _SHORT:
+                self.pos = pos + 1
+                result[key] = self._pairs(tag - _HASHREF, depth + 1)
+                pos = self.pos
             else:
                 self.pos = pos + 1
                 result[key] = _READERS[tag](self, tag, depth + 1)
                 pos = self.pos
         self.pos = pos
-        if track is not None:
-            self._finish(track, result)
         return result
 
     def _array(self, count: int, depth: int, track: int | None) -> list[Any]:
         self.enter(count, depth)
         if track is not None:
             self.open.add(track)
-        body = self.body
+        body, text, pos = self.body, self.text, self.pos
         result: list[Any] = []
         for _ in range(count):
-            tag = body[self.pos]
-            self.pos += 1
-            result.append(_READERS[tag](self, tag, depth + 1))
+            tag = body[pos]
+            if _SHORT <= tag < _TRACK:
+                end = pos + tag - _SHORT + 1
+                result.append(text[pos + 1 : end])
+                pos = end
+            else:
+                self.pos = pos + 1
+                result.append(_READERS[tag](self, tag, depth + 1))
+                pos = self.pos
+        self.pos = pos
         if track is not None:
             self._finish(track, result)
         return result

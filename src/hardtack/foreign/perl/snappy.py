@@ -5,6 +5,8 @@ from __future__ import annotations
 from hardtack.errors import InvalidToken
 from hardtack.foreign.base import malformed
 
+_LITERAL, _NEAR, _FAR = 0, 1, 3  # copies of kind 2 have an offset of two bytes
+
 
 def decompress(block: bytes, limit: int) -> bytes:
     """The plain bytes of one block; `InvalidToken` where there would be more than `limit`, or where it is damaged."""
@@ -28,43 +30,45 @@ def _length(block: bytes) -> tuple[int, int]:
 
 def _expand(block: bytes, pos: int, size: int) -> bytes:
     out = bytearray()
-    while pos < len(block):
+    end, done = len(block), 0
+    while pos < end and done <= size:
         tag = block[pos]
+        kind = tag & 3
         pos += 1
-        if tag & 3 == 0:
-            pos, length = _literal(block, pos, tag >> 2)
+        if kind == _LITERAL:
+            length = (tag >> 2) + 1
+            if length > 60:
+                pos, length = _long_literal(block, pos, length - 60)
             out += block[pos : pos + length]
             pos += length
+            done += length
+            continue
+        if kind == _NEAR:
+            length = (tag >> 2 & 7) + 4
+            offset = (tag & 0xE0) << 3 | block[pos]
+            pos += 1
         else:
-            pos, length, offset = _copy(block, pos, tag)
-            _repeat(out, length, offset)
-        if len(out) > size:
-            break
-    if len(out) != size or pos > len(block):
+            length = (tag >> 2) + 1
+            offset = block[pos] | block[pos + 1] << 8
+            pos += 2
+            if kind == _FAR:
+                offset |= (block[pos] | block[pos + 1] << 8) << 16
+                pos += 2
+        start = done - offset
+        if offset == 0 or start < 0:
+            malformed("the Snappy block copies from before its start")
+        if length <= offset:
+            out += out[start : start + length]
+        else:  # a copy that reaches into itself repeats a pattern
+            out += (out[start:] * (length // offset + 1))[:length]
+        done += length
+    if len(out) != size or pos != end:
         malformed("the Snappy block does not have its length")
     return bytes(out)
 
 
-def _literal(block: bytes, pos: int, code: int) -> tuple[int, int]:
-    if code < 60:
-        return pos, code + 1
-    extra = code - 59
+def _long_literal(block: bytes, pos: int, extra: int) -> tuple[int, int]:
+    """Where a literal begins whose length stands in bytes of its own, and that length."""
     if pos + extra > len(block):
         raise IndexError
     return pos + extra, int.from_bytes(block[pos : pos + extra], "little") + 1
-
-
-def _copy(block: bytes, pos: int, tag: int) -> tuple[int, int, int]:
-    if tag & 3 == 1:
-        return pos + 1, (tag >> 2 & 7) + 4, (tag & 0xE0) << 3 | block[pos]
-    extra = 2 if tag & 3 == 2 else 4
-    if pos + extra > len(block):
-        raise IndexError
-    return pos + extra, (tag >> 2) + 1, int.from_bytes(block[pos : pos + extra], "little")
-
-
-def _repeat(out: bytearray, length: int, offset: int) -> None:
-    if not 0 < offset <= len(out):
-        malformed("the Snappy block copies from before its start")
-    piece = out[-offset:][:length]
-    out += (piece * (length // len(piece) + 1))[:length]  # where a copy reaches into itself, it repeats a pattern

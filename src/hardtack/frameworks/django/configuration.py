@@ -10,6 +10,7 @@ from django.core.signals import setting_changed  # type: ignore[import-untyped]
 from django.utils.module_loading import import_string  # type: ignore[import-untyped]
 
 from hardtack.cookies import Cookie
+from hardtack.ended import EndedSessions
 from hardtack.engines.cookie import CookieEngine
 from hardtack.engines.store import StoreEngine
 from hardtack.errors import ConfigError
@@ -25,6 +26,8 @@ made: Final[dict[Any, SessionManager]] = {}
 
 _stores: Final[dict[str, Any]] = {}
 
+_lists: Final[dict[Any, EndedSessions]] = {}
+
 _PREFIX: Final = "HARDTACK_"
 
 _NAMES: Final = (
@@ -32,6 +35,7 @@ _NAMES: Final = (
     "IDLE_TIMEOUT",
     "MAX_SIZE",
     "MERGE",
+    "ENDED",
     "OVERFLOW",
     "MAX_SET_COOKIE",
     "MAX_HEADER",
@@ -93,11 +97,30 @@ def _made(engine: str, cookie_age: int, *, chunks: bool) -> SessionManager:
         cookie=_cookie(),
         lifetime=_LONGEST if lifetime is None else seconds(lifetime, "HARDTACK_LIFETIME"),
         idle_timeout=getattr(settings, "HARDTACK_IDLE_TIMEOUT", None),
+        ended=_list(),
         **_given_settings("max_size", "cross_site", "trusted_origins", "cross_site_paths"),
     )
     if lifetime is None:
         manager.default_age = cookie_age
     return manager
+
+
+def _list() -> Any:
+    """The list of ended sessions of HARDTACK_ENDED: a URL, or an `EndedSessions`. Raises `ConfigError`."""
+    given = getattr(settings, "HARDTACK_ENDED", None)
+    if given is None:
+        return None
+    if not hasattr(settings, "HARDTACK_LIFETIME") and not hasattr(settings, "HARDTACK_IDLE_TIMEOUT"):
+        raise ConfigError(
+            "HARDTACK_ENDED needs HARDTACK_IDLE_TIMEOUT or HARDTACK_LIFETIME: without them set_expiry() lets a session live "
+            "for years, and what has ended would have to be remembered for as long"
+        )
+    if not isinstance(given, str):
+        return given
+    name = given, settings.SECRET_KEY, tuple(settings.SECRET_KEY_FALLBACKS)
+    if name not in _lists:  # one for all the managers that there are: they are one application
+        _lists[name] = EndedSessions.from_url(given, _keyring())
+    return _lists[name]
 
 
 def _check_names() -> None:

@@ -1,0 +1,221 @@
+"""One command and its answer, on a connection that is given up unless it is known to be in order.
+
+`execute_command` of redis-py leaves a connection in the pool when something that is no error of the network arrives
+between the command and its answer (the timeout of a worker, Ctrl-C): the next caller then reads an answer that is not its
+own. It also counts and measures, which costs as much as the rest of the call. So the connection is taken from the pool
+here. A client that is not of redis-py's own making is asked by its `execute_command`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.exceptions import BusyLoadingError, MasterDownError, OutOfMemoryError, ReadOnlyError, ResponseError
+
+_ELSEWHERE = (ReadOnlyError, MasterDownError, BusyLoadingError)
+"""What a server answers that is the wrong one since a failover, or not ready yet. Nothing was written: a write is refused
+before it is carried out, and what a script of ours writes first is refused."""
+
+_QUOTED = re.compile(r"-(READONLY|MASTERDOWN|LOADING|OOM)\b")
+"""The same, as Redis before 7 quotes it within the error of a script."""
+
+# Without this option a client made with decode_responses=True would decode sessions as UTF-8.
+_AS_BYTES: dict[str, Any] = {"NEVER_DECODE": True}
+
+# redis-py before 5.3 wants the name of the command, and from then on warns of it.
+_WANTS_NAME = (
+    inspect.signature(redis.ConnectionPool.get_connection).parameters["command_name"].default is inspect.Parameter.empty
+)
+
+
+def is_elsewhere(error: BaseException) -> bool:
+    """Whether the server says that it is not the one to ask, or not yet."""
+    return isinstance(error, _ELSEWHERE) or _quoted(error) not in (None, "OOM")
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the server says that it takes no more."""
+    return isinstance(error, OutOfMemoryError) or _quoted(error) == "OOM"
+
+
+def _quoted(error: BaseException) -> str | None:
+    found = _QUOTED.search(str(error)) if isinstance(error, ResponseError) else None
+    return found and found[1]
+
+
+def _is_plain(client: Any, kind: Any) -> bool:
+    """Whether taking a connection leaves nothing out: no cache, no single connection, no instrument around the calls."""
+    method = type(client).execute_command
+    return (
+        isinstance(client, kind)
+        and inspect.unwrap(method) is method
+        and method.__module__ == kind.__module__
+        and not getattr(client, "single_connection_client", False)
+        and client.connection is None
+        and getattr(client.connection_pool, "cache", None) is None
+    )
+
+
+class Caller:
+    """Calls on a sync client; safe to use from many threads.
+
+    Args:
+        client: a `redis.Redis`, a `redis.RedisCluster`, or what behaves like one.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self._pool: Any = getattr(client, "connection_pool", None)
+        self._cluster = isinstance(client, redis.RedisCluster)
+        self._plain = _is_plain(client, redis.Redis)
+        self._generation = object()
+        """Another one since the connections that were open then are not to be used again."""
+        self.call = self._on_a_connection if self._plain else self._by_the_client
+
+    def _on_a_connection(self, *command: Any) -> Any:
+        pool, generation = self._pool, self._generation
+        connection = pool.get_connection(command[0]) if _WANTS_NAME else pool.get_connection()
+        try:
+            try:
+                return connection.retry.call_with_retry(
+                    lambda: _ask(connection, command), lambda error: connection.disconnect()
+                )
+            except (ResponseError, BusyLoadingError) as error:
+                if not is_elsewhere(error):
+                    raise
+            # After a failover behind one address a healthy connection leads to the wrong server, and so do its neighbours.
+            connection.disconnect()
+            pool.disconnect(inuse_connections=False)
+            return _ask(connection, command)
+        except ResponseError:
+            raise  # that was the answer
+        except BaseException:
+            connection.disconnect()
+            raise
+        finally:
+            if generation is not self._generation:
+                connection.disconnect()
+            pool.release(connection)
+
+    def _by_the_client(self, *command: Any) -> Any:
+        try:
+            return self.client.execute_command(*command, **_AS_BYTES)
+        except (ResponseError, BusyLoadingError) as error:
+            if self._pool is None or not is_elsewhere(error):
+                raise
+        self._pool.disconnect()
+        return self.client.execute_command(*command, **_AS_BYTES)
+
+    def reconnect(self) -> None:
+        """Close the connections that no call is using now, and those that one is using thereafter."""
+        self._generation = object()
+        if self._cluster:
+            self.client.disconnect_connection_pools()
+        elif self._pool is not None:
+            self._pool.disconnect(inuse_connections=not self._plain)
+
+    def close(self) -> None:
+        """Close the client and its connections, and those to its Sentinels."""
+        self.client.close()
+        if self._pool is not None:
+            self._pool.disconnect()
+        for sentinel in _sentinels(self._pool):
+            sentinel.close()
+
+
+def _ask(connection: Any, command: tuple[Any, ...]) -> Any:
+    connection.send_command(*command)
+    return connection.read_response(disable_decoding=True)
+
+
+class AsyncCaller:
+    """`Caller` with coroutines, on one event loop."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self._pool: Any = getattr(client, "connection_pool", None)
+        self._cluster = isinstance(client, redis.asyncio.RedisCluster)
+        self._plain = _is_plain(client, redis.asyncio.Redis)
+        self._generation = object()
+        self.call = self._on_a_connection if self._plain else self._by_the_client
+
+    async def _on_a_connection(self, *command: Any) -> Any:
+        pool, generation = self._pool, self._generation
+        connection = await (pool.get_connection(command[0]) if _WANTS_NAME else pool.get_connection())
+        try:
+            try:
+                return await connection.retry.call_with_retry(
+                    lambda: _ask_async(connection, command), lambda error: connection.disconnect()
+                )
+            except (ResponseError, BusyLoadingError) as error:
+                if not is_elsewhere(error):
+                    raise
+            await connection.disconnect()
+            await pool.disconnect(inuse_connections=False)
+            return await _ask_async(connection, command)
+        except ResponseError:
+            raise
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            if generation is not self._generation:
+                await connection.disconnect(nowait=True)
+            await pool.release(connection)
+
+    async def _by_the_client(self, *command: Any) -> Any:
+        if self._cluster:  # the first tasks at once must not each find the nodes, and close the others' connections
+            await self.client.initialize()
+        try:
+            return await self.client.execute_command(*command, **_AS_BYTES)
+        except (ResponseError, BusyLoadingError) as error:
+            if self._pool is None or not is_elsewhere(error):
+                raise
+        await self._pool.disconnect()
+        return await self.client.execute_command(*command, **_AS_BYTES)
+
+    async def reconnect(self) -> None:
+        """See `Caller.reconnect`."""
+        self._generation = object()
+        if self._cluster:
+            await self.client.aclose()  # the next call opens it again
+        elif self._pool is not None:
+            await self._pool.disconnect(inuse_connections=not self._plain)
+
+    async def close(self) -> None:
+        """Close the client and its connections, and those to its Sentinels."""
+        await self.client.aclose()
+        if self._pool is not None:
+            await self._pool.disconnect()
+        for sentinel in _sentinels(self._pool):
+            await sentinel.aclose()
+
+    def take_writers(self) -> list[Any]:
+        """The streams that the client has opened, and has no more: to be dropped where its event loop is closed."""
+        if self._cluster:
+            manager = self.client.nodes_manager
+            nodes = [*manager.nodes_cache.values(), *manager.startup_nodes.values()]
+            connections = [each for node in nodes for each in node._connections]
+            self.client._initialize = True  # what has no nodes does not warn that it was not closed
+        else:
+            self.client.connection = None  # of one that has a single connection, which is in the pool as well
+            pools = [self._pool, *(each.connection_pool for each in _sentinels(self._pool))]
+            connections = [each for pool in pools for each in (*pool._available_connections, *pool._in_use_connections)]
+        writers = [each._writer for each in connections if each._writer is not None]
+        for each in connections:
+            each._writer = each._reader = None
+        return writers
+
+
+async def _ask_async(connection: Any, command: tuple[Any, ...]) -> Any:
+    await connection.send_command(*command)
+    return await connection.read_response(disable_decoding=True)
+
+
+def _sentinels(pool: Any) -> list[Any]:
+    manager = getattr(pool, "sentinel_manager", None)
+    return [] if manager is None else list(manager.sentinels)
