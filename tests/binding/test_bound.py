@@ -411,3 +411,69 @@ def test_who_acts_as_another_unbound_is_not_bound_meanwhile(site: BoundSite) -> 
     assert page(browser.get("/")) == "bob unbound 0"
 
     assert not browser.offers
+
+
+def test_a_former_id_that_was_not_bound_does_not_open(site: BoundSite) -> None:
+    """The seconds of grace are for requests that were on their way while the session was bound, and for no other change."""
+    browser = site.browser(registers=False)
+    browser.post("/login")
+    thief = browser.copy()
+    browser.post("/regenerate")
+    assert page(thief.get("/")) == "None unbound 0"
+
+    thief = browser.copy()
+    browser.post("/login/bob")
+    assert page(thief.get("/")) == "None unbound 0"
+
+
+def test_several_cookies_of_one_name_are_nobodys(store_site: BoundSite) -> None:
+    """Beside a bound cookie as well: none is taken for the former one."""
+    browser = store_site.logged_in()
+    pairs = "; ".join(f"{name}={cookie.value}" for (name, _), cookie in browser.cookies.items() if "bound" in name)
+    header = f"__Host-Http-session={'A' * 43}; __Host-Http-session={'B' * 42}A; {pairs}"
+
+    assert store_site.sessions.open(header).subject is None
+
+
+def test_one_of_several_bound_cookies_is_enough(site: BoundSite) -> None:
+    """Junk beside the good one does not matter."""
+    browser = site.logged_in()
+    (binding,) = browser.bindings.values()
+    header = "; ".join(f"{name}={cookie.value}" for (name, _), cookie in browser.cookies.items())
+    junk = f"{binding.cookie}={'A' * 120}; {binding.cookie}=x"
+
+    assert site.sessions.open(f"{junk}; {header}").binding == "bound"
+
+
+def test_another_commit_of_the_same_request_makes_the_same_offer(site: BoundSite) -> None:
+    """Some frameworks commit twice, and send what the second says."""
+    session = site.sessions.open()
+    session.login("alice")
+    first = site.sessions.commit(session)
+    session["more"] = 1
+
+    assert [*first][-1] != ()
+    assert site.sessions.commit(session).headers == first.headers != ()
+
+
+def test_a_logout_that_was_not_bound_clears_its_own_cookie_alone(site: BoundSite) -> None:
+    """There is nothing of a binding to clear."""
+    browser = site.browser(registers=False)
+    browser.post("/login")
+
+    answer = browser.post("/logout")
+
+    assert [value.partition("=")[0] for name, value in answer.headers if name == "Set-Cookie"] == [
+        "__Host-Http-session"
+    ]
+
+
+def test_one_of_several_key_cookies_is_enough(site: BoundSite) -> None:
+    """Junk beside the good one does not keep the session from being bound."""
+    browser = site.browser(registers=False)
+    browser.post("/login")
+    browser.register()
+    (key,) = [name for name, _ in browser.cookies if "-key-" in name]
+    header = "; ".join(f"{name}={cookie.value}" for (name, _), cookie in browser.cookies.items())
+
+    assert site.sessions.open(f"{key}=x; {header}").binding == "bound"

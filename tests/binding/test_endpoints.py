@@ -425,3 +425,22 @@ def test_no_answer_is_kept_by_a_cache(site: BoundSite, browser: DbscClient) -> N
     answer = start(browser, make_jwt(KEY, offered(browser), registers=True))
     assert answer.get("Cache-Control") == "no-store"
     assert answer.get("Content-Type") == "application/json"
+
+
+def test_keys_are_read_from_their_own_bytes_alone() -> None:
+    """A key cookie or a record holds them; what another version may have written is none."""
+    from hardtack.binding.jwk import DeviceKey
+
+    for raw in (b"", b"E", b"E" + bytes(64), b"X" + bytes(64), b"R" + bytes(256), b"R" + b"\xff" * 256 + b"\xfe"):
+        with pytest.raises(ValueError):
+            DeviceKey.from_raw(raw)
+
+
+def test_a_record_of_another_form_proves_nothing(site: BoundSite) -> None:
+    """Whatever stands beside it."""
+    browser = site.logged_in()
+    header = "; ".join(f"{name}={cookie.value}" for (name, _), cookie in browser.cookies.items())
+    binding = site.sessions.core.binding
+    assert binding is not None
+    for kept in (None, [], ["a", "b"], ["a", 7, "b"], ["a", "b", "c"], "abc"):
+        assert binding.proved_at(header, kept) == 0

@@ -330,3 +330,37 @@ def test_an_expired_session_ends_the_binding(site: BoundSite) -> None:
     assert page(browser.get("/")) == "None unbound 0"
     assert not browser.bindings
     assert site.told(Rejected)[-1].reason == "unknown_id" if site.told(Rejected) else True
+
+
+def test_requests_that_bind_at_the_same_moment_agree(store_site: BoundSite) -> None:
+    """Both are about to move the session: the slower finds what the faster has made."""
+    site = store_site
+    browser = site.browser(registers=False)
+    browser.post("/login")
+    browser.register()
+    header = "; ".join(f"{name}={cookie.value}" for (name, _), cookie in browser.cookies.items())
+    store: Any = site.engine.store
+    rename, other = store.rename, []
+
+    def rename_slowly(*args: Any, **named: Any) -> Any:
+        store.rename = rename
+        other.append(site.sessions.open(header).id)
+        return rename(*args, **named)
+
+    store.rename = rename_slowly
+    session = site.sessions.open(header)
+
+    assert session.binding == "bound"
+    assert other == [session.id]
+
+
+def test_a_key_cookie_that_is_lost_before_the_session_is_bound(site: BoundSite) -> None:
+    """The binding ends in the browser, and the session goes on unbound."""
+    browser = site.browser(registers=False)
+    browser.post("/login")
+    browser.register()
+    browser.cookies = {place: cookie for place, cookie in browser.cookies.items() if "-key-" not in place[0]}
+    site.clock.now += EVERY + 1
+
+    assert page(browser.get("/")) == "alice unbound 0"
+    assert not browser.bindings

@@ -75,3 +75,12 @@ def test_a_partitioned_cookie_cannot_be_bound() -> None:
         SessionManager(
             StoreEngine(MemoryStore(), seal=Key.generate()), binding=DeviceBinding(), cookie=Cookie(partitioned=True)
         )
+
+
+def test_a_store_of_another_program_cannot_be_bound() -> None:
+    """It names its sessions itself, and the id of a bound session is made of the former one."""
+    engine = StoreEngine(MemoryStore())
+    engine.native = object()  # type: ignore[assignment]
+
+    with pytest.raises(ConfigError, match="another program"):
+        SessionManager(engine, binding=DeviceBinding(keys=KEY))

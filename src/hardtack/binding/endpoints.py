@@ -21,7 +21,7 @@ from hardtack.binding.thumbprint import thumbprint_of
 from hardtack.binding.tokens import binding_id, parse_id, short
 from hardtack.cookies import as_text
 from hardtack.errors import StoreUnavailable
-from hardtack.events import Event, Expired, ProofFailed, Rejected
+from hardtack.events import Event, ProofFailed, Rejected
 from hardtack.flow import Flow
 from hardtack.lifecycle.listed import judge
 from hardtack.lifetime import absolute_deadline
@@ -235,10 +235,8 @@ class _Watch:
         self.reasons: set[str] = set()
 
     def emit(self, event: type[Event], *details: Any) -> None:
-        if event is Rejected:
+        if event is Rejected:  # pragma: no branch - what else is told says nothing of the cookie
             self.reasons.add(details[0])
-        elif event is Expired:
-            self.reasons.add("expired")
         self._core.emit(event, *details)
 
     def admit(self, record: Record, context: Any, *, trusted: bool = False) -> bool:

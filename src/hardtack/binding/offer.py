@@ -6,10 +6,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from hardtack.binding.binding import AGAIN, OFFERED, Binding
+from hardtack.binding.binding import AGAIN, OFFERED, Binding, Status
+from hardtack.binding.open import Device
 from hardtack.changes import Changes
-from hardtack.engines.store import StoreEngine
-from hardtack.lifecycle.decide import ends
 from hardtack.session import Session, state_of
 from hardtack.state import END, LOGIN
 
@@ -42,16 +41,14 @@ class Told:
                 # Else the browser would prove the key of a session that is over.
                 changes.set_cookies += [binding.cookie.clear_cookie(name) for name in binding.names_in(state.header)]
             return changes
-        if device is not None and device.resend:
-            device.resend = False
-            self._resend(record, changes)
         if device is not None and device.offer:
             changes.headers = ((REGISTRATION, device.offer),)
         elif self._is_offered(record):
             offer = registration(binding, record, "" if state.request is None else state.request.mount)
             changes.headers = ((REGISTRATION, offer),)
-            if device is not None:  # some frameworks commit twice, and send what the second commit says
-                device.offer = offer
+            # Some frameworks commit twice, and send what the second commit says.
+            device = state.device = device or Device(Status.UNBOUND)
+            device.offer = offer
         return changes
 
     def _is_offered(self, record: Record) -> bool:
@@ -62,17 +59,6 @@ class Told:
         now = self._core.now()
         age = now - min(record.authenticated, now)
         return AGAIN <= age <= OFFERED and not self._binding.is_registering(self._state.header, record.id)
-
-    def _resend(self, record: Record, changes: Changes) -> None:
-        """The cookie of a store session that was bound while it was opened, if the commit does not send it anyway."""
-        core, held = self._core, self._state.held
-        cookie = core.cookie
-        changes.accessed = True
-        sent = any(line.startswith(f"{cookie.name}=") for line in changes.set_cookies)
-        if isinstance(core.engine, StoreEngine) and held is not None and not sent:
-            now = core.now()
-            value = core.engine.cookie_value(held.secret)
-            changes.set_cookies.append(cookie.set_cookie(cookie.name, value, ends(record, core.settings, now)[1], now))
 
 
 def registration(binding: Binding, record: Record, mount: str) -> str:

@@ -36,17 +36,15 @@ class Device:
         record: the session, with the binding where there is one.
         at: when the key was proved, milliseconds since 1970.
         skipped: the browser says that it could not prove its key now, and will come again.
-        resend: the session goes on under another id than the request brought, and the response is to say so.
         offer: the header that offers to bind the session, once it was made.
     """
 
-    __slots__ = ("at", "offer", "record", "resend", "skipped", "status")
+    __slots__ = ("at", "offer", "record", "skipped", "status")
 
     def __init__(self, status: Status, record: Record | None = None, at: int = 0) -> None:
         self.status = status
         self.record = record
         self.at = at
-        self.resend = False
         self.skipped = False
         self.offer = ""
 
@@ -93,7 +91,7 @@ def open_flow(
     if device.status is Status.UNPROVEN:
         return _unproven(core, binding, state, held, request)
     if resend:
-        _resend(state, held)
+        _resend(held)
     return held
 
 
@@ -157,7 +155,7 @@ def bind(core: Core, state: State, held: Held, bond: Bond, at: int, context: Con
     state.device = Device(Status.BOUND, moved.record, at)
     moved.names = held.names
     if moved.record is not None:
-        _resend(state, moved)
+        _resend(moved)
     return moved
 
 
@@ -188,13 +186,10 @@ def _move(core: Core, held: Held, moved: Held, record: Record, context: Context)
     return Held(record=look.record, secret=moved.secret, version=entry.version, key=moved.key, current=look.current)
 
 
-def _resend(state: State, held: Held) -> None:
-    # The response tells the new id also where the handler does not look at the session.
-    device = state.device
-    assert device is not None
-    device.resend = held.resend = True
+def _resend(held: Held) -> None:
+    """The next commit tells the browser the session's id. Where a handler looks at no session, a later request's does."""
+    held.resend = True
     held.current = False
-    state.accessed = True
 
 
 # --- a request that comes with the id from before the binding
@@ -208,8 +203,6 @@ def late(
     Beside a bound cookie of that session always: the answer that said the new id was lost. Without one for some seconds:
     the request was on its way.
     """
-    if not held.names:
-        return None
     for proof in binding.proofs(state.header):
         found = yield from under(core, binding, state, proof.binding, former, context)
         if found is not None:
