@@ -65,6 +65,8 @@ class _Work:
 
     __slots__ = ("asked", "binding", "core", "header", "session_id", "state", "watch")
 
+    watch: Any  # a `Policy`, whose other members are the core's
+
     def __init__(self, core: Core, binding: Binding, asked: Asked) -> None:
         self.core = core
         self.binding = binding

@@ -396,8 +396,8 @@ def wsgi(app: Callable[..., Iterable[bytes]], mount: str = "") -> Send:
 
 def http(timeout: float = 10) -> Send:
     """Sends over the network; https without looking at the certificate."""
-    import http.client
     import ssl
+    from http import client
 
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -405,17 +405,17 @@ def http(timeout: float = 10) -> Send:
 
     def send(method: str, url: str, headers: HeaderPairs, body: bytes) -> tuple[int, HeaderPairs, bytes]:
         parts = urlsplit(url)
-        connection: http.client.HTTPConnection
+        connection: client.HTTPConnection
         if parts.scheme == "https":
-            connection = http.client.HTTPSConnection(parts.netloc, timeout=timeout, context=context)
+            connection = client.HTTPSConnection(parts.netloc, timeout=timeout, context=context)
         else:
-            connection = http.client.HTTPConnection(parts.netloc, timeout=timeout)
+            connection = client.HTTPConnection(parts.netloc, timeout=timeout)
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
         try:
             connection.request(method, target, body, dict(headers))
             response = connection.getresponse()
             return response.status, response.getheaders(), response.read()
-        except http.client.HTTPException as error:
+        except client.HTTPException as error:
             raise ConnectionError(str(error)) from error
         finally:
             connection.close()
