@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from email.utils import formatdate
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardtack import Cookie
+from hardtack import Cookie, cookies
 from hardtack.changes import SHARED_CACHE_HEADERS, Changes
 from hardtack.cookies import MAX_AGE_LIMIT, MAX_SEEN, as_text, find_values, http_date, parse
 from hardtack.errors import ConfigError
@@ -84,6 +85,58 @@ def test_our_own_place_is_never_cleared_as_planted() -> None:
     assert not [line for line in lines if "Path=/shop; Domain=example.org" in line]
     assert len(lines) == 8
     assert any("Path=/; Secure" in line for line in lines)
+
+
+@pytest.mark.parametrize("domain", ["example.org", ".example.org", "Example.org", ".EXAMPLE.org"])
+@pytest.mark.parametrize("host", ["www.example.org", "WWW.Example.org"])
+def test_our_own_place_is_known_however_it_is_written(domain: str, host: str) -> None:
+    """A browser compares domains in lower case and without the dot before them."""
+    places = [
+        line.partition("Max-Age=0; ")[2].partition("; Secure")[0]
+        for line in Cookie("sid", domain=domain).clear_planted(host, "/")
+    ]
+
+    assert places == ["Path=/; Domain=www.example.org", "Path=/"]
+
+
+def test_the_cookie_is_not_cleared_where_it_formerly_was_and_still_is() -> None:
+    """The line that clears would follow the one that sets it, with the same place: nobody could log in."""
+    former = [Cookie("sid", domain=".Example.org", samesite="Strict"), Cookie("sid", path="/old")]
+    cookie = Cookie("sid", domain="example.org", formerly=former)
+
+    assert [line.partition("; Path=")[2].partition(";")[0] for line in cookie.clear_all([])] == ["/old"]
+
+
+@pytest.mark.parametrize("host", ["a." * 4000 + "org", "a" * 254, "a-" * 4000 + "a"])
+def test_what_is_too_long_for_a_host_has_no_places(host: str) -> None:
+    """Each label would be a place: one request with a long Host header would cost seconds."""
+    assert Cookie("sid").clear_planted(host, "/p" * 4000) == []
+
+
+def test_lines_for_planted_cookies_are_few_whatever_the_client_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more places are made than are cleared."""
+    made: list[Any] = []
+
+    def counted(*arguments: Any, **changes: Any) -> Any:
+        made.append(changes)
+        return dataclasses.replace(*arguments, **changes)
+
+    monkeypatch.setattr(cookies, "replace", counted)
+
+    lines = Cookie("sid").clear_planted("a." * 120 + "org", "/a/b/c/d")
+
+    assert len(lines) == 8
+    assert len(made) <= 10
+
+
+@pytest.mark.parametrize("size", [1000, 1100, 5000])
+def test_lines_for_planted_cookies_are_small_together(size: int) -> None:
+    """Servers before the application refuse an answer with many headers; a Path of more than 1,024 bytes counts as none."""
+    lines = Cookie("sid").clear_planted("www.example.org", "/" + "p" * size + "/q")
+
+    assert sum(map(len, lines)) <= 3600
+    assert all(len(line.partition("; Path=")[2].partition(";")[0]) <= 1024 for line in lines)
+    assert not [line for line in lines if "Domain=" not in line and "Path=/;" in line]
 
 
 @pytest.mark.parametrize("host", ["", "localhost", "192.0.2.1", "[::1]", "a b", "x;y"])

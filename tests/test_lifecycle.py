@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,9 +11,17 @@ from typing import Any
 import pytest
 from tests.kit import KEY, START, Jar, Site
 
-from hardtack import Cookie, CookieEngine, Request, StoreEngine
+from hardtack import Cookie, CookieEngine, Request, Session, StoreEngine
 from hardtack.adapters import end_own
-from hardtack.errors import ConfigError, SessionConflict, SessionFinished, StoreUnavailable, TooManySessions
+from hardtack.errors import (
+    ConfigError,
+    SessionConflict,
+    SessionFinished,
+    SessionTooLarge,
+    StoreFull,
+    StoreUnavailable,
+    TooManySessions,
+)
 from hardtack.events import Destroyed, LateWrite, LoggedOut, Rejected, TakenOver
 from hardtack.protocols import Context, Entry, VersionConflict
 from hardtack.record import Record
@@ -41,6 +50,14 @@ class Meanwhile(MemoryStore):
     def find(self, subject: str) -> list[str]:
         self._count("find")
         return super().find(subject)
+
+    def rename(self, *args: Any, **options: Any) -> Any:
+        self._count("rename")
+        return super().rename(*args, **options)
+
+    def delete(self, key: str, *, if_version: Any = None) -> bool:
+        self._count("delete")
+        return super().delete(key, if_version=if_version)
 
     def put(self, key: str, data: bytes, *, expires_at: int, if_version: Any, subject: str | None) -> Any:
         self._count("put")
@@ -73,6 +90,10 @@ def fail() -> None:
     raise StoreUnavailable("down")
 
 
+def full() -> None:
+    raise StoreFull("no room")
+
+
 def collide() -> None:
     raise VersionConflict("changed")
 
@@ -90,35 +111,116 @@ def log_in(site: Site, **options: Any) -> Jar:
 # --- a limit of logins
 
 
-def test_of_two_logins_at_once_the_later_is_refused() -> None:
-    """It is counted again after its own write, and its session ends with the error."""
+REFUSE: dict[str, Any] = {"at_most": 1, "beyond": "refuse"}
+
+
+@pytest.mark.parametrize("late", [0, -2])
+def test_of_two_logins_at_once_the_later_is_refused(late: int) -> None:
+    """It is counted again after its own write, in one order for both: one is left, whichever was written first."""
     site, store = racing()
-    store.before["put", 1] = lambda: log_in(site)
 
+    def other() -> None:
+        site.clock.now += late
+        log_in(site, **REFUSE)
+
+    store.before["put", 1] = other
+    refused = False
+    try:
+        log_in(site, **REFUSE)
+    except TooManySessions:
+        refused = True
+
+    assert (site.sessions.count("alice"), refused) == (1, late < 0)
+
+
+def test_a_refused_login_leaves_the_session_that_it_began_from() -> None:
+    """With what was in it, under the id that the browser has."""
+    site, store = racing()
+    site.visit(cart=["apple"])
+
+    def other() -> None:
+        site.clock.now -= 5
+        log_in(site, **REFUSE)
+
+    session = site.open()
+    session.login("alice", **REFUSE)
+    store.before["rename", 1] = other
     with pytest.raises(TooManySessions):
-        log_in(site, at_most=1, beyond="refuse")
+        site.commit(session)
 
+    assert (site.open().subject, dict(site.open())) == (None, {"cart": ["apple"]})
     assert site.sessions.count("alice") == 1
 
 
-def test_a_refused_login_that_was_ended_meanwhile_is_refused() -> None:
-    """Nothing is left to end: others have taken its place."""
+def test_a_refused_login_that_was_ended_meanwhile_begins_nothing() -> None:
+    """Others have ended what it began from, and taken its place."""
     site, store = racing()
+    site.visit(cart=["apple"])
+    old = site.open().id
 
     def others() -> None:
-        def end_the_first() -> None:
-            site.sessions.end_all("alice")
-            log_in(site)
-            log_in(site)
+        site.clock.now -= 5
+        log_in(site)
+        log_in(site)
+        store.before["delete", 1] = lambda: site.sessions.end(old)
 
-        store.before["find", 1] = end_the_first
-
-    store.before["put", 1] = others
-
+    session = site.open()
+    session.login("alice", **REFUSE)
+    store.before["rename", 1] = others
     with pytest.raises(TooManySessions):
-        log_in(site, at_most=1, beyond="refuse")
+        site.commit(session)
 
-    assert site.sessions.count("alice") == 2
+    assert (dict(site.open()), site.sessions.count("alice")) == ({}, 2)
+
+
+def test_a_logout_is_carried_out_where_the_login_after_it_is_refused() -> None:
+    """The user has asked for it first."""
+    site, _ = racing()
+    log_in(site)
+    session = site.open()
+    session.login("carol")
+    site.commit(session)
+    session = site.open()
+    session.logout()
+    session.login("alice", **REFUSE)
+    with pytest.raises(TooManySessions) as caught:
+        site.commit(session)
+
+    assert ["Max-Age=0" in line for line in caught.value.set_cookies] == [True]
+    assert site.sessions.count("carol") == 0
+    assert [event.subject for event in site.told(LoggedOut)] == ["carol"]
+
+
+def test_a_logout_is_carried_out_where_the_handler_fails_after_a_limited_login() -> None:
+    """Of the login nothing is."""
+    site, _ = racing()
+    session = site.open()
+    session.login("carol")
+    site.commit(session)
+    session = site.open()
+    session.logout()
+    session.login("alice", at_most=1)
+    site.jar.take(site.sessions.abort(session))
+
+    assert [site.sessions.count(subject) for subject in ("carol", "alice")] == [0, 0]
+
+
+def test_a_second_click_on_log_in_is_not_refused() -> None:
+    """The session of the first click, whose answer was lost, does not count: it ends with the second."""
+    site, _ = racing()
+    site.visit(cart=["apple"])
+    header = site.jar.header
+    second = site.sessions.open(header)
+    second.login("alice", **REFUSE)
+    first = site.sessions.open(header)
+    first.login("alice", **REFUSE)
+    site.sessions.commit(first)
+    site.commit(second)  # it was loaded before the first was stored
+    third = site.sessions.open(header)
+    third.login("alice", **REFUSE)
+    site.commit(third)
+
+    assert (site.open().subject, site.sessions.count("alice")) == ("alice", 1)
 
 
 def test_a_session_that_ended_meanwhile_is_not_told_twice() -> None:
@@ -134,6 +236,40 @@ def test_a_session_that_ended_meanwhile_is_not_told_twice() -> None:
     assert [event.id for event in site.told(Destroyed)] == [old.id]
     assert [event.cause for event in site.told(LoggedOut)] == ["ended"]
     assert site.sessions.count("alice") == 1
+
+
+# --- what is taken over, and ended in the request that brought it
+
+
+@pytest.mark.parametrize("stored_first", [False, True])
+def test_a_logout_ends_what_a_parallel_first_request_stores(stored_first: bool) -> None:
+    """Both came with the other system's cookie: nobody is logged in by it afterwards."""
+    site, _ = racing(accept=[Theirs()])
+    out, other = (site.sessions.open("theirs=ann") for _ in range(2))
+    assert out["user"] == "ann"
+    out.logout()
+    other["n"] = 1
+    jar = Jar()
+    if stored_first:
+        jar.take(site.sessions.commit(other))
+        site.sessions.commit(out)
+    else:
+        site.sessions.commit(out)
+        jar.take(site.sessions.commit(other))
+
+    assert dict(site.sessions.open(jar.header)) == {}
+    assert dict(site.sessions.open("theirs=ann")) == {}
+
+
+def test_a_logout_of_what_was_just_brought_needs_no_room() -> None:
+    """Where the store is full, it cannot be remembered that the session ended; nothing was stored either."""
+    site, store = racing(accept=[Theirs()])
+    session = site.sessions.open("theirs=ann")
+    assert session["user"] == "ann"
+    session.logout()
+    store.before["put", 1] = full
+
+    assert "theirs=" in site.sessions.commit(session).set_cookies[-1]
 
 
 # --- loading
@@ -156,6 +292,50 @@ def test_a_session_under_the_former_default_name_goes_on(make: Callable[[], Any]
 
     assert found == {"n": 1}
     assert dict(site.open()) == {"n": 1}
+
+
+@pytest.mark.parametrize("engine", ["store", "cookie", "cookie, chunked", "cookie and a format to take over"])
+@pytest.mark.parametrize("call", ["commit", "abort"])
+def test_a_logout_clears_the_former_default_name_too(engine: str, call: str) -> None:
+    """A browser can have both since the change of name: the next page would be that of the other session's user."""
+    store = MemoryStore()
+    overflow: Any = "chunk" if engine == "cookie, chunked" else "raise"
+
+    def make() -> Any:
+        return StoreEngine(store) if engine == "store" else CookieEngine(KEY, overflow=overflow)
+
+    site = Site(make(), accept=[Theirs()] if "take over" in engine else ())
+    former = Site(make(), cookie=Cookie(name=FORMER))
+    for each, name in ((site, "alice"), (former, "bob")):
+        session = each.open()
+        session.login(name)
+        session["x"] = "x" * (4000 if engine == "cookie, chunked" else 1)
+        each.commit(session)
+    site.jar.cookies |= former.jar.cookies
+    session = site.open()
+    assert session.subject == "alice"
+    session.logout()
+
+    site.jar.take(getattr(site.sessions, call)(session))
+
+    assert site.jar.cookies == {}
+
+
+def test_a_logout_while_the_store_is_down_clears_the_former_default_name_too() -> None:
+    """And no cookie that only contains it in its name."""
+    site, store = racing()
+    site.visit(n=1)
+
+    def fail() -> None:
+        raise StoreUnavailable("down")
+
+    store.before["get", 1] = fail
+    session = site.sessions.open(f"{site.jar.header}; {FORMER}=x; {FORMER}-2=y; a{FORMER}=z")
+
+    with pytest.raises(StoreUnavailable) as caught:
+        session.logout()
+
+    assert [line.partition("=")[0] for line in caught.value.set_cookies] == [NAME, FORMER]
 
 
 def test_an_unknown_session_under_the_former_name_is_nobodys() -> None:
@@ -217,14 +397,91 @@ def test_a_commit_after_the_request_says_nothing() -> None:
         site.sessions.commit(session)
 
 
-@pytest.mark.parametrize("call", ["commit", "abort"])
-def test_a_session_of_another_manager_is_refused(call: str) -> None:
+CALLS = ("commit", "abort", "finish", "acommit", "aabort", "afinish")
+
+
+def call(site: Site, name: str, given: Any) -> Any:
+    """One of the calls, whether it is for async code or not."""
+    made = getattr(site.sessions, name)(given)
+    return asyncio.run(made) if name.startswith("a") and name != "abort" else made
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_session_of_another_manager_is_refused(name: str) -> None:
     """Its cookie would be sealed under another's key, or stored in another's store."""
     session = Site().open()
     session["a"] = 1
 
     with pytest.raises(ConfigError, match="another SessionManager"):
-        getattr(Site().sessions, call)(session)
+        call(Site(), name, session)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_session_made_by_hand_is_refused(name: str) -> None:
+    """It has no cookie: whoever thinks that it is kept has to be told."""
+    with pytest.raises(ConfigError, match="made by hand"):
+        call(Site(), name, Session({"a": 1}))
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("given", [{}, {"a": 1}, None])
+def test_what_is_no_session_is_refused(name: str, given: Any) -> None:
+    """With what is to be given, in the place of a private name."""
+    with pytest.raises(TypeError, match=rf"take the session that open\(\) has returned, not {type(given).__name__}$"):
+        call(Site(), name, given)
+
+
+@pytest.mark.parametrize("make", [lambda: CookieEngine(KEY), lambda: StoreEngine(MemoryStore())])
+@pytest.mark.parametrize("more", [{}, {"more": 2}])
+def test_data_put_back_after_an_end_is_warned_of_once(
+    make: Callable[[], Any], more: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """An old idiom against fixation: here it logs the user out."""
+    site = Site(make())
+    for _ in range(2):
+        session = site.open()
+        session.login("alice")
+        session["cart"] = ["bread"]
+        site.commit(session)
+        session = site.open()
+        saved = dict(session)
+        session.clear()
+        session.update(saved | more)
+        site.commit(session)
+
+    assert site.open().subject is None
+    (warning,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert "session.regenerate()" in warning
+
+
+@pytest.mark.parametrize("make", [lambda: CookieEngine(KEY), lambda: StoreEngine(MemoryStore())])
+@pytest.mark.parametrize(
+    ("subject", "then"),
+    [
+        ("alice", lambda session, saved: session.update(cart=["butter"])),
+        ("alice", lambda session, saved: session.update(other=1)),
+        ("alice", lambda session, saved: (session.update(saved), session.login("alice"))),
+        (None, lambda session, saved: session.update(saved)),
+    ],
+)
+def test_other_data_after_an_end_is_no_reason_to_warn(
+    make: Callable[[], Any], subject: str | None, then: Callable[[Any, Any], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor data of a session that was nobody's, nor of one that somebody logs in to."""
+    site = Site(make())
+    session = site.open()
+    session["cart"] = ["bread"]
+    if subject is not None:
+        session.login(subject)
+    site.commit(session)
+    session = site.open()
+    saved = dict(session)
+    session.clear()
+    then(session, saved)
+
+    site.commit(session)
+
+    assert [record for record in caplog.records if record.levelno == logging.WARNING] == []
 
 
 def test_a_page_that_tells_of_the_store_may_be_sent() -> None:
@@ -273,6 +530,67 @@ def test_planted_cookies_are_cleared_beside_a_new_session() -> None:
 
     assert len([line for line in lines if "Max-Age=0" not in line]) == 1
     assert any("Domain=shop.example" in line and "Max-Age=0" in line for line in lines)
+
+
+@pytest.fixture(params=["store", "cookie"])
+def disputed(request: pytest.FixtureRequest) -> tuple[Site, str]:
+    """A site, on a store or on cookies, and the header of a browser with two sessions."""
+    engine = StoreEngine(MemoryStore()) if request.param == "store" else CookieEngine(KEY, max_set_cookie=500)
+    site = Site(engine, cookie=Cookie("sid", formerly=[Cookie("sid", path="/old")]))
+    values = []
+    for name in ("alice", "mallory"):
+        session = site.sessions.open("")
+        session.login(name)
+        values.append(site.jar.take(site.sessions.commit(session)).set_cookies[0].partition(";")[0])
+    return site, "; ".join(values)
+
+
+def cleared(lines: Sequence[str]) -> list[str]:
+    return [line.partition("Max-Age=0; ")[2].partition("; Secure")[0] for line in lines if "Max-Age=0" in line]
+
+
+@pytest.mark.parametrize("call", ["commit", "abort"])
+def test_a_logout_beside_a_planted_cookie_clears_both(disputed: tuple[Site, str], call: str) -> None:
+    """Ours alone would leave the planted one, and the next page would be that user's; ours left would undo the logout."""
+    site, header = disputed
+    session = site.sessions.open(header, Request("POST", host="www.shop.example", path="/a"))
+    session.logout()
+
+    lines = getattr(site.sessions, call)(session).set_cookies
+
+    assert cleared(lines)[:4] == [
+        "Path=/",
+        "Path=/old",
+        "Path=/; Domain=shop.example",
+        "Path=/; Domain=www.shop.example",
+    ]
+
+
+@pytest.mark.parametrize("request_", [None, Request(host="192.0.2.1", path="/a/b")])
+def test_a_logout_leaves_ours_where_planted_cookies_cannot_be_reached(
+    disputed: tuple[Site, str], request_: Request | None
+) -> None:
+    """Nobody is logged in as long as both are there; with ours gone it would be the other's user."""
+    site, header = disputed
+    session = site.sessions.open(header, request_)
+    session.logout()
+
+    assert cleared(site.sessions.commit(session).set_cookies) == ["Path=/old"]
+    assert site.sessions.open(header, request_).subject is None
+
+
+def test_a_logout_beside_a_planted_cookie_clears_both_also_where_the_commit_fails(disputed: tuple[Site, str]) -> None:
+    """What was put in after it cannot be kept; the end is carried out all the same."""
+    site, header = disputed
+    session = site.sessions.open(header, Request("POST", host="www.shop.example", path="/"))
+    session.logout()
+    session["x"] = "x" * 300_000
+
+    with pytest.raises(SessionTooLarge) as caught:
+        site.sessions.commit(session)
+
+    assert "Path=/" in cleared(caught.value.set_cookies)
+    assert "Path=/; Domain=shop.example" in cleared(caught.value.set_cookies)
 
 
 def test_a_request_that_fails_during_its_commit_is_over() -> None:

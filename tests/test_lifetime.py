@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hardtack import Key
+from hardtack import Key, Session, SessionManager
 from hardtack.errors import ConfigError
 from hardtack.lifetime import deadlines, seconds
 from hardtack.record import Record
@@ -19,17 +21,17 @@ DURATIONS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "vectors" 
 
 @pytest.mark.parametrize("vector", DURATIONS, ids=lambda vector: repr(vector["input"]))
 def test_dancer2_durations(vector: dict[str, Any]) -> None:
-    """What Dancer2 understands is as many seconds here; what it passes through verbatim is an error."""
+    """What Dancer2 understands is as many seconds here; what it passes through verbatim is an error, and a century too much."""
     text, expected = vector["input"], vector["dancer2_seconds"]
     try:
         understood = int(expected) >= 0 and text.isascii()
     except (TypeError, ValueError):
         understood = False
 
-    if understood:
+    if understood and int(expected) <= 36_500 * 86_400:
         assert seconds(text) == int(expected)
     else:
-        with pytest.raises(ConfigError, match="is not a duration"):
+        with pytest.raises(ConfigError, match=r"is not a duration|is more than 100 years"):
             seconds(text)
 
 
@@ -94,6 +96,31 @@ def test_what_is_not_understood_is_quoted(duration: Any) -> None:
         seconds(duration, "idle_timeout")
 
     assert f"idle_timeout={duration!r}" in str(caught.value)
+
+
+@pytest.mark.parametrize("most", ["100 years", "P100Y", 36_500 * 86_400, dt.timedelta(days=36_500)])
+def test_a_century_is_the_most(most: Any) -> None:
+    """And may be meant."""
+    assert seconds(most) == 36_500 * 86_400
+
+
+@pytest.mark.parametrize(
+    "duration", ["101 years", "30000 years", "P200Y", "9" * 150, 36_500 * 86_400 + 1, dt.timedelta(days=36_501)]
+)
+@pytest.mark.parametrize(
+    ("setting", "use"),
+    [
+        ("lifetime", lambda given: SessionManager(Key.generate(), lifetime=given)),
+        ("idle_timeout", lambda given: SessionManager(Key.generate(), idle_timeout=given)),
+        ("login(lifetime)", lambda given: Session().login("alice", lifetime=given)),
+        ("confirmed(within)", lambda given: Session().confirmed(within=given)),
+        ("once.put(ttl)", lambda given: Session().once.put(1, ttl=given)),
+    ],
+)
+def test_more_than_a_century_is_a_mistake(duration: Any, setting: str, use: Callable[[Any], object]) -> None:
+    """Such as of milliseconds for seconds; wherever a duration is given."""
+    with pytest.raises(ConfigError, match=re.escape(f"{setting}=") + ".*is more than 100 years"):
+        use(duration)
 
 
 def record(authenticated: int | None = None, **options: Any) -> Record:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.strategies import same, sessions, text, values
 
 from hardtack import values as encoding
-from hardtack.merge import Declared, Merged, Stale, changed_reads, join, merge
+from hardtack.merge import Declared, Merged, Stale, assigned_in, changed_reads, join, merge
 from hardtack.tracking import Tracking
 
 many = settings(max_examples=200, deadline=None)
@@ -138,7 +138,7 @@ def test_flash_messages_make_nobody_stale() -> None:
     outcome = merge(base, theirs, {"a": 1}, noted(base, "_flashes"), declared)
 
     assert outcome == Merged({"_flashes": [["message", "two"]], "a": 1}, [])
-    assert changed_reads(base, theirs, noted(base, "_flashes"), Declared(beginnings=("_flashes",))) == []
+    assert changed_reads(base, theirs, noted(base, "_flashes"), Declared(joined=("_flashes",))) == []
 
 
 def test_a_declared_key_that_was_only_read_counts_as_read() -> None:
@@ -284,3 +284,22 @@ def same_but_for_order(one: Any, other: Any) -> bool:
     if type(one) in (list, tuple) and type(one) is type(other):
         return len(one) == len(other) and all(map(same_but_for_order, one, other))
     return same(one, other)
+
+
+@pytest.mark.parametrize(
+    ("base", "mine", "kept"),
+    [
+        ({"cart": ["a"]}, {"cart": ["a", "b"]}, {"cart": ["b"]}),
+        ({"cart": ["a"]}, {"cart": ["a"]}, {}),
+        ({"cart": {"a": 1}}, {"cart": {"a": 1, "b": 2}}, {"cart": {"b": 2}}),
+        ({"cart": 5}, {"cart": 5}, {}),
+        ({"cart": 5}, {"cart": "x"}, {"cart": "x"}),
+        ({}, {"cart": ["a"]}, {"cart": ["a"]}),
+    ],
+)
+def test_of_a_declared_key_only_what_was_added_was_assigned(
+    base: dict[str, Any], mine: dict[str, Any], kept: dict[str, Any]
+) -> None:
+    """A session that begins in the place of one that was ended takes nothing of it along."""
+    for tracking in (None, noted(base)):
+        assert assigned_in(mine, base, tracking, Declared(frozenset({"cart"}))) == kept

@@ -8,7 +8,8 @@ import pytest
 from tests.kit import KEY, Site
 
 from hardtack import CookieEngine, StoreEngine, csrf, values
-from hardtack.errors import ConfigError, SessionConflict
+from hardtack.errors import ConfigError, SessionConflict, StoreFull
+from hardtack.request import Request
 from hardtack.session import Session
 from hardtack.stores.memory import MemoryStore
 
@@ -102,6 +103,176 @@ def test_of_two_that_take_one_the_second_fails() -> None:
         site.commit(other)
 
     assert site.open()["user"] == "alice"
+
+
+@pytest.mark.parametrize("act", ["login", "regenerate"])
+@pytest.mark.parametrize("on_conflict", ["merge", "last_write_wins"])
+def test_of_two_that_take_one_and_get_new_ids_the_second_fails(act: str, on_conflict: Any) -> None:
+    """Their sessions go on apart, and neither shows what the other has taken."""
+    site = Site(StoreEngine(MemoryStore(), on_conflict=on_conflict))
+    session = site.open()
+    name = session.once.put("state")
+    site.commit(session)
+    header = site.jar.header
+    pair = [site.sessions.open(header) for _ in range(2)]
+    for each in pair:
+        assert each.once.take(name) == "state"
+        getattr(each, act)(*(["alice"] if act == "login" else []))
+        each["x"] = 1
+    site.commit(pair[0])
+
+    with pytest.raises(SessionConflict):
+        site.sessions.commit(pair[1])
+
+
+def test_a_logout_is_carried_out_though_a_value_was_taken_by_another() -> None:
+    """Of two that take one the second logs out; a login after that is none."""
+    for then in ("nothing", "login"):
+        site = stored()
+        session = site.open()
+        session.login("alice")
+        name = session.once.put("state")
+        site.commit(session)
+        header = site.jar.header
+        one, other = site.sessions.open(header), site.sessions.open(header)
+        assert one.once.take(name) == other.once.take(name) == "state"
+        one["x"] = 1
+        site.commit(one)
+        other.logout()
+        if then == "login":
+            other.login("bob")
+            with pytest.raises(SessionConflict) as caught:
+                site.sessions.commit(other)
+            assert "Max-Age=0" in caught.value.set_cookies[0]
+        else:
+            site.sessions.commit(other)
+
+        assert site.sessions.open(header).subject is None
+        assert site.sessions.count("bob") == 0
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_was_taken_is_gone_though_nothing_was_saved(method: str) -> None:
+    """Of a request that lost a race: dropped in silence, or told."""
+    site = stored()
+    session = site.open()
+    session["theme"] = "light"
+    name = session.once.put("state")
+    site.commit(session)
+    slow = site.sessions.open(site.jar.header, Request(method=method))
+    slow["seen"] = slow["theme"], slow.once.take(name)
+    site.visit(theme="dark")
+    try:
+        dropped = site.sessions.commit(slow).dropped
+    except SessionConflict:
+        dropped = "told"
+
+    assert dropped == ("stale" if method == "GET" else "told")
+    assert site.open().once.take(name) is None
+
+
+def test_what_was_taken_is_gone_under_the_id_that_the_session_has_by_now() -> None:
+    """The request fails, and another has changed the id meanwhile."""
+    site = stored()
+    session = site.open()
+    name, other = session.once.put("state"), session.once.put("other")
+    site.commit(session)
+    failing = site.open()
+    assert failing.once.take(name) == "state"
+    session = site.open()
+    session.regenerate()
+    site.commit(session)
+
+    site.sessions.abort(failing)
+
+    session = site.open()
+    assert (session.once.take(name), session.once.take(other)) == (None, "other")
+
+
+def test_what_was_taken_after_the_headers_is_gone() -> None:
+    """In a stream, which can set no cookie for what it begins."""
+    site = stored()
+    session = site.open()
+    session["x"] = 1
+    name = session.once.put("state")
+    site.commit(session)
+    session = site.open()
+    site.commit(session)
+    assert session.once.take(name) == "state"
+    session.regenerate()
+    site.sessions.finish(session)
+
+    assert site.open().once.take(name) is None
+
+
+def test_a_full_store_lets_values_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It cannot remember who was first; the value goes with the session's save."""
+    site = stored()
+    session = site.open()
+    name = session.once.put("state")
+    site.commit(session)
+    session = site.open()
+    taken = session.once.take(name)
+    store: Any = site.sessions.engine.store
+    put = store.put
+
+    def full(key: str, data: bytes, *, expires_at: int, if_version: Any, subject: str | None) -> Any:
+        if if_version is None:
+            raise StoreFull("no room")
+        return put(key, data, expires_at=expires_at, if_version=if_version, subject=subject)
+
+    monkeypatch.setattr(store, "put", full)
+    site.commit(session)
+
+    assert (taken, site.open().once.take(name)) == ("state", None)
+
+
+def test_flows_of_a_session_that_was_ended_are_not_taken_along() -> None:
+    """A login after the end keeps the messages and values that its own request has put in, and no others."""
+    site = stored()
+    session = site.open()
+    session.login("alice")
+    session.flash("your balance is 5")
+    name = session.once.put("old")
+    site.commit(session)
+    session = site.open()
+    session.flash("welcome")
+    new = session.once.put("new")
+    session.login("alice")
+    site.sessions.end_all("alice")
+    site.commit(session)
+
+    session = site.open()
+    assert [str(flash) for flash in session.flashes()] == ["welcome"]
+    assert (session.once.take(name), session.once.take(new)) == (None, "new")
+
+
+def test_keys_of_the_applications_own_that_begin_alike_are_not_joined() -> None:
+    """Two requests spend `_once_only`: the second had read what the first changed."""
+    site = stored()
+    site.visit(_once_only=True)
+    one, other = site.open(), site.open()
+    for each in (one, other):
+        if each["_once_only"]:
+            each["_once_only"] = False
+    site.commit(one)
+
+    assert site.sessions.commit(other).dropped == "stale"
+
+
+def test_an_applications_own_value_under_our_names_is_no_error() -> None:
+    """Messages and values of flows take the place of what is none."""
+    site = stored()
+    site.visit(_flashes="x", _once=5)
+    session = site.open()
+    found = session.flashes(), session.once.take("name")
+    session.flash("hello")
+    name = session.once.put("state")
+    site.commit(session)
+    session = site.open()
+
+    assert found == ([], None)
+    assert ([str(flash) for flash in session.flashes()], session.once.take(name)) == (["hello"], "state")
 
 
 def test_parallel_flows_are_both_kept() -> None:

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 from tests.kit import Site
 
-from hardtack import StoreEngine
+from hardtack import Session, StoreEngine, values
+from hardtack.adapters import data_of, is_empty, look, peek
 from hardtack.session import Tracked
 from hardtack.stores.memory import MemoryStore
 
@@ -169,3 +170,93 @@ def test_a_passive_request_moves_no_deadline() -> None:
         site.commit(session)
 
     assert found == [1, 1, None]
+
+
+def _added_by_hand(session: Any) -> None:
+    dict.__setitem__(session, "z", 5)
+
+
+def _removed_by_hand(session: Any) -> None:
+    assert session["a"] == 1
+    dict.pop(session, "a")
+
+
+def _replaced_by_hand(session: Any) -> None:
+    assert session["a"] == 1
+    dict.__setitem__(session, "a", 2)
+
+
+CHANGES: list[tuple[str, Callable[[Any], Any], dict[str, Any]]] = [
+    ("what was asked for", lambda session: session["b"].append(3), {"b": [2, 3]}),
+    ("what was asked for with get", lambda session: session.get("c").update(e=4), {"c": {"d": 3, "e": 4}}),
+    ("what an adapter asked for", lambda session: peek(session, "b").append(3), {"b": [2, 3]}),
+    ("what an adapter took all of", lambda session: data_of(session)["b"].append(3), {"b": [2, 3]}),
+    (
+        "what a loop was over",
+        lambda session: next(value for value in session.values() if value == [2]).append(3),
+        {"b": [2, 3]},
+    ),
+    ("past the methods: another value", _replaced_by_hand, {"a": 2}),
+    ("past the methods: one more", _added_by_hand, {"z": 5}),
+    ("past the methods: one less", _removed_by_hand, {"a": None}),
+]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before the commit", "after it"])
+@pytest.mark.parametrize(("change", "kept"), [case[1:] for case in CHANGES], ids=[case[0] for case in CHANGES])
+def test_no_change_is_missed_by_who_did_not_ask_for_all(
+    change: Callable[[Any], Any], kept: dict[str, Any], late: bool
+) -> None:
+    """A commit looks at nothing that nobody has asked for; whatever could be changed all the same is compared."""
+    site = Site(StoreEngine(MemoryStore()))
+    site.visit(a=1, b=[2], c={"d": 3})
+    session = site.open()
+    assert "a" in session
+    if late:
+        site.sessions.commit(session)
+    change(session)
+    if not late:
+        site.sessions.commit(session)
+    site.sessions.finish(session)
+
+    found = site.open()
+    assert {name: found.get(name) for name in kept} == kept
+
+
+def test_a_look_of_an_adapter_before_it_is_loaded_is_one_that_could_change_it() -> None:
+    """The mapping that `look` returns is what the session holds, with what is nested in it."""
+    site = Site(StoreEngine(MemoryStore()))
+    site.visit(b=[2])
+    session = site.open()
+    look(session)["b"].append(3)
+    assert "a" not in session
+    site.sessions.commit(session)
+
+    assert site.open()["b"] == [2, 3]
+
+
+def test_what_was_only_read_is_not_packed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers and text cannot have changed, and what nobody has asked for neither: a commit does not look at them."""
+    site = Site(StoreEngine(MemoryStore()))
+    site.visit(a=1, b=[2], name="alice")
+    session = site.open()
+    assert (session["a"], session.get("name"), session.get("z")) == (1, "alice", None)
+
+    def fail(*_: Any) -> None:
+        raise AssertionError("it was packed")
+
+    monkeypatch.setattr(values, "pack_unless", fail)
+    monkeypatch.setattr(values, "is_packed_as", fail)
+    assert site.sessions.commit(session).set_cookies == []
+    site.sessions.finish(session)
+    assert dict(session) == {"a": 1, "b": [2], "name": "alice"}
+
+
+def test_whether_a_session_is_empty_is_no_look() -> None:
+    """What an adapter asks for itself is noted by nobody."""
+    session = loaded()
+
+    assert not is_empty(session)
+    assert session._state.tracking.noted == set()
+    assert is_empty(Session())
+    assert not is_empty(Session({"a": 1}))

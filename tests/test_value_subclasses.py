@@ -292,6 +292,7 @@ assert [type(each) for each in back.values()] == [real, real, real_day, real_day
 @pytest.mark.parametrize(
     "before", ["", "datetime.datetime, datetime.date = FakeDatetime, FakeDate"], ids=["imported before", "after"]
 )
+@pytest.mark.slow
 def test_a_frozen_clock_changes_no_types(early: bool, before: str) -> None:
     """Tests put their own classes in the place of datetime's: whenever they do, sessions with dates are kept."""
     program = UNDER_A_FAKE_CLOCK.format(early=early, before=before)
@@ -321,6 +322,7 @@ assert sessions.commit(again).set_cookies
 
 
 @pytest.mark.parametrize("early", [True, False], ids=["imported before", "imported while frozen"])
+@pytest.mark.slow
 def test_a_session_with_dates_under_freezegun(early: bool) -> None:
     """As an application's tests have it, from the cookie and back."""
     pytest.importorskip("freezegun")

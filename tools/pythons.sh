@@ -9,6 +9,9 @@ results=$(mktemp)
 trap 'rm -f "$results"' EXIT
 status=0
 
+# A registry that does not answer must not hold up what does not need it.
+limited() { timeout --kill-after=10 "${SETUP_SECONDS:-1800}" "$@"; }
+
 not_run() {
     echo "Python $version: not run: $*" >>"$results"
     [ "$status" != 0 ] || status=3
@@ -20,7 +23,7 @@ for version in $versions; do
         3.13) suite=trixie ;;
         *) suite=sid ;;
     esac
-    if ! root=$(sh "$here/debian-root.sh" "$suite" "python$version-venv"); then
+    if ! root=$(limited sh "$here/debian-root.sh" "$suite" "python$version-venv"); then
         not_run "no root of Debian $suite with python$version-venv can be made here"
         continue
     fi
@@ -28,7 +31,7 @@ for version in $versions; do
     mkdir -p "$root/root/hardtack"
     (cd "$here/.." && git ls-files -z --cached --others --exclude-standard | tar -c --null --ignore-failed-read -T - 2>/dev/null) |
         tar -xC "$root/root/hardtack"
-    if ! sh "$here/in-root.sh" "$root" sh -euc '
+    if ! limited sh "$here/in-root.sh" "$root" sh -euc '
         [ -x /root/venv/bin/python ] || "python$1" -m venv /root/venv
         cd /root/hardtack
         /root/venv/bin/python -m pip install --quiet --upgrade "pip>=25.1"

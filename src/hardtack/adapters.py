@@ -35,7 +35,19 @@ from hardtack.lifecycle.save import is_late
 from hardtack.manager import SessionManager
 from hardtack.record import Record, pack
 from hardtack.request import Request, ScopeRequest
-from hardtack.session import Session, Unread, become_finished, changing, data_of, drop, peek, put, state_of, touch
+from hardtack.session import (
+    Session,
+    Unread,
+    become_finished,
+    changing,
+    data_of,
+    drop,
+    is_empty,
+    peek,
+    put,
+    state_of,
+    touch,
+)
 from hardtack.state import COMMITTED, FINISHED, LOGIN, NEW, SAME, State
 
 RETRY_AFTER: Final = 5
@@ -72,6 +84,7 @@ __all__ = [
     "foreign_lines",
     "http_errors",
     "end_at_once",
+    "is_empty",
     "is_late",
     "is_unattached",
     "is_unread",
@@ -332,6 +345,7 @@ def look(session: Session) -> Mapping[str, Any]:
     if state.held is None and state.core is not None:
         run(load_flow(state.core, session), state.core.sync_store())
     if state.held is not None and state.held.record is not None:
+        state.lent = True
         return state.held.record.data
     return {} if state.taken is None or state.taken.record is None else state.meta.data
 
@@ -414,9 +428,8 @@ def force_save(session: Session) -> None:
 
 def end_own(session: Session, *, follows: bool) -> None:
     """End the session with the next commit; `follows`: under whichever id it has by now, as a logout does."""
-    state = touch(session)
     session.destroy()
-    state.follows = follows
+    state_of(session).follows = follows
 
 
 def renewal_due(session: Session) -> bool:

@@ -105,23 +105,6 @@ def update(core: Core, session: Session | str, function: Change) -> Flow[dict[st
     raise SessionConflict("the session was saved by other requests again and again")
 
 
-def take_once(core: Core, raw_id: bytes, names: tuple[str, ...]) -> Flow[None]:
-    """Take one-time values out of a stored session: what a request has taken is gone, also where it failed."""
-    from hardtack.session import ONCE
-
-    def take(data: dict[str, Any]) -> None:
-        kept = {name: entry for name, entry in data.get(ONCE, {}).items() if name not in names}
-        if kept:
-            data[ONCE] = kept
-        else:
-            data.pop(ONCE, None)
-
-    try:
-        yield from update(core, values.encode_bytes(raw_id), take)
-    except SessionConflict:  # it ended meanwhile, and its values with it
-        return
-
-
 def list_sessions(core: Core, subject: str) -> Flow[SessionInfos]:
     """`SessionManager.list`, as a flow."""
     context = core.context()

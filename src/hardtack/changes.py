@@ -122,14 +122,26 @@ class Changes:
 
     def apply_raw(self, headers: MutableSequence[tuple[bytes, bytes]]) -> None:
         """`apply` to a list of pairs of bytes that may be empty, as ASGI has it."""
-        if self:
-            self._apply(headers, raw=True)
+        lines = self.set_cookies
+        if not lines and not self.accessed:
+            return
+        for key, _ in headers:
+            if key.lower() in _CHANGED_RAW:
+                self._apply(headers, raw=True)
+                return
+        # Nearly every response has none of the headers that are to be merged.
+        if self.accessed:
+            headers.extend(_STRICT_RAW if lines or self.no_store else _PRIVATE_RAW)
+        for line in lines:
+            headers.append((b"set-cookie", line.encode("latin-1")))
+        for name, value in self.headers:
+            headers.append((name.lower().encode(), value.encode("latin-1")))
 
     def _apply(self, headers: Any, *, raw: bool) -> None:
         lines = self.set_cookies
         known = _CHANGED_RAW if raw else _CHANGED
         for key, _ in headers:
-            if key in known or key.lower() in known:
+            if key.lower() in known:
                 self._merge(headers, raw=raw)
                 break
         else:  # the usual case, at a fraction of the cost: a response that has none of these headers

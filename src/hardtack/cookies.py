@@ -27,6 +27,9 @@ MAX_HEADER: Final = 8000
 MAX_CLEARED: Final = 8
 """Set-Cookie lines that clear planted cookies with one response."""
 
+MAX_HOST: Final = 253
+"""Characters of a host name (RFC 1035): a Host header may have any number, and each label is a place to clear."""
+
 MAX_AGE_LIMIT: Final = 400 * 86400
 """RFC 6265bis 5.5: browsers clamp longer ages."""
 
@@ -47,6 +50,8 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _DOMAIN = re.compile(r"\.?[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*")
 _PATH = re.compile(r"/[!-+\--:<-~]*")  # printable ASCII but ";" and ","
 _EQUALS = re.compile(r"[ \t]*=")
+# RFC 6265bis 5.6: browsers ignore a longer attribute; one that clears "/" + 1,024 characters would clear our own place.
+_MAX_ATTRIBUTE = 1024
 _EPOCH = "Thu, 01 Jan 1970 00:00:00 GMT"
 
 
@@ -165,27 +170,39 @@ class Cookie:
 
     @cached_property
     def clearing_formerly(self) -> tuple[str, ...]:
-        """The lines that clear the cookie where it formerly was."""
-        return tuple(place.clear_cookie(place.name) for place in self.formerly)
+        """The lines that clear the cookie where it formerly was; where it still is, it stays."""
+        own = self.place
+        return tuple(each.clear_cookie(each.name) for each in self.formerly if each.place != own)
+
+    @cached_property
+    def place(self) -> tuple[str, str | None, str]:
+        """Where a browser keeps the cookie: name, domain and path, by which it tells one cookie from another."""
+        return self.name, None if self.domain is None else self.domain.removeprefix(".").lower(), self.path
 
     def clear_planted(self, host: str, path: str) -> list[str]:
         """The lines that clear a cookie of this name where somebody else may have set it, never where it is ours.
 
-        Those places are every parent domain of the host and every beginning of the path, at most `MAX_CLEARED` of them;
-        `host` is without a port, and empty where it is not known: then nothing is cleared but the `formerly` places.
+        Those places are every parent domain of the host and every beginning of the path, at most `MAX_CLEARED` of them
+        and `MAX_SET_COOKIE` bytes; `host` is without a port, and empty where it is not known: then nothing is cleared but
+        the `formerly` places.
         """
-        lines = list(self.clearing_formerly)
-        if not host or not _DOMAIN.fullmatch(host) or host.replace(".", "").isdigit():
+        lines = list(self.clearing_formerly[:MAX_CLEARED])
+        if not host or len(host) > MAX_HOST or not _DOMAIN.fullmatch(host) or host.replace(".", "").isdigit():
             return lines
         bare = replace(self, name="x", formerly=(), partitioned=False)
-        for domain, place in _places(host, path):
-            if (domain, place) == (self.domain, self.path):
+        room = MAX_SET_COOKIE - sum(map(len, lines))
+        for domain, path_there in _places(host.lower(), path):
+            if (self.name, domain, path_there) == self.place:
                 continue
-            elsewhere = replace(bare, domain=domain, path=place)
+            elsewhere = replace(bare, domain=domain, path=path_there)
             line = f"{self.name}=; Expires={_EPOCH}; Max-Age=0{elsewhere.attributes}"
-            if line not in lines:
-                lines.append(line)
-        return lines[:MAX_CLEARED]
+            if line in lines:
+                continue
+            room -= len(line)
+            if len(lines) == MAX_CLEARED or room < 0:  # the client chooses its Host and its path
+                break
+            lines.append(line)
+        return lines
 
 
 def _places(host: str, path: str) -> Iterator[tuple[str | None, str]]:
@@ -193,9 +210,9 @@ def _places(host: str, path: str) -> Iterator[tuple[str | None, str]]:
     labels = host.split(".")
     parents = [".".join(labels[start:]) for start in range(len(labels) - 1)]  # no browser takes a bare top-level domain
     paths = ["/"]
-    for part in path.split("/")[1:4]:
+    for part in path.split("/", 4)[1:4]:
         longer = f"{paths[-1].rstrip('/')}/{part}"
-        if part and _PATH.fullmatch(longer):
+        if part and len(longer) <= _MAX_ATTRIBUTE and _PATH.fullmatch(longer):
             paths.append(longer)
     yield from ((domain, "/") for domain in reversed(parents))
     yield from ((None, place) for place in paths)
@@ -232,9 +249,9 @@ def find_values(header: str, name: str) -> list[str]:
 
     The header is split at ";" only, spaces and tabs are trimmed, names match byte for byte and nothing is decoded.
     """
-    before, is_there, after = header.partition(f"{name}=")
-    if is_there and name not in after and (before == "" or (before[-2:] == "; " and name not in before)):
-        return [after.partition(";")[0].strip(" \t")]  # nearly every request: the name once, as every browser writes it
+    before, is_there, rest = header.partition(f"{name}=")
+    if is_there and name not in rest and (before == "" or (before[-2:] == "; " and name not in before)):
+        return [rest.partition(";")[0].strip(" \t")]  # nearly every request: the name once, as every browser writes it
     found: list[str] = []
     size = len(name)
     searched = 0

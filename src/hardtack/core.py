@@ -9,7 +9,6 @@ from hardtack import values
 from hardtack.binding.binding import Binding
 from hardtack.errors import ConfigError, HardtackError, StoreUnavailable
 from hardtack.events import CacheControlReplaced, Event, Expired, Rejected, StoreFailed, logger
-from hardtack.flow import Flow
 from hardtack.lifecycle import load, takeover
 from hardtack.lifetime import MAX_SKEW, Deadlines, absolute_deadline, deadlines
 from hardtack.protocols import Context, Engine, Held, engine_traits
@@ -88,7 +87,7 @@ class Core:
             record.created <= begin <= now < begin + self.lifetime
             and seen <= now
             and (self.idle_timeout is None or now < seen + self.idle_timeout)
-            and not record.options
+            and (not record.options or ("lifetime" not in record.options and "expires" not in record.options))
         ):
             return True  # nearly every session: no time of it is ahead, no deadline has passed, and none is its own
         if not trusted:
@@ -149,9 +148,7 @@ class Core:
 
     # --- what sessions ask
 
-    def load(self, session: Session) -> None:
-        """Load from sync code: what an unread session does when it is touched."""
-        load.load(self, session)
+    load = load.load  # what an unread session does when it is touched
 
     async def aload(self, session: Session) -> None:
         """`load` under async code."""
@@ -165,12 +162,6 @@ class Core:
         if state.fate is MOVE and self.waits:
             self.moving[values.encode_bytes(new)] = state
         return new
-
-    def take_once(self, raw_id: bytes, names: tuple[str, ...]) -> Flow[None]:
-        """Take one-time values out of a stored session, of which a request that failed has taken them."""
-        from hardtack import administration
-
-        return administration.take_once(self, raw_id, names)
 
     def check_finds(self) -> None:
         """Raise `ConfigError` where the sessions of a user cannot be found, and so not be limited."""
@@ -195,4 +186,5 @@ class Core:
     def mark_cleared(self, state: State, error: HardtackError) -> None:
         """A logout that cannot be carried out clears the cookie with the answer to the error that says so."""
         if isinstance(error, StoreUnavailable):
-            error.set_cookies = self.cookie.clear_all([self.cookie.name])
+            former = load.former_names(state.header) if load.has_former(self, state.header) else ()
+            error.set_cookies = self.cookie.clear_all([self.cookie.name, *former])

@@ -28,6 +28,7 @@ MAX_SKEW = 300
 """Seconds by which the clock of another of our servers may run ahead: what it has sealed counts as made now."""
 
 _DAY = 86400
+_MOST = 100 * 365 * _DAY
 _UNITS = {
     1: "s second seconds sec secs",
     60: "m minute minutes min mins",
@@ -55,7 +56,7 @@ def seconds(duration: Duration, setting: str = "duration") -> int:
     """A duration in whole seconds: `"1 hour"`, `"2 days"`, `"1h 30m"`, `"90"`, `"PT1H"`, 3600 or a timedelta.
 
     A year has 365 days, a month (`M`, `month`) 30. Fractions are rounded half to even. Raises `ConfigError`, which names
-    `setting` and quotes what was given.
+    `setting` and quotes what was given, also for more than 100 years.
     """
     if isinstance(duration, dt.timedelta):
         result: float | None = duration.total_seconds()
@@ -65,7 +66,10 @@ def seconds(duration: Duration, setting: str = "duration") -> int:
         result = duration
     else:
         result = None
-    if result is None or not 0 <= result < 1 << 40:
+    if result is not None and result > _MOST:
+        message = f"{setting}={quoted(duration)} is more than 100 years; write what was meant, such as '1 year'"
+        raise ConfigError(message)
+    if result is None or result < 0:
         message = (
             f"{setting}={quoted(duration)} is not a duration; write seconds, a timedelta, or text such as '1 hour', "
             "'2 days', '1h 30m' or 'PT1H' (not negative; one letter: s m h d w M y)"

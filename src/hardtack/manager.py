@@ -130,7 +130,9 @@ class SessionManager:
         if request is not None and not isinstance(request, Request):
             message = f"open(header, request) takes a hardtack.Request, or None, not {type(request).__name__}"
             raise TypeError(message)
-        session = unread(self.core, as_text(header), request, kind)
+        if type(header) is bytes:
+            header = header.decode("latin-1")  # one character a byte
+        session = unread(self.core, header if type(header) is str else as_text(header), request, kind)
         if self._refuses and request is not None:
             cross_site.check(self.core, session, request)
         return session
@@ -203,12 +205,14 @@ class SessionManager:
 
         From then on the session can only be read: a write raises `SessionFinished`.
         """
+        save.own_state(self.core, session)
         if save.is_late(session):
             run(save.finish_flow(self.core, session), self.core.sync_store())
         become_finished(session)
 
     async def afinish(self, session: Session) -> None:
         """`finish` under async code. An end is carried out even if the task is cancelled meanwhile."""
+        save.own_state(self.core, session)
         if save.is_late(session):
             flow = save.finish_flow(self.core, session)
             if state_of(session).fate is END:

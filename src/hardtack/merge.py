@@ -23,14 +23,19 @@ _COLLECTIONS = frozenset({dict, list, set, frozenset})
 
 
 class Declared(NamedTuple):
-    """The keys whose parallel changes are joined: by name, or by how they begin."""
+    """The keys whose parallel changes are joined: those of the application, and those of hardtack and the adapters.
+
+    Of the latter one that ends with "_" stands for all that begin with it: an application's own `_once_only` is not `_once`.
+    """
 
     names: frozenset[str] = frozenset()
-    beginnings: tuple[str, ...] = ()
+    joined: tuple[str, ...] = ()
 
     def has(self, name: object) -> bool:
         """Whether a key is one of them."""
-        return name in self.names or (isinstance(name, str) and name.startswith(self.beginnings))
+        if name in self.names or name in self.joined:
+            return True
+        return isinstance(name, str) and any(each[-1:] == "_" and name.startswith(each) for each in self.joined)
 
 
 class Merged(NamedTuple):
@@ -46,11 +51,27 @@ class Stale(NamedTuple):
     paths: list[str]
 
 
-def assigned_in(mine: dict[str, Any], base: dict[str, Any], tracking: Tracking | None) -> dict[str, Any]:
-    """What a request has assigned, of all that it wants to save; without tracking, what differs from its `base`."""
-    if tracking is not None:
-        return {name: value for name, value in mine.items() if name in tracking.assigned}
-    return {name: value for name, value in mine.items() if name not in base or not same(base[name], value)}
+def assigned_in(
+    mine: dict[str, Any], base: dict[str, Any], tracking: Tracking | None, declared: Declared
+) -> dict[str, Any]:
+    """What a request has assigned, of all that it wants to save; without tracking, what differs from its `base`.
+
+    Of keys that are joined only what it has added: a message or a one-time value of the session that ended is not taken along.
+    """
+    assigned = {}
+    for name, value in mine.items():
+        before = base.get(name, _MISSING)
+        if declared.has(name):
+            if type(value) is type(before) and type(value) in _COLLECTIONS:
+                value = join(before, type(value)(), value, name, [])
+                if not value:
+                    continue
+            elif same(before, value):
+                continue
+        elif same(before, value) if tracking is None else name not in tracking.assigned:
+            continue
+        assigned[name] = value
+    return assigned
 
 
 def merge(
@@ -63,7 +84,7 @@ def merge(
     changed = {name for name in {**base, **mine} if not same(base.get(name, _MISSING), mine.get(name, _MISSING))}
     written = changed if tracking is None else changed | tracking.assigned
     joined = {name for name in changed if declared.has(name)}
-    stale = changed_reads(base, theirs, tracking, Declared(frozenset(joined), declared.beginnings))
+    stale = changed_reads(base, theirs, tracking, Declared(frozenset(joined), declared.joined))
     if stale:
         return Stale(stale)
     merged = dict(theirs)

@@ -10,7 +10,7 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 from hardtack.errors import ConfigError
-from hardtack.lifecycle.listed import once_id
+from hardtack.lifecycle.claims import once_id
 from hardtack.lifetime import Duration, seconds
 from hardtack.session import ONCE, changing, drop, peek, put, state_of
 
@@ -65,12 +65,9 @@ class Once:
         if entry is None:
             return default
         state = changing(self._session)
-        if self._list is not None:
-            if self._list.is_taken(once_id(str(name))):
-                return default
-            state.once = (*state.once, str(name))
-        if state.tracking is not None:
-            state.tracking.taken = (*state.tracking.taken, str(name))
+        if self._list is not None and self._list.is_taken(once_id(str(name))[:16]):
+            return default
+        state.once = (*state.once, (str(name), entry[0]))
         if entries:
             put(self._session, ONCE, entries)
         else:

@@ -55,10 +55,10 @@ class Record:
         """Whether the data is what was read, or last written. Raises `UnsupportedValue` for what cannot be kept."""
         return values.is_packed_as(self._fields(data), self.plain)
 
-    def packed_unless_kept(self, data: dict[str, Any], *, strict: bool = False) -> bytes | None:
+    def packed_unless_kept(self, data: dict[str, Any], strict: bool = False) -> bytes | None:
         """The encoding of the data, or None where it is what was read, or last written. Raises `UnsupportedValue`."""
         fields = [self.id, self.created, self.authenticated, self.seen, self.subject, self.options, data]
-        plain = values.pack_unless(fields, self.plain, 2 + len(self.id), strict=strict)
+        plain = values.pack_unless(fields, self.plain, 2 + len(self.id), strict)
         return None if plain is None else plain[len(self._head()) :]
 
     def keep(self, packed: bytes) -> None:
@@ -84,7 +84,8 @@ class Record:
 
     def _head(self) -> bytes:
         """What stands before the data, which is the last element: here a None of one byte."""
-        return ormsgpack.packb(self._fields(None))[:-1]
+        fields = [self.id, self.created, self.authenticated, self.seen, self.subject, self.options, None]
+        return ormsgpack.packb(fields)[:-1]
 
 
 def pack(record: Record) -> bytes:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any, Final
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", ""})
@@ -124,35 +125,44 @@ class Request:
         return hash((self.method, self.host, self.path, self.client))
 
 
-class ScopeRequest(Request):
-    """The request of an ASGI scope. Most ask for none of its headers: these are searched and decoded when one is asked for."""
+_NAMES: Final = ("type", "method", "scheme", "path", "client", "headers", "root_path", "query_string")
+_TOLD: Final = itemgetter(*_NAMES)
 
-    __slots__ = ("_headers",)
+
+class ScopeRequest(Request):
+    """The request of an ASGI scope. Most are asked for no more than their method: the rest is taken apart when one is."""
+
+    __slots__ = ("_told",)
 
     def __init__(self, scope: Mapping[str, Any]) -> None:
-        websocket = scope["type"] == "websocket"
-        self.method = "GET" if websocket else scope.get("method", "")
-        self.scheme = scope.get("scheme", "ws" if websocket else "http")
-        self.path = scope.get("path", "")
-        client = scope.get("client")
-        self.client = client[0] if client else ""
-        self.passive = False
-        self.mount = scope.get("root_path", "")
-        self.query = scope.get("query_string", b"").decode("latin-1")
         # Not the scope: it holds the session, which holds this, and they would wait for the garbage collector.
-        self._headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
+        try:
+            told = _TOLD(scope)
+        except KeyError:  # a websocket, which has no method, or a server that leaves out what it may
+            told = tuple(map(scope.get, _NAMES))
+        self._told = told
+        self.method = "GET" if told[0] == "websocket" else told[1] or ""
+        self.passive = False
 
     def __getattr__(self, name: str) -> Any:
-        """Called for what is not set yet: all that the headers tell is set at once."""
-        if name not in _IN_HEADERS:
+        """Called for what is not set yet: all that the headers tell is set at once, or all that stands beside them."""
+        if name in _IN_HEADERS:
+            found = dict(self._told[5])
+            self.host = _text(found.get(b"host")) or ""
+            self.origin = _text(found.get(b"origin"))
+            self.sec_fetch_site = _text(found.get(b"sec-fetch-site"))
+            self.user_agent = _text(found.get(b"user-agent")) or ""
+            self.proof_skipped = _text(found.get(b"secure-session-skipped"))
+        elif name in Request.__slots__:
+            kind, _, scheme, path, client, _, mount, query = self._told
+            self.mount = mount or ""
+            self.query = (query or b"").decode("latin-1")
+            self.scheme = scheme or ("ws" if kind == "websocket" else "http")
+            self.path = path or ""
+            self.client = client[0] if client else ""
+        else:
             message = f"{type(self).__name__!r} object has no attribute {name!r}"
             raise AttributeError(message)
-        found = dict(self._headers)
-        self.host = _text(found.get(b"host")) or ""
-        self.origin = _text(found.get(b"origin"))
-        self.sec_fetch_site = _text(found.get(b"sec-fetch-site"))
-        self.user_agent = _text(found.get(b"user-agent")) or ""
-        self.proof_skipped = _text(found.get(b"secure-session-skipped"))
         return getattr(self, name)
 
 

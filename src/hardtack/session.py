@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
 from hardtack import values
 from hardtack._views import View, names_of
-from hardtack.errors import ConfigError, HardtackError, ProofNeeded, SessionFinished, SessionNotLoaded, StoreUnavailable
+from hardtack.errors import (
+    ConfigError,
+    HardtackError,
+    ProofNeeded,
+    SessionConflict,
+    SessionFinished,
+    SessionNotLoaded,
+    StoreUnavailable,
+)
 from hardtack.lifetime import LATEST
 from hardtack.state import COMMITTED, END, FINISHED, KEEP, LIVE, LOGIN, REPLACE, UNREAD, State, nothing
 
@@ -69,7 +77,7 @@ class Session(dict[str, Any]):
     _state: State
 
     joined: ClassVar[tuple[str, ...]] = (FLASHES, ONCE)
-    """For adapters: beginnings of keys whose parallel changes are joined, and which nobody's decision rests on."""
+    """For adapters: keys whose parallel changes are joined, and which nobody's decision rests on; "_f_": all that begin so."""
 
     def __init__(self, mapping: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
         dict.__init__(self, mapping)
@@ -146,6 +154,8 @@ class Session(dict[str, Any]):
         if state.forced or state.fate is not KEEP or state.begins is LOGIN:
             return True
         if state.base is not None and state.taken is None:
+            if state.tracking is not None and is_untouched(self):
+                return False
             return not state.base.is_kept_as(data_of(self))
         return bool(data_of(self)) or state.meta.subject is not None
 
@@ -253,10 +263,18 @@ class Session(dict[str, Any]):
 
         This happens whatever else the request does: also if the handler fails afterwards.
         """
-        state = self._open()
-        if state.refusal is not None or state.phase is FINISHED:
-            if state.core is not None and state.refusal is not None:
-                state.core.mark_cleared(state, state.refusal)
+        try:
+            state = self._open()
+        except HardtackError as error:
+            self._mark_cleared()
+            if self._state.refusal is not None:
+                error.set_cookies = self._state.refusal.set_cookies
+            raise
+        conflict = isinstance(
+            state.refusal, SessionConflict
+        )  # what was changed is not saved: an end happens all the same
+        if (state.refusal is not None and not conflict) or state.phase is FINISHED:
+            self._mark_cleared()
             self._refuse()
         if state.waiting is not None or state.beside is not None:
             from hardtack import impersonation
@@ -276,6 +294,12 @@ class Session(dict[str, Any]):
     def clear(self) -> None:
         """The same as `destroy`: it is the logout of many a tutorial, and a user who is told so must be logged out."""
         self.destroy()
+
+    def _mark_cleared(self) -> None:
+        """The session cannot be ended now: its cookie is cleared with the answer that says so."""
+        state = self._state
+        if state.core is not None and state.refusal is not None:
+            state.core.mark_cleared(state, state.refusal)
 
     def _empty(self, state: State) -> None:
         dict.clear(self)
@@ -382,12 +406,13 @@ class Session(dict[str, Any]):
 
     def flash(self, message: Any, category: str = "message") -> None:
         """Keep a message for the next page that asks for it."""
-        put(self, FLASHES, [*peek(self, FLASHES, ()), [category, message]])
+        kept = peek(self, FLASHES)
+        put(self, FLASHES, [*(kept if type(kept) is list else ()), [category, message]])
 
     def flashes(self, category: str | None = None) -> list[Flash]:
         """The messages, of one category or all, oldest first; they are gone then."""
         kept = peek(self, FLASHES)
-        if not kept:
+        if not kept or type(kept) is not list:  # or the application has a key of this name
             return []
         flashes = [Flash(*item) for item in kept]
         rest = [list(flash) for flash in flashes if category is not None and flash.category != category]
@@ -512,9 +537,40 @@ def changing(session: Session) -> State:
 # --- data, past what is noted
 
 
+_IMMUTABLE = frozenset[type]({type(None), bool, int, float, str, bytes})
+
+
+def is_untouched(session: Session) -> bool:
+    """Whether it is sure, without a look at all of it, that a tracked session holds what was loaded.
+
+    What nobody has asked for is hidden from everybody, C code included; what was shown must be the same objects still, of
+    types that cannot change, and nothing else may be there.
+    """
+    state = session._state
+    tracking: Any = state.tracking
+    if state.lent or tracking.assigned or tracking.everything:
+        return False
+    shown = tracking.shown
+    if dict.__len__(session) != len(shown) + 1 or not dict.__contains__(session, SENTINEL):
+        return False
+    for name, value in shown.items():
+        if type(value) not in _IMMUTABLE or dict.get(session, name, _MISSING) is not value:
+            return False
+    return True
+
+
+def is_empty(session: Session) -> bool:
+    """Whether a session holds nothing. Noted by nobody."""
+    tracking = session._state.tracking
+    return not (tracking is not None and tracking.hidden) and dict.__len__(session) == dict.__contains__(
+        session, SENTINEL
+    )
+
+
 def data_of(session: Session) -> dict[str, Any]:
     """All that a session holds, in the order that it has for whoever iterates. Noted by nobody."""
-    tracking = session._state.tracking
+    state = session._state
+    tracking = state.tracking
     if tracking is None and type(session).__iter__ is dict.__iter__:
         return dict.copy(session)  # nearly every session: the copy asks no method of its class
     stored: Any = dict.items(session)  # what is in the dict's own storage: its other methods are the session's
@@ -524,10 +580,12 @@ def data_of(session: Session) -> dict[str, Any]:
     visible = dict(stored)
     if SENTINEL not in visible:
         return visible
+    state.lent = True
     del visible[SENTINEL]
-    if not visible:
-        return dict(hidden)
-    data = {}
+    data: dict[str, Any] = {**tracking.order, **hidden, **visible}
+    if len(data) == len(hidden) + len(visible):
+        return data
+    data = {}  # something was taken out past its methods
     for name in tracking.order:
         if name in hidden:
             data[name] = hidden[name]
@@ -551,7 +609,10 @@ def peek(session: Session, name: str, default: Any = None) -> Any:
     """A value, without noting that it was read: for what hardtack and the adapters ask for themselves."""
     tracking = session._open().tracking
     if tracking is not None and name in tracking.hidden:
-        return tracking.hidden[name]
+        value = tracking.hidden[name]
+        if type(value) not in _IMMUTABLE:
+            session._state.lent = True
+        return value
     return dict.get(session, name, default)
 
 
@@ -585,14 +646,16 @@ class Unread(Session):
     def _touch(self) -> None:
         state = self._state
         # Threads of one request may touch it at once: the second must not load over what the first has changed.
-        with state.lock:
+        state.lock.acquire()  # by `with` it would take as long as all that it guards
+        try:
             if isinstance(self, Unread):
                 assert state.core is not None
-                try:
-                    state.core.load(self)
-                except HardtackError as error:
-                    raise self.translate(error) from error
+                state.core.load(self)
                 state.accessed = True
+        except HardtackError as error:
+            raise self.translate(error) from error
+        finally:
+            state.lock.release()
 
     @property
     def modified(self) -> bool:
@@ -641,7 +704,7 @@ _READING = (
     "__getitem__ __contains__ __iter__ __reversed__ __len__ __eq__ __ne__ __or__ __ror__ get keys values items copy"
 )
 _WRITING = "__setitem__ __delitem__ __ior__ pop popitem setdefault update"
-for _name in (*_READING.split(), *_WRITING.split(), "clear"):
+for _name in (*_READING.split(), *_WRITING.split()):
     setattr(Unread, _name, _guarded(_name))
 
 
@@ -666,7 +729,7 @@ class Tracked(Session):
     def __getitem__(self, name: str) -> Any:
         tracking: Any = self._state.tracking
         if name in tracking.hidden:
-            value = tracking.hidden.pop(name)
+            value = tracking.shown[name] = tracking.hidden.pop(name)
             _set(self, name, value)
             tracking.noted.add(name)
             return value
@@ -677,7 +740,7 @@ class Tracked(Session):
     def get(self, name: str, default: Any = None) -> Any:
         tracking: Any = self._state.tracking
         if name in tracking.hidden:
-            value = tracking.hidden.pop(name)
+            value = tracking.shown[name] = tracking.hidden.pop(name)
             _set(self, name, value)
             tracking.noted.add(name)
             return value
@@ -905,6 +968,7 @@ def show(session: Session, data: dict[str, Any], tracking: Tracking | None) -> N
     dict.clear(session)
     if tracking is not None and tracking.hidden:
         _set(session, SENTINEL, SENTINEL)
+    session._state.lent = True  # who had its values before may have them still
     become_live(session, data, tracking)
 
 
@@ -930,7 +994,8 @@ def become_finished(session: Session) -> None:
         state.phase = FINISHED
     if state.phase is FINISHED:
         return
-    reveal(session)  # nothing is noted any more, and a task may still read
+    if state.tracking is not None:
+        reveal(session)  # nothing is noted any more, and a task may still read
     state.phase = FINISHED
     session.__class__ = phases_of(type(session)).finished
 

@@ -120,10 +120,12 @@ class State:
         follows: an end reaches the session under whichever id it has by now.
         forced: a save was asked for, whether anything was changed or not.
         passive: this request is no activity of the user.
+        lent: values that nobody has asked for were given to who may change them without that being seen.
         size: how many keys a session in a cookie had when its headers left.
         tracking: what was read and assigned; None: that is not noted here.
         refusal: why nothing can be changed: the store was down, or another site sent the request.
-        once: names of one-time values that this request took out of a session in a cookie.
+        once: one-time values that this request has taken, and until when each may be taken.
+        claimed: how many of them it has claimed.
         limit: how many sessions the user who logged in may have, and what happens beyond that; None: any number.
         taken: what concerns cookies of other systems; None: nothing does.
         beside: what the commit does beside saving this session; None: nothing.
@@ -138,6 +140,7 @@ class State:
         "base",
         "begins",
         "beside",
+        "claimed",
         "core",
         "device",
         "extends",
@@ -146,6 +149,7 @@ class State:
         "forced",
         "header",
         "held",
+        "lent",
         "limit",
         "lock",
         "meta",
@@ -179,12 +183,14 @@ class State:
         self.forced = False
         self.extends = False
         self.follows = True
+        self.lent = False
         self.size = 0
         self.passive = request is not None and request.passive
         self.tracking: Tracking | None = None
         self.refusal: HardtackError | None = None
         self.limit: tuple[int, str] | None = None
-        self.once: tuple[str, ...] = ()
+        self.once: tuple[tuple[str, int], ...] = ()
+        self.claimed = 0
         self.taken: Taken | None = None
         self.views: dict[type, View] | None = None
         self.device: Device | None = None
@@ -223,6 +229,8 @@ class State:
         self.follows = True
         self.limit = None
         self.taken = None
+        self.once = ()
+        self.claimed = 0
         self.beside = None
         if "actor" not in self.meta.options:
             self.waiting = None

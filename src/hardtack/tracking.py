@@ -14,6 +14,7 @@ class Tracking:
 
     Attributes:
         hidden: what was loaded and nobody has asked for yet.
+        shown: what of it was asked for, as it was loaded.
         order: the names in the order in which they were loaded, without those that were deleted since.
         noted: names that were asked for, present or not, before this request assigned them itself.
         names: all names were asked for (iteration).
@@ -21,13 +22,13 @@ class Tracking:
         everything: all names and all values were asked for.
         assigned: names that were assigned or deleted, be it with what was there before.
         stale: names that were read, and that another request is known to have changed since.
-        taken: names of one-time values that this request took.
     """
 
-    __slots__ = ("assigned", "everything", "hidden", "names", "noted", "number", "order", "stale", "taken")
+    __slots__ = ("assigned", "everything", "hidden", "names", "noted", "number", "order", "shown", "stale")
 
     def __init__(self, loaded: dict[str, Any]) -> None:
         self.hidden = loaded
+        self.shown: dict[str, Any] = {}
         self.order = dict.fromkeys(loaded)
         self.noted: set[str] = set()
         self.names = False
@@ -35,7 +36,6 @@ class Tracking:
         self.everything = False
         self.assigned: set[str] = set()
         self.stale: tuple[str, ...] = ()
-        self.taken: tuple[str, ...] = ()
 
     def so_far(self) -> Tracking:
         """What was noted by now: what a task notes while a commit waits for the store is none of that commit's."""
@@ -44,5 +44,5 @@ class Tracking:
         copy.noted = set(self.noted)
         copy.assigned = set(self.assigned)
         copy.names, copy.number, copy.everything = self.names, self.number, self.everything
-        copy.stale, copy.taken = self.stale, self.taken
+        copy.stale = self.stale
         return copy

@@ -55,7 +55,7 @@ def is_packed_as(fields: list[Any], packed: bytes | None, *, strict: bool = Fals
         return pack_last(fields, 0, strict=strict) == packed
 
 
-def pack_unless(fields: list[Any], packed: bytes | None, start: int, *, strict: bool = False) -> bytes | None:
+def pack_unless(fields: list[Any], packed: bytes | None, start: int, strict: bool = False) -> bytes | None:
     """What `pack_last` writes, or None where that is `packed`: it was checked when it was written."""
     try:
         new = packb(fields, strict_default if strict else default, OPTIONS)

@@ -146,6 +146,7 @@ class Server:
             temporary.replace(self._copy)
 
 
+@pytest.mark.slow
 def test_a_rotation_loses_no_session(
     file: str, tmp_path: Path, clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,6 +29,7 @@ def test_the_page_has_every_row() -> None:
 
 
 @pytest.mark.parametrize("row", values_matrix.ROWS, ids=[row.label for row in values_matrix.ROWS])
+@pytest.mark.slow
 def test_the_page_has_what_the_libraries_do(computed: Any, row: values_matrix.Row) -> None:
     """`python -m tests.docs.values_matrix --write` puts a new table in."""
     cells = computed[row.label]

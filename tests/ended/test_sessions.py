@@ -173,6 +173,20 @@ def test_a_slow_request_of_an_ended_session_is_told(site: Any) -> None:
     assert site.told(LateWrite) == []
 
 
+def test_a_logout_in_the_page_for_a_conflict_clears_the_cookie(site: Any) -> None:
+    """The session is over already; nobody else tells the browser."""
+    log_in(site)
+    slow = site.sessions.open(site.jar.header, POST)
+    slow["late"] = 1
+    site.sessions.end(slow.id)
+    with pytest.raises(SessionConflict):
+        site.sessions.commit(slow)
+
+    slow.logout()
+
+    assert "Max-Age=0" in site.sessions.abort(slow).set_cookies[0]
+
+
 def test_a_slow_request_does_not_replace_the_cookie_of_a_faster_login(cookies: Site) -> None:
     """It came with the old id after the login was committed, and its response arrives last."""
     cookies.visit(a=1)

@@ -10,8 +10,27 @@ import pytest
 from tests.kit import KEY, OTHER_KEY, START, Site
 
 from hardtack import CookieEngine, Keyring, Request, Session, SessionManager, StoreEngine, values
-from hardtack.errors import ConfigError, SessionConflict, SessionNotLoaded, StoreError, StoreUnavailable
-from hardtack.events import Conflict, Created, Destroyed, Expired, IdChanged, LateWrite, Rejected, Renewed, StoreFailed
+from hardtack.adapters import end_own
+from hardtack.errors import (
+    ConfigError,
+    SessionConflict,
+    SessionFinished,
+    SessionNotLoaded,
+    StoreError,
+    StoreUnavailable,
+)
+from hardtack.events import (
+    Conflict,
+    Created,
+    Destroyed,
+    Expired,
+    IdChanged,
+    LateWrite,
+    LoggedOut,
+    Rejected,
+    Renewed,
+    StoreFailed,
+)
 from hardtack.protocols import Entry, VersionConflict
 from hardtack.stores.memory import MemoryStore
 
@@ -1091,6 +1110,70 @@ def test_store_that_is_down_is_told(broken: str) -> None:
     assert len(site.told(StoreFailed)) == 1
 
 
+def stale_site(site: Site, method: str) -> Session:
+    """A site with a user whose request has lost to another, and cannot be saved."""
+    session = site.open()
+    session.login("alice")
+    session["n"] = 0
+    site.commit(session)
+    session = site.sessions.open(site.jar.header, Request(method))
+    session["n"] += 1
+    site.visit(n=5)
+    return session
+
+
+@pytest.mark.parametrize("carried_out_by", ["commit", "abort", "finish"])
+@pytest.mark.parametrize("method", ["POST", "GET"])
+def test_a_logout_after_a_save_that_was_not_done_ends(site: Site, method: str, carried_out_by: str) -> None:
+    """In the page for the conflict, or in the stream of a page that was dropped in silence."""
+    session = stale_site(site, method)
+    if method == "POST":
+        with pytest.raises(SessionConflict):
+            site.sessions.commit(session)
+    else:
+        assert site.sessions.commit(session).dropped == "stale"
+
+    session.logout()
+    changes = getattr(site.sessions, carried_out_by)(session)
+
+    assert (session.subject, dict(session)) == (None, {})
+    assert site.open().subject is None
+    assert site.told(LoggedOut)[-1].subject == "alice"
+    if carried_out_by == "abort":  # the headers of the page for a conflict are yet to be sent
+        assert bool(changes.set_cookies) is (method == "POST")
+    with pytest.raises((SessionConflict, SessionFinished)):
+        session["n"] = 1
+
+
+def test_a_logout_after_a_conflict_ends_the_session_under_its_new_id(site: Site) -> None:
+    """The page for the conflict is all that the user sees of what the other request did."""
+    session = stale_site(site, "POST")
+    moving = site.open()
+    moving.regenerate()
+    site.commit(moving)
+    with pytest.raises(SessionConflict):
+        site.sessions.commit(session)
+
+    session.logout()
+    site.sessions.abort(session)
+
+    assert site.open().subject is None
+
+
+def test_nothing_begins_in_the_page_for_a_conflict(site: Site) -> None:
+    """Not after a logout either: the handler's own changes were refused."""
+    session = stale_site(site, "POST")
+    with pytest.raises(SessionConflict):
+        site.sessions.commit(session)
+    session.logout()
+
+    with pytest.raises(SessionConflict):
+        session.login("alice")
+
+    assert site.jar.take(site.sessions.abort(session)).set_cookies
+    assert site.open().subject is None
+
+
 def test_logout_with_the_store_down_still_clears_the_cookie() -> None:
     """The error carries the line for the 503."""
     site, store = plain_site()
@@ -1103,6 +1186,45 @@ def test_logout_with_the_store_down_still_clears_the_cookie() -> None:
         site.commit(session)
 
     assert "Max-Age=0" in caught.value.set_cookies[0]
+
+
+@pytest.mark.parametrize("method", ["logout", "destroy", "clear"])
+def test_logout_as_the_first_use_of_a_session_that_cannot_be_loaded_clears_the_cookie(method: str) -> None:
+    """The handler did nothing else: the error that it gets carries the line, and so does the page of one that swallows it."""
+    site, store = plain_site()
+    site.visit(a=1)
+    session = site.open()
+    store.broken = {"get"}
+
+    with pytest.raises(StoreUnavailable) as caught:
+        getattr(session, method)()
+
+    assert "Max-Age=0" in caught.value.set_cookies[0]
+    assert list(site.sessions.abort(session).set_cookies) == list(caught.value.set_cookies)
+
+
+def test_a_flush_as_the_first_use_of_a_session_that_cannot_be_loaded_clears_the_cookie() -> None:
+    """As Django's `logout` does it."""
+    site, store = plain_site()
+    site.visit(a=1)
+    session = site.open()
+    store.broken = {"get"}
+
+    with pytest.raises(StoreUnavailable) as caught:
+        end_own(session, follows=True)
+
+    assert "Max-Age=0" in caught.value.set_cookies[0]
+
+
+def test_logout_of_a_session_that_only_async_code_can_load_clears_nothing() -> None:
+    """It was not asked for in vain: the handler is to load the session first."""
+    site = Site(StoreEngine(Async(Plain())))
+    session = site.sessions.open(f"{NAME}={'A' * 43}")
+
+    with pytest.raises(SessionNotLoaded) as caught:
+        session.logout()
+
+    assert caught.value.set_cookies == ()
 
 
 def test_anonymous_on_store_error() -> None:

@@ -77,6 +77,7 @@ def test_two_cookies_are_two_sessions(format: Format) -> None:
     assert read(cookie, seal(cookie, format.sample)).id != read(cookie, other).id
 
 
+@pytest.mark.slow
 def test_every_mutation_is_refused(format: Format) -> None:
     """Whatever is changed in a cookie: it is refused, or it is another spelling of the same session."""
     cookie = format.cookie

@@ -8,7 +8,8 @@ import io
 import json
 import re
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -53,23 +54,28 @@ class Script:
     `/untouched-shared` and `/login-shared` return one response to everybody.
 
     A handler of `/slow-<key>` has loaded its session, says so, and waits for the gate before it writes. One of
-    `/linger-<key>` does the same, but only reads.
+    `/linger-<key>` does the same, but only reads; one of `/late-<action>` does anything.
     """
 
     def __init__(self) -> None:
         self.entered = threading.Semaphore(0)
         self.gate = threading.Event()
+        self.kept: Any = None
+        """The session of the request that was for `/keep`."""
 
     def act(self, path: str, get_session: Callable[[], Any]) -> Reply:
         """What one request does. A request that leaves the session alone does not ask for it."""
         action, _, key = path.strip("/").partition("-")
         if action == "untouched":
             return Reply(shared=key == "shared")
+        if action == "apology":
+            with suppress(StoreUnavailable):
+                get_session().get("n")
         session = get_session()
-        if action in ("slow", "linger"):
-            session.get(key)
+        if action in _WAITING:
+            session.get("n")
             self._wait()
-            action = "write" if action == "slow" else "read"
+            action, key = _WAITING[action] or key, key
         reply: Reply = getattr(self, action)(session, key)
         return reply
 
@@ -78,13 +84,14 @@ class Script:
         action, _, key = path.strip("/").partition("-")
         if action == "untouched":
             return Reply(shared=key == "shared")
-        session = get_session()
-        if asyncio.iscoroutine(session):
-            session = await session
-        if action in ("slow", "linger"):
-            session.get(key)
+        if action == "apology":
+            with suppress(StoreUnavailable):
+                (await _taken(get_session())).get("n")
+        session = await _taken(get_session())
+        if action in _WAITING:
+            session.get("n")
             await asyncio.to_thread(self._wait)
-            path = f"write-{key}" if action == "slow" else f"read-{key}"
+            path = f"{_WAITING[action] or key}-{key}"
         return self.act(path, lambda: session)
 
     def _wait(self) -> None:
@@ -144,6 +151,11 @@ class Script:
         return Reply(" ".join(str(flash.message) for flash in session.flashes()))
 
     @staticmethod
+    def regenerate(session: Any, key: str) -> Reply:
+        session.regenerate()
+        return Reply()
+
+    @staticmethod
     def fail(session: Any, key: str) -> Reply:
         session["failed"] = True
         raise HandlerError
@@ -154,6 +166,16 @@ class Script:
         session.logout()
         raise HandlerError
 
+    def keep(self, session: Any, key: str) -> Reply:
+        session[key] = 1
+        self.kept = getattr(session, "_get_current_object", lambda: session)()  # Flask's is a proxy
+        return Reply()
+
+    @staticmethod
+    def apology(session: Any, key: str) -> Reply:
+        """A page about a store that was down at the first look, which shows who is logged in; `key` is its status."""
+        return Reply(f"sorry, {session.get('n', 'stranger')}", status=int(key))
+
     @staticmethod
     def teapot(session: Any, key: str) -> Reply:
         session["teapot"] = 1
@@ -163,6 +185,15 @@ class Script:
     def public(session: Any, key: str) -> Reply:
         session["public"] = 1
         return Reply(headers={"Cache-Control": "public, max-age=60", "Vary": "Accept"})
+
+
+async def _taken(session: Any) -> Any:
+    """A session, which some frameworks let one wait for."""
+    return await session if asyncio.iscoroutine(session) else session
+
+
+_WAITING = {"slow": "write", "linger": "read", "late": ""}
+"""What a handler does once the gate is open; empty: what its path names."""
 
 
 # --- what comes back
@@ -196,10 +227,16 @@ Cookies = str | bytes | list[str] | None
 """A Cookie header, or the parts of one that was split, as HTTP/2 allows (RFC 9113 8.2.3)."""
 
 
+Headers = Mapping[str, str]
+"""What a request carries beside its cookies."""
+
+NONE: Headers = {}
+
+
 class Site(Protocol):
     """An application that can be asked."""
 
-    def request(self, path: str, cookie: Cookies = None) -> Answer: ...
+    def request(self, path: str, cookie: Cookies = None, method: str = "GET", headers: Headers = NONE) -> Answer: ...
 
     def close(self) -> None: ...
 
@@ -216,18 +253,21 @@ class Browser:
         return "; ".join(f"{name}={value}" for name, value in self.cookies.items()) or None
 
     def get(self, path: str) -> Answer:
-        answer = self.site.request(path, self.header)
+        return self.send("GET", path)
+
+    def post(self, path: str, headers: Headers = NONE) -> Answer:
+        return self.send("POST", path, headers)
+
+    def send(self, method: str, path: str, headers: Headers = NONE) -> Answer:
+        answer = self.site.request(path, self.header, method, headers)
         self.take(answer)
         return answer
 
     def take(self, answer: Answer) -> None:
         for line in answer.set_cookies:
             name, _, value = line.partition(";")[0].partition("=")
-            attributes = line.lower().replace(" ", "").split(";")
-            if any(
-                each.startswith("domain=") or (each.startswith("path=") and each != "path=/") for each in attributes
-            ):
-                continue  # another place: a browser keeps one cookie for each
+            if is_elsewhere(line):
+                continue
             if "max-age=0" in line.lower():
                 self.cookies.pop(name, None)
             else:
@@ -236,6 +276,12 @@ class Browser:
     def state(self) -> Any:
         """The session as the application sees it: id, subject, data."""
         return json.loads(self.get("/dump").text)
+
+
+def is_elsewhere(line: str) -> bool:
+    """Whether a Set-Cookie line is about a cookie of another domain or path than these applications' own."""
+    attributes = [part.strip().lower() for part in line.split(";")[1:]]
+    return any(part.startswith("domain=") or (part.startswith("path=") and part != "path=/") for part in attributes)
 
 
 # --- ways to reach an application
@@ -259,17 +305,17 @@ class WSGISite:
     def __init__(self, app: Any) -> None:
         self.app = app
 
-    def request(self, path: str, cookie: Cookies = None) -> Answer:
+    def request(self, path: str, cookie: Cookies = None, method: str = "GET", headers: Headers = NONE) -> Answer:
         try:
-            return self.call(path, cookie)
+            return self.call(path, cookie, method, headers)
         except Exception:
             return Answer(500, [], b"")
 
-    def call(self, path: str, cookie: Cookies = None) -> Answer:
+    def call(self, path: str, cookie: Cookies = None, method: str = "GET", headers: Headers = NONE) -> Answer:
         """`request`, where an exception of the application comes out."""
         path, _, query = path.partition("?")
         environ: dict[str, Any] = {
-            "REQUEST_METHOD": "GET",
+            "REQUEST_METHOD": method,
             "SCRIPT_NAME": "",
             "PATH_INFO": path,
             "QUERY_STRING": query,
@@ -287,6 +333,7 @@ class WSGISite:
         }
         if cookie is not None:
             environ["HTTP_COOKIE"] = "; ".join(part.decode("latin-1") for part in _parts(cookie))
+        environ |= {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
         started: list[Any] = []
 
         def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
@@ -339,24 +386,25 @@ class ASGISite:
         self.app = app
         self.loop = loop
 
-    def request(self, path: str, cookie: Cookies = None) -> Answer:
-        return self.loop.run(self.call(path, cookie))
+    def request(self, path: str, cookie: Cookies = None, method: str = "GET", headers: Headers = NONE) -> Answer:
+        return self.loop.run(self.call(path, cookie, method, headers))
 
-    async def call(self, path: str, cookie: Cookies = None) -> Answer:
+    async def call(self, path: str, cookie: Cookies = None, method: str = "GET", headers: Headers = NONE) -> Answer:
         path, _, query = path.partition("?")
-        headers = [(b"host", b"localhost")]
-        headers += [(b"cookie", part) for part in _parts(cookie)]
+        raw = [(b"host", b"localhost")]
+        raw += [(b"cookie", part) for part in _parts(cookie)]
+        raw += [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         scope = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": "1.1",
-            "method": "GET",
+            "method": method,
             "scheme": "http",
             "path": path,
             "raw_path": quote(path).encode(),
             "query_string": query.encode(),
             "root_path": "",
-            "headers": headers,
+            "headers": raw,
             "client": ("127.0.0.1", 50000),
             "server": ("localhost", 80),
         }
@@ -397,10 +445,13 @@ class HTTPSite:
         self.port = port
         self.stop = stop
 
-    def request(self, path: str, cookie: Cookies = None) -> Answer:
+    def request(self, path: str, cookie: Cookies = None, method: str = "GET", headers: Headers = NONE) -> Answer:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
         try:
-            connection.putrequest("GET", path)
+            connection.putrequest(method, path, skip_host=True)
+            length = {} if method == "GET" else {"Content-Length": "0"}
+            for name, value in {"Host": "localhost", **length, **headers}.items():
+                connection.putheader(name, value)
             for part in _parts(cookie):
                 connection.putheader("Cookie", part)
             connection.putheader("Connection", "close")

@@ -27,7 +27,19 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
-from tests.frameworks.harness import Answer, ASGISite, Cookies, HTTPSite, Loop, Reply, Script, Site, WSGISite
+from tests.frameworks.harness import (
+    NONE,
+    Answer,
+    ASGISite,
+    Cookies,
+    Headers,
+    HTTPSite,
+    Loop,
+    Reply,
+    Script,
+    Site,
+    WSGISite,
+)
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
@@ -49,7 +61,7 @@ with warnings.catch_warnings():
     from pyramid.config import Configurator  # type: ignore[import-untyped]
     from pyramid.response import Response as PyramidResponse  # type: ignore[import-untyped]
 
-    from hardtack.frameworks.pyramid import SessionFactory
+    from hardtack.frameworks import pyramid as hardtack_pyramid
 
 _numbers = itertools.count()
 
@@ -92,7 +104,7 @@ def starlette_site(sessions: SessionManager, script: Script, loop: Loop) -> Site
         reply = await script.aact(request.url.path, lambda: request.session)
         return shared if reply.shared else PlainTextResponse(reply.text, reply.status, reply.headers)
 
-    app = Starlette(routes=[Route("/{name}", handle)])
+    app = Starlette(routes=[Route("/{name}", handle, methods=["GET", "POST"])])
     app.add_middleware(starlette.SessionMiddleware, sessions=sessions)
     return ASGISite(app, loop)
 
@@ -103,7 +115,7 @@ def fastapi_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     shared = fastapi.Response("ok")
     app.add_middleware(hardtack_fastapi.SessionMiddleware, sessions=sessions)
 
-    @app.get("/{name}", response_model=None)
+    @app.api_route("/{name}", methods=["GET", "POST"], response_model=None)
     def handle(name: str, request: fastapi.Request) -> Any:
         reply = script.act(name, lambda: request.session)
         if reply.media is not None:
@@ -118,7 +130,7 @@ def flask_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     app = flask.Flask("behaviour")
     app.session_interface = SessionInterface(sessions)
 
-    @app.get("/<name>")
+    @app.route("/<name>", methods=["GET", "POST"])
     def handle(name: str) -> Any:
         reply = script.act(name, lambda: flask.session)
         return reply.text, reply.status, reply.headers
@@ -131,7 +143,7 @@ def quart_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     app = quart.Quart("behaviour")
     app.session_interface = QuartInterface(sessions)  # type: ignore[assignment]
 
-    @app.get("/<name>")
+    @app.route("/<name>", methods=["GET", "POST"])
     async def handle(name: str) -> Any:
         reply = await script.aact(name, lambda: quart.session)
         return reply.text, reply.status, reply.headers
@@ -143,7 +155,7 @@ def litestar_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     """Litestar."""
     shared = litestar.Response("ok", media_type="text/plain")
 
-    @litestar.get("/{name:str}")
+    @litestar.route("/{name:str}", http_method=["GET", "POST"])
     async def handle(request: litestar.Request[Any, Any, Any]) -> litestar.Response[Any]:
         reply = await script.aact(request.path_params["name"], lambda: get_session(request))
         if reply.media is not None:
@@ -164,6 +176,8 @@ def falcon_wsgi_site(sessions: SessionManager, script: Script, loop: Loop) -> Si
         def on_get(self, req: falcon.Request, resp: falcon.Response, name: str) -> None:
             _falcon(resp, script.act(name, lambda: req.context.session))
 
+        on_post = on_get
+
     app = falcon.App(middleware=[FalconMiddleware(sessions)])
     app.add_route("/{name}", Resource())
     return WSGISite(app)
@@ -175,6 +189,8 @@ def falcon_asgi_site(sessions: SessionManager, script: Script, loop: Loop) -> Si
     class Resource:
         async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, name: str) -> None:
             _falcon(resp, await script.aact(name, lambda: req.context.session))
+
+        on_post = on_get
 
     app = falcon.asgi.App(middleware=[FalconMiddleware(sessions)])
     app.add_route("/{name}", Resource())
@@ -202,7 +218,7 @@ def bottle_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
             return {"session": dict(reply.media)}
         return shared if reply.shared else bottle.HTTPResponse(reply.text, reply.status, reply.headers)
 
-    app.get("/<name>", callback=handle)
+    app.route("/<name>", method=["GET", "POST"], callback=handle)
     return WSGISite(app)
 
 
@@ -216,8 +232,8 @@ def pyramid_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
             response.headers[header] = value
         return response
 
-    with Configurator(session_factory=SessionFactory(sessions)) as config:
-        config.add_tween("hardtack.frameworks.pyramid.device_tween")
+    with Configurator() as config:
+        hardtack_pyramid.setup(config, sessions)
         config.add_route("any", "/{name}")
         config.add_view(handle, route_name="any")
         return WSGISite(config.make_wsgi_app())
@@ -232,7 +248,7 @@ def aiohttp_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
 
     app = web.Application()
     hardtack_aiohttp.setup(app, sessions)
-    app.router.add_get("/{name}", handle)
+    app.router.add_route("*", "/{name}", handle)
 
     async def start() -> tuple[int, Callable[[], object]]:
         runner = web.AppRunner(app, access_log=None)
@@ -276,6 +292,9 @@ class _DjangoSession:
         self.session.cycle_key()
         self.session[self.USER] = subject
 
+    def regenerate(self) -> None:
+        self.session.cycle_key()
+
     def logout(self) -> None:
         self.session.flush()
 
@@ -297,8 +316,8 @@ class _DjangoSite:
         self.settings.enable()
         self.site = make()
 
-    def request(self, path: str, cookie: Cookies = None) -> Answer:
-        return self.site.request(path, cookie)
+    def request(self, path: str, cookie: Cookies = None, method: str = "GET", headers: Headers = NONE) -> Answer:
+        return self.site.request(path, cookie, method, headers)
 
     def close(self) -> None:
         self.settings.disable()
@@ -335,7 +354,7 @@ def sanic_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
         reply = await script.aact(name, lambda: request.ctx.session)
         return shared if reply.shared else sanic.text(reply.text, reply.status, reply.headers)
 
-    app.add_route(handle, "/<name>")
+    app.add_route(handle, "/<name>", methods=["GET", "POST"])
 
     async def start() -> tuple[int, Callable[[], object]]:
         listening = _listening()
@@ -363,6 +382,8 @@ def tornado_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
             for header, value in reply.headers.items():
                 self.set_header(header, value)
             await self.finish(reply.text)
+
+        post = get
 
         def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
             """Not on the terminal: some requests are meant to fail."""

@@ -1794,6 +1794,7 @@ def test_django_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         importlib.import_module(PACKAGE)
 
 
+@pytest.mark.slow
 def test_djangos_own_session_tests_pass(pytestconfig: pytest.Config) -> None:
     """SessionTestsMixin on each engine, and SessionMiddlewareTests under Django's middleware and under hardtack's."""
     tree = source_of("django", pytestconfig.cache.mkdir("sdists"))

@@ -27,7 +27,7 @@ with warnings.catch_warnings():
     from zope.interface.verify import verifyObject  # type: ignore[import-untyped]
 
     from hardtack.frameworks import pyramid as adapter
-    from hardtack.frameworks.pyramid import PyramidSession, SessionFactory, Unavailable
+    from hardtack.frameworks.pyramid import PyramidSession, SessionFactory, Unavailable, setup
 
 KEY = Key(sha256(b"bread").digest())
 
@@ -38,7 +38,8 @@ class Kit:
     def __init__(self, engine: Any) -> None:
         self.events: list[events.Event] = []
         self.sessions = SessionManager(engine, on_event=self.events.append)
-        self.config = Configurator(session_factory=SessionFactory(self.sessions))
+        self.config = Configurator()
+        setup(self.config, self.sessions)
         self.route("read", lambda request: str(dict(request.session)))
         self.route("write", write)
         self._browser: Browser | None = None
@@ -258,6 +259,101 @@ def test_an_exception_without_a_view_saves_nothing(stored: Kit, store: WatchedSt
     assert store.writes == 0
 
 
+def leaving(request: Any) -> str:
+    request.session.invalidate()
+    raise ZeroDivisionError
+
+
+seen: list[type[Exception]] = []
+
+
+def watching_tween_factory(handler: Any, registry: Any) -> Any:
+    """A tween that is told of failures, as that of a transaction is."""
+
+    def tween(request: Any) -> Any:
+        try:
+            return handler(request)
+        except Exception as error:
+            seen.append(type(error))
+            raise
+
+    return tween
+
+
+@pytest.mark.parametrize("down", [frozenset[str](), ALL_METHODS - {"get"}], ids=["up", "down"])
+def test_a_logout_before_an_exception_without_a_view_clears_the_cookie(
+    stored: Kit, store: WatchedStore, down: frozenset[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The page is Pyramid's; tweens and the log are told of the failure."""
+    seen.clear()
+    stored.config.add_tween(f"{__name__}.watching_tween_factory")
+    stored.route("leaving", leaving)
+    stored.browser.get("/write")
+    store.down = down
+
+    answer = stored.browser.get("/leaving")
+
+    assert answer.status == (503 if down else 500)
+    assert "no-store" in answer.tokens("cache-control")
+    assert stored.browser.cookies == {}
+    assert seen == [ZeroDivisionError]
+    assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ZeroDivisionError]
+
+
+def test_an_exception_without_a_view_that_ended_nothing_reaches_the_server(kit: Kit) -> None:
+    """As without the tween, whether the session was looked at or not."""
+
+    def failing(request: Any) -> str:
+        if request.params:
+            write(request)
+        raise ZeroDivisionError
+
+    kit.route("failing", failing)
+    site = kit.browser.site
+    assert isinstance(site, WSGISite)
+
+    for path in ("/failing", "/failing?looks=1"):
+        with pytest.raises(ZeroDivisionError):
+            site.call(path)
+
+
+def test_a_factory_alone_ends_what_was_ended(store: WatchedStore) -> None:
+    """Without the tween the page is the server's, and the cookie that is left opens nothing."""
+    sessions = SessionManager(StoreEngine(store))
+    with Configurator(session_factory=SessionFactory(sessions)) as config:
+        for view in (write, leaving):
+            config.add_route(view.__name__, f"/{view.__name__}")
+            config.add_view(view, route_name=view.__name__, renderer="string")
+        site = WSGISite(config.make_wsgi_app())
+    browser = Browser(site)
+    browser.get("/write")
+
+    with pytest.raises(ZeroDivisionError):
+        site.call("/leaving", browser.header)
+
+    assert dict(sessions.open(browser.header)) == {}
+
+
+def test_a_session_whose_save_was_refused_is_not_saved_later(stored: Kit, store: WatchedStore) -> None:
+    """The client was told of an error: a thread that goes on with the session is told, too."""
+    kept: list[Any] = []
+
+    def keep(request: Any) -> str:
+        kept.append(request.session)
+        return write(request)
+
+    stored.route("keep", keep)
+    stored.browser.get("/write")
+    store.down = ALL_METHODS - {"get"}
+    answer = stored.browser.get("/keep")
+    store.down = frozenset()
+
+    assert answer.status == 503
+    with pytest.raises(errors.SessionFinished):
+        kept[0]["n"] = 6
+    assert stored.browser.get("/read").text == "{'n': 1}"
+
+
 def tween_factory(handler: Any, registry: Any) -> Any:
     """A tween that changes the session when the view has answered."""
 
@@ -338,6 +434,34 @@ def test_a_generator_that_changes_a_stored_session_is_saved(stored: Kit) -> None
     assert answer.text == "a"
     assert answer.all("content-length") == ["1"]
     assert stored.browser.get("/read").text == "{'n': 1, 'late': True}"
+
+
+@pytest.mark.parametrize(("action", "found"), [("write", "{'n': 1}"), ("logout", "{}"), ("logout-unheard", "{'n': 1}")])
+def test_a_generator_that_fails_saves_nothing_more(stored: Kit, store: WatchedStore, action: str, found: str) -> None:
+    """The headers have left; a logout is carried out all the same, where the store hears of it."""
+
+    def stream(request: Any) -> Any:
+        session = request.session
+
+        def body() -> Iterator[bytes]:
+            yield b"a"
+            if action == "write":
+                session["n"] = 5
+            else:
+                session.logout()
+            if action == "logout-unheard":
+                store.down = ALL_METHODS - {"get"}
+            raise ZeroDivisionError
+
+        session.get("n")
+        return Response(app_iter=body())
+
+    stored.route("stream", stream)
+    stored.browser.get("/write")
+    stored.browser.get("/stream")
+    store.down = frozenset()
+
+    assert stored.browser.get("/read").text == found
 
 
 def test_a_generator_that_changes_a_session_in_a_cookie_is_told_of(kit: Kit) -> None:

@@ -942,6 +942,7 @@ async def test_it_works_under_asgi_as_well() -> None:
     assert big.status == 500
 
 
+@pytest.mark.slow
 async def test_it_works_after_sanic_has_rewritten_itself() -> None:
     """In production Sanic compiles its own methods anew without the signals that nobody listens to: in a process apart."""
     script = f"""

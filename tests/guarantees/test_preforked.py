@@ -101,6 +101,7 @@ def _answers_of(port: int, name: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("store", SHARED)
 @pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.slow
 def test_each_user_is_served_as_that_user(
     server: str, store: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

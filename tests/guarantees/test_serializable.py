@@ -116,6 +116,7 @@ def some_order_explains(
 
 
 @pytest.mark.parametrize(("steps", "most_dropped"), [(BASIC, 0.2), (ALL, 0.35)], ids=["basic", "iterating"])
+@pytest.mark.slow
 def test_some_order_explains_what_is_stored(steps: list[Callable[..., None]], most_dropped: float) -> None:
     """In every round; and of the requests not more are dropped than the model of the rules drops."""
     chance = random.Random(20_261_127)

@@ -217,7 +217,7 @@ def test_a_directory_that_others_can_write_to_is_warned_of(tmp_path: Path, caplo
         b'{"sealed": "AA", "subject": 5, "expires_at": 9999999999, "version": ""}',
         b'{"sealed": "AA", "subject": null, "expires_at": true, "version": ""}',
         b'{"sealed": "AA", "subject": null, "version": ""}',
-        b"[" * 10_000,
+        pytest.param(b"[" * 10_000, marks=pytest.mark.slow),
         b'!!python/object/apply:os.system ["true"]',
         b"{id: &a [1], created: *a}",
     ],

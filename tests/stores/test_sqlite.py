@@ -302,6 +302,7 @@ def test_a_wrong_setting_is_named(settings: dict[str, Any], said: str) -> None:
         SQLiteStore(**settings)
 
 
+@pytest.mark.slow
 def test_a_sweep_lets_other_writers_in(path: Path) -> None:
     """A writer with a short timeout succeeds while many entries are swept in batches."""
     store = SQLiteStore(path, batch=10)
@@ -428,6 +429,7 @@ def test_count_is_of_what_lives(store: SQLiteStore) -> None:
     assert (store.count(), store.count("alice"), store.count("bob")) == (3, 2, 0)
 
 
+@pytest.mark.slow
 def test_a_sweep_shortens_the_file(path: Path, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was deleted is given back to the file system, but for some room."""
     monkeypatch.setattr("hardtack.stores.sqlite._PAUSE", 0)

@@ -50,6 +50,7 @@ def forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("forgotten")
+@pytest.mark.slow
 def test_a_secret_of_any_length_is_taken_and_a_short_one_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     """A short secret works, and is warned of once for each framework, without being shown."""
     caplog.set_level(logging.WARNING, "hardtack")
@@ -78,6 +79,7 @@ def test_the_second_key_of_a_secret_costs_nothing(stretching: Stretching) -> Non
 
 
 @pytest.mark.usefixtures("forgotten")
+@pytest.mark.slow
 def test_sixteen_threads_derive_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first requests of a server may all come at once: one of them derives the key, and the others wait for it."""
     stretch, calls = derivation.stretch, []

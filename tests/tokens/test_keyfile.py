@@ -335,6 +335,7 @@ def test_a_lock_is_held_against_others(file: Path) -> None:
     assert order == ["first", "second"]
 
 
+@pytest.mark.slow
 def test_threads_see_one_state_or_the_next(file: Path) -> None:
     """While the file is written again and again, each snapshot has the key that issues in it, and nobody meets an error."""
     ring = Keyring.from_file(file, reload=0)

@@ -34,12 +34,16 @@ from hardtack.protocols import (
     Saving,
     TokenFormat,
     hold,
+    saved,
     token_traits,
 )
 from hardtack.record import Record
 from hardtack.settings import choice
 from hardtack.tokens.encrypted import EncryptedToken
 from hardtack.tokens.keys import Key, Keyring
+
+# Looking a member up in its Enum takes as long as a call, in Python 3.11.
+_, _UPDATE, _EMPTY, _MOVE, _REPLACE, _END = Kind
 
 _LEAST: Final = 500
 """Bytes of a Set-Cookie line below which nothing would fit."""
@@ -155,7 +159,7 @@ class CookieEngine:
                 cookies: CookieMap = {name: found}
                 record = self._open(cookies, context, policy)
                 current = record is None or self._is_current is None or self._is_current(cookies, context)
-                return hold(record, name, current=current)
+                return hold(record, name, current)
         names, candidates = self._candidates(header, name, policy)
         good = []
         if len(candidates) <= MAX_VALUES:
@@ -207,7 +211,8 @@ class CookieEngine:
     def adopt(self, seed: bytes, context: Context, policy: Policy) -> Flow[tuple[bytes, Held]]:
         """The id of the session that takes the place of another system's."""
         yield from ()
-        return hashlib.sha256(b"hardtack/1 adopted" + seed).digest()[:16], Held()
+        adopted = hashlib.sha256(b"hardtack/1 adopted" + seed).digest()[:16]
+        return adopted, Held(adopted=adopted)
 
     @property
     def impersonates(self) -> bool:
@@ -252,9 +257,9 @@ class CookieEngine:
         if held.names and list(held.names) != written:
             lines += [cookie.clear_cookie(name) for name in held.names if name not in written]
         lines += cookie.clearing_formerly
-        began = saving.kind is not Kind.UPDATE and saving.kind is not Kind.MOVE
+        began = saving.kind is not _UPDATE and saving.kind is not _MOVE
         after = hold(new, written[0]) if len(written) == 1 else Held(record=new, names=written)
-        return Saved(held=after, record=new, lines=lines, began=began)
+        return saved(after, new, lines, began)
 
     def _lines(self, sealed: dict[str, str], saving: Saving, context: Context, cookie: Cookie) -> list[str]:
         lines = [cookie.set_cookie(name, value, saving.max_age, context.now) for name, value in sealed.items()]

@@ -15,6 +15,7 @@ from hardtack.adapters import (
     binds,
     check_manager,
     cookie_header,
+    discard,
     preload,
     state_of,
     waits,
@@ -87,13 +88,8 @@ class SessionMiddleware:
                 "each would set a cookie from what the other has put into the scope"
             )
         sessions = self.sessions
-        if self.binds:
-            device = await asgi_device_answer(sessions, scope)
-            if device is not None:
-                headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in device.headers]
-                await send({"type": "http.response.start", "status": device.status, "headers": headers})
-                await send({"type": "http.response.body", "body": device.body})
-                return
+        if self.binds and await self._answer_device(scope, send):
+            return
         request = asgi_request(scope)
         if self.passive is not None:
             request.passive = self.passive(scope)
@@ -115,10 +111,22 @@ class SessionMiddleware:
             return
         if not response.started:
             await response.unanswered()
+        elif response.failure is not None:
+            discard(session)
         elif self.waits and response.state.accessed:
             await sessions.afinish(session)
         else:
             sessions.finish(session)
+
+    async def _answer_device(self, scope: Scope, send: Send) -> bool:
+        """Answer a browser that registers or proves the key of its device; False for every other request."""
+        device = await asgi_device_answer(self.sessions, scope)
+        if device is None:
+            return False
+        headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in device.headers]
+        await send({"type": "http.response.start", "status": device.status, "headers": headers})
+        await send({"type": "http.response.body", "body": device.body})
+        return True
 
     def is_page_of_failure(self, status: int) -> bool:
         """Whether a response is a framework's own page for an exception that nothing handled: such a one saves nothing."""
@@ -244,8 +252,7 @@ class Response:
     async def failed(self, error: BaseException) -> bool:
         """The application failed: what it ended is ended. Whether that was answered: with 503, 409 or 403, as an error says."""
         failure = self.failure or error
-        if self.failure is None:
-            await self.abort()
+        await self.abort()
         if self.started or not isinstance(error, Exception):
             return False
         if await self.middleware.answer(self, failure):
@@ -255,8 +262,7 @@ class Response:
 
     async def unanswered(self) -> None:
         """The application answered nothing, perhaps since it has swallowed an error; or it closed a websocket."""
-        if self.failure is None:
-            await self.abort()
+        await self.abort()
         if self.scope["type"] == "http" or self.failure is not None:
             await self._say_what_was_ended()
 
@@ -268,8 +274,10 @@ class Response:
             await self.refuse(FAILED)
 
     async def abort(self) -> None:
-        """Nothing is saved, but what was ended is ended."""
-        if not self.state.accessed:
+        """Nothing is saved, but what was ended is ended, unless that has been tried."""
+        if self.failure is not None:
+            discard(self.session)
+        if self.failure is not None or not self.state.accessed:
             return
         try:
             self.lines = (await self.middleware.sessions.aabort(self.session)).set_cookies

@@ -23,6 +23,7 @@ from hardtack.adapters import (
     answer_to,
     binds,
     cookies_of,
+    discard,
     warn_plain_http,
     wsgi_device_answer,
     wsgi_request,
@@ -91,6 +92,7 @@ class SessionInterface(Interface, FlaskInterface):
             session.concluded = True
             if answer_to(error) is not None:
                 _answer(app, response, session, error)
+                discard(session)
                 return
             # One commit for each response: the page that the application makes of this saves nothing. Where this is that page,
             # after another exception, the framework logs what is raised here, and sends it.

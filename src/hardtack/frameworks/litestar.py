@@ -23,6 +23,7 @@ from hardtack.adapters import (
     check_manager,
     cookie_header,
     cookies_of,
+    discard,
     http_errors,
     known_id,
     preload,
@@ -256,6 +257,7 @@ class HardtackMiddleware(SessionMiddleware[HardtackBackend]):
             if response.failure is None or not isinstance(error, Exception):
                 raise
         if response.failure is not None:
+            discard(session)
             await _refuse(response.failure, scope, receive, send, response.lines)
         elif not response.begun:
             await response.abort()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 from collections.abc import Callable, Generator, Iterator
@@ -16,11 +17,13 @@ try:
         HTTPConflict,
         HTTPException,
         HTTPForbidden,
+        HTTPInternalServerError,
         HTTPServiceUnavailable,
         HTTPTemporaryRedirect,
     )
-    from pyramid.interfaces import ISession, ISessionFactory  # type: ignore[import-untyped]
+    from pyramid.interfaces import ISession, ISessionFactory, ITweens  # type: ignore[import-untyped]
     from pyramid.response import Response  # type: ignore[import-untyped]
+    from pyramid.tweens import INGRESS  # type: ignore[import-untyped]
     from zope.interface import implementer  # type: ignore[import-untyped]
 except ImportError as error:
     message = explain("hardtack.frameworks.pyramid", "pyramid", error)
@@ -31,9 +34,9 @@ from hardtack.adapters import (
     check_manager,
     cookies_of,
     data_of,
+    discard,
     drop,
     http_errors,
-    is_late,
     now_of,
     peek,
     put,
@@ -46,6 +49,8 @@ from hardtack.errors import ConfigError, HardtackError, StoreUnavailable
 from hardtack.manager import SessionManager
 from hardtack.session import FLASHES, ONCE, Flash, Session
 from hardtack.tokens.keys import Key
+
+logger = logging.getLogger("hardtack")
 
 SETTINGS_PREFIX: Final = "hardtack."
 
@@ -143,7 +148,7 @@ class PyramidSession(Session):
 
 @implementer(ISessionFactory)
 class SessionFactory:
-    """`config.set_session_factory(SessionFactory(sessions))`.
+    """`setup(config, sessions)`, or `config.set_session_factory(SessionFactory(sessions))`.
 
     The session is saved by a response callback: after the tweens, whatever view or exception view made the response. An
     exception without a view saves nothing, but what the request ended is ended. Where the store cannot be reached the answer
@@ -172,27 +177,58 @@ class SessionFactory:
         return session
 
 
-def device_tween(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any], Any]:
-    """Answers the endpoints of a binding to the device: `config.add_tween("hardtack.frameworks.pyramid.device_tween")`.
+def setup(config: Any, sessions: SessionManager, *, passive: Callable[[Any], bool] | None = None) -> None:
+    """Give every request of the application a session: `request.session`.
 
-    Needed where the manager has `binding=`. It stands before all views, and before tweens that were added earlier.
+    It sets a `SessionFactory`, and adds the tween. The application closes the manager. Raises `ConfigError`.
+    """
+    config.set_session_factory(SessionFactory(sessions, passive=passive))
+    # As the last one it is around all others, such as that of a transaction, which are to see the failure.
+    config.action(None, partial(_add_tween, config.registry), order=_LAST)
+
+
+_LAST: Final = 10_000
+
+
+def _add_tween(registry: Any) -> None:
+    registry.getUtility(ITweens).add_implicit(f"{__name__}.tween_factory", tween_factory, under=INGRESS)
+
+
+def tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any], Any]:
+    """A tween around all others: it answers browsers that prove the key of their device, before any view.
+
+    It is also around the exception views: where none of them answers, the server does. Its page could not clear the cookie of
+    a session that was ended before the failure. A page of Pyramid's does, then.
     """
 
     def tween(request: Any) -> Any:
-        factory = registry.queryUtility(ISessionFactory)
-        sessions = getattr(factory, "sessions", None)
-        device = wsgi_device_answer(sessions, request.environ) if isinstance(sessions, SessionManager) else None
-        if device is None:
+        device = _device_response(registry, request)
+        if device is not None:
+            return device
+        try:
             return handler(request)
-        response = Response(device.body, device.status)
-        response.headerlist = device.headers
-        return response
+        except Exception as error:
+            page = next((save.page(error) for save in request.response_callbacks if isinstance(save, _Save)), None)
+            if page is None:
+                raise
+            return page
 
     return tween
 
 
+def _device_response(registry: Any, request: Any) -> Any:
+    """The response of an endpoint of a binding; None for every other request."""
+    sessions = getattr(registry.queryUtility(ISessionFactory), "sessions", None)
+    device = wsgi_device_answer(sessions, request.environ) if isinstance(sessions, SessionManager) else None
+    if device is None:
+        return None
+    response = Response(device.body, device.status)
+    response.headerlist = device.headers
+    return response
+
+
 def includeme(config: Any) -> None:
-    """Make a manager from the settings that begin with `hardtack.`, and set its factory.
+    """Make a manager from the settings that begin with `hardtack.`, and set it up.
 
     They are those of `hardtack.config`, and two more: `hardtack.secret`, of any text, from which a key is made, and
     `hardtack.accept_secrets`, earlier ones, separated by white space. Raises `ConfigError`.
@@ -205,7 +241,7 @@ def includeme(config: Any) -> None:
         if name.startswith(SETTINGS_PREFIX)
     }
     try:
-        config.set_session_factory(SessionFactory(from_mapping(_with_keys(given))))
+        setup(config, from_mapping(_with_keys(given)))
     except ConfigError as error:
         message = f"in the settings {SETTINGS_PREFIX}*: {error}"
         raise ConfigError(message) from None
@@ -241,6 +277,8 @@ class _Save:
         self.streams = False
 
     def __call__(self, request: Any, response: Any) -> None:
+        if self.committed:
+            return
         if not self.deferred and any(callback is not self for callback in request.response_callbacks):
             # Callbacks that were added after this one may change the session: they go first.
             self.deferred = True
@@ -250,6 +288,7 @@ class _Save:
         try:
             changes = self.sessions.commit(self.session, response.status_code)
         except HardtackError as error:
+            discard(self.session)
             translated = self.session.translate(error)
             if translated is error and not isinstance(error, tuple(ERRORS.values())):
                 raise
@@ -261,16 +300,33 @@ class _Save:
             warn_plain_http(self.sessions, environ.get("wsgi.url_scheme", ""), environ.get("HTTP_HOST", ""))
         if isinstance(response.app_iter, Generator):
             length = response.content_length  # which setting app_iter drops
-            response.app_iter = _Body(response.app_iter, partial(self.sessions.finish, self.session))
+            finish, abort = partial(self.sessions.finish, self.session), partial(self.sessions.abort, self.session)
+            response.app_iter = _Body(response.app_iter, finish, abort)
             response.content_length = length
             self.streams = True
 
+    def page(self, error: Exception) -> Any:
+        """No view has answered: what the request has ended is ended. A page that clears the cookie of that, or None."""
+        self.committed = True
+        page = HTTPInternalServerError("The application failed after it had ended the session.")
+        try:
+            lines = self.sessions.abort(self.session).set_cookies
+        except HardtackError as failure:
+            lines = cookies_of(failure)
+            page = self.session.translate(failure) if isinstance(failure, StoreUnavailable) else page
+        if not lines:
+            return None
+        logger.error("the application failed after it had ended the session", exc_info=error)
+        page.headers["Cache-Control"] = "no-store"
+        page.headerlist.extend(("Set-Cookie", line) for line in lines)
+        return page
+
     def end(self, request: Any) -> None:
-        """The end of the request: an exception without a view has had no response to commit to."""
+        """The end of the request: what has failed has had no response to commit to."""
         if not self.committed:
             with suppress(HardtackError):  # another error is on its way to the server
                 self.sessions.abort(self.session)
-        elif not self.streams and not is_late(self.session):
+        elif not self.streams:
             self.sessions.finish(self.session)
 
 
@@ -289,13 +345,21 @@ def _answer(request: Any, response: Any, answer: Any, lines: list[str]) -> None:
 class _Body:
     """A body that a generator makes; what it did to the session is seen to when the server closes it."""
 
-    def __init__(self, body: Generator[bytes, None, None], finish: Callable[[], None]) -> None:
+    def __init__(
+        self, body: Generator[bytes, None, None], finish: Callable[[], object], abort: Callable[[], object]
+    ) -> None:
         self.body = body
         self.finish = finish
+        self.abort = abort
 
     def __iter__(self) -> Iterator[bytes]:
-        return self.body
+        try:
+            yield from self.body
+        except Exception:
+            self.finish = self.abort
+            raise
 
     def close(self) -> None:
         self.body.close()
-        self.finish()
+        with suppress(HardtackError):  # the body has failed, and that is told
+            self.finish()

@@ -30,6 +30,7 @@ from hardtack.adapters import (
     asgi_device_answer,
     binds,
     cookies_of,
+    discard,
     is_unattached,
     preload,
     warn_plain_http,
@@ -126,6 +127,7 @@ class SessionInterface(Interface, QuartInterface):
             session.concluded = True
             if answer_to(error) is not None:
                 await _answer(app, response, session, error)
+                discard(session)
                 return
             # One commit for each response: the page that the application makes of this saves nothing. Where this is that page,
             # after another exception, the framework logs what is raised here, and sends it.

@@ -13,6 +13,7 @@ from hardtack.adapters import (
     Changes,
     answer_to,
     check_manager,
+    discard,
     state_of,
     warn_plain_http,
     wsgi_device_answer,
@@ -99,7 +100,7 @@ class SessionMiddleware:
                 raise
             return answer
         if response.started and _runs_no_code(body, environ):
-            self.sessions.finish(session)
+            response.finish()
             return body
         return _Body(body, response)
 
@@ -187,19 +188,27 @@ class _Response:
         self.lines = failure.set_cookies
 
     def abort(self) -> None:
-        """Nothing is saved, but what was ended is ended."""
-        if not self.state.accessed:
+        """Nothing is saved, but what was ended is ended, unless that has been tried."""
+        if self.failure is not None:
+            discard(self.session)
+        if self.failure is not None or not self.state.accessed:
             return
         try:
             self.lines = self.middleware.sessions.abort(self.session).set_cookies
         except HardtackError as error:
             self._note(error)
 
+    def finish(self) -> None:
+        """The request is over; where its commit has failed, nothing more is saved."""
+        if self.failure is None:
+            self.middleware.sessions.finish(self.session)
+        else:
+            discard(self.session)
+
     def failed(self, error: BaseException) -> list[bytes] | None:
         """The application failed: what it ended is ended. The body of an answer to that; None where the error is to go on."""
         failure = self.failure or error
-        if self.failure is None:
-            self.abort()
+        self.abort()
         if not isinstance(error, Exception):
             return None
         answer = answer_to(failure)
@@ -265,6 +274,6 @@ class _Body:
         if self.failed:
             return
         if self.response.started:
-            self.response.middleware.sessions.finish(self.response.session)
+            self.response.finish()
         else:
             self.response.abort()

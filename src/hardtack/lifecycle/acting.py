@@ -13,7 +13,7 @@ from hardtack.flow import Flow
 from hardtack.impersonation import ACTOR, LINK, acts, waiting_id
 from hardtack.lifecycle import listed
 from hardtack.lifecycle.decide import decide
-from hardtack.lifecycle.limit import save_limited
+from hardtack.lifecycle.limit import check_limit, save_limited
 from hardtack.lifetime import absolute_deadline
 from hardtack.protocols import Context, Held, Kind, Saved, Saving, VersionConflict
 from hardtack.record import Record
@@ -79,6 +79,8 @@ def save_own(core: Core, saving: Saving, beside: Beside, context: Context) -> Fl
     else:
         decision.held.names = ()  # the cookie of her session becomes that of the other
         context = context._replace(cookie_name=waiting_name(context.cookie_name))
+    if own.limit is not None and decision.login:
+        yield from check_limit(core, decision, *own.limit)
     saved: Saved = yield from save_limited(core, own.limit, decision, context)
     if saved.dropped == "stale":
         raise SessionConflict(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from hardtack import values
 from hardtack.errors import TooManySessions
 from hardtack.events import Destroyed, LoggedOut
-from hardtack.flow import Flow
+from hardtack.flow import Delete, Flow
 from hardtack.impersonation import acts
 from hardtack.lifecycle import listed
-from hardtack.lifecycle.stored import end_record, sessions_of
-from hardtack.protocols import Context, Saved, Saving
+from hardtack.lifecycle.listed import DRAWN, drawn_of
+from hardtack.lifecycle.stored import end_record, sessions_of, store_engine
+from hardtack.protocols import Context, Kind, Saved, Saving, VersionConflict
 from hardtack.record import Record
 
 if TYPE_CHECKING:
@@ -19,46 +22,84 @@ if TYPE_CHECKING:
 
 def save_limited(core: Core, limit: tuple[int, str] | None, saving: Saving, context: Context) -> Flow[Saved]:
     """Save, and see to it that who logs in has not more sessions than the limit. Raises `TooManySessions`."""
-    if limit is not None and saving.login:
-        yield from check_limit(core, saving, *limit)
     saved: Saved = yield from listed.save(core, saving, context)
-    if limit is not None and saved.record is not None:
-        yield from keep_limit(core, saved.record, *limit)
+    if limit is not None and saving.login and saved.record is not None:
+        yield from _keep_limit(core, saving, saved, *limit)
     return saved
 
 
 def check_limit(core: Core, saving: Saving, at_most: int, beyond: str) -> Flow[None]:
-    """Raise `TooManySessions` before anything is saved, where a further login is to be refused."""
-    assert saving.new is not None
-    subject = saving.new.subject
-    assert subject is not None
-    living = yield from _own_sessions(core, subject)
-    own = {saving.new.id, b"" if saving.old is None else saving.old.id}
-    others = [record for record, _ in living if record.id not in own]
-    if beyond == "refuse" and len(others) >= at_most:
-        raise _too_many(at_most)
+    """Raise `TooManySessions` before anything is saved, where a further login is to be refused.
 
-
-def keep_limit(core: Core, new: Record, at_most: int, beyond: str) -> Flow[None]:
-    """End what is beyond the limit: the oldest logins, or, where logins are refused, this one.
-
-    The list is read again after the own write: after the later of two logins at once there are no more than that.
+    Where it is not, the login is the last of all that are known: in the order that `_keep_limit` counts by.
     """
+    new = saving.new
+    assert new is not None
     assert new.subject is not None
     living = yield from _own_sessions(core, new.subject)
-    ordered = sorted(living, key=lambda pair: (pair[0].authenticated or pair[0].created, pair[0].id))
-    beyond_limit = len(ordered) - at_most
-    if beyond_limit <= 0:
-        return
-    if beyond == "refuse":
-        key = next((key for record, key in ordered if record.id == new.id), None)
-        if key is not None:
-            yield from end_record(core, new.id, key)
+    own = {new.id, b"" if saving.old is None else saving.old.id}
+    others = [record for record, _ in living if record.id not in own]
+    if beyond == "refuse" and len(others) >= at_most:
+        # The session of a first click on "Log in", whose answer was lost, ends with this one.
+        ghosts = yield from _successors(core, saving)
+        if len([record for record in others if record.id not in ghosts]) >= at_most:
+            raise _too_many(at_most)
+    latest = max((drawn_of(record) for record in others), default=0)
+    new.options = {**new.options, DRAWN: max(saving.now * 1_000_000, latest + 1)}
+
+
+def _successors(core: Core, saving: Saving) -> Flow[set[bytes]]:
+    """The ids that the session which the request came with goes on under by now."""
+    engine = store_engine(core)
+    dead = saving.held.dead
+    raw_id = b"" if dead is None else dead.successor
+    if saving.old is not None and engine.native is None:
+        raw_id = saving.old.id
+    found: set[bytes] = set()
+    while raw_id and raw_id not in found:
+        found.add(raw_id)
+        look, _ = yield from engine.ask(raw_id, values.encode_bytes(raw_id), saving.now, core)
+        raw_id = b"" if look.dead is None else look.dead.successor
+    return found
+
+
+def _keep_limit(core: Core, saving: Saving, saved: Saved, at_most: int, beyond: str) -> Flow[None]:
+    """End what is beyond the limit: the oldest logins, or, where logins are refused, this one.
+
+    The list is read again after the own write: after the later of two logins at once there are no more than that. Both
+    count in one order, so that neither ends what the other keeps.
+    """
+    new = saved.record
+    assert new is not None
+    assert new.subject is not None
+    living = yield from _own_sessions(core, new.subject)
+    ordered = sorted(living, key=lambda pair: (drawn_of(pair[0]), pair[0].id))
+    surplus = ordered[at_most:] if beyond == "refuse" else ordered[: max(len(ordered) - at_most, 0)]
+    if beyond == "refuse" and new.id in [record.id for record, _ in surplus]:
+        yield from _take_back(core, saving, saved)
         raise _too_many(at_most)
-    for record, key in [pair for pair in ordered if pair[0].id != new.id][:beyond_limit]:
+    for record, key in surplus:
         if (yield from end_record(core, record.id, key)):
             core.emit(Destroyed, record.id, False)
             core.emit(LoggedOut, record.id, new.subject, "at_most")
+
+
+def _take_back(core: Core, saving: Saving, saved: Saved) -> Flow[None]:
+    """The login is refused, and the session that it had moved is what it was; unless somebody has ended it meanwhile."""
+    engine, old, new = store_engine(core), saving.old, saved.record
+    assert new is not None
+    try:
+        deleted = yield Delete(saved.held.key, saved.held.version)
+    except VersionConflict:
+        deleted = False
+    if not deleted:
+        yield Delete(saved.held.key)
+    elif saving.kind is Kind.MOVE and old is not None and engine.native is None:
+        key = values.encode_bytes(old.id)
+        look, entry = yield from engine.ask(old.id, key, saving.now, core)
+        if look.dead is not None and look.dead.successor == new.id and entry is not None:
+            with suppress(VersionConflict):
+                yield engine.put(key, old, core.deadlines(old).nearest, entry.version, core)
 
 
 def _own_sessions(core: Core, subject: str) -> Flow[list[tuple[Record, str]]]:

@@ -5,20 +5,18 @@ A manager without a list comes past none of this.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from hardtack.binding.binding import bond_of, mark_of
 from hardtack.ended import Ended
-from hardtack.errors import SessionConflict, StoreUnavailable
+from hardtack.errors import StoreUnavailable
 from hardtack.events import Rejected
 from hardtack.flow import Ask, Flow
-from hardtack.merge import assigned_in
+from hardtack.merge import Declared, assigned_in
 from hardtack.protocols import Context, Dead, Held, Kind, Saved, Saving
 from hardtack.record import Record
-from hardtack.session import ONCE
 from hardtack.state import State
 
 if TYPE_CHECKING:
@@ -126,6 +124,8 @@ def _save(core: Core, ended: EndedSessions, saving: Saving, context: Context) ->
     failure = None
     if old is not None and found is None and saving.kind is Kind.END:  # first: it happens whatever was put in since
         failure = yield from _tell(ended, [old.id], changed=saving.new is not None)
+    elif saving.kind is Kind.END and saving.held.adopted:
+        failure = yield from _tell(ended, [saving.held.adopted], changed=saving.new is not None)
     saved: Saved = yield from core.engine.save(saving, context, core)
     if old is not None and found is None and not saved.dropped and saving.kind in (Kind.MOVE, Kind.REPLACE):
         # Only now: where the new session cannot be kept, the old one goes on. A channel that is away for a moment loses
@@ -198,7 +198,8 @@ def _without_it(core: Core, saving: Saving, found: Ended) -> Saved | None:
     assert new is not None
     if saving.kind is not Kind.REPLACE:
         base = {} if saving.base is None else saving.base.own_data()
-        assigned = assigned_in(new.own_data(), base, saving.tracking)
+        declared = Declared(core.traits.merge.names, saving.joined)
+        assigned = assigned_in(new.own_data(), base, saving.tracking, declared)
         if saving.login:
             if found.kind == "ended":
                 # Nothing of what was loaded goes on, or who was logged out everywhere would take it along.
@@ -218,21 +219,3 @@ def _renew_nothing(saving: Saving, old: Record) -> None:
     """While the list is stale, so that no copy outlives the entry that ended it."""
     if saving.new is not None:
         saving.new.seen = old.seen
-
-
-# --- what is taken once
-
-
-def once_id(name: str) -> bytes:
-    """The id of a value that is taken once, in the list."""
-    return hashlib.sha256(b"hardtack/1 once" + name.encode("utf-8", "surrogatepass")).digest()[:16]
-
-
-def take(core: Core, state: State) -> Flow[None]:
-    """Take what this request has taken out of a session in a cookie. Raises `SessionConflict` where another was faster."""
-    ended = core.ended
-    names, state.once = state.once, ()
-    for name in names:
-        assert ended is not None
-        if not (yield Ask(partial(ended.take, once_id(name)))):
-            raise SessionConflict("a parallel request has taken the same one-time value", [ONCE])

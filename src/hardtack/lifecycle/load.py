@@ -16,7 +16,7 @@ from hardtack.lifecycle import acting, takeover
 from hardtack.lifecycle.listed import is_alive, judge
 from hardtack.protocols import Context, Held
 from hardtack.session import Session, Unread, become_live, not_loaded, state_of
-from hardtack.state import UNREAD, nothing
+from hardtack.state import State, nothing
 from hardtack.tracking import Tracking
 
 if TYPE_CHECKING:
@@ -28,11 +28,14 @@ def load(core: Core, session: Session) -> None:
     state = state_of(session)
     if state.held is None:
         load_now = core.load_now
-        if load_now is not None and not core.settings.accept and core.binding is None:
+        if (
+            load_now is not None
+            and not core.settings.accept
+            and core.binding is None
+            and not has_former(core, state.header)
+        ):
             held = load_now(state.header, core.context(), core)
-            if (held.names or FORMER_DEFAULT_NAME not in state.header) and (
-                core.ended is None or held.record is None or is_alive(core.ended, held.record)
-            ):
+            if core.ended is None or held.record is None or is_alive(core.ended, held.record):
                 if held.record is not None and held.record.options and ACTOR in held.record.options:
                     held = run(acting.find_waiting(core, state, held, core.context()), None)
                 state.held = held
@@ -40,8 +43,8 @@ def load(core: Core, session: Session) -> None:
             if core.traits.asynchronous and carries(core, state.header):
                 not_loaded()
             run(load_flow(core, session), core.engine.store)  # type: ignore[arg-type]
-    if state.phase is UNREAD or isinstance(session, Unread):  # or it is first looked at when its request is over
-        _begin(core, session)
+    if isinstance(session, Unread):
+        _begin(core, session, state)
 
 
 async def aload(core: Core, session: Session) -> None:
@@ -49,8 +52,8 @@ async def aload(core: Core, session: Session) -> None:
     state = state_of(session)
     if state.held is None:
         await arun(load_flow(core, session), core.engine.store)
-    if state.refusal is not None and not core.traits.anonymous and state.phase is UNREAD:
-        _begin(core, session)
+    if state.refusal is not None and not core.traits.anonymous and isinstance(session, Unread):
+        _begin(core, session, state)
 
 
 def load_flow(core: Core, session: Session) -> Flow[None]:
@@ -59,8 +62,11 @@ def load_flow(core: Core, session: Session) -> Flow[None]:
     context = core.context()
     try:
         held = yield from core.engine.load(state.header, context, core)
-        if not held.names and core.cookie.name == DEFAULT_NAME and FORMER_DEFAULT_NAME in state.header:
-            held = yield from _load_former(core, state.header, context)
+        if has_former(core, state.header):
+            if held.names:  # both are there: what clears the one must not leave the other to the next request
+                held.names = (*held.names, *former_names(state.header))
+            else:
+                held = yield from _load_former(core, state.header, context)
         if core.settings.accept and not held.names:
             adopted = yield from takeover.take_over(core, state, context)
             held = held if adopted is None else adopted
@@ -86,6 +92,16 @@ def load_flow(core: Core, session: Session) -> Flow[None]:
         state.held = held
 
 
+def has_former(core: Core, header: str) -> bool:
+    """Whether a request may carry a cookie under the name that was the default before."""
+    return FORMER_DEFAULT_NAME in header and core.cookie.name == DEFAULT_NAME
+
+
+def former_names(header: str) -> list[str]:
+    """The cookies under that name, its chunks among them."""
+    return [name for name in parse(header) if name == FORMER_DEFAULT_NAME or name.startswith(f"{FORMER_DEFAULT_NAME}.")]
+
+
 def _load_former(core: Core, header: str, context: Context) -> Flow[Held]:
     """A session under the name that was the default before: it goes on under today's."""
     held: Held = yield from core.engine.load(header, context._replace(cookie_name=FORMER_DEFAULT_NAME), core)
@@ -95,9 +111,8 @@ def _load_former(core: Core, header: str, context: Context) -> Flow[Held]:
     return held
 
 
-def _begin(core: Core, session: Session) -> None:
+def _begin(core: Core, session: Session, state: State) -> None:
     """What the engine found becomes what the session knows. Raises `StoreUnavailable` where it could not be asked."""
-    state = state_of(session)
     assert state.held is not None
     record = state.held.record
     if record is not None and state.refusal is None:
@@ -130,7 +145,7 @@ def carries(core: Core, header: str) -> bool:
         return True
     if not header:
         return False
-    if core.cookie.name == DEFAULT_NAME and FORMER_DEFAULT_NAME in header:
+    if has_former(core, header):
         return True
     if not core.settings.accept:
         return False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 from hardtack import record as records
 from hardtack import values
@@ -16,6 +17,7 @@ from hardtack.errors import (
     SessionTooLarge,
     StoreError,
     StoreUnavailable,
+    TooManySessions,
     UnsupportedValue,
 )
 from hardtack.events import (
@@ -33,13 +35,14 @@ from hardtack.events import (
 from hardtack.events import Saved as SavedEvent
 from hardtack.flow import Flow, run
 from hardtack.impersonation import acts
-from hardtack.lifecycle import acting, listed
-from hardtack.lifecycle.decide import Lost, Nothing, decide
-from hardtack.lifecycle.limit import save_limited
+from hardtack.lifecycle import acting, claims, listed
+from hardtack.lifecycle.decide import KEPT, Lost, Nothing, decide, rests
+from hardtack.lifecycle.limit import check_limit, save_limited
 from hardtack.merge import Declared, Merged, changed_reads, merge, same
-from hardtack.protocols import Context, Kind, Saved, Saving
+from hardtack.protocols import Context, Held, Kind, Saved, Saving
 from hardtack.record import Record
 from hardtack.session import (
+    Committed,
     Session,
     Unread,
     become_committed,
@@ -47,15 +50,18 @@ from hardtack.session import (
     data_of,
     fill,
     fold_views,
-    phases_of,
+    is_untouched,
     refuse_changes,
     state_of,
 )
-from hardtack.state import COMMITTED, END, FINISHED, KEEP, LIVE, LOGIN, UNREAD, State, nothing
+from hardtack.state import COMMITTED, END, FINISHED, KEEP, LIVE, LOGIN, NEW, UNREAD, State, nothing
 from hardtack.tracking import Tracking
 
 if TYPE_CHECKING:
     from hardtack.core import Core
+
+# Looking a member up in its Enum takes as long as a call, in Python 3.11.
+_, _, _EMPTY, _MOVE, _REPLACE, _END = Kind
 
 _SERVER_ERROR: Final = 500
 
@@ -63,26 +69,41 @@ _SERVER_ERROR: Final = 500
 def begin(core: Core, session: Session, status: int | None) -> Saving | Changes:
     """What is to be saved; or, where nothing is, what the response has to say.
 
-    Raises `ConfigError` for a session of another manager, `SessionFinished` for one that was changed after its request,
-    `StoreUnavailable` for a page that may have taken a stand-in for the truth, and what `decide` raises.
+    Raises `TypeError` for what is no session, `ConfigError` for one of another manager, `SessionFinished` for one that was
+    changed after its request, `StoreUnavailable` for a page that may have taken a stand-in for the truth, and what `decide`
+    raises.
     """
-    state = state_of(session)
+    try:
+        state = state_of(session)
+    except AttributeError:
+        raise _no_session(session) from None
     if state.core is not core:
         _refuse_stranger(state)
     if not state.accessed:
         return Changes([])
-    if isinstance(session, Unread):  # the session was handed out and not looked at
-        return _accessed(core, [])
-    if state.phase is FINISHED:
-        return _finished_again(core, session, state)
-    if state.refusal is not None:
-        return _refused(core, state, status)
+    if state.phase is not LIVE or state.refusal is not None:
+        changes = _without_deciding(core, session, state, status)
+        if changes is not None:
+            return changes
     if state.views is not None:
         fold_views(session)
-    decision = decide(state, data_of(session), core.settings, int(core.clock()), always_renews=core.always_renews)
+    now = int(core.clock())
+    if (
+        state.tracking is not None
+        and state.taken is None
+        and is_untouched(session)
+        and rests(state, core.settings, now)
+    ):
+        settle_phase(core, session, state)
+        return _accessed(core, [])
+    decision = decide(state, data_of(session), core.settings, now, always_renews=core.always_renews)
     if type(decision) is Saving:
+        if decision.kind is Kind.END and decision.new is not None and decision.old is not None:
+            _warn_of_lost_login(core, decision.old, decision.new)
         return prepare(core, session, decision)
-    settle_phase(core, session)
+    settle_phase(core, session, state)
+    if decision is KEPT and state.taken is None:  # nearly every request: what is stored goes on as it is
+        return _accessed(core, [])
     if type(decision) is Lost:
         return _drop(core, session, "dead", (), unsafe=state.is_unsafe)
     assert type(decision) is Nothing
@@ -90,12 +111,33 @@ def begin(core: Core, session: Session, status: int | None) -> Saving | Changes:
     return _accessed(core, _lines_without_saving(core, state, clears=decision.clears))
 
 
+def _warn_of_lost_login(core: Core, old: Record, new: Record) -> None:
+    """Say it where all of a session was put back after its end: that idiom is older than ids which can be changed."""
+    if old.subject is None or new.subject is not None:
+        return
+    before = old.own_data()
+    if before and all(name in new.data and same(value, new.data[name]) for name, value in before.items()):
+        core.warn_once(
+            "a session was cleared and its data put back, which ends the login: to give the same session a new id, call "
+            "session.regenerate()"
+        )
+
+
+def _without_deciding(core: Core, session: Session, state: State, status: int | None) -> Changes | None:
+    """What the response says where there is nothing to decide; None where there is, after a first commit."""
+    if isinstance(session, Unread):  # the session was handed out and not looked at
+        return _accessed(core, [])
+    if state.phase is FINISHED:
+        return _finished_again(core, session, state)
+    return _refused(core, state, status) if state.refusal is not None and state.fate is not END else None
+
+
 def prepare(core: Core, session: Session, saving: Saving) -> Saving:
     """The same, with an id where one is to be drawn."""
     saving.joined = session.joined
     if saving.tracking is not None:
         saving.tracking = saving.tracking.so_far()
-    if saving.kind is Kind.EMPTY and not core.stored:  # it must not come back from another system's cookie
+    if saving.kind is _EMPTY and not core.stored:  # it must not come back from another system's cookie
         core.clear_foreign(state_of(session))
     if saving.new is not None and not saving.new.id:
         saving.new.id = core.new_id(state_of(session))
@@ -108,7 +150,7 @@ def _lines_without_saving(core: Core, state: State, *, clears: bool) -> list[str
     lines: list[str] = []
     if held is not None:
         if clears:
-            lines += core.cookie.clear_all(held.names)
+            lines += _lines_of_end(core, state, held)
             held.clear = False
         elif held.disputed:
             lines += planted_lines(core, state)
@@ -117,6 +159,19 @@ def _lines_without_saving(core: Core, state: State, *, clears: bool) -> list[str
         lines += state.taken.clearing
         state.taken = None
     return lines
+
+
+def _lines_of_end(core: Core, state: State, held: Held) -> list[str]:
+    """The lines that clear the cookies of a session that ends.
+
+    Of cookies that dispute each other ours goes only where the others go with it: alone, the planted one would be used by the
+    next request.
+    """
+    if not held.disputed:
+        return core.cookie.clear_all(held.names)
+    planted = planted_lines(core, state)
+    own = held.names if len(planted) > len(core.cookie.clearing_formerly) else ()
+    return [*(core.cookie.clear_cookie(name) for name in own), *planted]
 
 
 def planted_lines(core: Core, state: State) -> list[str]:
@@ -133,7 +188,7 @@ def save_flow(core: Core, session: Session, saving: Saving) -> Flow[Changes]:
     context = Context(core.cookie.name, core.purpose, saving.now)
     state = state_of(session)
     try:
-        yield from listed.take(core, state)
+        yield from _permit(core, state, saving, context)
         if state.beside is not None or state.waiting is not None:
             saved = yield from _save_two(core, state, saving, context)
         else:
@@ -143,8 +198,45 @@ def save_flow(core: Core, session: Session, saving: Saving) -> Flow[Changes]:
             raise failed(core, session, saving, error) from error.__cause__
         return _keep_the_other(core, session)
     except HardtackError as error:
+        if isinstance(error, SessionConflict):
+            yield from _remove_taken(core, state)
         raise failed(core, session, saving, error) from error.__cause__
+    if saved.dropped:
+        yield from _remove_taken(core, state)
     return settle(core, session, saving, sent, saved)
+
+
+def _permit(core: Core, state: State, saving: Saving, context: Context) -> Flow[None]:
+    """Ask for what may be refused, before anything is saved: one-time values, and the number of a user's sessions.
+
+    An end is carried out all the same, without what was to begin after it.
+    """
+    try:
+        yield from claims.claim(core, state, saving.now)
+        if state.limit is not None and saving.login:
+            yield from check_limit(core, saving, *state.limit)
+    except (SessionConflict, TooManySessions):
+        if saving.kind is not Kind.END:
+            raise
+        refused = saving.new is not None
+        saving.new, saving.login = None, False
+        if refused:
+            saved = yield from listed.save(core, saving, context)
+            _tell(core, state, saving, saved)
+            raise
+
+
+def _take(core: Core, state: State) -> Flow[None]:
+    """Take what a request has taken that saves nothing."""
+    with suppress(SessionConflict):
+        yield from claims.claim(core, state, core.now())
+    yield from _remove_taken(core, state)
+
+
+def _remove_taken(core: Core, state: State) -> Flow[None]:
+    """What was taken is gone, though nothing of its request was saved."""
+    if state.once and core.stored and state.record is not None:
+        yield from claims.remove(core, state.record.id, tuple(name for name, _ in state.once))
 
 
 def _save_two(core: Core, state: State, saving: Saving, context: Context) -> Flow[Saved]:
@@ -185,8 +277,9 @@ def save_now(core: Core, session: Session, saving: Saving) -> Changes:
 
 def _keep_the_other(core: Core, session: Session) -> Changes:
     """Another system's cookie can be smaller than ours, by compression: who only reads keeps that one."""
-    core.emit(Rejected, "too_large", core.cookie.name, request=state_of(session).request)
-    settle_phase(core, session)
+    state = state_of(session)
+    core.emit(Rejected, "too_large", core.cookie.name, request=state.request)
+    settle_phase(core, session, state)
     return _accessed(core, [])
 
 
@@ -202,8 +295,8 @@ def failed(core: Core, session: Session, saving: Saving, error: HardtackError) -
     state = state_of(session)
     if isinstance(error, StoreUnavailable):
         core.store_failed("save", error, state.request)
-    if saving.kind is Kind.END and not saving.headers_sent:
-        error.set_cookies = [*core.cookie.clear_all(saving.held.names), *_foreign_lines(state)]
+    if saving.kind is _END and not saving.headers_sent:
+        error.set_cookies = [*_lines_of_end(core, state, saving.held), *_foreign_lines(state)]
     if isinstance(error, SessionConflict):
         outcome = "stale" if error.paths else "dropped"
         core.emit(Conflict, state.known_id, outcome, error.paths, request=state.request, acting=acts(state.meta))
@@ -222,11 +315,12 @@ def settle(core: Core, session: Session, saving: Saving, sent: Record | None, sa
     if saved.dropped:
         return _drop(core, session, saved.dropped, saved.paths, unsafe=saving.unsafe)
     if saving.renewal and saved.record is None:  # it is another's by now: this request shows what it loaded
-        settle_phase(core, session)
+        settle_phase(core, session, state)
         return _accessed(core, lines)
     if saving.held.disputed and not saving.headers_sent:
         lines += planted_lines(core, state)
-    _tell(core, state, saving, saved)
+    if core.hears(LoggedIn):  # none of what a commit tells is of a higher level
+        _tell(core, state, saving, saved)
     record, loaded = saved.record, state.base
     if state.beside is not None and state.beside.own is not None:
         state.waiting = state.beside.own.waiting
@@ -237,9 +331,7 @@ def settle(core: Core, session: Session, saving: Saving, sent: Record | None, sa
         if record is not sent and sent is not None:  # it was merged with what another request had saved
             noted = set() if saving.tracking is None else saving.tracking.noted
             _show(session, sent, record, loaded, noted, Declared(core.traits.merge.names, session.joined))
-        if state.tracking is not None:
-            state.tracking.taken = ()
-    settle_phase(core, session)
+    settle_phase(core, session, state)
     return _accessed(core, lines)
 
 
@@ -260,12 +352,10 @@ def _show(
     fill(session, shown.data if isinstance(shown, Merged) else saved.data)
 
 
-def settle_phase(core: Core, session: Session) -> None:
+def settle_phase(core: Core, session: Session, state: State) -> None:
     """The headers are about to leave."""
-    state = state_of(session)
-    if state.phase is not LIVE and state.phase is not COMMITTED:
-        return
-    become_committed(session, told=not core.stored)
+    if state.phase is LIVE or state.phase is COMMITTED:
+        become_committed(session, told=not core.stored)
 
 
 def _drop(
@@ -293,7 +383,22 @@ def _accessed(core: Core, lines: list[str], dropped: str = "") -> Changes:
     return Changes(lines, True, False, core.cache_control_replaced, dropped)
 
 
-def _refuse_stranger(state: State) -> None:
+def own_state(core: Core, session: Session) -> State:
+    """The state of a session of this manager. Raises `TypeError` for what is no session, `ConfigError` for another's."""
+    try:
+        state = state_of(session)
+    except AttributeError:
+        raise _no_session(session) from None
+    if state.core is not core:
+        _refuse_stranger(state)
+    return state
+
+
+def _no_session(given: object) -> TypeError:
+    return TypeError(f"commit, abort and finish take the session that open() has returned, not {type(given).__name__}")
+
+
+def _refuse_stranger(state: State) -> NoReturn:
     if state.core is None:
         raise ConfigError("a Session(…) made by hand has no cookie and no store: fill one of sessions.open() instead")
     raise ConfigError("this session was opened by another SessionManager: commit it with the one that opened it")
@@ -327,17 +432,17 @@ def _tell(core: Core, state: State, saving: Saving, saved: Saved) -> None:
     old, record, request = saving.old, saved.record, state.request
     valid = core.old_still_valid
     who = acts(record)
-    if saving.kind in (Kind.END, Kind.REPLACE):
+    if saving.kind in (_END, _REPLACE):
         for ended in saved.ended or ([old.id] if old is not None else []):
             core.emit(Destroyed, ended, valid, request=request, acting=acts(old))
         if old is not None and old.subject is not None:
-            cause = "logout" if saving.kind is Kind.END else "login"
+            cause = "logout" if saving.kind is _END else "login"
             core.emit(LoggedOut, old.id, old.subject, cause, request=request, acting=acts(old))
     if record is None:
         return
-    if saving.kind is Kind.MOVE and old is not None and not saved.began:
+    if saving.kind is _MOVE and old is not None and not saved.began:
         core.emit(IdChanged, old.id, record.id, valid, request=request, acting=who)
-    elif old is None or saved.began or saving.kind in (Kind.END, Kind.REPLACE):
+    elif old is None or saved.began or saving.kind in (_END, _REPLACE):
         core.emit(Created, record.id, request=request, acting=who)
     elif saving.renewal:
         core.emit(Renewed, record.id, saving.renewal, request=request, acting=who)
@@ -359,25 +464,27 @@ def _tell(core: Core, state: State, saving: Saving, saved: Saved) -> None:
 
 def abort_flow(core: Core, session: Session) -> Flow[Changes]:
     """What a request that failed does all the same: it ends what the handler ended, and takes what was taken once."""
-    state = state_of(session)
-    if state.core is not core:
-        _refuse_stranger(state)
-    if isinstance(session, Unread) or state.phase in (UNREAD, FINISHED) or state.refusal is not None:
+    state = own_state(core, session)
+    refused = state.refusal is not None and state.fate is not END
+    if isinstance(session, Unread) or state.phase in (UNREAD, FINISHED) or refused:
         lines = list(state.refusal.set_cookies) if state.refusal is not None else []
         return Changes(lines, state.accessed)
-    headers_sent = state.phase is COMMITTED
+    conflict = state.refusal is not None and state.is_unsafe  # its commit has raised: the page for that is yet to come
+    headers_sent = state.phase is COMMITTED and not conflict
     changes = Changes([], state.accessed)
-    if state.fate is END:
-        state.meta = nothing()
-        decision = decide(state, {}, core.settings, core.now(), headers_sent=headers_sent)
-        if type(decision) is Saving:
-            changes = yield from save_flow(core, session, decision)
+    try:
+        if state.fate is END:
+            state.meta = nothing()
+            state.begins, state.limit = NEW, None  # a login that was asked for after it is not carried out
+            decision = decide(state, {}, core.settings, core.now(), headers_sent=headers_sent)
+            if type(decision) is Saving:
+                changes = yield from save_flow(core, session, decision)
+            else:
+                changes.set_cookies += _lines_without_saving(core, state, clears=True)
         else:
-            changes.set_cookies += _lines_without_saving(core, state, clears=True)
-    elif state.tracking is not None and state.tracking.taken and state.record is not None:
-        yield from core.take_once(state.record.id, state.tracking.taken)
-    yield from listed.take(core, state)
-    become_finished(session)
+            yield from _take(core, state)
+    finally:
+        become_finished(session)
     return changes
 
 
@@ -387,11 +494,15 @@ def abort_flow(core: Core, session: Session) -> Flow[Changes]:
 def is_late(session: Session) -> bool:
     """Whether anything was changed since the commit: what `finish` is for. What cannot be encoded was."""
     state = state_of(session)
-    if not state.accessed or state.refusal is not None or state.phase in (UNREAD, FINISHED):
+    if not state.accessed:
         return False
-    if type(session) is phases_of(type(session)).committed:
+    if isinstance(session, Committed):
         # A method that was bound before does not tell; what it adds shows in the number of keys.
         return state.forced or state.fate is not KEEP or state.begins is LOGIN or len(session) != state.size
+    if state.phase in (UNREAD, FINISHED):
+        return False
+    if state.refusal is not None:
+        return state.fate is END
     try:
         return session.modified
     except UnsupportedValue:
@@ -402,8 +513,8 @@ def finish_flow(core: Core, session: Session) -> Flow[None]:
     """Save what was changed after the headers, as far as that needs no cookie; what cannot be saved is an event."""
     state = state_of(session)
     known = state.known_id
-    yield from listed.take(core, state)
     if not _can_be_late(core, state):
+        yield from _take(core, state)
         core.emit(LateWrite, known, request=state.request, acting=acts(state.meta))
         return
     try:
@@ -413,7 +524,7 @@ def finish_flow(core: Core, session: Session) -> Flow[None]:
             return
         decision = prepare(core, session, decision)
         decision.unsafe = False  # the browser was told already
-        lost = decision.kind is Kind.END and decision.new is not None  # it has no cookie for what was put in since
+        lost = decision.kind is _END and decision.new is not None  # it has no cookie for what was put in since
         if lost:
             decision.new = None
         changes: Changes = yield from save_flow(core, session, decision)
@@ -445,7 +556,7 @@ def refresh(session: Session, fetched: Record, record: Record, version: Any, dec
     mine = data_of(session)
     tracking = state.tracking
     if tracking is not None:
-        stale = changed_reads(base, fetched.data, tracking, Declared(beginnings=session.joined))
+        stale = changed_reads(base, fetched.data, tracking, Declared(joined=session.joined))
         tracking.stale = (*tracking.stale, *(name for name in stale if name not in tracking.stale))
     overlay = merge(base, record.data, mine, _blind(state), declared)
     data = overlay.data if isinstance(overlay, Merged) else record.data

@@ -13,6 +13,7 @@ from hardtack.protocols.engine import (
     engine_traits,
     hold,
     rings_of,
+    saved,
 )
 from hardtack.protocols.store import (
     AsyncStore,
@@ -68,6 +69,7 @@ __all__ = [
     "hold",
     "is_async",
     "rings_of",
+    "saved",
     "store_traits",
     "token_traits",
 ]

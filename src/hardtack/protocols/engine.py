@@ -51,6 +51,7 @@ class Held:
         key: the store's key under which the session is stored now.
         resend: the cookie is to be sent with the next response, whatever that saves: the request came without it.
         replaces: the session whose place this one takes with the next save, and that ends by it.
+        adopted: the raw id that was made of another system's cookie, under which nothing is stored yet.
     """
 
     record: Record | None = None
@@ -64,6 +65,7 @@ class Held:
     key: str = ""
     resend: bool = False
     replaces: Record | None = None
+    adopted: bytes = b""
 
 
 _new: Final = Held.__new__
@@ -72,8 +74,8 @@ _new: Final = Held.__new__
 def hold(
     record: Record | None,
     name: str,
-    *,
     current: bool = True,
+    *,
     secret: bytes = b"",
     version: Version | None = None,
     key: str = "",
@@ -88,6 +90,7 @@ def hold(
     held.key = key
     held.disputed = held.clear = held.resend = False
     held.dead = held.replaces = None
+    held.adopted = b""
     return held
 
 
@@ -135,7 +138,7 @@ class Saving:
         renewal: why the session is saved although the request changed nothing in it; empty where it did.
         unsafe: the request's method promises a change: a save that is dropped must be told as an error.
         headers_sent: no cookie can be set or cleared any more.
-        joined: beginnings of names whose parallel changes are joined for every application (flash messages).
+        joined: names whose parallel changes are joined for every application (flash messages); "_f_" is all that begin so.
         max_size: bytes that the stored record may have; None: any.
         header: the request's Cookie header, which the browser sends again with what is set now.
     """
@@ -183,6 +186,22 @@ class Saved:
     dropped: Literal["", "stale", "dead"] = ""
     paths: tuple[str, ...] = ()
     conflict: Literal["", "merged", "overwritten"] = ""
+
+
+_new_saved: Final = Saved.__new__
+
+
+def saved(held: Held, record: Record | None, lines: list[str], began: bool = False) -> Saved:
+    """What was done where nobody came in between: `Saved(…)` without the call of its class."""
+    done = _new_saved(Saved)
+    done.held = held
+    done.record = record
+    done.lines = lines
+    done.ended = []
+    done.began = began
+    done.dropped = done.conflict = ""
+    done.paths = ()
+    return done
 
 
 class Policy(Protocol):

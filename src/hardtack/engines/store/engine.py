@@ -333,7 +333,7 @@ class StoreEngine:
             return raw_key, Held(
                 record=look.record, current=look.current, secret=secret, version=entry.version, key=key
             )
-        return raw_key, Held(secret=secret, key=key, dead=look.dead)
+        return raw_key, Held(secret=secret, key=key, dead=look.dead, adopted=raw_key)
 
     def waiting(self, raw_id: bytes, header: str, context: Context, policy: Policy) -> Flow[Held]:
         """What is held of the session that waits while its user acts as another. That use of the browser keeps it."""

@@ -32,6 +32,8 @@ from hardtack.record import Record
 if TYPE_CHECKING:
     from hardtack.engines.store.engine import StoreEngine
 
+_UPDATE: Final = Kind.UPDATE  # looking a member up in its Enum takes as long as a call, in Python 3.11
+
 MAX_ATTEMPTS: Final = 16
 """Lost races after which a save is a conflict: each costs a merge, and an attacker can have many requests at once."""
 
@@ -39,8 +41,10 @@ MAX_ATTEMPTS: Final = 16
 def save(engine: StoreEngine, saving: Saving, context: Context, policy: Policy) -> Flow[Saved]:
     """Carry out a saving. Raises `StoreUnavailable`, `SessionConflict`, `SessionTooLarge`, `UnsupportedValue`."""
     work = _Work(engine, saving, context, policy)
+    if saving.kind is _UPDATE:
+        return work.update()
     match saving.kind:
-        case Kind.UPDATE | Kind.EMPTY:
+        case Kind.EMPTY:
             return work.update()
         case Kind.CREATE:
             return work.create()
@@ -248,12 +252,26 @@ class _Work:
                 ended = yield from self.end_chain(saving.old.id, key)
         elif dead is not None and not saving.login and saving.follows:
             ended = yield from self.end_chain(dead.successor, values.encode_bytes(dead.successor))
+        elif held.adopted:
+            ended = yield from self.end_adopted(held.adopted)
         if saving.login and dead is not None and saving.new is not None:
             yield from self.end_successor(dead, saving.new.subject)
         if not saving.follows and saving.new is None and dead is not None and dead.changed:
             # The browser has got, or is about to get, the cookie of what goes on: it is not to be cleared.
             return Saved(held=Held(dead=dead), record=None, lines=[])
         return (yield from self.after_end(ended))
+
+    def end_adopted(self, raw_key: bytes) -> Flow[list[bytes]]:
+        """End another system's session that this request was the first to bring: a parallel one must not store it."""
+        key = values.encode_bytes(raw_key)
+        grave = tombstone(raw_key, self.context.now, changed=self.saving.new is not None)
+        try:
+            yield self.engine.bury(key, grave, None, self.policy)
+        except VersionConflict:  # it has, meanwhile
+            return (yield from self.end_chain(raw_key, key))
+        except StoreFull:
+            pass
+        return []
 
     def end_chain(self, raw_key: bytes, key: str) -> Flow[list[bytes]]:
         """End a session, under whichever id it has by now; the raw ids that were ended."""
@@ -269,7 +287,7 @@ class _Work:
             key = values.encode_bytes(raw_key)
         return []
 
-    def end_one(self, raw_key: bytes, key: str, *, changed: bool) -> Flow[bool | Dead]:
+    def end_one(self, raw_key: bytes, key: str, *, changed: bool, successor: bytes = b"") -> Flow[bool | Dead]:
         """End what is stored under one id. True if it was; what is remembered of it where it was dead already; else False."""
         engine = self.engine
         version = self.held.version if self.saving.old is not None and self.saving.old.id == raw_key else None
@@ -279,7 +297,7 @@ class _Work:
                 if look.record is None or entry is None:
                     return look.dead or False
                 version = entry.version
-            grave = tombstone(raw_key, self.context.now, changed=changed)
+            grave = tombstone(raw_key, self.context.now, changed=changed, successor=successor)
             try:
                 yield from self.bury(engine.bury(key, grave, version, self.policy))
             except VersionConflict:
@@ -317,7 +335,9 @@ class _Work:
             look, _ = yield from engine.ask(raw_key, key, self.context.now, self.policy)
             if look.record is not None:
                 if look.record.subject == subject:
-                    yield from self.end_one(raw_key, key, changed=True)
+                    # Named in its place: a third click must find the session of the second.
+                    successor = b"" if engine.native or self.saving.new is None else self.saving.new.id
+                    yield from self.end_one(raw_key, key, changed=True, successor=successor)
                 return
             raw_key = b"" if look.dead is None else look.dead.successor
 
@@ -362,7 +382,8 @@ class _Work:
         saving = self.saving
         assert saving.new is not None
         base = {} if saving.base is None else saving.base.own_data()
-        return assigned_in(saving.new.own_data(), base, saving.tracking)
+        declared = Declared(self.engine.merge.names, saving.joined)
+        return assigned_in(saving.new.own_data(), base, saving.tracking, declared)
 
     def begin_without_subject(self) -> Flow[Saved]:
         """`regenerate` and its like show no credential: who was logged out must not come out of them as somebody."""
@@ -394,9 +415,6 @@ class _Work:
             self.keep_seen(theirs)
             return entry.version
         base = {} if saving.base is None else saving.base.own_data()
-        taken = () if saving.tracking is None else saving.tracking.taken
-        if any(name not in theirs.data.get("_once", {}) for name in taken):
-            raise SessionConflict("a parallel request has taken the same one-time value", ["_once"])
         declared = Declared(engine.merge.names, saving.joined)
         # As it was sent: a task may have gone on with the objects in the session since.
         mine = new.own_data()
@@ -419,7 +437,7 @@ class _Work:
             return (yield from self.begin_anew())
         if saving.kind is Kind.MOVE:
             raise SessionConflict("a parallel request changed what this one had read; its id was not changed", paths)
-        return Saved(held=self.held, record=saving.old, lines=[], dropped="stale", paths=tuple(sorted(paths)))
+        return Saved(held=self.held, record=saving.old, lines=[], dropped="stale", paths=tuple(sorted(paths, key=repr)))
 
     def lay(self, theirs: Record, data: dict[str, Any]) -> None:
         """The record to try next: what is stored now is what further changes are compared with."""

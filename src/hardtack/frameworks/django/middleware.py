@@ -17,6 +17,7 @@ from hardtack.adapters import (
     DeviceAnswer,
     adevice_answer,
     device_answer,
+    discard,
     warn_plain_http,
     wsgi_request,
 )
@@ -100,7 +101,9 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
                 clears = may_clear(session)
                 changes = session.respond(response.status_code, saves=_saves(session))
         except HardtackError as error:
-            return self._conclude(request, session, _failed(error), Changes(no_store=True), clears=False)
+            page = _failed(error)
+            discard(session.inner)
+            return self._conclude(request, session, page, Changes(no_store=True), clears=False)
         response = self._conclude(request, session, response, changes, clears=clears)
         if session.is_touched:
             if _streams(response):
@@ -121,7 +124,9 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
                 clears = may_clear(session)
                 changes = await session.arespond(response.status_code, saves=_saves(session))
         except HardtackError as error:
-            return self._conclude(request, session, _failed(error), Changes(no_store=True), clears=False)
+            page = _failed(error)
+            discard(session.inner)
+            return self._conclude(request, session, page, Changes(no_store=True), clears=False)
         response = self._conclude(request, session, response, changes, clears=clears)
         if session.is_touched:
             if _streams(response):
