@@ -20,6 +20,7 @@ from hardtack.errors import (
     SessionConflict,
     SessionFinished,
     StoreUnavailable,
+    TooManySessions,
 )
 from hardtack.events import LoggedIn, Opened
 from hardtack.protocols import Context
@@ -535,7 +536,7 @@ def test_an_error_is_the_frameworks_own_too() -> None:
 
     error, other = conflict(cause), refused(CrossSiteRequest("from elsewhere"))
 
-    assert set(made) == {SessionConflict, CrossSiteRequest}
+    assert set(made) == {SessionConflict, TooManySessions, CrossSiteRequest}
     assert isinstance(error, SessionConflict)
     assert isinstance(error, Conflict)
     assert (error.answer.status, other.answer.status) == (409, 403)

@@ -773,6 +773,33 @@ def test_a_logout_before_a_failure_is_carried_out(stored: World, down: frozenset
     assert stored.site.request("/read-n", before).text == ("1" if down else "0")
 
 
+def test_a_logout_before_what_cannot_be_kept_is_carried_out(world: World) -> None:
+    """The page is one of an error, and clears the cookie; on a store the session has ended."""
+    world.browser.get("/write-n")
+    before = world.browser.header
+
+    answer = world.browser.get("/unkept")
+
+    assert answer.status == 500
+    assert world.browser.cookies == {}
+    if world.sessions.engine.store is not None:
+        assert world.site.request("/read-n", before).text == "0"
+
+
+def test_a_login_that_is_one_too_many_is_a_409(make: Make) -> None:
+    """Like every save that was not done: no page says that it was."""
+    world = make("store")
+    if world.framework.startswith("django"):
+        pytest.skip("django.contrib.auth logs in, and takes no limit")
+    other = Browser(world.site)
+    other.get("/login")
+
+    answer = world.browser.get("/crowd")
+
+    assert answer.status == 409
+    assert (world.browser.state()["subject"], other.state()["subject"]) == (None, "ann")
+
+
 # --- documentation
 
 
