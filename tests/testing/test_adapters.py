@@ -65,7 +65,7 @@ class TestBottle(AdapterContract):
     """Its plugin is around the whole application."""
 
     def serve(self, sessions: SessionManager, handle: Handle) -> Client:
-        app = bottle.Bottle()
+        app: Any = bottle.Bottle()
         app.install(SessionPlugin(sessions))
 
         def page(name: str) -> Any:

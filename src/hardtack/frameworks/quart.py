@@ -142,7 +142,7 @@ class _Body(ResponseBody):
     async def __aenter__(self) -> AsyncIterable[Any]:
         return await self.body.__aenter__()
 
-    async def __aexit__(self, kind: type, error: BaseException, traceback: TracebackType | None) -> None:
+    async def __aexit__(self, kind: type, error: BaseException | None, traceback: TracebackType | None) -> None:
         try:
             await self.body.__aexit__(kind, error, traceback)  # type: ignore[arg-type]
         finally:
