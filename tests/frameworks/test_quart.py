@@ -454,7 +454,7 @@ async def test_a_session_made_by_hand_is_not_saved_without_a_secret_key(websocke
     app.secret_key = None
     response = None if websocket else quart.Response("")
     async with app.test_request_context("/"):
-        await app.session_interface.save_session(app, FlaskSession({"n": 1}), response)  # type: ignore[arg-type]
+        await app.session_interface.save_session(app, FlaskSession({"n": 1}), response)
 
     assert response is None or "Set-Cookie" not in response.headers
 
