@@ -15,10 +15,11 @@ from hardtack.events import Destroyed, LoggedOut, Saved
 from hardtack.flow import Ask, Count, Flow
 from hardtack.impersonation import LINK
 from hardtack.lifecycle import registry
-from hardtack.lifecycle.save import refresh
+from hardtack.lifecycle.save import change_unstored, refresh
 from hardtack.lifecycle.stored import (
     end_record,
     finds,
+    goes_on_as,
     is_listed,
     keys_of,
     living,
@@ -31,7 +32,8 @@ from hardtack.login import check_subject
 from hardtack.merge import Declared
 from hardtack.protocols import VersionConflict
 from hardtack.record import Record
-from hardtack.session import Session, changing, data_of, fill
+from hardtack.session import Session, changing, data_of
+from hardtack.state import END, KEEP, REPLACE
 
 if TYPE_CHECKING:
     from hardtack.core import Core
@@ -79,11 +81,13 @@ def update(core: Core, session: Session | str, function: Change) -> Flow[dict[st
         state = changing(own)
         if state.core is not core:
             raise ConfigError("update() was given a session of another SessionManager, or one made by hand")
-        if state.held is not None and state.held.dead is not None and state.record is None and not data_of(own):
-            raise SessionConflict("the session was ended")
-        if state.record is None:  # nothing is stored yet, so nobody else can change it
-            fill(own, _changed(function, data_of(own)))
-            return data_of(own)
+        begins = state.record is None or state.fate in (END, REPLACE)
+        if begins:  # nothing is stored yet of what this request shows, so nobody else can change it
+            dead = state.held is not None and state.held.dead is not None
+            if dead and state.fate is KEEP and not data_of(own):
+                raise SessionConflict("the session was ended")
+            return change_unstored(own, partial(_changed, function))
+        assert state.record is not None
         assert state.held is not None
         found: tuple[bytes, str] | None = (state.record.id, engine.stored_key(state.held, state.record.id))
     else:
@@ -155,6 +159,7 @@ def end(core: Core, id: str, subject: str | None) -> Flow[bool]:
     found = yield from engine.find_key(id)
     if found is None:
         return False
+    found = yield from goes_on_as(core, *found, context)  # whose it is says the session that lives
     if subject is not None:
         record = yield from of_subject(core, found[1], subject, context)
         if record is None:

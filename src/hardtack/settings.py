@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hardtack.cookies import Cookie
 from hardtack.errors import ConfigError
@@ -20,11 +19,13 @@ if TYPE_CHECKING:
 
 RENEWALS_PER_IDLE_TIMEOUT: Final = 10
 
+if TYPE_CHECKING:
+    from hardtack.binding.settings import DeviceBinding
+
 _SIZES: Final = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "KIB": 1024, "MIB": 1024**2}
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """A format of another system whose sessions are taken over, and where that system has its cookie."""
 
     token: TokenFormat
@@ -32,8 +33,7 @@ class Accepted:
     cookie: Cookie
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """A manager's settings. Durations in whole seconds, sizes in bytes."""
 
     cookie: Cookie
@@ -48,6 +48,7 @@ class Settings:
     cross_site_paths: tuple[str, ...]
     strict_values: bool
     clock: Callable[[], float]
+    binding: DeviceBinding | None = None
     renews_when_read: bool = True
 
     def renewal_due(self, seen: int, now: int) -> bool:
@@ -72,6 +73,7 @@ def make_settings(
     cross_site_paths: Iterable[str],
     strict_values: bool,
     clock: Callable[[], float],
+    binding: DeviceBinding | None,
 ) -> Settings:
     """The settings, or the `ConfigError` of the first that is wrong: it names the setting and says what to write."""
     instance(cookie, Cookie, "cookie", "Cookie(name=…)")
@@ -90,6 +92,7 @@ def make_settings(
         cross_site_paths=tuple(map(_path, _texts(cross_site_paths, "cross_site_paths"))),
         strict_values=switch(strict_values, "strict_values"),
         clock=clock,
+        binding=binding,
     )
 
 

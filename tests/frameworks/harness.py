@@ -177,6 +177,15 @@ class Script:
         session.login("ann", at_most=1, beyond="refuse")
         return Reply("in")
 
+    @staticmethod
+    def broken(session: Any, key: str) -> Reply:
+        """Something else is down, after a change or a logout."""
+        if key == "logout":
+            session.logout()
+        else:
+            session["failed"] = True
+        raise StoreUnavailable("another store is down")
+
     def keep(self, session: Any, key: str) -> Reply:
         session[key] = 1
         self.kept = getattr(session, "_get_current_object", lambda: session)()  # Flask's is a proxy

@@ -406,6 +406,22 @@ def test_a_logout_before_an_exception_is_carried_out(world: World) -> None:
         assert json.loads(world.site.request("/dump", copy).text)["subject"] is None
 
 
+def test_an_error_of_a_store_that_leaves_the_handler_saves_nothing(world: World) -> None:
+    """It is a 503, or a 500; but what was ended before is ended, and the page clears its cookie."""
+    world.browser.get("/write-n")
+    broken, state, leaving = (
+        world.browser.post("/broken-n"),
+        world.browser.state(),
+        world.browser.post("/broken-logout"),
+    )
+
+    assert broken.status in (500, 503)
+    assert broken.set_cookies == []
+    assert state["data"] == {"n": 1}
+    assert leaving.status in (500, 503)
+    assert world.browser.cookies == {}
+
+
 def test_a_session_cannot_be_written_once_its_request_is_over(world: World) -> None:
     """A task or a thread that still has it would write into nothing."""
     world.browser.get("/keep-n")

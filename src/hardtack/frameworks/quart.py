@@ -24,7 +24,17 @@ except ImportError as error:
     message = explain("hardtack.frameworks.quart", "quart", error)
     raise ImportError(message) from error
 
-from hardtack.adapters import Changes, answer_to, cookies_of, discard, is_unattached, preload, warn_plain_http
+from hardtack.adapters import (
+    Changes,
+    answer_to,
+    asgi_device_answer,
+    binds,
+    cookies_of,
+    discard,
+    is_unattached,
+    preload,
+    warn_plain_http,
+)
 from hardtack.errors import HardtackError
 from hardtack.frameworks._flask import FlaskSession, Interface, apply, conclude
 from hardtack.request import Request
@@ -66,6 +76,8 @@ class SessionInterface(Interface, QuartInterface):
         manager = self._manager(app)
         if manager is None:
             return None
+        if binds(manager):
+            self._answer_first(app, _device_response)
         # HTTP/2 lets a client send several Cookie headers (RFC 9113 8.2.3).
         header = "; ".join(request.headers.getlist("Cookie"))
         session = cast(FlaskSession, manager.open(header, self._told(app, request), kind=self.session_class))
@@ -86,6 +98,9 @@ class SessionInterface(Interface, QuartInterface):
             request.remote_addr or "",
             headers.get("User-Agent", ""),
             passive=self.is_passive(app, request),
+            mount=request.root_path.rstrip("/"),
+            query=request.query_string.decode("latin-1"),
+            proof_skipped=headers.get("Secure-Session-Skipped"),
         )
 
     def is_passive(self, app: Quart, request: BaseRequestWebsocket) -> bool:
@@ -129,6 +144,14 @@ class SessionInterface(Interface, QuartInterface):
             response.response = _Body(response.response, manager, session)
         elif has_request_context():
             await _finish(manager, session)
+
+
+async def _device_response() -> Any:
+    """The answer of an endpoint of a binding, in the place of whatever the application would do."""
+    app: Any = quart_globals.current_app
+    manager = app.session_interface.manager_of(app)
+    device = None if manager is None else await asgi_device_answer(manager, request.scope)
+    return None if device is None else app.response_class(device.body, device.status, device.headers)
 
 
 class _Body(ResponseBody):

@@ -31,6 +31,7 @@ from hardtack.adapters import (
     drop,
     end_own,
     force_save,
+    is_empty,
     is_unread,
     loaded_from_taken_over,
     max_age_of,
@@ -284,7 +285,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
         if self._session_key:
             return False
         data = self.__dict__.get("_session_cache")
-        return not (data_of(data) if isinstance(data, Session) else data)
+        return is_empty(data) if isinstance(data, Session) else not data
 
     def _peek(self, name: str) -> Any:
         data = self._get_session()
