@@ -13,24 +13,24 @@ from hardtack import errors, events
 
 NAMES: dict[ModuleType, str] = {
     hardtack: (
-        "Cookie CookieEngine EncryptedToken EndedSessions Key Keyring Record Request Session SessionManager SignedToken "
-        "StoreEngine errors events"
+        "Cookie CookieEngine DeviceBinding EncryptedToken EndedSessions Key Keyring Record Request Session SessionManager "
+        "SignedToken StoreEngine errors events"
     ),
     errors: (
-        "ConfigError CrossSiteRequest HardtackError InvalidToken SessionConflict SessionFinished SessionNotLoaded "
-        "SessionTooLarge StoreError StoreFull StoreUnavailable TooManySessions UnsupportedValue"
+        "ConfigError CrossSiteRequest HardtackError InvalidToken ProofNeeded ProofOutstanding SessionConflict SessionFinished "
+        "SessionNotLoaded SessionTooLarge StoreError StoreFull StoreUnavailable TooManySessions UnsupportedValue"
     ),
     events: (
-        "CacheControlReplaced ChannelLost Confirmed Conflict Created CrossSite Destroyed EndsKept EntriesSkipped Event "
-        "Expired IdChanged LateWrite LimitsRaised ListFresh ListStale Listener LoggedIn LoggedOut Opened Rejected Renewed "
-        "Saved StoreFailed StoreHangs TakenOver"
+        "Bound CacheControlReplaced ChannelLost Confirmed Conflict Created CrossSite Destroyed EndsKept EntriesSkipped Event "
+        "Expired IdChanged LateWrite LimitsRaised ListFresh ListStale Listener LoggedIn LoggedOut Opened ProofFailed Rejected "
+        "Renewed Saved StoreFailed StoreHangs TakenOver"
     ),
 }
 
 SESSION = (
-    "accessed actor authenticated_at check_csrf confirm confirmed created_at csrf_token degraded destroy errors expires_at "
-    "flash flashes id impersonate is_new joined load login logout mark_accessed mark_modified modified once passive regenerate "
-    "seen_at stop_impersonating subject translate view"
+    "accessed actor authenticated_at binding check_csrf confirm confirmed created_at csrf_token degraded destroy errors "
+    "expires_at flash flashes id impersonate is_new joined load login logout mark_accessed mark_modified modified once passive "
+    "prove regenerate seen_at stop_impersonating subject translate view"
 )
 
 MANAGER = (
@@ -55,7 +55,12 @@ def defined(module: ModuleType) -> set[str]:
 def test_the_package_exports_its_public_names_and_nothing_else() -> None:
     """`from hardtack import *` gives what the documentation names."""
     assert sorted(hardtack.__all__) == NAMES[hardtack].split()
-    assert {name for name in vars(hardtack) if not name.startswith("_")} >= set(hardtack.__all__)
+    given: dict[str, object] = {}
+    exec("from hardtack import *", given)
+    assert {name for name in given if not name.startswith("_")} == set(hardtack.__all__)
+    assert set(dir(hardtack)) >= set(hardtack.__all__)
+    with pytest.raises(AttributeError, match="module 'hardtack' has no attribute 'Sessions'"):
+        _ = hardtack.Sessions
 
 
 @pytest.mark.parametrize("module", [errors, events], ids=lambda module: module.__name__)

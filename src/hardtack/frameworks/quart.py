@@ -24,7 +24,17 @@ except ImportError as error:
     message = explain("hardtack.frameworks.quart", "quart", error)
     raise ImportError(message) from error
 
-from hardtack.adapters import Changes, answer_to, cookies_of, discard, is_unattached, preload, warn_plain_http
+from hardtack.adapters import (
+    Changes,
+    answer_to,
+    asgi_device_answer,
+    binds,
+    cookies_of,
+    discard,
+    is_unattached,
+    preload,
+    warn_plain_http,
+)
 from hardtack.errors import HardtackError
 from hardtack.frameworks._flask import FlaskSession, Interface, apply, conclude
 from hardtack.request import Request
@@ -66,6 +76,8 @@ class SessionInterface(Interface, QuartInterface):
         manager = self._manager(app)
         if manager is None:
             return None
+        if binds(manager):
+            self._answer_first(app, _device_response)
         # HTTP/2 lets a client send several Cookie headers (RFC 9113 8.2.3).
         header = "; ".join(request.headers.getlist("Cookie"))
         session = cast(FlaskSession, manager.open(header, self._told(app, request), kind=self.session_class))
@@ -86,6 +98,9 @@ class SessionInterface(Interface, QuartInterface):
             request.remote_addr or "",
             headers.get("User-Agent", ""),
             passive=self.is_passive(app, request),
+            mount=request.root_path.rstrip("/"),
+            query=request.query_string.decode("latin-1"),
+            proof_skipped=headers.get("Secure-Session-Skipped"),
         )
 
     def is_passive(self, app: Quart, request: BaseRequestWebsocket) -> bool:
@@ -131,6 +146,14 @@ class SessionInterface(Interface, QuartInterface):
             await _finish(manager, session)
 
 
+async def _device_response() -> Any:
+    """The answer of an endpoint of a binding, in the place of whatever the application would do."""
+    app: Any = quart_globals.current_app
+    manager = app.session_interface.manager_of(app)
+    device = None if manager is None else await asgi_device_answer(manager, request.scope)
+    return None if device is None else app.response_class(device.body, device.status, device.headers)
+
+
 class _Body(ResponseBody):
     """A streamed body, after which late changes are saved."""
 
@@ -146,7 +169,11 @@ class _Body(ResponseBody):
         try:
             await self.body.__aexit__(kind, error, traceback)  # type: ignore[arg-type]
         finally:
-            await _finish(self.manager, self.session)
+            if error is None:
+                await _finish(self.manager, self.session)
+            else:
+                with suppress(HardtackError):  # the body has failed, and that is told
+                    await self.manager.aabort(self.session)
 
 
 async def _finish(manager: SessionManager, session: FlaskSession) -> None:

@@ -35,7 +35,7 @@ class Dead(NamedTuple):
     """The raw id that the session goes on under; empty where none is named."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class Held:
     """What an engine found in a request, and remembers until it saves.
 
@@ -50,6 +50,7 @@ class Held:
         version: a store session's version.
         key: the store's key under which the session is stored now.
         resend: the cookie is to be sent with the next response, whatever that saves: the request came without it.
+        replaces: the session whose place this one takes with the next save, and that ends by it.
         adopted: the raw id that was made of another system's cookie, under which nothing is stored yet.
     """
 
@@ -59,10 +60,11 @@ class Held:
     disputed: bool = False
     clear: bool = False
     dead: Dead | None = None
-    secret: bytes = field(default=b"", repr=False)
+    secret: bytes = b""
     version: Version | None = None
     key: str = ""
     resend: bool = False
+    replaces: Record | None = None
     adopted: bytes = b""
 
 
@@ -87,7 +89,7 @@ def hold(
     held.version = version
     held.key = key
     held.disputed = held.clear = held.resend = False
-    held.dead = None
+    held.dead = held.replaces = None
     held.adopted = b""
     return held
 
@@ -117,7 +119,7 @@ class Kind(Enum):
 Renewal = Literal["", "idle_timeout", "key"]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class Saving:
     """What an engine is asked to save with one response.
 
@@ -160,7 +162,7 @@ class Saving:
     header: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class Saved:
     """What an engine did with a `Saving`.
 
@@ -264,8 +266,7 @@ class Engine(Protocol):
     def close(self) -> Flow[None]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class EngineTraits:
+class EngineTraits(NamedTuple):
     """The optional attributes of an engine: asked once, here, when a manager is made.
 
     Attributes:

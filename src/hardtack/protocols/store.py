@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from hardtack.errors import ConfigError, HardtackError
@@ -190,8 +189,7 @@ class CookieIds(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class StoreTraits:
+class StoreTraits(NamedTuple):
     """What a store is and can do beside the four methods: asked once, here, when an engine is made.
 
     Attributes:
