@@ -27,6 +27,7 @@ PROGRAMS = {
     "Requests under Litestar": "litestar_request.py",
     "Stores": "stores.py",
     "Session::Storage::Secure, beside the Perl module": "perl.py",
+    "Cookies of other systems, beside their own implementations": "web_cookies.py",
 }
 OURS = "hardtack encrypted"
 
