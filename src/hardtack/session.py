@@ -415,10 +415,10 @@ class Session(dict[str, Any]):
 
     def check_csrf(self, token: object) -> bool:
         """Whether a form's token is this session's, in constant time."""
-        from hardtack.csrf import matches
+        from hardtack.csrf import known, matches
 
-        secret = self._open().meta.options.get("csrf")
-        return secret is not None and matches(values.decode_bytes(secret), token)
+        secret = known(self._open())
+        return bool(secret) and matches(secret, token)
 
     # --- typed
 
