@@ -339,6 +339,34 @@ def test_a_session_that_was_larger_may_stay_as_large() -> None:
         lower.commit(session)
 
 
+@pytest.mark.parametrize("limit", [200, 960])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda session: session.csrf_token(),
+        lambda session: session.login("alice", label="x" * 200),
+        lambda session: session.login("alice", label="x" * 200) or session.confirm("totp"),
+    ],
+    ids=["token", "login", "confirm"],
+)
+def test_what_is_no_data_is_kept_beyond_max_size(use: Callable[[Any], object], limit: int) -> None:
+    """A user whose session was larger, or nearly as large, can log in, and forms have their tokens; data may not grow."""
+    store = MemoryStore()
+    site, lower = Site(StoreEngine(store)), Site(StoreEngine(store), max_size=limit)
+    site.visit(text="x" * 900, n=1)
+    lower.jar = site.jar
+    session = lower.open()
+    use(session)
+    lower.commit(session)
+
+    assert len(lower.open()["text"]) == 900
+    session = lower.open()
+    session.csrf_token()
+    session["more"] = "y" * 400
+    with pytest.raises(SessionTooLarge, match="max_size"):
+        lower.commit(session)
+
+
 @pytest.mark.parametrize("size", [0, -1, "many", "1 GB per user", True, 1.5, 1 << 50])
 def test_a_wrong_size_is_told(size: Any) -> None:
     """With an example of a right one."""
