@@ -58,6 +58,13 @@ class _NotLoaded:
     def __repr__(self) -> str:
         return "<session not loaded>"
 
+    @property
+    def __pydantic_serializer__(self) -> Any:
+        """For pydantic, which would write what it does not know as it is."""
+        from hardtack._views import refusing_serializer
+
+        return refusing_serializer()
+
 
 SENTINEL: Any = _NotLoaded()
 
