@@ -19,7 +19,9 @@ TEST_PACKAGES := chromium redis-server memcached postgresql pgbouncer mariadb-se
 	libcrypt-cbc-perl libcrypt-rijndael-perl libstring-crc32-perl libcryptx-perl \
 	libsereal-encoder-perl libsereal-decoder-perl libyaml-perl libyaml-libyaml-perl libjson-perl \
 	libhttp-server-simple-psgi-perl libtime-duration-parse-perl \
-	ruby-actionpack php-cli php-illuminate-encryption php-illuminate-cookie php-illuminate-session erlang-base
+	ruby-actionpack ruby-webrick php-cli php-illuminate-encryption php-illuminate-cookie php-illuminate-session \
+	php-illuminate-cache php-illuminate-redis php-illuminate-database php-redis php-sqlite3 erlang-base \
+	golang-go golang-github-gorilla-securecookie-dev
 
 # What counts instructions: without it, that part of the benchmark says so and is left out.
 BENCH_PACKAGES := valgrind

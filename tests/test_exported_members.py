@@ -55,7 +55,12 @@ def defined(module: ModuleType) -> set[str]:
 def test_the_package_exports_its_public_names_and_nothing_else() -> None:
     """`from hardtack import *` gives what the documentation names."""
     assert sorted(hardtack.__all__) == NAMES[hardtack].split()
-    assert {name for name in vars(hardtack) if not name.startswith("_")} >= set(hardtack.__all__)
+    given: dict[str, object] = {}
+    exec("from hardtack import *", given)
+    assert {name for name in given if not name.startswith("_")} == set(hardtack.__all__)
+    assert set(dir(hardtack)) >= set(hardtack.__all__)
+    with pytest.raises(AttributeError, match="module 'hardtack' has no attribute 'Sessions'"):
+        _ = hardtack.Sessions
 
 
 @pytest.mark.parametrize("module", [errors, events], ids=lambda module: module.__name__)

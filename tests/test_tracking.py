@@ -246,8 +246,7 @@ def test_what_another_thread_assigns_meanwhile_stays(nth: int) -> None:
 def test_a_key_is_looked_for_again_where_the_session_was_put_together_meanwhile(read: Callable[[Any], Any]) -> None:
     """While all of it is put into its storage, a key is in neither place for a moment."""
     session = loaded()
-    tracking = state_of(session).tracking
-    assert tracking is not None
+    tracking: Any = state_of(session).tracking
 
     class Gone(dict[str, Any]):
         """What is hidden, before another thread has put all in its place."""

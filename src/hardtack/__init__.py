@@ -1,8 +1,10 @@
 """Web sessions for Python. The public names, and nothing else; docs/ and the README show how they fit together."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from hardtack import errors, events
 from hardtack.cookies import Cookie
-from hardtack.ended import EndedSessions
 from hardtack.engines.cookie import CookieEngine
 from hardtack.engines.store import StoreEngine
 from hardtack.manager import SessionManager
@@ -11,7 +13,10 @@ from hardtack.request import Request
 from hardtack.session import Session
 from hardtack.tokens.encrypted import EncryptedToken
 from hardtack.tokens.keys import Key, Keyring
-from hardtack.tokens.signed import SignedToken
+
+if TYPE_CHECKING:
+    from hardtack.ended import EndedSessions
+    from hardtack.tokens.signed import SignedToken
 
 __all__ = [
     "Session",
@@ -31,3 +36,18 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+# What few applications use is imported when it is asked for: it would take a sixth of importing hardtack.
+_LATER = {"EndedSessions": "hardtack.ended", "SignedToken": "hardtack.tokens.signed"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    found = globals()[name] = getattr(import_module(_LATER[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from hardtack import values
@@ -17,7 +17,14 @@ from hardtack.changes import NO_CHANGES, SHARED_CACHE_HEADERS, Changes
 from hardtack.cookies import Cookie
 from hardtack.core import Core
 from hardtack.engines.store import StoreEngine
-from hardtack.errors import ConfigError, CrossSiteRequest, HardtackError, SessionConflict, StoreUnavailable
+from hardtack.errors import (
+    ConfigError,
+    CrossSiteRequest,
+    HardtackError,
+    SessionConflict,
+    StoreUnavailable,
+    TooManySessions,
+)
 from hardtack.flow import arun, run
 from hardtack.lifecycle import takeover
 from hardtack.lifecycle.decide import ends
@@ -39,7 +46,7 @@ from hardtack.session import (
     state_of,
     touch,
 )
-from hardtack.state import COMMITTED, FINISHED, LOGIN, NEW, SAME, State
+from hardtack.state import LOGIN, NEW, SAME, State
 
 RETRY_AFTER: Final = 5
 """Seconds after which a client may ask again, where the store could not be reached."""
@@ -77,6 +84,7 @@ __all__ = [
     "loaded_from_taken_over",
     "look",
     "mark_accessed",
+    "mark_login",
     "mark_modified",
     "max_age_of",
     "now_of",
@@ -89,12 +97,10 @@ __all__ = [
     "replace_state",
     "set_fields",
     "state_of",
-    "stored_id",
     "take_as_loaded",
     "touch",
     "waits",
     "warn_plain_http",
-    "was_committed",
     "with_cookie",
     "wsgi_request",
 ]
@@ -135,14 +141,14 @@ def carries_cookie(sessions: SessionManager, header: str) -> bool:
 def renew_only_when_saved(sessions: SessionManager) -> None:
     """Let the idle deadline move with each save, and with nothing else, as Flask has it."""
     core = sessions.core
-    core.settings = sessions.settings = replace(core.settings, renews_when_read=False)
+    core.settings = sessions.settings = core.settings._replace(renews_when_read=False)
     core.always_renews = True
 
 
 def end_at_once(sessions: SessionManager) -> None:
     """Let each session end as soon as it was stored, as `max_age=0` does in some frameworks."""
     core = sessions.core
-    core.settings = sessions.settings = replace(core.settings, idle_timeout=0)
+    core.settings = sessions.settings = core.settings._replace(idle_timeout=0)
     core.idle_timeout = 0
 
 
@@ -224,22 +230,12 @@ def mark_accessed(session: Session, accessed: bool = True) -> None:
     state_of(session).accessed = accessed
 
 
-def was_committed(session: Session) -> bool:
-    """Whether the session was committed, so that a further commit belongs to a page about an error."""
-    return state_of(session).phase in (COMMITTED, FINISHED)
-
-
-def stored_id(session: Session) -> str | None:
-    """The id of what is stored; None where nothing is."""
-    state = touch(session)
-    return None if state.record is None else session.id
-
-
 async def preload(session: Session) -> None:
     """Load under async code, without looking: where the store is down, whoever looks at the session is told."""
     state = state_of(session)
-    if state.core is not None and state.held is None and carries(state.core, state.header):
-        await arun(load_flow(state.core, session), state.core.engine.store)
+    core = state.core
+    if core is not None and core.loads_first and state.held is None and carries(core, state.header):
+        await arun(load_flow(core, session), core.engine.store)
 
 
 def look(session: Session) -> Mapping[str, Any]:
@@ -274,8 +270,8 @@ def with_cookie(sessions: SessionManager, cookie: Cookie) -> SessionManager:
     """The same manager with another cookie."""
     other = copy(sessions)
     core = sessions.core
-    other.settings = replace(core.settings, cookie=cookie)
-    other.core = Core(core.engine, other.settings, core.teller, core.ended)
+    other.settings = core.settings._replace(cookie=cookie)
+    other.core = Core(core.engine, other.settings, core.teller, core.ended, core.registry)
     other.core.always_renews = core.always_renews
     return other
 
@@ -398,6 +394,15 @@ def set_fields(
     state.meta = meta
 
 
+def mark_login(session: Session) -> None:
+    """A user has shown a credential, where the framework says so by itself: such a session is never lost to other requests."""
+    state = changing(session)
+    if state.meta is state.record:
+        state.meta = state.meta.with_changes()
+    state.meta.authenticated = now_of(session)
+    state.begins = LOGIN
+
+
 # --- errors as responses
 
 
@@ -423,8 +428,9 @@ FAILED: Final = Answer(
 def answer_to(error: BaseException) -> Answer | None:
     """The response to an error that a session or a commit has raised; None for one that is the application's fault.
 
-    503 where the store cannot be reached, 409 where a save was dropped, 403 for a request that another site sent. No cache may
-    keep it, and it carries the cookies of the error: a logout clears the cookie, whatever else failed.
+    503 where the store cannot be reached, 409 where a save was dropped or a login is one too many, 403 for a request that
+    another site sent. No cache may keep it, and it carries the cookies of the error: a logout clears the cookie, whatever
+    else failed.
     """
     if isinstance(error, StoreUnavailable):
         status, reason, text = 503, "Service Unavailable", "The session store cannot be reached. Try again soon.\n"
@@ -434,6 +440,8 @@ def answer_to(error: BaseException) -> Answer | None:
             "Conflict",
             "Another request changed the session meanwhile. Nothing was saved; try again.\n",
         )
+    elif isinstance(error, TooManySessions):
+        status, reason, text = 409, "Conflict", "You are logged in too often. Log out elsewhere, and try again.\n"
     elif isinstance(error, CrossSiteRequest):
         status, reason, text = 403, "Forbidden", "This request came from another site and may not change the session.\n"
     else:
@@ -457,7 +465,12 @@ def http_errors(
     return {kind: _http_error(kind, bases[status], init) for kind, status in _STATUSES.items() if status in bases}
 
 
-_STATUSES: Final[dict[type[HardtackError], int]] = {StoreUnavailable: 503, SessionConflict: 409, CrossSiteRequest: 403}
+_STATUSES: Final[dict[type[HardtackError], int]] = {
+    StoreUnavailable: 503,
+    SessionConflict: 409,
+    TooManySessions: 409,
+    CrossSiteRequest: 403,
+}
 
 
 def _http_error(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,6 +14,7 @@ from hardtack.errors import ConfigError, SessionConflict, StoreUnavailable
 from hardtack.events import Destroyed, LoggedOut, Saved
 from hardtack.flow import Ask, Count, Flow
 from hardtack.impersonation import LINK
+from hardtack.lifecycle import registry
 from hardtack.lifecycle.save import change_unstored, refresh
 from hardtack.lifecycle.stored import (
     end_record,
@@ -53,12 +54,13 @@ class SessionInfo:
     """What a list of a user's sessions shows. The id is a public handle; times are UTC.
 
     `label` is what `login(label=…)` was given, `actor` who acts as the user, `confirmed_at` when a factor was shown again.
+    `seen_at` is None where a registry lists sessions in cookies.
     """
 
     id: str
     created_at: dt.datetime
     authenticated_at: dt.datetime | None
-    seen_at: dt.datetime
+    seen_at: dt.datetime | None
     expires_at: dt.datetime
     label: str | None = None
     actor: str | None = None
@@ -113,6 +115,10 @@ def list_sessions(core: Core, subject: str) -> Flow[SessionInfos]:
     """`SessionManager.list`, as a flow."""
     context = core.context()
     found = []
+    if core.registry is not None:
+        records = yield from registry.sessions_of(core, check_subject(subject, "list()"))
+        found = [replace(_info(record, core.deadlines(record)), seen_at=None) for record in records]
+        return _newest_first(found)
     for key in (yield from keys_of(core, subject)):
         record = yield from of_subject(core, key, subject, context)
         if record is not None and not is_listed(core, record):
@@ -122,11 +128,19 @@ def list_sessions(core: Core, subject: str) -> Flow[SessionInfos]:
                 record = yield from of_subject(core, acting, subject, context)
                 if record is not None and not is_listed(core, record):
                     found.append(_info(record, core.deadlines(record)))
+    return _newest_first(found)
+
+
+def _newest_first(found: SessionInfos) -> SessionInfos:
     return sorted(found, key=lambda info: (info.authenticated_at or info.created_at, info.id), reverse=True)
 
 
 def count(core: Core, subject: str | None) -> Flow[int]:
     """`SessionManager.count`, as a flow."""
+    if core.registry is not None:
+        if subject is None:
+            return (yield from registry.count(core))
+        return len((yield from registry.sessions_of(core, check_subject(subject, "count()"))))
     if subject is not None:  # an index may be behind: each is looked at
         return len((yield from sessions_of(core, subject)))
     engine = store_engine(core)
@@ -162,6 +176,8 @@ def _tell_end(core: Core, ended: EndedSessions, id: str, subject: str | None) ->
     if raw_id is None or len(raw_id) != _COOKIE_ID:
         return False
     yield Ask(partial(ended.end_session, raw_id, "ended", subject))
+    if subject is None:  # else it may be another's, and go on: `list` asks
+        yield from registry.forget(core, raw_id)
     core.emit(Destroyed, raw_id, False)
     if subject is not None:
         core.emit(LoggedOut, raw_id, subject, "ended")
@@ -185,7 +201,10 @@ def end_all(core: Core, subject: str | None, keep: str | None, sid: str | None =
             ended = yield from _end_stored(core, subject, keep)
         except StoreUnavailable as error:  # what the store cannot be told, the list can
             failure = error
+    before = [] if core.registry is None else (yield from registry.sessions_of(core, _text(subject, "subject")))
     yield Ask(partial(core.ended.end_subject, _text(subject, "subject"), spared))
+    if core.registry is not None:
+        ended = len(before) - len((yield from registry.sessions_of(core, subject)))
     if failure is not None:
         raise failure
     return ended
@@ -206,6 +225,8 @@ def end_everything(core: Core) -> Flow[None]:
 
 def close(core: Core) -> Flow[None]:
     """`SessionManager.close`, as a flow."""
+    if core.registry is not None:
+        yield from core.registry.close()
     if core.ended is not None:
         yield Ask(core.ended.close)
     yield from core.engine.close()

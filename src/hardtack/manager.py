@@ -12,20 +12,23 @@ from hardtack.administration import Change, SessionInfos
 from hardtack.changes import Changes
 from hardtack.cookies import Cookie, as_text
 from hardtack.core import Core
-from hardtack.ended import EndedSessions
 from hardtack.engines.cookie import CookieEngine
 from hardtack.errors import ConfigError
 from hardtack.events import Event
 from hardtack.flow import Flow, arun, run, to_the_end
 from hardtack.lifecycle import load, save
+from hardtack.lifecycle.registry import make_registry
 from hardtack.lifetime import Duration
-from hardtack.protocols import Engine, TokenFormat, engine_traits, rings_of
+from hardtack.protocols import AsyncStore, Engine, Store, TokenFormat, engine_traits, rings_of
 from hardtack.request import Request
 from hardtack.session import Session, Unread, become_finished, state_of, unread
 from hardtack.settings import check_list, listener, make_settings
 from hardtack.state import END, UNREAD
 from hardtack.tell import Teller
 from hardtack.tokens.keys import Key, Keyring
+
+if TYPE_CHECKING:
+    from hardtack.ended import EndedSessions
 
 T = TypeVar("T")
 
@@ -53,6 +56,7 @@ class SessionManager:
         purpose: names the application where several share a key: a session of one does not open in another.
         accept: formats of other systems whose sessions are taken over.
         ended: the list of ended sessions, `EndedSessions.from_url(…)`: what was ended is refused everywhere within a second.
+        registry: a store that lists the logins of sessions in cookies, for `list` and `count`: one write at each.
         max_size: bytes that a stored session may have, such as "256 KiB"; None: any.
         cross_site: "refuse" serves requests that another site made the browser send, and that ask for a change, without
             the session; "allow" leaves that to SameSite and to tokens.
@@ -78,6 +82,7 @@ class SessionManager:
         purpose: str = "",
         accept: Iterable[TokenFormat] = (),
         ended: EndedSessions | None = None,
+        registry: Store | AsyncStore | None = None,
         max_size: str | int | None = "256 KiB",
         cross_site: Literal["allow", "refuse"] = "allow",
         trusted_origins: Iterable[str] = (),
@@ -106,7 +111,8 @@ class SessionManager:
         for ring in rings_of(checked):
             ring.check_lifetime(settings.lifetime)
         teller = Teller(listener(on_event), mask_addresses=mask_addresses)
-        self.core = Core(checked, settings, teller, check_list(ended, checked))
+        kept = make_registry(registry, checked, listed=ended is not None)
+        self.core = Core(checked, settings, teller, check_list(ended, checked), kept)
         self.engine: Engine = checked
         self.settings = settings
         self._refuses = settings.cross_site == "refuse"
@@ -169,8 +175,8 @@ class SessionManager:
             return save.save_now(self.core, session, saving)
         flow = save.save_flow(self.core, session, saving)
         if state_of(session).fate is END:
-            return await to_the_end(flow, self.engine.store)
-        return await arun(flow, self.engine.store)
+            return await to_the_end(flow, self.core.store)
+        return await arun(flow, self.core.store)
 
     def abort(self, session: Session) -> Changes:
         """The handler failed: nothing is saved, but what it ended is ended; the response's page carries what is returned.
@@ -181,7 +187,7 @@ class SessionManager:
 
     async def aabort(self, session: Session) -> Changes:
         """`abort` under async code; not interrupted by a cancellation."""
-        return await to_the_end(save.abort_flow(self.core, session), self.engine.store)
+        return await to_the_end(save.abort_flow(self.core, session), self.core.store)
 
     def finish(self, session: Session) -> None:
         """After the body: a late change is saved where that needs no cookie, and an event otherwise.
@@ -199,9 +205,9 @@ class SessionManager:
         if save.is_late(session):
             flow = save.finish_flow(self.core, session)
             if state_of(session).fate is END:
-                await to_the_end(flow, self.engine.store)
+                await to_the_end(flow, self.core.store)
             else:
-                await arun(flow, self.engine.store)
+                await arun(flow, self.core.store)
         become_finished(session)
 
     def _store_of(self, session: Session) -> Any:
@@ -277,7 +283,7 @@ class SessionManager:
         return run(flow, self.core.sync_store())
 
     async def _arun(self, flow: Flow[T]) -> T:
-        return await arun(flow, self.engine.store)
+        return await arun(flow, self.core.store)
 
     # --- starting and closing
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hardtack.cookies import Cookie
 from hardtack.errors import ConfigError
@@ -23,8 +22,7 @@ RENEWALS_PER_IDLE_TIMEOUT: Final = 10
 _SIZES: Final = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "KIB": 1024, "MIB": 1024**2}
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """A format of another system whose sessions are taken over, and where that system has its cookie."""
 
     token: TokenFormat
@@ -32,8 +30,7 @@ class Accepted:
     cookie: Cookie
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """A manager's settings. Durations in whole seconds, sizes in bytes."""
 
     cookie: Cookie
@@ -119,15 +116,16 @@ def check_list(ended: Any, engine: Engine) -> EndedSessions | None:
 def list_terms(engine: Engine, settings: Settings) -> tuple[Keyring | None, str, int, int | None]:
     """What the list is bound to: the engine's keys, the purpose, and for how long copies can live.
 
-    A cookie of another system that does not say when it was made is good until its format's `until`.
+    A cookie of another system need not say when it was made: then no idle timeout ends it, and no lifetime before its
+    format's `until`.
     """
     rings = rings_of(engine)
-    undated = [each.traits.until for each in settings.accept if not each.traits.authenticates_time]
-    longest = max((until - int(settings.clock()) for until in undated if until is not None), default=0)
     ring = rings[0] if rings else None
-    if longest > 0:
-        return ring, settings.purpose, max(settings.lifetime, longest), None
-    return ring, settings.purpose, settings.lifetime, settings.idle_timeout
+    foreign = [each.traits for each in settings.accept if not each.traits.native]
+    if not foreign:
+        return ring, settings.purpose, settings.lifetime, settings.idle_timeout
+    now = int(settings.clock())
+    return ring, settings.purpose, max(settings.lifetime, *((each.until or now) - now for each in foreign)), None
 
 
 # --- what settings are checked with, everywhere

@@ -188,6 +188,8 @@ async def late() -> quart.Response:
     async def body() -> AsyncIterator[str]:
         yield "a"
         session["late"] = 1
+        if "fail" in quart.request.args:
+            raise ValueError
 
     return quart.Response(body())
 
@@ -529,6 +531,17 @@ async def test_a_stream_can_change_a_stored_session() -> None:
     await client.get("/late")
 
     assert await data_of(client) == {"a": 1, "late": 1}
+
+
+async def test_a_stream_that_fails_changes_nothing() -> None:
+    """Like a view that fails."""
+    client = on_async_store().test_client()
+    await client.get("/set/a/1")
+
+    with pytest.raises(ValueError):
+        await client.get("/late?fail")
+
+    assert await data_of(client) == {"a": 1}
 
 
 async def test_a_late_change_of_a_cookie_session_is_told() -> None:

@@ -20,8 +20,8 @@ from hardtack.adapters import (
     attach,
     carries_cookie,
     check_manager,
-    data_of,
     http_errors,
+    is_empty,
     is_unattached,
     is_unread,
     look,
@@ -376,7 +376,7 @@ class Interface:
         state = state_of(session)
         options = state.meta.options
         permanent = peek(session, PERMANENT)
-        holds = bool(data_of(session))
+        holds = not is_empty(session)
         if self._own_expiry and holds:
             expires = self.get_expiration_time(app, session)  # type: ignore[attr-defined]
             settled = {**options, "persistent": expires is not None}

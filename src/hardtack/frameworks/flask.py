@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hardtack._extras import explain
@@ -94,11 +94,42 @@ class SessionInterface(Interface, FlaskInterface):
         # Asked here, too: the host is dear to find out, and https needs no warning.
         if changes.set_cookies and manager.cookie.secure and has_request_context() and request.scheme == "http":
             warn_plain_http(manager, "http", request.host)
-        finish = partial(_finish, manager, session)
         if response.is_streamed:
-            response.call_on_close(finish)
-        elif has_request_context():
-            finish()
+            body = response.response = _Body(response.response, manager, session)
+            response.call_on_close(body.end)
+        else:
+            _finish(manager, session)
+
+
+class _Body:
+    """A streamed body, which tells whether it has failed: then nothing that it did to the session is saved."""
+
+    def __init__(self, body: Any, manager: SessionManager, session: FlaskSession) -> None:
+        self.body = body
+        self.manager = manager
+        self.session = session
+        self.failed = False
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            yield from self.body
+        except Exception:
+            self.failed = True
+            raise
+
+    def close(self) -> None:
+        """Close the body that it is made of, as Werkzeug does."""
+        close = getattr(self.body, "close", None)
+        if close is not None:
+            close()
+
+    def end(self) -> None:
+        """See to the session, once the server is done with the body."""
+        if not self.failed:
+            _finish(self.manager, self.session)
+            return
+        with suppress(HardtackError):  # the body has failed, and that is told
+            self.manager.abort(self.session)
 
 
 def _finish(manager: SessionManager, session: FlaskSession) -> None:
@@ -152,9 +183,9 @@ def _tear_down(sender: Flask, **details: Any) -> None:
     if session is None or session.concluded or not session.accessed or not isinstance(interface, SessionInterface):
         return
     manager = interface.manager_of(sender)
-    if manager is not None:
-        with suppress(HardtackError):  # the response has left, or another error is on its way
-            manager.abort(session)
+    assert manager is not None  # it has opened the session
+    with suppress(HardtackError):  # the response has left, or another error is on its way
+        manager.abort(session)
 
 
 got_request_exception.connect(_abandon)

@@ -269,10 +269,15 @@ class _Save:
             changes = self.sessions.commit(self.session, response.status_code)
         except HardtackError as error:
             discard(self.session)
+            lines = cookies_of(error)
             translated = self.session.translate(error)
             if translated is error and not isinstance(error, tuple(ERRORS.values())):
-                raise
-            _answer(request, response, translated, cookies_of(error))
+                if not lines:
+                    raise
+                # What is raised here passes by all views: the server's page could not clear the cookie of what was ended.
+                logger.error("the session was ended, and what was put in after that cannot be kept", exc_info=error)
+                translated = HTTPInternalServerError("The application failed after it had ended the session.")
+            _answer(request, response, translated, lines)
             return
         changes.apply(response.headerlist)
         if changes.set_cookies:

@@ -146,7 +146,11 @@ class _Body(ResponseBody):
         try:
             await self.body.__aexit__(kind, error, traceback)  # type: ignore[arg-type]
         finally:
-            await _finish(self.manager, self.session)
+            if error is None:
+                await _finish(self.manager, self.session)
+            else:
+                with suppress(HardtackError):  # the body has failed, and that is told
+                    await self.manager.aabort(self.session)
 
 
 async def _finish(manager: SessionManager, session: FlaskSession) -> None:

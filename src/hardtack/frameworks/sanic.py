@@ -244,8 +244,7 @@ class _Adapter:
         exchange = _exchange(request)
         if exchange is None:
             return
-        if exchange.failure is None:
-            exchange.failure = exception
+        exchange.failure = exchange.failure or exception
         stream = request.stream
         if stream is not None and stream.stage is not Stage.HANDLER:
             await exchange.abort()  # no response comes after what has left of one
@@ -283,8 +282,6 @@ def _escaped(request: AnyRequest, failure: BaseException | None) -> bool:
         return False
     if isinstance(failure, SanicException):
         return failure.__traceback__ is None  # nobody raised it: the server gave up waiting for the handler
-    if answer_to(failure) is not None:
-        return True
     errors = request.app.error_handler
     handler = errors.lookup(failure, request.name)
     return handler is None or handler is errors.lookup(Exception(), request.name)

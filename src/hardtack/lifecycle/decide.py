@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from hardtack import values
 from hardtack.lifetime import absolute_deadline
@@ -20,15 +19,13 @@ UNSETTLED: Final = 10
 is no login is not saved, and sets no cookie that would take the new one's place."""
 
 
-@dataclass(frozen=True, slots=True)
-class Nothing:
+class Nothing(NamedTuple):
     """Nothing is to be saved. `clears`: the cookie is to be cleared all the same."""
 
     clears: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(NamedTuple):
     """There is something to save, and nowhere to save it: the request came with an id that was just changed."""
 
 

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from hardtack.ended import Ended
 from hardtack.errors import StoreUnavailable
 from hardtack.events import Rejected
 from hardtack.flow import Ask, Flow
@@ -20,7 +19,7 @@ from hardtack.state import State
 
 if TYPE_CHECKING:
     from hardtack.core import Core
-    from hardtack.ended import EndedSessions
+    from hardtack.ended import Ended, EndedSessions
 
 DRAWN: Final = "drawn"
 REMEMBERED: Final = 60
@@ -107,8 +106,8 @@ def _save(core: Core, ended: EndedSessions, saving: Saving, context: Context) ->
         instead = _without_it(core, saving, found)
         if instead is not None:
             return instead
-    elif old is not None and saving.kind is Kind.UPDATE and not ended.is_fresh:
-        _renew_nothing(saving, old)
+    elif old is not None and saving.new is not None and saving.kind is Kind.UPDATE and not ended.is_fresh:
+        saving.new.seen = old.seen  # so that no copy outlives the entry that ended it
     dead = saving.held.dead
     if saving.kind is Kind.END and not saving.follows and saving.new is None and dead is not None and dead.changed:
         # The browser has got, or is about to get, the cookie of what goes on: it is not to be cleared.
@@ -131,15 +130,22 @@ def _save(core: Core, ended: EndedSessions, saving: Saving, context: Context) ->
     return saved
 
 
-def _tell(ended: EndedSessions, ids: Iterable[bytes], *, changed: bool, brief: bool = False) -> Flow[Exception | None]:
+def _tell(
+    ended: EndedSessions, ids: Iterable[bytes], *, changed: bool, brief: bool = False
+) -> Flow[StoreUnavailable | None]:
     """Tell the list that ids are dead; why that could not be done, or None."""
     failure = None
     for each in ids:
-        try:
-            yield Ask(partial(ended.end_session, each, "changed" if changed else "ended", None, brief))
-        except StoreUnavailable as error:
-            failure = error
+        failure = (yield Ask(partial(_try_to_tell, ended, each, changed, brief))) or failure
     return failure
+
+
+def _try_to_tell(ended: EndedSessions, id: bytes, changed: bool, brief: bool) -> StoreUnavailable | None:
+    try:
+        ended.end_session(id, "changed" if changed else "ended", None, brief)
+    except StoreUnavailable as error:
+        return error
+    return None
 
 
 def _draw(ended: EndedSessions, saving: Saving) -> Flow[None]:
@@ -193,9 +199,3 @@ def _without_it(core: Core, saving: Saving, found: Ended) -> Saved | None:
         new.id = core.engine.new_id(saving.held, core)
     saving.kind, saving.old, saving.base, saving.new = Kind.CREATE, None, None, new
     return None
-
-
-def _renew_nothing(saving: Saving, old: Record) -> None:
-    """While the list is stale, so that no copy outlives the entry that ended it."""
-    if saving.new is not None:
-        saving.new.seen = old.seen

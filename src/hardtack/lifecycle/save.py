@@ -564,9 +564,7 @@ def refresh(session: Session, fetched: Record, record: Record, version: Any, dec
     before, state.record, state.base = state.record, record, record
     assert before is not None
     state.meta = _with_changes(state, before, record)
-    if (
-        len(state.once) > state.claimed
-    ):  # what was taken may be gone from what is stored: the commit has to claim it all the same
+    if len(state.once) > state.claimed:  # what is stored may look as if this request had taken it: the commit finds out
         state.forced = True
     assert state.held is not None  # what is stored was loaded, or saved, through the engine
     state.held.version = version

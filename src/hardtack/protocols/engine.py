@@ -35,7 +35,7 @@ class Dead(NamedTuple):
     """The raw id that the session goes on under; empty where none is named."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class Held:
     """What an engine found in a request, and remembers until it saves.
 
@@ -61,7 +61,7 @@ class Held:
     disputed: bool = False
     clear: bool = False
     dead: Dead | None = None
-    secret: bytes = field(default=b"", repr=False)
+    secret: bytes = b""
     version: Version | None = None
     key: str = ""
     resend: bool = False
@@ -119,7 +119,7 @@ class Kind(Enum):
 Renewal = Literal["", "idle_timeout", "key", "clock"]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class Saving:
     """What an engine is asked to save with one response.
 
@@ -162,7 +162,7 @@ class Saving:
     header: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class Saved:
     """What an engine did with a `Saving`.
 
@@ -266,8 +266,7 @@ class Engine(Protocol):
     def close(self) -> Flow[None]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class EngineTraits:
+class EngineTraits(NamedTuple):
     """The optional attributes of an engine: asked once, here, when a manager is made.
 
     Attributes:

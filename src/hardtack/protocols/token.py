@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -40,8 +39,7 @@ class TokenFormat(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class TokenTraits:
+class TokenTraits(NamedTuple):
     """The optional attributes of a token format: asked once, here, when an engine or a manager is made.
 
     Attributes:

@@ -62,6 +62,7 @@ class Connections:
 
     def __init__(self, path: Path, timeout: float, synchronous: str) -> None:
         self._path = path
+        self._name = str(path)  # of a Path the system would be asked by a call of Python's more, for each request
         self._timeout = timeout
         self._synchronous = synchronous
         try:
@@ -86,7 +87,7 @@ class Connections:
         """
         idle = self.idle
         try:
-            if idle.usable(os.stat(self._path)):
+            if idle.usable(os.stat(self._name)):
                 return idle, idle.pop()
         except (IndexError, OSError):  # none is idle, or there is no file
             pass
