@@ -435,7 +435,9 @@ def test_a_token_that_was_never_stored_is_good_for_a_stored_session_alone(end: s
         invented = values.encode_bytes(bytes(32))
         session = site.sessions.open(f"__Host-Http-session={invented}")
         touched(session)
-        state_of(session).held.secret = bytes(32)
+        held = state_of(session).held
+        assert held is not None
+        held.secret = bytes(32)
         token = csrf.masked(csrf.draw(state_of(session)))
 
     assert not session.check_csrf(token)
