@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from tests.kit import KEY, START, Jar, Site
 from hardtack import CookieEngine, StoreEngine
 from hardtack.errors import ConfigError, SessionFinished, SessionTooLarge, TooManySessions
 from hardtack.events import Confirmed, Destroyed, LoggedIn, LoggedOut
-from hardtack.session import Session
+from hardtack.session import Session, state_of
 from hardtack.stores.memory import MemoryStore
 
 
@@ -94,6 +95,51 @@ def test_a_wrong_setting_is_told(wrong: dict[str, Any], names: str) -> None:
         session.login("alice", **wrong)
 
     assert session.subject is None
+
+
+class Safe(str):
+    """As Django's SafeString and Markup: text that remains of its class."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self
+
+    def __getitem__(self, key: Any) -> Safe:
+        return Safe(super().__getitem__(key))
+
+
+def test_a_label_is_plain_text(site: Site) -> None:
+    """Whatever class it is of, and whatever a client has sent as its name."""
+    session = site.open()
+    session.login("alice", label=Safe("Fire\udcfffox" + "x" * 300), sid=Safe("s1"))
+    site.commit(session)
+
+    again = site.open()
+    assert again.subject == "alice"
+    options = state_of(again).meta.options
+    assert options == {"x-label": "Fire?fox" + "x" * 192, "sid": "s1"}
+    assert {type(text) for text in options.values()} == {str}
+    assert site.told(LoggedIn)[0].label == options["x-label"]
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda site, text: site.open().login(text),
+        lambda site, text: site.open().login("alice", sid=text),
+        lambda site, text: site.sessions.list(text),
+        lambda site, text: site.sessions.end_all(text),
+        lambda site, text: site.sessions.count(text),
+    ],
+    ids=["login", "sid", "list", "end_all", "count"],
+)
+def test_half_a_character_is_told(use: Callable[[Site, str], object]) -> None:
+    """By the name of what holds it, and not by what each store makes of it."""
+    with pytest.raises(
+        ConfigError, match=r"(the user's id that login\(\) takes|login\(sid\)|subject) holds a lone surrogate"
+    ):
+        use(stored(), "a\udcff")
 
 
 @pytest.mark.parametrize("subject", ["", 7, None, b"alice"])
@@ -289,6 +335,34 @@ def test_a_session_that_was_larger_may_stay_as_large() -> None:
     assert lower.open()["n"] == 2
     session = lower.open()
     session["n"] = 1_000_000
+    with pytest.raises(SessionTooLarge, match="max_size"):
+        lower.commit(session)
+
+
+@pytest.mark.parametrize("limit", [200, 960])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda session: session.csrf_token(),
+        lambda session: session.login("alice", label="x" * 200),
+        lambda session: session.login("alice", label="x" * 200) or session.confirm("totp"),
+    ],
+    ids=["token", "login", "confirm"],
+)
+def test_what_is_no_data_is_kept_beyond_max_size(use: Callable[[Any], object], limit: int) -> None:
+    """A user whose session was larger, or nearly as large, can log in, and forms have their tokens; data may not grow."""
+    store = MemoryStore()
+    site, lower = Site(StoreEngine(store)), Site(StoreEngine(store), max_size=limit)
+    site.visit(text="x" * 900, n=1)
+    lower.jar = site.jar
+    session = lower.open()
+    use(session)
+    lower.commit(session)
+
+    assert len(lower.open()["text"]) == 900
+    session = lower.open()
+    session.csrf_token()
+    session["more"] = "y" * 400
     with pytest.raises(SessionTooLarge, match="max_size"):
         lower.commit(session)
 

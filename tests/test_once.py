@@ -10,7 +10,7 @@ from tests.kit import KEY, Site
 from hardtack import CookieEngine, StoreEngine, csrf, values
 from hardtack.errors import ConfigError, SessionConflict, StoreFull
 from hardtack.request import Request
-from hardtack.session import Session
+from hardtack.session import Session, state_of
 from hardtack.stores.memory import MemoryStore
 
 
@@ -397,6 +397,56 @@ def test_two_first_pages_at_once_show_one_secret() -> None:
         site.commit(session)
 
     assert [site.open().check_csrf(token) for token in tokens] == [True, True]
+
+
+def test_a_token_of_a_page_whose_save_was_dropped_is_good() -> None:
+    """The page is there, and its form is sent; nothing was stored of the token that it shows."""
+    site = stored()
+    site.visit(n=1)
+    page = site.sessions.open(site.jar.header, Request("GET"))
+    assert page["n"] == 1
+    token = page.csrf_token()
+    site.visit(n=2)
+    dropped = site.commit(page).dropped
+
+    sent = site.open()
+
+    assert (dropped, sent.check_csrf(token)) == ("stale", True)
+    sent.login("alice")
+    assert not sent.check_csrf(token)
+    site.commit(sent)
+    assert not site.open().check_csrf(token)
+
+
+@pytest.mark.parametrize("end", ["logout", "login", "unknown"])
+def test_a_token_that_was_never_stored_is_good_for_a_stored_session_alone(end: str) -> None:
+    """Who plants a cookie of his own can make tokens of it."""
+    site = stored()
+    session = site.open()
+    session.login("bob")
+    site.commit(session)
+    session = site.open()
+    token = csrf.masked(csrf.draw(state_of(touched(session))))
+    if end == "logout":
+        session.logout()
+    elif end == "login":
+        session.login("alice")
+    else:
+        invented = values.encode_bytes(bytes(32))
+        session = site.sessions.open(f"__Host-Http-session={invented}")
+        touched(session)
+        held = state_of(session).held
+        assert held is not None
+        held.secret = bytes(32)
+        token = csrf.masked(csrf.draw(state_of(session)))
+
+    assert not session.check_csrf(token)
+
+
+def touched(session: Any) -> Any:
+    """The session, loaded."""
+    assert session.subject in (None, "bob")
+    return session
 
 
 def test_a_session_of_no_manager_has_tokens() -> None:

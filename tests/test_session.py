@@ -18,14 +18,16 @@ from typing import Any
 import msgspec
 import orjson
 import pydantic
+import pydantic_core
 import pytest
 from fastapi.encoders import jsonable_encoder
 from tests.kit import OTHER_KEY, START, Site
 
-from hardtack import CookieEngine, Session
-from hardtack.errors import ConfigError, UnsupportedValue
+from hardtack import CookieEngine, Session, StoreEngine
+from hardtack.errors import ConfigError
 from hardtack.events import Opened
 from hardtack.lifetime import LATEST
+from hardtack.stores.memory import MemoryStore
 
 DATA = {"cart": ["bread"], "n": 1}
 
@@ -484,7 +486,7 @@ def test_login_refuses_wrong_arguments_before_it_changes_anything(site: Site) ->
         session.login("alice", lifetime="soon")
     with pytest.raises(ConfigError, match=r"login\(lifetime\)=0"):
         session.login("alice", lifetime=0)
-    with pytest.raises(UnsupportedValue):
+    with pytest.raises(ConfigError, match="lone surrogate"):
         session.login("\ud800")
 
     assert session.subject is None
@@ -557,3 +559,21 @@ def test_a_view_of_what_cannot_be_kept_counts_once_it_changes() -> None:
 def test_an_endpoint_may_return_the_session() -> None:
     """Pydantic writes it as the plain dict of what it holds."""
     assert pydantic.TypeAdapter(Any).dump_json(Session({"n": [1]})) == b'{"n":[1]}'
+
+
+@pytest.mark.parametrize("kind", [dict[str, object], dict[str, str]])
+@pytest.mark.parametrize("mode", ["python", "json"])
+@pytest.mark.parametrize("touch", [False, True])
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_pydantic_never_writes_a_session_that_it_reads_past_its_methods(kind: Any, mode: Any, touch: bool) -> None:
+    """It would write a stand-in where the data is; what it is to be given stands in the error."""
+    site = Site(StoreEngine(MemoryStore()))
+    site.visit(user="alice", n=1)
+    session = site.open()
+    if touch:
+        assert session["user"] == "alice"
+
+    with pytest.raises(pydantic_core.PydanticSerializationError, match=r"give pydantic dict\(session\)"):
+        pydantic.TypeAdapter(kind).dump_python(session, mode=mode)
+
+    assert pydantic.TypeAdapter(dict[str, object]).dump_python(dict(session), mode=mode) == {"user": "alice", "n": 1}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from functools import cache
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_type_hints
 
 from hardtack import values
 from hardtack.errors import ConfigError, UnsupportedValue
@@ -185,4 +185,17 @@ def pydantic_serializer() -> Any:
 
     return SchemaSerializer(
         core_schema.any_schema(serialization=core_schema.plain_serializer_function_ser_schema(dict))
+    )
+
+
+@cache
+def refusing_serializer() -> Any:
+    """How pydantic writes what is not loaded of a session that it reads as a dict, past its methods: not at all."""
+    from pydantic_core import SchemaSerializer, core_schema
+
+    def refuse(value: object) -> NoReturn:
+        raise TypeError("a session was read past its methods: give pydantic dict(session)")
+
+    return SchemaSerializer(
+        core_schema.any_schema(serialization=core_schema.plain_serializer_function_ser_schema(refuse))
     )

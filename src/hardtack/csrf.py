@@ -12,7 +12,7 @@ import secrets
 from typing import Final
 
 from hardtack import values
-from hardtack.state import LOGIN, State
+from hardtack.state import KEEP, LOGIN, State
 
 SIZE: Final = 16
 
@@ -23,10 +23,24 @@ def draw(state: State) -> bytes:
     In a store it is made of the cookie's secret, so that two pages that ask for one at once agree; but not at a login: a token
     that somebody has planted before it is worth nothing afterwards.
     """
+    return (b"" if state.begins is LOGIN else _derived(state)) or secrets.token_bytes(SIZE)
+
+
+def known(state: State) -> bytes:
+    """The secret of a session; empty where it has none.
+
+    One that was never stored, since the save of the page that showed its token was dropped, is made of the cookie's again: only
+    for a session that is stored, or whoever plants a cookie of his own could make tokens for it.
+    """
+    stored = state.meta.options.get("csrf")
+    if stored is not None:
+        return values.decode_bytes(stored)
+    return _derived(state) if state.record is not None and state.fate is KEEP else b""
+
+
+def _derived(state: State) -> bytes:
     cookie = b"" if state.held is None else state.held.secret
-    if not cookie or state.begins is LOGIN:
-        return secrets.token_bytes(SIZE)
-    return hashlib.sha256(b"hardtack/1 csrf" + cookie).digest()[:SIZE]
+    return hashlib.sha256(b"hardtack/1 csrf" + cookie).digest()[:SIZE] if cookie else b""
 
 
 def masked(secret: bytes) -> str:

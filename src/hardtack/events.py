@@ -132,10 +132,11 @@ class Saved(Event):
 
 
 class Renewed(Event):
-    """The idle deadline was moved, or the cookie was sealed anew under the key that issues now."""
+    """The idle deadline was moved, the session was sealed anew under the key that issues now, or a clock that was ahead had
+    written it."""
 
     id: str
-    cause: Literal["idle_timeout", "key"]
+    cause: Literal["idle_timeout", "key", "clock"]
 
 
 class IdChanged(Event):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from hardtack import values
 from hardtack.errors import ConfigError
 from hardtack.lifetime import seconds
 
@@ -31,11 +30,16 @@ def login_options(
         options["persistent"] = bool(persistent)
     for name, option, text in (("label", "x-label", label), ("sid", "sid", sid)):
         if text is not None:
-            if type(text) is not str:
+            if not isinstance(text, str):
                 message = f"login({name})={text!r} must be a str, or None"
                 raise ConfigError(message)
-            values.check(text)
-            options[option] = text[:MAX_LABEL] if name == "label" else text
+            plain = str.__str__(text)  # a SafeString's text: a record has no place for its class
+            if (
+                name == "label"
+            ):  # a client may have chosen it, and is not to be kept from logging in by half a character
+                plain = plain[:MAX_LABEL].encode("utf-8", "replace").decode()
+            check_text(plain, f"login({name})")
+            options[option] = plain
     return options
 
 
@@ -50,10 +54,21 @@ def login_limit(at_most: int | None, beyond: str) -> tuple[int, str]:
     return at_most, beyond
 
 
+def check_text(text: str, setting: str) -> None:
+    """Raise `ConfigError` for text that cannot be written."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        message = (
+            f"{setting} holds a lone surrogate: half of a character, as text has that was decoded from broken bytes"
+        )
+        raise ConfigError(message) from None
+
+
 def check_subject(subject: object, taker: str) -> str:
-    """The id of a user. Raises `TypeError` where it is none."""
+    """The id of a user. Raises `TypeError` where it is none, and `ConfigError` for text that cannot be written."""
     if type(subject) is str and subject:
-        values.check(subject)
+        check_text(subject, f"the user's id that {taker} takes")
         return subject
     given = "an empty one" if subject == "" else f"{type(subject).__name__}; use str(user.id)"
     message = f"{taker} takes the user's id as a str that is not empty, not {given}"

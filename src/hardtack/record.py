@@ -82,6 +82,10 @@ class Record:
     def _fields(self, data: Any) -> list[Any]:
         return [self.id, self.created, self.authenticated, self.seen, self.subject, self.options, data]
 
+    def overhead(self) -> int:
+        """Bytes of its encoding that are not data."""
+        return len(self._head())
+
     def _head(self) -> bytes:
         """What stands before the data, which is the last element: here a None of one byte."""
         fields = [self.id, self.created, self.authenticated, self.seen, self.subject, self.options, None]

@@ -59,6 +59,13 @@ class _NotLoaded:
     def __repr__(self) -> str:
         return "<session not loaded>"
 
+    @property
+    def __pydantic_serializer__(self) -> Any:
+        """For pydantic, which would write what it does not know as it is."""
+        from hardtack._views import refusing_serializer
+
+        return refusing_serializer()
+
 
 SENTINEL: Any = _NotLoaded()
 
@@ -441,10 +448,10 @@ class Session(dict[str, Any]):
 
     def check_csrf(self, token: object) -> bool:
         """Whether a form's token is this session's, in constant time."""
-        from hardtack.csrf import matches
+        from hardtack.csrf import known, matches
 
-        secret = self._open().meta.options.get("csrf")
-        return secret is not None and matches(values.decode_bytes(secret), token)
+        secret = known(self._open())
+        return bool(secret) and matches(secret, token)
 
     # --- typed
 

@@ -1714,3 +1714,88 @@ def test_emptied_session_while_the_store_is_down_keeps_its_cookie() -> None:
         site.sessions.commit(session)
 
     assert not caught.value.set_cookies
+
+
+# --- a clock that was ahead
+
+
+@pytest.fixture(params=list(STORES))
+def hour(request: pytest.FixtureRequest) -> Site:
+    """A site whose sessions live an hour, written to by a server whose clock is ten hours ahead until the test turns it."""
+    site = Site(StoreEngine(STORES[request.param]()), lifetime="1 hour", idle_timeout="10 minutes")
+    site.clock.now = START + 36_000
+    return site
+
+
+def test_a_session_of_a_clock_that_was_ahead_lives_as_long_as_any(hour: Site) -> None:
+    """Its times are taken as now, and written: else it would live ten hours longer, and idle as long."""
+    session = hour.open()
+    session.login("alice")
+    session.confirm("totp")
+    hour.commit(session)
+    hour.clock.now = START
+    session = hour.open()
+    assert session.subject == "alice"
+    assert session.expires_at.timestamp() == START + 600
+
+    hour.commit(session)
+
+    assert [event.cause for event in hour.told(Renewed)] == ["clock"]
+    for passed in (540, 1080, 1620, 2160, 2700, 3240):
+        hour.clock.now = START + passed
+        session = hour.open()
+        assert (session.subject, session.confirmed()) == ("alice", passed <= 600)
+        hour.commit(session)
+    hour.clock.now = START + 3600
+    assert hour.open().subject is None
+
+
+def test_a_passive_request_writes_the_times_of_a_clock_that_was_ahead(hour: Site) -> None:
+    """A page that polls is all that some browsers send."""
+    hour.visit(n=1)
+    hour.clock.now = START
+    session = hour.sessions.open(hour.jar.header, Request(passive=True))
+    assert session["n"] == 1
+    hour.commit(session)
+
+    hour.clock.now = START + 600
+
+    assert dict(hour.open()) == {}
+
+
+@pytest.mark.parametrize("ahead", [1, 60, 300])
+def test_a_clock_that_is_a_little_ahead_costs_no_save(site: Site, ahead: int) -> None:
+    """Servers are never quite of one mind: their times count as now, and stay as they are."""
+    site.clock.now += ahead
+    session = site.open()
+    session.login("alice")
+    site.commit(session)
+    site.clock.now -= ahead
+    session = site.open()
+
+    assert session.subject == "alice"
+    assert session.created_at.timestamp() == session.authenticated_at.timestamp() == START
+    site.commit(session)
+    assert site.told(Renewed) == []
+    session = site.open()
+    session["n"] = 1
+    site.commit(session)
+    assert dict(site.open()) == {"n": 1}
+
+
+@pytest.mark.parametrize(("ahead", "dropped"), [(0, "dead"), (30, "dead"), (36_000, "")])
+def test_an_id_that_changed_by_a_clock_that_was_far_ahead_is_no_news(site: Site, ahead: int, dropped: str) -> None:
+    """Else nothing that comes with it would be saved for ten hours; a little ahead is what two servers always are."""
+    site.visit(n=1)
+    before = site.jar.header
+    site.clock.now += ahead
+    session = site.open()
+    session.regenerate()
+    site.commit(session)
+    site.clock.now = START + 5
+    session = site.sessions.open(before)
+    session["n"] = 2
+
+    changes = site.sessions.commit(session)
+
+    assert (changes.dropped, bool(changes.set_cookies)) == (dropped, not dropped)

@@ -64,9 +64,9 @@ def decide(
     packed = old.packed_unless_kept(data, settings.strict_values)
     wanted = packed is not None or state.forced
     due = _is_due(state, settings, now)
-    if not wanted and not due and held.current:
+    if not wanted and not due and held.current and not held.ahead:
         return KEPT
-    renewal: Renewal = "" if wanted else "idle_timeout" if due else "key"
+    renewal: Renewal = "" if wanted else "idle_timeout" if due else "clock" if held.ahead else "key"
     moves = not state.passive and (due or settings.idle_timeout is None or always_renews)
     new = _next(meta, data, now, moves=moves, packed=old.kept_data() if packed is None else packed)
     kind = Kind.EMPTY if packed is not None and not state.forced and _is_empty(meta, data) else _UPDATE
@@ -80,7 +80,7 @@ def rests(state: State, settings: Settings, now: int) -> bool:
         and state.fate is KEEP
         and not state.forced
         and not _is_due(state, settings, now)
-        and (state.held is None or state.held.current)
+        and (state.held is None or (state.held.current and not state.held.ahead))
     )
 
 

@@ -11,6 +11,7 @@ from hardtack.errors import ConfigError
 from hardtack.flow import Find, Flow
 from hardtack.impersonation import LINK
 from hardtack.lifecycle import listed
+from hardtack.login import check_text
 from hardtack.protocols import Context
 from hardtack.record import Record
 
@@ -60,6 +61,7 @@ def keys_of(core: Core, subject: str) -> Flow[list[str]]:
             f"subject is the user's id as login() was given it, a str, not {type(subject).__name__}; use str(user.id)"
         )
         raise TypeError(message)
+    check_text(subject, "subject")
     engine = finding_engine(core)
     return list((yield Find(engine.indexed(subject, core))))
 

@@ -43,6 +43,7 @@ class Held:
         record: the session, or None where there is none that can be used.
         names: the engine's cookies that the request carried: those to clear when they are no longer written.
         current: whether the cookie was sealed under the key that issues now.
+        ahead: a clock that was ahead has written the record: it is to be written again, with the times that it has here.
         disputed: several good sessions, or too many values: the response clears the places where another may have set one.
         clear: the response clears the cookie even if nothing is stored.
         dead: the id that the request carried, where it is remembered as ended or changed.
@@ -57,6 +58,7 @@ class Held:
     record: Record | None = None
     names: Sequence[str] = ()
     current: bool = True
+    ahead: bool = False
     disputed: bool = False
     clear: bool = False
     dead: Dead | None = None
@@ -88,7 +90,7 @@ def hold(
     held.secret = secret
     held.version = version
     held.key = key
-    held.disputed = held.clear = held.resend = False
+    held.disputed = held.clear = held.resend = held.ahead = False
     held.dead = held.replaces = None
     held.adopted = b""
     return held
@@ -116,7 +118,7 @@ class Kind(Enum):
     """The handler ended the session. What it has put in since begins a new one."""
 
 
-Renewal = Literal["", "idle_timeout", "key"]
+Renewal = Literal["", "idle_timeout", "key", "clock"]
 
 
 @dataclass(slots=True, kw_only=True, eq=False, repr=False)

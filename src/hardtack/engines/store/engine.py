@@ -19,7 +19,7 @@ from hardtack.engines.store.tombstones import dead
 from hardtack.errors import ConfigError, InvalidToken, SessionTooLarge
 from hardtack.events import Rejected, StoreFailed, StoreHangs
 from hardtack.flow import Close, Flow, Get, Put, Reconnect, Resolve
-from hardtack.lifetime import absolute_deadline
+from hardtack.lifetime import MAX_SKEW, absolute_deadline
 from hardtack.merge import Declared
 from hardtack.protocols import (
     AsyncStore,
@@ -50,6 +50,9 @@ class Look(NamedTuple):
     record: Record | None = None
     current: bool = True
     dead: Dead | None = None
+    ahead: bool = False
+    """It was written by a clock that is far ahead of this one."""
+
     broken: bool = False
     """What is stored is not of this session, or was changed: its cookie is worth nothing."""
 
@@ -262,7 +265,22 @@ class StoreEngine:
         record, current = self.decode(raw_key, entry.data, policy)
         if "ended" in record.options:
             return Look(None, True, dead(record, now))
-        return Look(record, current)
+        if (
+            record.seen <= now
+            and record.created <= now
+            and (record.authenticated is None or record.authenticated <= now)
+            and "confirmed" not in record.options
+        ):
+            return Look(record, current)  # nearly every session
+        latest = max(
+            record.created, record.authenticated or 0, record.seen, *record.options.get("confirmed", {}).values()
+        )
+        if latest <= now:
+            return Look(record, current)
+        ahead = latest > now + MAX_SKEW
+        record = _by(record, now)
+        records.pack(record)
+        return Look(record, current, ahead=ahead)
 
     # --- load
 
@@ -295,9 +313,9 @@ class StoreEngine:
                 policy.emit(Rejected, "unknown_id" if look.dead is None else "ended", name)
             elif policy.admit(look.record, context, trusted=True):
                 assert entry is not None
-                good.append(
-                    hold(look.record, name, current=look.current, secret=secret, version=entry.version, key=key)
-                )
+                held = hold(look.record, name, current=look.current, secret=secret, version=entry.version, key=key)
+                held.ahead = look.ahead
+                good.append(held)
         if len(good) == 1:
             return good[0]
         if not good:
@@ -338,7 +356,12 @@ class StoreEngine:
         look, entry = yield from self.ask(raw_key, key, context.now, policy)
         if look.record is not None and entry is not None and policy.admit(look.record, context, trusted=True):
             return raw_key, Held(
-                record=look.record, current=look.current, secret=secret, version=entry.version, key=key
+                record=look.record,
+                current=look.current,
+                ahead=look.ahead,
+                secret=secret,
+                version=entry.version,
+                key=key,
             )
         return raw_key, Held(secret=secret, key=key, dead=look.dead, adopted=raw_key)
 
@@ -368,6 +391,19 @@ class StoreEngine:
     def close(self) -> Flow[None]:
         """Close the store, as far as it was opened by hardtack."""
         yield Close()
+
+
+def _by(record: Record, now: int) -> Record:
+    """A record with each time that is ahead taken as now: only servers write it, so a clock was off, and its deadlines hold."""
+    options = dict(record.options)
+    if "confirmed" in options:
+        options["confirmed"] = {method: min(at, now) for method, at in options["confirmed"].items()}
+    return record.with_changes(
+        created=min(record.created, now),
+        authenticated=None if record.authenticated is None else min(record.authenticated, now),
+        seen=min(record.seen, now),
+        options=options,
+    )
 
 
 def _associated(header: bytes, raw_key: bytes, policy: Policy) -> bytes:

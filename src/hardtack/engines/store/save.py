@@ -101,12 +101,17 @@ class _Work:
         raise _outrun()
 
     def allowed(self) -> int | None:
-        """Bytes that the record may have: what is no larger than it was is never refused."""
+        """Bytes that the record may have: one whose data is no larger than it was is never refused.
+
+        What hardtack itself keeps beside the data (whose it is, a token, a label) is no fault of the application's.
+        """
         saving = self.saving
         if saving.max_size is None or saving.renewal:
             return None
-        before = 0 if saving.old is None or saving.old.plain is None else len(saving.old.plain)
-        return max(saving.max_size, before)
+        old, new = saving.old, saving.new
+        if old is None or new is None or old.plain is None or len(old.plain) < saving.max_size // 2:
+            return saving.max_size
+        return max(saving.max_size, len(old.plain) + max(0, new.overhead() - old.overhead()))
 
     def too_large(self, error: SessionTooLarge) -> Exception:
         """A merge that outgrows the limit is a conflict: this request's own data is not too large."""

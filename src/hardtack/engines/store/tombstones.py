@@ -23,10 +23,15 @@ def tombstone(raw_key: bytes, now: int, *, changed: bool, successor: bytes = b""
 
 
 def dead(record: Record, now: int) -> Dead | None:
-    """What a stored record says of a dead id; None for one of a session, and for a tombstone that is over."""
+    """What a stored record says of a dead id; None for one of a session, and for a tombstone that is over.
+
+    One of a clock that is ahead by more than a tombstone lasts was made long ago, for all that is known: else what comes with
+    that id would count as just changed until the time that it says.
+    """
     until = record.options.get("ended")
     if until is None or now >= until:
         return None
     successor = record.data.get("successor", b"")
     changed = bool(record.data.get("changed", successor))
-    return Dead(record.id, changed, min(record.created, now), successor if type(successor) is bytes else b"")
+    made = record.created if record.created <= now + TOMBSTONE_SECONDS else now - TOMBSTONE_SECONDS
+    return Dead(record.id, changed, min(made, now), successor if type(successor) is bytes else b"")
