@@ -8,6 +8,7 @@ import pytest
 from tests.binding.kit import EVERY, GRACE, BoundSite, page
 from tests.kit import OTHER_KEY
 
+from hardtack import EndedSessions
 from hardtack.binding import DeviceBinding
 from hardtack.events import Bound, Rejected
 from hardtack.testing import DbscClient
@@ -364,3 +365,20 @@ def test_a_key_cookie_that_is_lost_before_the_session_is_bound(site: BoundSite) 
 
     assert page(browser.get("/")) == "alice unbound 0"
     assert not browser.bindings
+
+
+def test_a_restarted_server(site: BoundSite) -> None:
+    """Nothing of a binding is in its memory."""
+    browser = site.logged_in()
+    waiting = site.browser(registers=False)
+    waiting.post("/login")
+    waiting.register()
+    if not site.shares:
+        site.options["ended"] = EndedSessions.from_url("memory://", max_stale="20 days")
+
+    site.wire.send = site.deploy(site.manager(DeviceBinding(every=EVERY)))
+
+    assert page(waiting.get("/")) == "alice bound 0"
+    site.clock.now += EVERY + 1
+    assert page(browser.get("/")) == "alice bound 0"
+    assert page(waiting.get("/")) == "alice bound 0"

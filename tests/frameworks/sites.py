@@ -208,7 +208,7 @@ def _falcon(resp: falcon.Response, reply: Reply) -> None:
 
 def bottle_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     """Bottle."""
-    app = bottle.Bottle()
+    app: Any = bottle.Bottle()
     app.install(SessionPlugin(sessions))
     shared = bottle.HTTPResponse("ok")
 

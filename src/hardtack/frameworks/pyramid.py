@@ -313,7 +313,7 @@ class _Save:
     def page(self, error: Exception) -> Any:
         """No view has answered: what the request has ended is ended. A page that clears the cookie of that, or None."""
         self.committed = True
-        page = HTTPInternalServerError("The application failed after it had ended the session.")
+        page: Any = HTTPInternalServerError("The application failed after it had ended the session.")
         try:
             lines = self.sessions.abort(self.session).set_cookies
         except HardtackError as failure:

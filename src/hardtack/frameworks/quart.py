@@ -165,7 +165,7 @@ class _Body(ResponseBody):
     async def __aenter__(self) -> AsyncIterable[Any]:
         return await self.body.__aenter__()
 
-    async def __aexit__(self, kind: type, error: BaseException, traceback: TracebackType | None) -> None:
+    async def __aexit__(self, kind: type, error: BaseException | None, traceback: TracebackType | None) -> None:
         try:
             await self.body.__aexit__(kind, error, traceback)  # type: ignore[arg-type]
         finally:
@@ -236,8 +236,8 @@ async def _websocket_ended(sender: Quart, **details: Any) -> None:
     interface = sender.session_interface
     if session is not None and not session.concluded and isinstance(interface, SessionInterface):
         manager = interface.manager_of(sender)
-        if manager is not None:
-            await _finish(manager, session)
+        assert manager is not None  # it has opened the session
+        await _finish(manager, session)
 
 
 async def _request_ended(sender: Quart, **details: Any) -> None:
@@ -248,11 +248,9 @@ async def _request_ended(sender: Quart, **details: Any) -> None:
 
 
 async def _abort(sender: Quart, session: FlaskSession) -> None:
-    interface = sender.session_interface
-    manager = interface.manager_of(sender) if isinstance(interface, SessionInterface) else None
-    if manager is not None:
-        with suppress(HardtackError):  # the response has left, or another error is on its way
-            await manager.aabort(session)
+    interface: Any = sender.session_interface
+    with suppress(HardtackError):  # the response has left, or another error is on its way
+        await interface.manager_of(sender).aabort(session)
 
 
 got_request_exception.connect(_abandon)
