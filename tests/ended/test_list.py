@@ -138,6 +138,23 @@ def test_everybody(ended: Any) -> None:
     assert ended.check(new_id(), "alice", drawn=ended.draw_time()) is None
 
 
+def test_an_id_that_is_derived_of_a_kept_one(ended: Any) -> None:
+    """It goes on as well, whenever it is derived; not after an end that spares the first no more."""
+    kept, other, drawn = new_id(), new_id(), ended.draw_time()
+
+    ended.end_subject("alice", keep=kept)
+
+    def derived(id: bytes) -> Any:
+        return ended.check(new_id(), "alice", "bob", drawn=ended.draw_beside(drawn, id, "alice", "bob"))
+
+    assert derived(kept) is None
+    assert derived(other).cause == "subject"
+
+    ended.end_subject("alice")
+
+    assert derived(kept).cause == "subject"
+
+
 def test_times_of_ids_only_rise(ended: Any) -> None:
     """At least the previous plus one, whatever the clock says."""
     ahead = ended.draw_time() + 3600 * SECOND

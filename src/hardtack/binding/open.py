@@ -17,7 +17,7 @@ from hardtack.errors import ProofOutstanding
 from hardtack.events import Bound as BoundEvent
 from hardtack.events import IdChanged, ProofFailed
 from hardtack.flow import Flow
-from hardtack.lifecycle.listed import judge, was_bound
+from hardtack.lifecycle.listed import derived, judge, was_bound
 from hardtack.protocols import Context, Held, Kind, Saving
 from hardtack.session import Session, refuse_changes, state_of
 
@@ -144,7 +144,8 @@ def bind(core: Core, state: State, held: Held, bond: Bond, at: int, context: Con
     assert old is not None
     new_id, moved = yield from core.engine.adopt(seed_of(held.secret or old.id, bond.id), context, core)
     if moved.record is None:
-        record = old.with_changes(id=new_id, options={**old.options, "binding": option_of(bond)})
+        options = {**old.options, **derived(core, old), "binding": option_of(bond)}
+        record = old.with_changes(id=new_id, options=options)
         if isinstance(core.engine, StoreEngine):
             moved = yield from _move(core, held, moved, record, context)
         else:
@@ -239,7 +240,8 @@ def under(
     # Made again of the former cookie, as the request has made it whose answer was lost.
     new_id, _ = yield from engine.adopt(seed_of(former.id, id), context, core)
     bond = Bond(thumbprint_of(kept.key), id, kept.key)
-    record = former.with_changes(id=new_id, options={**former.options, "binding": option_of(bond)})
+    options = {**former.options, **derived(core, former), "binding": option_of(bond)}
+    record = former.with_changes(id=new_id, options=options)
     made = Held(record=record, names=(context.cookie_name,), replaces=former)
     found = yield from _heeded(core, state, made, context)
     return None if found.record is None else found

@@ -395,6 +395,14 @@ class EndedSessions:
                 latest = max(latest, self._table.latest_of_subject(who))
         return latest
 
+    def draw_beside(self, previous: int, id: bytes, subject: str | None = None, actor: str | None = None) -> int:
+        """A time for an id that is derived of another: after what spares that one, and no other end. It may be asked again."""
+        latest = previous + 1
+        for name in (subject, actor) if self._table.named else ():
+            for who in () if name is None else self._hashes_of(name):
+                latest = max(latest, self._table.latest_that_spares(who, _id(id)))
+        return latest
+
     def estimate(self) -> int:
         """The channel's time in microseconds, as far as it is known without asking: for the id of an anonymous session."""
         parts = self._parts

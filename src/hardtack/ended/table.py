@@ -193,6 +193,11 @@ class Table:
                 return time
         return None
 
+    def latest_that_spares(self, hash: bytes, id: bytes) -> int:
+        """When sessions of this user were ended last, but for this one; 0: they never were."""
+        times = [record[16:] for record in self.spared.find(id) if record[8:16] == hash[:8]]
+        return max((int.from_bytes(time, "big") for time in times), default=0)
+
     def latest_of_subject(self, hash: bytes) -> int:
         """When sessions of this user were ended last; 0: they never were."""
         return max((int.from_bytes(record[16:], "big") for record in self.subjects.find(hash)), default=0)

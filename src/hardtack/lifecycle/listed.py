@@ -54,6 +54,13 @@ def _actor(record: Record) -> str | None:
     return str(actor[0]) if actor else None
 
 
+def derived(core: Core, old: Record) -> dict[str, int]:
+    """The options of a session that goes on under an id that is derived of its own: what spares that spares this one too."""
+    if core.ended is None:
+        return {}
+    return {DRAWN: core.ended.draw_beside(drawn_of(old), old.id, old.subject, _actor(old))}
+
+
 # --- load
 
 
