@@ -94,6 +94,15 @@ class Server(ABC):
     stop_signal: ClassVar[str] = "SIGTERM"  # by name: Windows lacks some
 
     @contextmanager
+    def gone(self) -> Iterator[None]:
+        """Meanwhile the server is stopped."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
+    @contextmanager
     def frozen(self) -> Iterator[None]:
         """Meanwhile the server is stopped in its tracks: the system accepts connections, and nothing answers."""
         assert self._process is not None

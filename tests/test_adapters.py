@@ -20,6 +20,7 @@ from hardtack.errors import (
     SessionConflict,
     SessionFinished,
     StoreUnavailable,
+    TooManySessions,
 )
 from hardtack.events import LoggedIn, Opened
 from hardtack.protocols import Context
@@ -193,28 +194,24 @@ def test_the_clock_is_the_managers() -> None:
     assert 1_700_000_000 < adapters.now_of(Session()) < START
 
 
-def test_committed_or_not() -> None:
-    """A further commit belongs to a page about an error."""
+def test_changes_are_shown_without_their_cookies() -> None:
+    """The value of a cookie is a credential: a log has their number alone."""
+    changes = adapters.Changes(["session=secret"], accessed=True)
+
+    assert repr(changes) == "<Changes accessed=True no_store=False dropped='' set_cookies=1>"
+
+
+def test_what_was_refused_is_not_saved_later() -> None:
+    """The session can be read, and a write says that it comes too late."""
     site = stored()
     session = site.open()
     session["n"] = 1
-    before = adapters.was_committed(session)
-    site.commit(session)
-    after = adapters.was_committed(session)
+    adapters.discard(session)
     site.sessions.finish(session)
 
-    assert (before, after, adapters.was_committed(session)) == (False, True, True)
-
-
-def test_the_id_of_what_is_stored() -> None:
-    """There is none before the commit."""
-    site = stored()
-    session = site.open()
-    assert adapters.stored_id(session) is None
-    session["n"] = 1
-    site.commit(session)
-
-    assert adapters.stored_id(session) == session.id
+    assert session["n"] == 1
+    with pytest.raises(SessionFinished):
+        session["n"] = 2
 
 
 def test_the_id_as_far_as_it_is_known() -> None:
@@ -539,7 +536,7 @@ def test_an_error_is_the_frameworks_own_too() -> None:
 
     error, other = conflict(cause), refused(CrossSiteRequest("from elsewhere"))
 
-    assert set(made) == {SessionConflict, CrossSiteRequest}
+    assert set(made) == {SessionConflict, TooManySessions, CrossSiteRequest}
     assert isinstance(error, SessionConflict)
     assert isinstance(error, Conflict)
     assert (error.answer.status, other.answer.status) == (409, 403)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import msgspec
+import pydantic
 import pytest
+from tests.guarantees.kit import store_url
 from tests.kit import START, Site
 
-from hardtack import StoreEngine
+from hardtack import Request, StoreEngine
+from hardtack.adapters import set_fields
 from hardtack.errors import ConfigError, SessionConflict
 from hardtack.events import Destroyed, LoggedOut
 from hardtack.flow import run
 from hardtack.lifecycle.claims import remove
+from hardtack.stores import from_url
 from hardtack.stores.memory import MemoryStore
 
 
@@ -170,3 +178,253 @@ def test_an_end_that_was_asked_for_stays_one(site: Site) -> None:
     site.sessions.abort(session)
 
     assert site.sessions.list("alice") == []
+
+
+# --- update, within the request whose session it changes
+
+
+@pytest.fixture(params=["memory", "sqlite", "file", "redis"])
+def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    """A site on one of the stores."""
+    store: Any = from_url(store_url(request.param, request, tmp_path))
+    site = Site(StoreEngine(store))
+    yield site
+    store.close()
+
+
+def begin(site: Site, subject: str | None = None, **data: Any) -> Any:
+    """A request of a browser that has a session; the method asks for a change."""
+    session = site.open()
+    if subject is not None:
+        session.login(subject)
+    session.update(data)
+    site.commit(session)
+    return site.sessions.open(site.jar.header, Request("POST"))
+
+
+@pytest.mark.parametrize("end", ["logout", "login"])
+def test_update_after_an_end_changes_what_begins(stored: Site, end: str) -> None:
+    """Not what has ended: its data would come out in the next user's hands, or be changed for nobody."""
+    session = begin(stored, "alice", secret="hers", visits=41)
+    session.logout() if end == "logout" else session.login("bob")
+    seen: list[dict[str, Any]] = []
+
+    def visit(data: dict[str, Any]) -> None:
+        seen.append(dict(data))
+        data["visits"] = data.get("visits", 0) + 1
+
+    result = stored.sessions.update(session, visit)
+    shown = dict(session)
+    stored.commit(session)
+
+    assert (seen, result, shown) == ([{}], {"visits": 1}, {"visits": 1})
+    after = stored.open()
+    assert (dict(after), after.subject) == ({"visits": 1}, None if end == "logout" else "bob")
+
+
+def test_update_after_a_logout_with_a_dead_id_begins_a_session(site: Site) -> None:
+    """As whatever is put in after a logout does."""
+    session = begin(site, "alice")
+    site.sessions.end(session.id)
+    session = site.open()
+    session.logout()
+
+    site.sessions.update(session, lambda data: data.update(n=1))
+    site.commit(session)
+
+    assert dict(site.open()) == {"n": 1}
+
+
+def test_a_value_that_is_held_over_an_update_still_counts(stored: Site) -> None:
+    """A list that the handler got before it is the session's own after it, whatever else was changed; and pending ones too."""
+    session = begin(stored, cart=["a"], n=0)
+    cart = session["cart"]
+    session["new"] = new = ["x"]
+
+    stored.sessions.update(session, lambda data: data.update(n=1))
+    cart.append("b")
+    new.append("y")
+    stored.commit(session)
+
+    assert dict(stored.open()) == {"cart": ["a", "b"], "n": 1, "new": ["x", "y"]}
+
+
+def test_keys_stay_in_their_order_over_an_update(site: Site) -> None:
+    """Whoever iterates sees what was there before where it was before."""
+    session = begin(site, a=1, b=2, c=3)
+    session["a"] = 5
+
+    site.sessions.update(session, lambda data: data.update(c=4, d=1))
+
+    assert list(session.items()) == [("a", 5), ("b", 2), ("c", 4), ("d", 1)]
+
+
+@dataclasses.dataclass
+class Preferences:
+    theme: str = "light"
+    size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.theme == "red":
+            raise ValueError
+
+
+class Struct(msgspec.Struct):
+    theme: str = "light"
+    width: int = msgspec.field(default=1, name="size")
+
+
+class Model(pydantic.BaseModel):
+    theme: str = "light"
+    width: int = pydantic.Field(1, alias="size")
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    theme: str = "light"
+    size: int = 1
+
+    def __post_init__(self) -> None:
+        if self.theme == "red":
+            raise ValueError
+
+
+@pytest.mark.parametrize("kind", [Preferences, Struct, Model])
+def test_a_view_that_is_held_over_an_update_still_counts(site: Site, kind: type[Any]) -> None:
+    """It shows what the update has changed, and what is changed in it afterwards is saved."""
+    session = begin(site, theme="light", size=1)
+    view = session.view(kind)
+
+    site.sessions.update(session, lambda data: data.update(size=2))
+    seen = view.size if kind is Preferences else view.width
+    view.theme = "dark"
+    site.commit(session)
+
+    assert seen == 2
+    assert session.view(kind) is view
+    assert dict(site.open()) == {"theme": "dark", "size": 2}
+
+
+@pytest.mark.parametrize("kind", [Preferences, Frozen])
+def test_a_view_is_kept_where_the_data_does_not_fit_it_any_more(site: Site, kind: type[Any]) -> None:
+    """It was made of what did; and one that cannot be changed is made anew."""
+    session = begin(site, theme="light")
+    view = session.view(kind)
+    fitting = site.sessions.update(session, lambda data: data.update(theme="dark"))
+    after = session.view(kind)
+
+    site.sessions.update(session, lambda data: data.update(theme="red"))
+
+    assert fitting["theme"] == after.theme == "dark"
+    assert (after is view) is (kind is Preferences)
+    assert session.view(kind) is after
+
+
+def test_a_view_of_a_session_that_is_not_stored_follows_an_update(site: Site) -> None:
+    """And what was changed in it before counts."""
+    session = site.sessions.open("")
+    view = session.view(Preferences)
+    view.theme = "dark"
+
+    site.sessions.update(session, lambda data: data.update(size=len(data["theme"])))
+    view.size += 1
+    site.commit(session)
+
+    assert dict(site.open()) == {"theme": "dark", "size": 5}
+
+
+def test_what_is_no_data_is_kept_over_an_update(stored: Site) -> None:
+    """A token that was drawn is on the page already, and so is what another request has drawn meanwhile."""
+    session = begin(stored, "alice", n=0)
+    token = session.csrf_token()
+
+    stored.sessions.update(session, lambda data: data.update(n=1))
+    stored.commit(session)
+
+    after = stored.open()
+    assert after.check_csrf(token)
+    assert (after.subject, dict(after)) == ("alice", {"n": 1})
+
+
+def test_an_update_keeps_what_another_has_drawn_for_a_session_whose_id_changes(site: Site) -> None:
+    """The page with its token was sent."""
+    session = begin(site, "alice", n=0)
+    session.confirm("totp")
+    other = site.sessions.open(site.jar.header)
+    other.login("alice", label="laptop")
+    other.csrf_token()
+    token = site.sessions.open(site.jar.header)
+    shown = token.csrf_token()
+    site.sessions.commit(token)
+
+    site.sessions.update(session, lambda data: data.update(n=1))
+    site.commit(session)
+
+    after = site.open()
+    assert after.check_csrf(shown)
+    assert after.confirmed(by="totp")
+    assert (after.subject, dict(after)) == ("alice", {"n": 1})
+
+
+def test_a_subject_that_was_taken_away_stays_away_over_an_update(site: Site) -> None:
+    """As Django's adapter does it where an application deletes the user's key."""
+    session = begin(site, "alice", n=0)
+    set_fields(session, subject=None)
+
+    site.sessions.update(session, lambda data: data.update(n=1))
+    site.commit(session)
+
+    assert (site.open().subject, dict(site.open())) == (None, {"n": 1})
+
+
+@pytest.mark.parametrize("then", ["nothing", "login"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_value_that_another_has_taken_is_not_taken_again_over_an_update(stored: Site, method: str, then: str) -> None:
+    """The update shows what is stored now: that the value is gone must not go unnoticed with it."""
+    session = stored.open()
+    name = session.once.put("state")
+    stored.commit(session)
+    mine, theirs = (stored.sessions.open(stored.jar.header, Request(method)) for _ in range(2))
+    assert (mine.once.take(name), theirs.once.take(name)) == ("state", "state")
+    theirs["n"] = 1
+    stored.sessions.commit(theirs)
+
+    stored.sessions.update(mine, lambda data: data.update(n=2))
+    if then == "login":
+        mine.login("alice")
+
+    with pytest.raises(SessionConflict, match="one-time value"):
+        stored.sessions.commit(mine)
+
+
+def test_a_value_of_ones_own_is_taken_over_an_update(site: Site) -> None:
+    """It was never stored, so nobody else has taken it."""
+    session = begin(site, n=0)
+    name = session.once.put("state")
+    taken = session.once.take(name)
+
+    site.sessions.update(session, lambda data: data.update(n=1))
+    site.commit(session)
+
+    assert (taken, dict(site.open())) == ("state", {"n": 1})
+
+
+# --- end, by an id that is not the session's any more
+
+
+@pytest.mark.parametrize("changes", [1, 3])
+def test_an_end_follows_a_session_to_its_new_id(stored: Site, changes: int) -> None:
+    """A list of devices that was shown a moment ago has the old one."""
+    old = begin(stored, "alice").id
+    for _ in range(changes):
+        session = stored.open()
+        session.regenerate()
+        stored.commit(session)
+
+    assert not stored.sessions.end(old, subject="bob")
+    assert stored.open().subject == "alice"
+    assert stored.sessions.end(old, subject="alice")
+
+    assert stored.open().subject is None
+    assert stored.told(LoggedOut)[-1].cause == "ended"
+    assert not stored.sessions.end(old, subject="alice")

@@ -330,6 +330,69 @@ def test_view_of_a_struct_and_of_a_model() -> None:
     assert again.view(Settings).size == 3
 
 
+class Read(pydantic.BaseModel):
+    theme: str = pydantic.Field("light", validation_alias="the_theme")
+    size: int = pydantic.Field(
+        1, validation_alias=pydantic.AliasChoices("size", "fontSize", pydantic.AliasPath("a", 0))
+    )
+    tags: list[str] = pydantic.Field([], validation_alias="t", serialization_alias="tags_out")
+
+
+class Named(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(populate_by_name=True, extra="forbid")
+
+    theme: str = pydantic.Field("light", alias="the_theme")
+
+
+class Unaliased(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(validate_by_alias=False, validate_by_name=True)
+
+    theme: str = pydantic.Field("light", alias="the_theme")
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after"),
+    [
+        (Read, {"the_theme": "red", "fontSize": 2, "t": ["a"]}, {"the_theme": "x", "fontSize": 2, "t": ["a", "b"]}),
+        (
+            Read,
+            {"the_theme": "red", "size": 2, "t": ["a"], "theme": 7},
+            {"the_theme": "x", "t": ["a", "b"], "size": 2, "theme": 7},
+        ),
+        (Named, {"theme": "red"}, {"theme": "red", "the_theme": "x"}),
+        (Named, {"the_theme": "red"}, {"the_theme": "x"}),
+        (Unaliased, {"theme": "red", "the_theme": 7}, {"theme": "x", "the_theme": 7}),
+    ],
+)
+def test_view_of_a_model_is_written_where_it_is_read(kind: Any, before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Whatever its fields are called for validation and for serialization: else the next request would read the defaults."""
+    site = Site()
+    site.visit(**before)
+    session = site.open()
+    view = session.view(kind)
+    assert view.theme == "red"
+    view.theme = "x"
+    if kind is Read:
+        assert (view.size, view.tags) == (2, ["a"])
+        view.tags.append("b")
+    site.commit(session)
+
+    again = site.open()
+
+    assert dict(again) == after
+    assert again.view(kind).theme == "x"
+
+
+def test_view_of_a_model_that_reads_a_part_of_a_key_is_refused(site: Site) -> None:
+    """Nobody could say where to write it; it would be the default on every page."""
+
+    class Part(pydantic.BaseModel):
+        theme: str = pydantic.Field("light", validation_alias=pydantic.AliasPath("user", "theme"))
+
+    with pytest.raises(ConfigError, match=r"view\(Part\): 'theme' is read from a part of a key"):
+        site.open().view(Part)
+
+
 def test_view_that_only_reads_changes_nothing() -> None:
     """An object that is like the data is no change."""
     site = Site()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -12,7 +14,7 @@ from tests.kit import Site
 
 from hardtack import Session, StoreEngine, values
 from hardtack.adapters import data_of, is_empty, look, peek
-from hardtack.session import Tracked
+from hardtack.session import Tracked, state_of
 from hardtack.stores.memory import MemoryStore
 
 START = {"a": 1, "b": [2], "c": {"d": 3}}
@@ -170,6 +172,134 @@ def test_a_passive_request_moves_no_deadline() -> None:
         site.commit(session)
 
     assert found == [1, 1, None]
+
+
+# --- several threads of one request
+
+
+class Met(str):
+    """A name at whose nth use something else happens first, as if another thread came in between."""
+
+    def meets(self, nth: int, action: Callable[[], object]) -> Met:
+        self.left, self.action = nth, action
+        return self
+
+    def __hash__(self) -> int:
+        self.left -= 1
+        if self.left == 0:
+            self.action()
+        return str.__hash__(self)
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, other)
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [lambda session: session["b"], lambda session: session.get("b"), dict, list, len, lambda session: data_of(session)],
+    ids=["item", "get", "dict", "list", "len", "save"],
+)
+@pytest.mark.parametrize("nth", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize(
+    ("mine", "expected"),
+    [
+        (lambda session, name: session[name], [2]),
+        (lambda session, name: session.get(name), [2]),
+        (lambda session, name: name in session, True),
+    ],
+    ids=["item", "get", "in"],
+)
+def test_what_another_thread_reads_meanwhile_is_still_there(
+    mine: Callable[[Any, Any], Any], expected: Any, nth: int, theirs: Callable[[Any], object]
+) -> None:
+    """Nothing looks missing, and nothing fails, wherever the other comes in between."""
+    session = loaded()
+
+    name = Met("b").meets(nth, lambda: theirs(session))
+
+    found = mine(session, name)
+    name.left = 0
+
+    assert found == expected
+    assert dict(session) == {"a": 1, "b": [2], "c": {"d": 3}}
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_what_another_thread_assigns_meanwhile_stays(nth: int) -> None:
+    """Who reads at the same time must not put back what was there before."""
+    session = loaded()
+
+    session.get(Met("b").meets(nth, lambda: session.__setitem__("b", 5)))
+
+    assert data_of(session)["b"] == 5
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda session: session["z"],
+        lambda session: session.get("z"),
+        lambda session: "z" in session,
+        lambda session: data_of(session)["z"],
+    ],
+)
+def test_a_key_is_looked_for_again_where_the_session_was_put_together_meanwhile(read: Callable[[Any], Any]) -> None:
+    """While all of it is put into its storage, a key is in neither place for a moment."""
+    session = loaded()
+    tracking: Any = state_of(session).tracking
+
+    class Gone(dict[str, Any]):
+        """What is hidden, before another thread has put all in its place."""
+
+        def _leave(self) -> None:
+            tracking.hidden = {"z": 7}
+
+        def get(self, name: str, default: Any = None) -> Any:
+            self._leave()
+            return default
+
+        def __iter__(self) -> Iterator[str]:
+            return iter(self.keys())
+
+        def keys(self) -> Any:
+            self._leave()
+            return ()
+
+        def __contains__(self, name: object) -> bool:
+            self._leave()
+            return False
+
+    tracking.hidden = Gone()
+
+    assert read(session) in (7, True)
+
+
+def test_threads_read_one_session() -> None:
+    """One by key, one as a whole, one by names: each sees all that is there, and so does the commit."""
+    names = [f"k{number}" for number in range(60)]
+    site = Site(StoreEngine(MemoryStore()))
+    site.visit(**dict.fromkeys(names, 1))
+    before, wrong = sys.getswitchinterval(), []
+    readers: list[Callable[[Any], bool]] = [
+        lambda session: all(session.get(name) == 1 for name in names),
+        lambda session: all(session[name] == 1 for name in reversed(names)),
+        lambda session: dict(session) == dict.fromkeys(names, 1),
+        lambda session: len(session) == 60 and list(session) == names,
+        lambda session: data_of(session) == dict.fromkeys(names, 1),
+    ]
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(len(readers)) as pool:
+            for _ in range(30):
+                session = site.open()
+                session.get("k0")
+                wrong += [
+                    n for n, found in enumerate(pool.map(lambda read, it=session: read(it), readers)) if not found
+                ]
+    finally:
+        sys.setswitchinterval(before)
+
+    assert wrong == []
 
 
 def _added_by_hand(session: Any) -> None:

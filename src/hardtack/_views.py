@@ -16,9 +16,10 @@ T = TypeVar("T")
 class View:
     """An object that a session keeps, and which of its fields the application has changed."""
 
-    __slots__ = ("_known", "object")
+    __slots__ = ("_kind", "_known", "object")
 
     def __init__(self, kind: type[Any], data: dict[str, Any]) -> None:
+        self._kind = kind
         self.object: Any = build(kind, data)
         self._known = {name: _encoding(value) for name, value in to_mapping(self.object).items()}
 
@@ -32,6 +33,36 @@ class View:
                 changed[name] = value
         return changed
 
+    def follow(self, data: dict[str, Any]) -> None:
+        """Show what the session holds by now, in the same object, which the application may hold and change later.
+
+        What does not fit the type by now is not shown; an object that cannot be changed is replaced.
+        """
+        names = names_of(self._kind)
+        try:
+            fresh = build(self._kind, {name: data[name] for name in names if name in data})
+        except Exception:  # what the type raises: it was made of other data when it was asked for
+            return
+        attributes = attributes_of(self._kind)
+        mapping = to_mapping(fresh)
+        for name, attribute in attributes.items():
+            encoding = _encoding(mapping[name])
+            if self._known.get(name) == encoding:
+                continue
+            self._known[name] = encoding
+            try:
+                _assign(self.object, attribute, getattr(fresh, attribute))
+            except AttributeError:  # frozen
+                self.object = fresh
+
+
+def _assign(view: Any, name: str, value: Any) -> None:
+    if hasattr(type(view), "model_fields"):  # past validate_assignment: all of it was validated just now
+        view.__dict__[name] = value
+        view.__pydantic_fields_set__.add(name)
+    else:
+        setattr(view, name, value)
+
 
 def _encoding(value: Any) -> bytes | str:
     """What two equal values share. What cannot be kept (a type of the application's own) counts when it is changed."""
@@ -42,7 +73,7 @@ def _encoding(value: Any) -> bytes | str:
 
 
 def names_of(kind: type[Any]) -> list[str]:
-    """The keys of a session that a type has fields for. Raises `ConfigError` for a type that is none of the three."""
+    """The keys of a session that a type reads. Raises `ConfigError` for a type that is none of the three."""
     if dataclasses.is_dataclass(kind):
         return [field.name for field in dataclasses.fields(kind)]
     if _is_struct(kind):
@@ -50,7 +81,16 @@ def names_of(kind: type[Any]) -> list[str]:
     if not hasattr(kind, "model_validate"):
         message = f"view({kind.__name__}): the type must be a dataclass, a msgspec.Struct or a pydantic model"
         raise ConfigError(message)
-    return sorted(_aliases(kind))
+    return sorted({key for keys in _keys_of_model(kind).values() for key in keys})
+
+
+def attributes_of(kind: type[Any]) -> dict[str, str]:
+    """The attribute of each key that a type writes."""
+    if dataclasses.is_dataclass(kind):
+        return {field.name: field.name for field in dataclasses.fields(kind)}
+    if _is_struct(kind):
+        return dict(zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True))
+    return {keys[0]: name for name, keys in _keys_of_model(kind).items()}
 
 
 def build(kind: type[T], data: dict[str, Any]) -> T:
@@ -61,8 +101,8 @@ def build(kind: type[T], data: dict[str, Any]) -> T:
         built: T = sys.modules["msgspec"].convert(data, kind, strict=False, from_attributes=False)
         return built
     model: Any = kind
-    names = _aliases(model)
-    known: T = model.model_validate({key: value for key, value in data.items() if key in names})
+    present = [[key for key in keys if key in data] for keys in _keys_of_model(model).values()]
+    known: T = model.model_validate({keys[0]: data[keys[0]] for keys in present if keys})
     return known
 
 
@@ -76,8 +116,9 @@ def to_mapping(view: Any) -> dict[str, Any]:
             encoded_name: _plain(getattr(view, name))
             for name, encoded_name in zip(view.__struct_fields__, view.__struct_encode_fields__, strict=True)
         }
-    dumped: dict[str, Any] = view.model_dump(by_alias=True)
-    return dumped
+    read = _keys_of_model(kind)
+    keys = {field.serialization_alias or name: read[name][0] for name, field in kind.model_fields.items()}
+    return {keys.get(dumped, dumped): value for dumped, value in view.model_dump(by_alias=True).items()}
 
 
 def _is_struct(kind: type) -> bool:
@@ -86,9 +127,24 @@ def _is_struct(kind: type) -> bool:
     return module is not None and issubclass(kind, module.Struct)
 
 
-def _aliases(kind: Any) -> set[str]:
-    fields = kind.model_fields
-    return set(fields) | {field.alias for field in fields.values() if field.alias}
+def _keys_of_model(kind: Any) -> dict[str, list[str]]:
+    """The keys that each field of a model is read from; the first is the one that it is written under, so that both agree."""
+    config = kind.model_config
+    by_alias = config.get("validate_by_alias") is not False
+    by_name = bool(config.get("populate_by_name") or config.get("validate_by_name")) or not by_alias
+    keys: dict[str, list[str]] = {}
+    for name, field in kind.model_fields.items():
+        alias = (field.validation_alias or field.alias) if by_alias else None
+        choices = [] if alias is None else list(getattr(alias, "choices", [alias]))
+        texts = [choice for choice in choices if isinstance(choice, str)]
+        if len(texts) < len(choices) and not texts:
+            message = (
+                f"view({kind.__name__}): {name!r} is read from a part of a key (AliasPath), and could not be written back; "
+                "give it a key of its own"
+            )
+            raise ConfigError(message)
+        keys[name] = [*texts, *([name] if by_name or not texts else [])]
+    return keys
 
 
 def _build_dataclass(kind: type[T], data: dict[str, Any]) -> T:

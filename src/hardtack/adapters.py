@@ -13,11 +13,21 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from hardtack import values
+from hardtack.binding.answers import Asked, DeviceAnswer, Headers
 from hardtack.changes import NO_CHANGES, SHARED_CACHE_HEADERS, Changes
 from hardtack.cookies import Cookie
 from hardtack.core import Core
 from hardtack.engines.store import StoreEngine
-from hardtack.errors import ConfigError, CrossSiteRequest, HardtackError, SessionConflict, StoreUnavailable
+from hardtack.errors import (
+    ConfigError,
+    CrossSiteRequest,
+    HardtackError,
+    ProofNeeded,
+    ProofOutstanding,
+    SessionConflict,
+    StoreUnavailable,
+    TooManySessions,
+)
 from hardtack.flow import arun, run
 from hardtack.lifecycle import takeover
 from hardtack.lifecycle.decide import ends
@@ -39,21 +49,26 @@ from hardtack.session import (
     state_of,
     touch,
 )
-from hardtack.state import COMMITTED, FINISHED, LOGIN, NEW, SAME, State
+from hardtack.state import LOGIN, NEW, SAME, State
 
 RETRY_AFTER: Final = 5
 """Seconds after which a client may ask again, where the store could not be reached."""
 
 __all__ = [
+    "ENDPOINTS",
     "FAILED",
     "NO_CHANGES",
     "RETRY_AFTER",
     "SHARED_CACHE_HEADERS",
     "Answer",
     "Changes",
+    "DeviceAnswer",
+    "adevice_answer",
     "answer_to",
+    "asgi_device_answer",
     "asgi_request",
     "attach",
+    "binds",
     "blocks",
     "carries_cookie",
     "check_manager",
@@ -62,6 +77,7 @@ __all__ = [
     "cookies_of",
     "create_empty",
     "data_of",
+    "device_answer",
     "discard",
     "drop",
     "end_own",
@@ -77,6 +93,7 @@ __all__ = [
     "loaded_from_taken_over",
     "look",
     "mark_accessed",
+    "mark_login",
     "mark_modified",
     "max_age_of",
     "now_of",
@@ -89,13 +106,12 @@ __all__ = [
     "replace_state",
     "set_fields",
     "state_of",
-    "stored_id",
     "take_as_loaded",
     "touch",
     "waits",
     "warn_plain_http",
-    "was_committed",
     "with_cookie",
+    "wsgi_device_answer",
     "wsgi_request",
 ]
 
@@ -185,6 +201,9 @@ def wsgi_request(environ: Mapping[str, Any]) -> Request:
         f"{get('SCRIPT_NAME', '')}{get('PATH_INFO', '')}",
         get("REMOTE_ADDR") or "",
         get("HTTP_USER_AGENT", ""),
+        mount=get("SCRIPT_NAME", ""),
+        query=get("QUERY_STRING", ""),
+        proof_skipped=get("HTTP_SECURE_SESSION_SKIPPED"),
     )
 
 
@@ -202,6 +221,82 @@ def cookie_header(scope: Mapping[str, Any]) -> bytes:
             return first.get(b"cookie", b"")
     parts = [value for name, value in headers if name == b"cookie"]
     return parts[0] if len(parts) == 1 else b"; ".join(parts)
+
+
+# --- the endpoints of a binding to the device, which an adapter answers before the application
+
+
+ENDPOINTS: Final = "/hardtack/"
+"""What the paths of all of them begin with, below the mount."""
+
+
+def binds(sessions: SessionManager) -> bool:
+    """Whether the manager binds sessions to devices, so that there are endpoints to answer."""
+    return sessions.core.binding is not None
+
+
+def device_answer(
+    sessions: SessionManager, method: str, path: str, mount: str, headers: Headers, request: Request | None = None
+) -> DeviceAnswer | None:
+    """The answer to a browser that registers or proves a device's key; None for every other request.
+
+    Args:
+        sessions: the manager.
+        method: the request's.
+        path: below the mount, beginning with "/".
+        mount: what stands before it in the URL; empty where nothing does.
+        headers: gives a header's value by its name in lower case, or None; "cookie" joins several by "; ".
+        request: what an event says of it.
+    """
+    core = sessions.core
+    if core.binding is None or not path.startswith(core.binding.beginning):
+        return None
+    from hardtack.binding.endpoints import respond  # with what verifies signatures, which few need
+
+    return run(respond(core, core.binding, Asked(method, path, mount, headers, request)), core.sync_store())
+
+
+async def adevice_answer(
+    sessions: SessionManager, method: str, path: str, mount: str, headers: Headers, request: Request | None = None
+) -> DeviceAnswer | None:
+    """`device_answer` under async code."""
+    core = sessions.core
+    if core.binding is None or not path.startswith(core.binding.beginning):
+        return None
+    from hardtack.binding.endpoints import respond
+
+    return await arun(respond(core, core.binding, Asked(method, path, mount, headers, request)), core.engine.store)
+
+
+def wsgi_device_answer(sessions: SessionManager, environ: Mapping[str, Any]) -> DeviceAnswer | None:
+    """`device_answer` to a WSGI environ."""
+    if sessions.core.binding is None:
+        return None
+
+    def header(name: str) -> str | None:
+        key = name.upper().replace("-", "_")
+        value = environ.get(key if key == "CONTENT_LENGTH" else f"HTTP_{key}")
+        return value or None if key == "CONTENT_LENGTH" else value
+
+    mount, path = environ.get("SCRIPT_NAME", ""), environ.get("PATH_INFO", "")
+    return device_answer(sessions, environ.get("REQUEST_METHOD", ""), path, mount, header, wsgi_request(environ))
+
+
+async def asgi_device_answer(sessions: SessionManager, scope: Mapping[str, Any]) -> DeviceAnswer | None:
+    """`device_answer` to an ASGI scope."""
+    if sessions.core.binding is None or scope["type"] != "http":
+        return None
+
+    def header(name: str) -> str | None:
+        if name == "cookie":
+            return cookie_header(scope).decode("latin-1")
+        raw = name.encode()
+        return next((value.decode("latin-1") for key, value in scope["headers"] if key == raw), None)
+
+    mount, path = scope.get("root_path", ""), scope["path"]
+    if mount and path.startswith(f"{mount}/"):  # servers leave it in the path
+        path = path[len(mount) :]
+    return await adevice_answer(sessions, scope["method"], path, mount, header, asgi_request(scope))
 
 
 # --- the session
@@ -224,22 +319,12 @@ def mark_accessed(session: Session, accessed: bool = True) -> None:
     state_of(session).accessed = accessed
 
 
-def was_committed(session: Session) -> bool:
-    """Whether the session was committed, so that a further commit belongs to a page about an error."""
-    return state_of(session).phase in (COMMITTED, FINISHED)
-
-
-def stored_id(session: Session) -> str | None:
-    """The id of what is stored; None where nothing is."""
-    state = touch(session)
-    return None if state.record is None else session.id
-
-
 async def preload(session: Session) -> None:
     """Load under async code, without looking: where the store is down, whoever looks at the session is told."""
     state = state_of(session)
-    if state.core is not None and state.held is None and carries(state.core, state.header):
-        await arun(load_flow(state.core, session), state.core.engine.store)
+    core = state.core
+    if core is not None and core.loads_first and state.held is None and carries(core, state.header):
+        await arun(load_flow(core, session), core.engine.store)
 
 
 def look(session: Session) -> Mapping[str, Any]:
@@ -275,7 +360,7 @@ def with_cookie(sessions: SessionManager, cookie: Cookie) -> SessionManager:
     other = copy(sessions)
     core = sessions.core
     other.settings = core.settings._replace(cookie=cookie)
-    other.core = Core(core.engine, other.settings, core.teller, core.ended)
+    other.core = Core(core.engine, other.settings, core.teller, core.ended, core.registry)
     other.core.always_renews = core.always_renews
     return other
 
@@ -398,6 +483,15 @@ def set_fields(
     state.meta = meta
 
 
+def mark_login(session: Session) -> None:
+    """A user has shown a credential, where the framework says so by itself: such a session is never lost to other requests."""
+    state = changing(session)
+    if state.meta is state.record:
+        state.meta = state.meta.with_changes()
+    state.meta.authenticated = now_of(session)
+    state.begins = LOGIN
+
+
 # --- errors as responses
 
 
@@ -409,6 +503,11 @@ class Answer:
     reason: str
     text: str
     headers: tuple[tuple[str, str], ...]
+
+    @property
+    def own(self) -> dict[str, str]:
+        """The headers that belong to the status: Retry-After of a 503, Location of a 307."""
+        return {name: value for name, value in self.headers if name in ("Retry-After", "Location")}
 
 
 FAILED: Final = Answer(
@@ -423,8 +522,9 @@ FAILED: Final = Answer(
 def answer_to(error: BaseException) -> Answer | None:
     """The response to an error that a session or a commit has raised; None for one that is the application's fault.
 
-    503 where the store cannot be reached, 409 where a save was dropped, 403 for a request that another site sent. No cache may
-    keep it, and it carries the cookies of the error: a logout clears the cookie, whatever else failed.
+    503 where the store cannot be reached, 409 where a save was dropped or a login is one too many, 403 for a request that
+    another site sent. No cache may keep it, and it carries the cookies of the error: a logout clears the cookie, whatever
+    else failed.
     """
     if isinstance(error, StoreUnavailable):
         status, reason, text = 503, "Service Unavailable", "The session store cannot be reached. Try again soon.\n"
@@ -434,6 +534,16 @@ def answer_to(error: BaseException) -> Answer | None:
             "Conflict",
             "Another request changed the session meanwhile. Nothing was saved; try again.\n",
         )
+    elif isinstance(error, TooManySessions):
+        status, reason, text = 409, "Conflict", "You are logged in too often. Log out elsewhere, and try again.\n"
+    elif isinstance(error, ProofOutstanding):
+        status, reason, text = (
+            503,
+            "Service Unavailable",
+            "The browser could not prove its key just now. Try again soon.\n",
+        )
+    elif isinstance(error, ProofNeeded):
+        status, reason, text = 307, "Temporary Redirect", "The browser proves its key, and asks again.\n"
     elif isinstance(error, CrossSiteRequest):
         status, reason, text = 403, "Forbidden", "This request came from another site and may not change the session.\n"
     else:
@@ -441,6 +551,8 @@ def answer_to(error: BaseException) -> Answer | None:
     headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))]
     if status == 503:
         headers.append(("Retry-After", str(RETRY_AFTER)))
+    if isinstance(error, ProofNeeded):
+        headers.append(("Location", error.location))
     headers += [("Cache-Control", "no-store"), *(("Set-Cookie", line) for line in cookies_of(error))]
     return Answer(status, reason, text, tuple(headers))
 
@@ -451,13 +563,20 @@ def http_errors(
     """The errors that have an answer as a framework's own exceptions: each is both, and the application may handle either.
 
     Args:
-        bases: the framework's exceptions, by their status: 503, 409 and 403, as far as it has one.
+        bases: the framework's exceptions, by their status: 503, 409, 403 and 307, as far as it has one.
         init: initializes such an exception, given the answer that it stands for.
     """
     return {kind: _http_error(kind, bases[status], init) for kind, status in _STATUSES.items() if status in bases}
 
 
-_STATUSES: Final[dict[type[HardtackError], int]] = {StoreUnavailable: 503, SessionConflict: 409, CrossSiteRequest: 403}
+_STATUSES: Final[dict[type[HardtackError], int]] = {
+    StoreUnavailable: 503,
+    ProofOutstanding: 503,
+    SessionConflict: 409,
+    TooManySessions: 409,
+    CrossSiteRequest: 403,
+    ProofNeeded: 307,
+}
 
 
 def _http_error(
@@ -471,6 +590,8 @@ def _http_error(
         self.set_cookies = error.set_cookies
         if isinstance(error, SessionConflict):
             self.paths = error.paths
+        if isinstance(error, ProofNeeded):
+            self.location = error.location
 
     return type(kind.__name__, (kind, base), {"__init__": __init__, "__doc__": kind.__doc__})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,10 +14,12 @@ from hardtack.errors import ConfigError, SessionConflict, StoreUnavailable
 from hardtack.events import Destroyed, LoggedOut, Saved
 from hardtack.flow import Ask, Count, Flow
 from hardtack.impersonation import LINK
-from hardtack.lifecycle.save import refresh
+from hardtack.lifecycle import registry
+from hardtack.lifecycle.save import change_unstored, refresh
 from hardtack.lifecycle.stored import (
     end_record,
     finds,
+    goes_on_as,
     is_listed,
     keys_of,
     living,
@@ -30,7 +32,8 @@ from hardtack.login import check_subject
 from hardtack.merge import Declared
 from hardtack.protocols import VersionConflict
 from hardtack.record import Record
-from hardtack.session import Session, changing, data_of, fill
+from hardtack.session import Session, changing, data_of
+from hardtack.state import END, KEEP, REPLACE
 
 if TYPE_CHECKING:
     from hardtack.core import Core
@@ -51,12 +54,13 @@ class SessionInfo:
     """What a list of a user's sessions shows. The id is a public handle; times are UTC.
 
     `label` is what `login(label=…)` was given, `actor` who acts as the user, `confirmed_at` when a factor was shown again.
+    `seen_at` is None where a registry lists sessions in cookies.
     """
 
     id: str
     created_at: dt.datetime
     authenticated_at: dt.datetime | None
-    seen_at: dt.datetime
+    seen_at: dt.datetime | None
     expires_at: dt.datetime
     label: str | None = None
     actor: str | None = None
@@ -77,11 +81,13 @@ def update(core: Core, session: Session | str, function: Change) -> Flow[dict[st
         state = changing(own)
         if state.core is not core:
             raise ConfigError("update() was given a session of another SessionManager, or one made by hand")
-        if state.held is not None and state.held.dead is not None and state.record is None and not data_of(own):
-            raise SessionConflict("the session was ended")
-        if state.record is None:  # nothing is stored yet, so nobody else can change it
-            fill(own, _changed(function, data_of(own)))
-            return data_of(own)
+        begins = state.record is None or state.fate in (END, REPLACE)
+        if begins:  # nothing is stored yet of what this request shows, so nobody else can change it
+            dead = state.held is not None and state.held.dead is not None
+            if dead and state.fate is KEEP and not data_of(own):
+                raise SessionConflict("the session was ended")
+            return change_unstored(own, partial(_changed, function))
+        assert state.record is not None
         assert state.held is not None
         found: tuple[bytes, str] | None = (state.record.id, engine.stored_key(state.held, state.record.id))
     else:
@@ -109,6 +115,10 @@ def list_sessions(core: Core, subject: str) -> Flow[SessionInfos]:
     """`SessionManager.list`, as a flow."""
     context = core.context()
     found = []
+    if core.registry is not None:
+        records = yield from registry.sessions_of(core, check_subject(subject, "list()"))
+        found = [replace(_info(record, core.deadlines(record)), seen_at=None) for record in records]
+        return _newest_first(found)
     for key in (yield from keys_of(core, subject)):
         record = yield from of_subject(core, key, subject, context)
         if record is not None and not is_listed(core, record):
@@ -118,11 +128,19 @@ def list_sessions(core: Core, subject: str) -> Flow[SessionInfos]:
                 record = yield from of_subject(core, acting, subject, context)
                 if record is not None and not is_listed(core, record):
                     found.append(_info(record, core.deadlines(record)))
+    return _newest_first(found)
+
+
+def _newest_first(found: SessionInfos) -> SessionInfos:
     return sorted(found, key=lambda info: (info.authenticated_at or info.created_at, info.id), reverse=True)
 
 
 def count(core: Core, subject: str | None) -> Flow[int]:
     """`SessionManager.count`, as a flow."""
+    if core.registry is not None:
+        if subject is None:
+            return (yield from registry.count(core))
+        return len((yield from registry.sessions_of(core, check_subject(subject, "count()"))))
     if subject is not None:  # an index may be behind: each is looked at
         return len((yield from sessions_of(core, subject)))
     engine = store_engine(core)
@@ -141,6 +159,7 @@ def end(core: Core, id: str, subject: str | None) -> Flow[bool]:
     found = yield from engine.find_key(id)
     if found is None:
         return False
+    found = yield from goes_on_as(core, *found, context)  # whose it is says the session that lives
     if subject is not None:
         record = yield from of_subject(core, found[1], subject, context)
         if record is None:
@@ -157,6 +176,8 @@ def _tell_end(core: Core, ended: EndedSessions, id: str, subject: str | None) ->
     if raw_id is None or len(raw_id) != _COOKIE_ID:
         return False
     yield Ask(partial(ended.end_session, raw_id, "ended", subject))
+    if subject is None:  # else it may be another's, and go on: `list` asks
+        yield from registry.forget(core, raw_id)
     core.emit(Destroyed, raw_id, False)
     if subject is not None:
         core.emit(LoggedOut, raw_id, subject, "ended")
@@ -180,7 +201,10 @@ def end_all(core: Core, subject: str | None, keep: str | None, sid: str | None =
             ended = yield from _end_stored(core, subject, keep)
         except StoreUnavailable as error:  # what the store cannot be told, the list can
             failure = error
+    before = [] if core.registry is None else (yield from registry.sessions_of(core, _text(subject, "subject")))
     yield Ask(partial(core.ended.end_subject, _text(subject, "subject"), spared))
+    if core.registry is not None:
+        ended = len(before) - len((yield from registry.sessions_of(core, subject)))
     if failure is not None:
         raise failure
     return ended
@@ -201,6 +225,8 @@ def end_everything(core: Core) -> Flow[None]:
 
 def close(core: Core) -> Flow[None]:
     """`SessionManager.close`, as a flow."""
+    if core.registry is not None:
+        yield from core.registry.close()
     if core.ended is not None:
         yield Ask(core.ended.close)
     yield from core.engine.close()

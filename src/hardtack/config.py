@@ -32,9 +32,9 @@ def from_mapping(mapping: Mapping[str, Any], **overrides: Any) -> SessionManager
     """A manager from settings by name: `{"key": "htk1_…", "lifetime": "8 hours", "cookie_name": "__Host-shop"}`.
 
     The cookie's settings may also stand in a mapping of their own: `{"cookie": {"name": …}}`. `overrides` are further
-    settings, which win, and what only code can give: `accept`, `on_event`, `clock`, `asynchronous=True` for the async twin
-    of a store that is given by its URL, and objects in place of text (`key=Key`, `store=Store`, `cookie=Cookie`). Raises
-    `ConfigError`.
+    settings, which win, and what only code can give: `accept`, `registry`, `on_event`, `clock`, `asynchronous=True` for the
+    async twin of a store that is given by its URL, and objects in place of text (`key=Key`, `store=Store`, `cookie=Cookie`).
+    Raises `ConfigError`.
     """
     if not isinstance(mapping, Mapping):
         message = f"settings are of type {type(mapping).__name__}; from_mapping takes a mapping of names to values"
@@ -125,7 +125,7 @@ _POLICY: Final = (
     *("cross_site", "trusted_origins", "cross_site_paths", "strict_values"),
 )
 
-_CODE_ONLY: Final = ("accept", "on_event", "clock")
+_CODE_ONLY: Final = ("accept", "registry", "on_event", "clock")
 
 
 class _Given(NamedTuple):

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from hardtack import values
+from hardtack.binding.binding import Binding
 from hardtack.errors import ConfigError, HardtackError, StoreUnavailable
 from hardtack.events import CacheControlReplaced, Event, Expired, Rejected, StoreFailed, logger
 from hardtack.lifecycle import load, takeover
 from hardtack.lifetime import MAX_SKEW, Deadlines, absolute_deadline, deadlines
-from hardtack.protocols import Context, Engine, Held, engine_traits
+from hardtack.protocols import Context, Engine, Held, engine_traits, is_async
 from hardtack.record import Record
 from hardtack.request import Request
 from hardtack.session import Session
@@ -20,6 +21,7 @@ from hardtack.tell import Teller
 
 if TYPE_CHECKING:
     from hardtack.ended import EndedSessions
+    from hardtack.engines.store import StoreEngine
 
 
 class Core:
@@ -28,7 +30,14 @@ class Core:
     It is the `Policy` of the engine.
     """
 
-    def __init__(self, engine: Engine, settings: Settings, teller: Teller, ended: EndedSessions | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        settings: Settings,
+        teller: Teller,
+        ended: EndedSessions | None = None,
+        registry: StoreEngine | None = None,
+    ) -> None:
         self.engine = engine
         self.traits = engine_traits(engine)
         self.settings = settings
@@ -41,6 +50,10 @@ class Core:
         self.clock = settings.clock
         self.ended = ended
         """The list of ended sessions, or None."""
+        self.registry = registry
+        """What keeps a list of the sessions in cookies, or None."""
+        self.store = engine.store if registry is None else registry.store
+        """What flows ask: the engine's store, or that of the registry."""
         self.load_now = self.traits.load_now
         self._context = Context(self.cookie.name, self.purpose, 0)
         self.save_now = None if ended is not None else self.traits.save_now  # what is saved may have to be told
@@ -49,6 +62,7 @@ class Core:
         self.waits = self.stored or ended is not None
         """Whether opening and saving may wait: for a store, or for the channel of the list."""
         self.old_still_valid = self.traits.old_still_valid and ended is None
+        self.binding = None if settings.binding is None else Binding(settings.binding, engine, settings, ended)
         self.always_renews = False
         """For adapters whose framework moves the idle deadline with every save."""
         # Sessions whose new id was told and is not stored yet, while their requests last: see `end_all`.
@@ -133,11 +147,11 @@ class Core:
 
     def sync_store(self) -> Any:
         """The store, for sync code. Raises `ConfigError` where only async code can reach it."""
-        if self.traits.asynchronous:
-            store = type(self.engine.store).__name__
+        if self.traits.asynchronous or (self.registry is not None and is_async(self.registry.store)):
+            store = type(self.store).__name__
             message = f"{store} is for async code: use aopen, acommit and afinish, or the sync twin of the store"
             raise ConfigError(message)
-        return self.engine.store
+        return self.store
 
     @property
     def loads_first(self) -> bool:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from hardtack import administration, cross_site
 from hardtack.administration import Change, SessionInfos
+from hardtack.binding import offer
+from hardtack.binding.settings import DeviceBinding, as_binding
 from hardtack.changes import Changes
 from hardtack.cookies import Cookie, as_text
 from hardtack.core import Core
@@ -17,8 +19,9 @@ from hardtack.errors import ConfigError
 from hardtack.events import Event
 from hardtack.flow import Flow, arun, run, to_the_end
 from hardtack.lifecycle import load, save
+from hardtack.lifecycle.registry import make_registry
 from hardtack.lifetime import Duration
-from hardtack.protocols import Engine, TokenFormat, engine_traits, rings_of
+from hardtack.protocols import AsyncStore, Engine, Store, TokenFormat, engine_traits, rings_of
 from hardtack.request import Request
 from hardtack.session import Session, Unread, become_finished, state_of, unread
 from hardtack.settings import check_list, listener, make_settings
@@ -55,6 +58,7 @@ class SessionManager:
         purpose: names the application where several share a key: a session of one does not open in another.
         accept: formats of other systems whose sessions are taken over.
         ended: the list of ended sessions, `EndedSessions.from_url(…)`: what was ended is refused everywhere within a second.
+        registry: a store that lists the logins of sessions in cookies, for `list` and `count`: one write at each.
         max_size: bytes that a stored session may have, such as "256 KiB"; None: any.
         cross_site: "refuse" serves requests that another site made the browser send, and that ask for a change, without
             the session; "allow" leaves that to SameSite and to tokens.
@@ -62,6 +66,7 @@ class SessionManager:
         cross_site_paths: paths that other sites may send requests to (SAML, payment returns, `form_post`).
         strict_values: a subclass of a type that is kept (an enum, an OAuth library's dict) is refused, instead of being kept
             as what it is underneath.
+        binding: `DeviceBinding(…)` binds sessions to the device that they began on, where the browser can.
         on_event: called with each event (`hardtack.events`); what it raises is logged and goes no further.
         mask_addresses: events carry the client's network instead of its address.
         clock: seconds since 1970, like `time.time`.
@@ -80,11 +85,13 @@ class SessionManager:
         purpose: str = "",
         accept: Iterable[TokenFormat] = (),
         ended: EndedSessions | None = None,
+        registry: Store | AsyncStore | None = None,
         max_size: str | int | None = "256 KiB",
         cross_site: Literal["allow", "refuse"] = "allow",
         trusted_origins: Iterable[str] = (),
         cross_site_paths: Iterable[str] = (),
         strict_values: bool = False,
+        binding: DeviceBinding | None = None,
         on_event: Callable[[Event], object] | None = None,
         mask_addresses: bool = False,
         clock: Callable[[], float] = _time,
@@ -104,11 +111,13 @@ class SessionManager:
             cross_site_paths=cross_site_paths,
             strict_values=strict_values,
             clock=clock,
+            binding=as_binding(binding),
         )
         for ring in rings_of(checked):
             ring.check_lifetime(settings.lifetime)
         teller = Teller(listener(on_event), mask_addresses=mask_addresses)
-        self.core = Core(checked, settings, teller, check_list(ended, checked))
+        kept = make_registry(registry, checked, listed=ended is not None)
+        self.core = Core(checked, settings, teller, check_list(ended, checked), kept)
         self.engine: Engine = checked
         self.settings = settings
         self._refuses = settings.cross_site == "refuse"
@@ -155,6 +164,12 @@ class SessionManager:
         Raises `SessionTooLarge`, `UnsupportedValue`, `SessionConflict` and `StoreUnavailable`: nothing was sent yet, and the
         response should be an error, with the error's `set_cookies`.
         """
+        if self.core.binding is None:
+            return self._commit(session, status)
+        device = offer.Told(self.core, self.core.binding, session)
+        return device.tell(self._commit(session, status))
+
+    def _commit(self, session: Session, status: int | None) -> Changes:
         saving = save.begin(self.core, session, status)
         if isinstance(saving, Changes):
             return saving
@@ -164,6 +179,12 @@ class SessionManager:
 
     async def acommit(self, session: Session, status: int | None = None) -> Changes:
         """`commit` under async code. An end is carried out even if the task is cancelled meanwhile."""
+        if self.core.binding is None:
+            return await self._acommit(session, status)
+        device = offer.Told(self.core, self.core.binding, session)
+        return device.tell(await self._acommit(session, status))
+
+    async def _acommit(self, session: Session, status: int | None) -> Changes:
         saving = save.begin(self.core, session, status)
         if isinstance(saving, Changes):
             return saving
@@ -171,8 +192,8 @@ class SessionManager:
             return save.save_now(self.core, session, saving)
         flow = save.save_flow(self.core, session, saving)
         if state_of(session).fate is END:
-            return await to_the_end(flow, self.engine.store)
-        return await arun(flow, self.engine.store)
+            return await to_the_end(flow, self.core.store)
+        return await arun(flow, self.core.store)
 
     def abort(self, session: Session) -> Changes:
         """The handler failed: nothing is saved, but what it ended is ended; the response's page carries what is returned.
@@ -183,7 +204,7 @@ class SessionManager:
 
     async def aabort(self, session: Session) -> Changes:
         """`abort` under async code; not interrupted by a cancellation."""
-        return await to_the_end(save.abort_flow(self.core, session), self.engine.store)
+        return await to_the_end(save.abort_flow(self.core, session), self.core.store)
 
     def finish(self, session: Session) -> None:
         """After the body: a late change is saved where that needs no cookie, and an event otherwise.
@@ -201,9 +222,9 @@ class SessionManager:
         if save.is_late(session):
             flow = save.finish_flow(self.core, session)
             if state_of(session).fate is END:
-                await to_the_end(flow, self.engine.store)
+                await to_the_end(flow, self.core.store)
             else:
-                await arun(flow, self.engine.store)
+                await arun(flow, self.core.store)
         become_finished(session)
 
     def _store_of(self, session: Session) -> Any:
@@ -279,7 +300,7 @@ class SessionManager:
         return run(flow, self.core.sync_store())
 
     async def _arun(self, flow: Flow[T]) -> T:
-        return await arun(flow, self.engine.store)
+        return await arun(flow, self.core.store)
 
     # --- starting and closing
 

@@ -223,3 +223,15 @@ def same(one: Any, other: Any) -> bool:
     if kind in _SCALARS:  # a merge looks at every key: their encodings would be most of its time
         return bool(one == other)
     return _encoding(one) == _encoding(other)
+
+
+def join_options(base: dict[str, Any], theirs: dict[str, Any], mine: dict[str, Any]) -> dict[str, Any]:
+    """Theirs, with what this request changed."""
+    merged = dict(theirs)
+    for name in {**base, **mine}:
+        if base.get(name) != mine.get(name):
+            if name in mine:
+                merged[name] = mine[name]
+            else:
+                merged.pop(name, None)
+    return merged

@@ -19,6 +19,7 @@ from hardtack._views import View, names_of
 from hardtack.errors import (
     ConfigError,
     HardtackError,
+    ProofNeeded,
     SessionConflict,
     SessionFinished,
     SessionNotLoaded,
@@ -62,6 +63,7 @@ class _NotLoaded:
 SENTINEL: Any = _NotLoaded()
 
 _set = dict.__setitem__
+_set_once = dict.setdefault
 _MISSING: Any = object()
 
 
@@ -247,6 +249,8 @@ class Session(dict[str, Any]):
             state.end(REPLACE)
         state.move()
         meta = state.meta
+        if "binding" in meta.options:  # the user has shown a credential on the device that the session is bound to
+            options["binding"] = meta.options["binding"]
         now = state.now()
         meta.subject = subject
         meta.authenticated = now
@@ -306,6 +310,29 @@ class Session(dict[str, Any]):
     def passive(self) -> None:
         """This request is no activity of the user, such as a page that polls: it moves no deadline."""
         self._open().passive = True
+
+    # --- the device
+
+    @property
+    def binding(self) -> str:
+        """What the request proves of the device: "bound" (the key of this session), "unproven" (not the key that it needs), or
+        "unbound": the session is bound to none."""
+        device = self._open().device
+        return "unbound" if device is None else device.status.value
+
+    def prove(self) -> bool:
+        """Whether the browser proves the device's key for this very request: at a dangerous action, such as a payment.
+
+        The first time it raises `ProofNeeded`, which frameworks answer with a redirect to the same URL: the browser proves its
+        key and sends the request again, with its body. False where it could not, and at once where the session is not bound.
+        A browser can do that six times in nine minutes, its regular proofs included.
+        """
+        from hardtack.binding.prove import prove
+
+        try:
+            return prove(self._open())
+        except ProofNeeded as error:
+            raise self.translate(error) from None
 
     # --- step-up
 
@@ -503,6 +530,15 @@ def fold_views(session: Session) -> None:
     session._fold_views()
 
 
+def follow_views(session: Session) -> None:
+    """For the parts of hardtack: have the objects of `view()`, which the application may hold, show what the session holds."""
+    state = session._state
+    if state.views is not None:
+        data = data_of(session)
+        for view in state.views.values():
+            view.follow(data)
+
+
 def changing(session: Session) -> State:
     """For the parts of hardtack: the state of a session that may be changed. Raises what forbids that."""
     return session._changing()
@@ -527,7 +563,7 @@ def is_untouched(session: Session) -> bool:
     shown = tracking.shown
     if dict.__len__(session) != len(shown) + 1 or not dict.__contains__(session, SENTINEL):
         return False
-    for name, value in shown.items():
+    for name, value in tuple(shown.items()):  # another thread may be reading
         if type(value) not in _IMMUTABLE or dict.get(session, name, _MISSING) is not value:
             return False
     return True
@@ -550,43 +586,51 @@ def data_of(session: Session) -> dict[str, Any]:
     stored: Any = dict.items(session)  # what is in the dict's own storage: its other methods are the session's
     if tracking is None:
         return dict(stored)
-    hidden = tracking.hidden
-    visible = dict(stored)
-    if SENTINEL not in visible:
+    while True:
+        given = tracking.hidden
+        hidden = dict(given)  # first: what another thread reads meanwhile goes from here to the storage
+        visible = dict(stored)
+        if tracking.hidden is given:
+            break
+    if visible.pop(SENTINEL, _MISSING) is _MISSING and not hidden:
         return visible
     state.lent = True
-    del visible[SENTINEL]
     data: dict[str, Any] = {**tracking.order, **hidden, **visible}
     if len(data) == len(hidden) + len(visible):
         return data
-    data = {}  # something was taken out past its methods
+    data = {}  # something was taken out past its methods, or read meanwhile
     for name in tracking.order:
-        if name in hidden:
-            data[name] = hidden[name]
-        elif name in visible:
+        if name in visible:
             data[name] = visible.pop(name)
-    data.update(visible)
-    return data
+        elif name in hidden:
+            data[name] = hidden[name]
+    return {**data, **{name: hidden[name] for name in hidden if name not in data}, **visible}
 
 
 def reveal(session: Session) -> None:
     """Put all that a session holds into its own storage. Noted by nobody."""
-    tracking = session._state.tracking
-    if tracking is not None and dict.__contains__(session, SENTINEL):
-        data = data_of(session)
-        dict.clear(session)
-        dict.update(session, data)
-        tracking.hidden = {}
+    state = session._state
+    tracking = state.tracking
+    if tracking is None or not dict.__contains__(session, SENTINEL):
+        return
+    with state.lock:
+        if dict.__contains__(session, SENTINEL):
+            data = data_of(session)
+            tracking.hidden = dict(data)  # where another thread finds it, while it is not in the storage
+            dict.clear(session)
+            dict.update(session, data)
+            tracking.hidden = {}
 
 
 def peek(session: Session, name: str, default: Any = None) -> Any:
     """A value, without noting that it was read: for what hardtack and the adapters ask for themselves."""
     tracking = session._open().tracking
-    if tracking is not None and name in tracking.hidden:
-        value = tracking.hidden[name]
-        if type(value) not in _IMMUTABLE:
-            session._state.lent = True
-        return value
+    if tracking is not None:
+        value = tracking.hidden.get(name, _MISSING)
+        if value is not _MISSING:
+            if type(value) not in _IMMUTABLE:
+                session._state.lent = True
+            return value
     return dict.get(session, name, default)
 
 
@@ -696,37 +740,62 @@ class _Keys(KeysView[str]):
 
 
 class Tracked(Session):
-    """Notes what is read and assigned. What nobody asked for yet is not in the dict's own storage."""
+    """Notes what is read and assigned. What nobody asked for yet is not in the dict's own storage.
+
+    Several threads of a request may read it at once. So a value is put into the storage before it is taken out of what is
+    hidden; and who finds it in neither looks again if `reveal`, which gives `hidden` another dict, has come in between.
+    """
 
     __slots__ = ()
 
     def __getitem__(self, name: str) -> Any:
         tracking: Any = self._state.tracking
-        if name in tracking.hidden:
-            value = tracking.shown[name] = tracking.hidden.pop(name)
-            _set(self, name, value)
+        hidden = tracking.hidden
+        value = hidden.get(name, _MISSING)
+        if value is not _MISSING:
+            tracking.shown[name] = value
+            value = _set_once(self, name, value)
+            hidden.pop(name, None)
             tracking.noted.add(name)
             return value
         if name not in tracking.assigned:
             tracking.noted.add(name)
-        return dict.__getitem__(self, name)
+        try:
+            return dict.__getitem__(self, name)
+        except KeyError:
+            if tracking.hidden is hidden:
+                raise
+        return Tracked.__getitem__(self, name)
 
     def get(self, name: str, default: Any = None) -> Any:
         tracking: Any = self._state.tracking
-        if name in tracking.hidden:
-            value = tracking.shown[name] = tracking.hidden.pop(name)
-            _set(self, name, value)
+        hidden = tracking.hidden
+        value = hidden.get(name, _MISSING)
+        if value is not _MISSING:
+            tracking.shown[name] = value
+            value = _set_once(self, name, value)
+            hidden.pop(name, None)
             tracking.noted.add(name)
             return value
         if name not in tracking.assigned:
             tracking.noted.add(name)
-        return dict.get(self, name, default)
+        value = dict.get(self, name, _MISSING)
+        if value is not _MISSING:
+            return value
+        return default if tracking.hidden is hidden else Tracked.get(self, name, default)
 
     def __contains__(self, name: object) -> bool:
         tracking: Any = self._state.tracking
         if name not in tracking.assigned:
             tracking.noted.add(name)
-        return name in tracking.hidden or (name is not SENTINEL and dict.__contains__(self, name))
+        if name is SENTINEL:
+            return False
+        while True:
+            hidden = tracking.hidden
+            if name in hidden or dict.__contains__(self, name):
+                return True
+            if tracking.hidden is hidden:
+                return False
 
     def __setitem__(self, name: str, value: Any) -> None:
         tracking: Any = self._state.tracking
@@ -769,9 +838,11 @@ class Tracked(Session):
     def _names(self) -> list[str]:
         tracking: Any = self._state.tracking
         tracking.names = True
-        hidden = tracking.hidden
-        order = dict.fromkeys(name for name in tracking.order if name in hidden or dict.__contains__(self, name))
-        order.update(dict.fromkeys(name for name in dict.__iter__(self) if name is not SENTINEL))
+        with self._state.lock:
+            there = {**tracking.hidden, **dict.fromkeys(dict.keys(self))}
+            order = {name: None for name in tuple(tracking.order) if name in there}
+        order.update(dict.fromkeys(there))
+        order.pop(SENTINEL, None)
         return list(order)
 
     def __iter__(self) -> Iterator[str]:
@@ -786,7 +857,9 @@ class Tracked(Session):
     def __len__(self) -> int:
         tracking: Any = self._state.tracking
         tracking.number = True
-        return len(tracking.hidden) + dict.__len__(self) - dict.__contains__(self, SENTINEL)
+        with self._state.lock:
+            there = {*tracking.hidden, *dict.keys(self)}
+        return len(there) - (SENTINEL in there)
 
     def __bool__(self) -> bool:
         tracking: Any = self._state.tracking
@@ -798,8 +871,9 @@ class Tracked(Session):
     def _whole(self) -> dict[str, Any]:
         tracking: Any = self._state.tracking
         if not tracking.everything:
-            reveal(self)
-            tracking.everything = True
+            with self._state.lock:
+                reveal(self)
+                tracking.everything = True
         return self
 
     def items(self) -> Any:

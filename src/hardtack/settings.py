@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 RENEWALS_PER_IDLE_TIMEOUT: Final = 10
 
+if TYPE_CHECKING:
+    from hardtack.binding.settings import DeviceBinding
+
 _SIZES: Final = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "KIB": 1024, "MIB": 1024**2}
 
 
@@ -45,6 +48,7 @@ class Settings(NamedTuple):
     cross_site_paths: tuple[str, ...]
     strict_values: bool
     clock: Callable[[], float]
+    binding: DeviceBinding | None = None
     renews_when_read: bool = True
 
     def renewal_due(self, seen: int, now: int) -> bool:
@@ -69,6 +73,7 @@ def make_settings(
     cross_site_paths: Iterable[str],
     strict_values: bool,
     clock: Callable[[], float],
+    binding: DeviceBinding | None,
 ) -> Settings:
     """The settings, or the `ConfigError` of the first that is wrong: it names the setting and says what to write."""
     instance(cookie, Cookie, "cookie", "Cookie(name=…)")
@@ -87,6 +92,7 @@ def make_settings(
         cross_site_paths=tuple(map(_path, _texts(cross_site_paths, "cross_site_paths"))),
         strict_values=switch(strict_values, "strict_values"),
         clock=clock,
+        binding=binding,
     )
 
 
@@ -116,15 +122,16 @@ def check_list(ended: Any, engine: Engine) -> EndedSessions | None:
 def list_terms(engine: Engine, settings: Settings) -> tuple[Keyring | None, str, int, int | None]:
     """What the list is bound to: the engine's keys, the purpose, and for how long copies can live.
 
-    A cookie of another system that does not say when it was made is good until its format's `until`.
+    A cookie of another system need not say when it was made: then no idle timeout ends it, and no lifetime before its
+    format's `until`.
     """
     rings = rings_of(engine)
-    undated = [each.traits.until for each in settings.accept if not each.traits.authenticates_time]
-    longest = max((until - int(settings.clock()) for until in undated if until is not None), default=0)
     ring = rings[0] if rings else None
-    if longest > 0:
-        return ring, settings.purpose, max(settings.lifetime, longest), None
-    return ring, settings.purpose, settings.lifetime, settings.idle_timeout
+    foreign = [each.traits for each in settings.accept if not each.traits.native]
+    if not foreign:
+        return ring, settings.purpose, settings.lifetime, settings.idle_timeout
+    now = int(settings.clock())
+    return ring, settings.purpose, max(settings.lifetime, *((each.until or now) - now for each in foreign)), None
 
 
 # --- what settings are checked with, everywhere

@@ -35,9 +35,9 @@ class Worker:
 
 
 @contextmanager
-def workers(count: int, url: str, purpose: str) -> Iterator[list[Worker]]:
+def workers(count: int, url: str, purpose: str, module: str = "worker") -> Iterator[list[Worker]]:
     """So many processes, which have read the channel."""
-    command = [sys.executable, "-m", "tests.ended.worker", url, purpose]
+    command = [sys.executable, "-m", f"tests.ended.{module}", url, purpose]
     with ExitStack() as stack:
         processes = [
             stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
@@ -72,6 +72,44 @@ def test_what_one_process_ends_all_refuse_within_a_second(shared_url: str, purpo
         eventually(lambda: ender.stats().sessions == 16 + 8)
 
     assert slowest < 1
+
+
+@pytest.mark.parametrize("name", ["file", "postgresql", "redis"])
+def test_a_logout_at_one_server_is_one_at_all(name: str, channel_url: Any, purpose: str, make_list: Make) -> None:
+    """Eight servers of a site whose sessions are in cookies: all refuse every copy within a second."""
+    make_list(channel_url(name)).create()
+    slowest = 0.0
+
+    with workers(8, channel_url(name), purpose, "site_worker") as servers:
+        for turn in range(8):
+            one, *others = servers[turn:] + servers[:turn]
+            one.send("login alice")
+            header = one.answer()
+            for each in others:
+                each.send(f"ask {header}")
+            one.send(f"logout {header}")
+            ended_at = float(one.answer())
+            slowest = max(slowest, *(float(each.answer()) - ended_at for each in others))
+
+    assert slowest < 1
+
+
+@pytest.mark.parametrize("name", ["file", "postgresql", "redis"])
+def test_no_session_outruns_its_end(name: str, channel_url: Any, purpose: str, make_list: Make) -> None:
+    """Sessions get new ids as fast as they can, at several servers, while all of their user are ended."""
+    ended = make_list(channel_url(name), lifetime=14 * 86400, idle=None)
+    ended.create()
+
+    with workers(3, channel_url(name), purpose, "site_worker") as servers:
+        for _ in range(10):
+            for each in servers:
+                each.send("login alice")
+            headers = [each.answer() for each in servers]
+            for each, header in zip(servers, headers, strict=True):
+                each.send(f"race {header}")
+            time.sleep(0.1)
+            ended.end_subject("alice")
+            assert all(each.answer().isdecimal() for each in servers)
 
 
 @pytest.mark.parametrize("name", ["file", "sqlite", "postgresql", "redis"])

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
+import anyio
 import pytest
 from tests.ended.kit import eventually
 from tests.kit import KEY, START, Jar, Site
 
 from hardtack import CookieEngine, EndedSessions, Request, SessionManager, StoreEngine
 from hardtack.ended.channels.memory import MemoryChannel
+from hardtack.ended.entries import Subject
 from hardtack.ended.follower import clock
 from hardtack.errors import ConfigError, SessionConflict, SessionTooLarge, StoreUnavailable, UnsupportedValue
 from hardtack.events import Conflict, Destroyed, IdChanged, LateWrite, LoggedOut, Rejected
+from hardtack.foreign.starlette import StarletteCookie
+from hardtack.foreign.trickster import TricksterCookie
 from hardtack.stores.memory import MemoryStore
+from hardtack.stores.redis import RedisStore
 
 POST = Request(method="POST")
 GET = Request(method="GET")
@@ -281,7 +290,7 @@ def test_a_login_with_an_ended_session_takes_nothing_along(site: Any) -> None:
     """Who was logged out everywhere must not find what was loaded in the next session; what the request assigned is there."""
     log_in(site, cart=1)
     session = site.open()
-    session["next"] = "/pay"
+    session["next"] = "/pay"  # which loads it
     site.sessions.end_all("alice")
     session.login("alice")
     site.commit(session)
@@ -344,8 +353,9 @@ def test_a_framework_that_logs_in_under_the_same_id(site: Any) -> None:
 
     log_in(site, "alice")
     session = site.open()
+    assert session.subject == "alice"
     site.sessions.end_all("alice")
-    set_fields(session, subject="alice", lifetime=60)
+    set_fields(session, subject=None)
     set_fields(session, subject="bob")
     site.commit(session)
 
@@ -365,6 +375,45 @@ def test_end_ends_what_matches_both(site: Any) -> None:
     assert site.sessions.end(session_id, "alice")
     assert who(site) is None
     assert site.told(LoggedOut)[-1] == LoggedOut(session_id, "alice", "ended")
+
+
+def test_under_async_code(site: Any) -> None:
+    """The same, by the async methods."""
+
+    async def run() -> None:
+        sessions = site.sessions
+        await sessions.astart()
+        ends: list[Callable[[Any], Any]] = [
+            lambda it: sessions.aend(it.id, "alice"),
+            lambda it: sessions.aend_all("alice"),
+            lambda it: sessions.aend_all(sid="s"),
+            lambda it: sessions.aend_everything(),
+        ]
+        for end in ends:
+            session = await sessions.aopen()
+            session.login("alice", sid="s")
+            site.jar.take(await sessions.acommit(session))
+            copied = site.jar.header
+            session = await sessions.aopen(copied)
+            assert session.subject == "alice"
+            await end(session)
+            assert (await sessions.aopen(copied)).subject is None
+        await sessions.aclose()
+
+    anyio.run(run)
+
+
+def test_async_code_waits_for_a_stale_list_before_the_handler(site: Any, channel: Away) -> None:
+    """On the event loop nobody waits; who has no session is served."""
+    log_in(site)
+    _stale(site, channel)
+
+    async def run() -> None:
+        with pytest.raises(StoreUnavailable):
+            await site.sessions.aopen(site.jar.header)
+        assert (await site.sessions.aopen("")).subject is None
+
+    anyio.run(run)
 
 
 @pytest.mark.parametrize("given", ["", "!", "AAAA", "A" * 60])
@@ -476,6 +525,152 @@ def test_stored_sessions_that_are_on_the_list_are_not_listed(make_site: Make, en
     assert site.sessions.list("alice") == []
     assert site.sessions.count("alice") == 0
     assert who(site) is None
+
+
+@pytest.mark.program("redis")
+def test_no_stored_session_outruns_its_end(redis_server: Any, channel: Away) -> None:
+    """Sessions get new ids as fast as they can, on a store, while all of their user are ended."""
+    store = RedisStore.from_url(redis_server.url)
+    site = Site(StoreEngine(store), purpose="race", ended=EndedSessions(lambda purpose: channel, key=KEY))
+    jars = [Jar() for _ in range(4)]
+
+    def race(jar: Jar) -> None:
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            session = site.sessions.open(jar.header)
+            if session.subject is None:
+                return
+            session.regenerate()
+            with suppress(SessionConflict):
+                jar.take(site.sessions.commit(session))
+        pytest.fail("it was never ended")
+
+    for _ in range(5):
+        for jar in jars:
+            log_in(site, jar=jar)
+        with ThreadPoolExecutor() as pool:
+            racing = [pool.submit(race, jar) for jar in jars]
+            time.sleep(0.02)
+            site.sessions.end_all("alice")
+            for each in racing:
+                each.result()
+        assert site.sessions.list("alice") == []
+    site.sessions.close()
+
+
+def test_a_store_that_is_down_does_not_keep_the_list_from_being_told(channel: Away) -> None:
+    """The end is known to all, and the caller that it was not done in full."""
+
+    class Down(MemoryStore):
+        def find(self, subject: str) -> Any:
+            raise StoreUnavailable("the store is away")
+
+    site = Site(StoreEngine(Down()), ended=EndedSessions(lambda purpose: channel, key=KEY))
+    log_in(site)
+
+    with pytest.raises(StoreUnavailable, match="the store is away"):
+        site.sessions.end_all("alice")
+
+    assert who(site) is None
+    site.sessions.close()
+
+
+def test_a_store_that_cannot_find_sessions(channel: Away) -> None:
+    """The list ends them."""
+
+    class Plain:
+        """A store without find()."""
+
+        blocking = False
+
+        def __init__(self) -> None:
+            store = MemoryStore()
+            self.get, self.put, self.delete, self.close = store.get, store.put, store.delete, store.close
+
+    site = Site(StoreEngine(Plain()), ended=EndedSessions(lambda purpose: channel, key=KEY))
+    log_in(site)
+
+    assert site.sessions.end_all("alice") == 0
+    assert who(site) is None
+    site.sessions.close()
+
+
+# --- cookies of other systems
+
+
+DATED = StarletteCookie("k" * 32, subject=lambda data: data["user"])
+UNDATED = TricksterCookie("k" * 32, until=dt.date(2100, 1, 1), subject=lambda data: data["user"])
+
+
+@pytest.fixture
+def move(channel: Away, engine_kind: str) -> Iterator[Make]:
+    """Makes a manager that takes over the cookies of a format, and such a cookie of alice, made a minute ago."""
+    made: list[SessionManager] = []
+
+    def make(token: Any, clock: Callable[[], float] = time.time) -> tuple[SessionManager, str]:
+        other = SessionManager(CookieEngine(token), clock=lambda: time.time() - 60)
+        session = other.open()
+        session["user"] = "alice"
+        header = other.commit(session).set_cookies[0].partition(";")[0]
+        engine = CookieEngine(KEY) if engine_kind == "cookie" else StoreEngine(MemoryStore())
+        ended = EndedSessions(lambda purpose: channel, key=KEY)
+        made.append(SessionManager(engine, accept=[token], ended=ended, clock=clock))
+        return made[-1], header
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.mark.parametrize("token", [DATED, UNDATED], ids=["dated", "undated"])
+def test_what_is_taken_over_can_be_ended(token: Any, move: Make) -> None:
+    """Neither the old cookie nor the new one is good after `end_all`, and the old one is cleared."""
+    sessions, old = move(token)
+    session = sessions.open(old)
+    assert session.subject == "alice"
+    new = next(line for line in sessions.commit(session).set_cookies if "Max-Age=0" not in line).partition(";")[0]
+
+    sessions.end_all("alice")
+
+    assert sessions.open(new).subject is None
+    session = sessions.open(old)
+    assert session.subject is None
+    assert all("Max-Age=0" in line for line in sessions.commit(session).set_cookies)
+
+
+def test_a_logout_ends_the_copies_of_what_was_taken_over(move: Make) -> None:
+    """The new session's id is made of the old cookie."""
+    sessions, old = move(DATED)
+    session = sessions.open(old)
+    assert session.subject == "alice"
+    sessions.commit(session)
+    session = sessions.open(old)
+    session.logout()
+    sessions.commit(session)
+
+    assert sessions.open(old).subject is None
+
+
+def test_a_cookie_that_says_when_it_was_made_is_younger_than_an_end(move: Make, channel: Away) -> None:
+    """Another may be older than it, and is refused."""
+    for token, subject in ((DATED, "alice"), (UNDATED, None)):
+        sessions, old = move(token)
+        sessions.core.ended._append(Subject(int(time.time() - 3600) * 1_000_000, _hash(sessions, "alice")))
+
+        assert sessions.open(old).subject == subject
+
+
+def test_ends_are_kept_as_long_as_cookies_of_other_systems_are_read(move: Make) -> None:
+    """Till the date that was given, whatever the idle timeout."""
+    sessions, _ = move(UNDATED)
+
+    assert sessions.core.ended.life > 70 * 365 * 86400
+
+
+def _hash(sessions: SessionManager, subject: str) -> bytes:
+    ended: Any = sessions.core.ended
+    found: bytes = ended._get_codec().hash_subject(subject)
+    return found
 
 
 # --- other processes

@@ -14,6 +14,7 @@ from tests.foreign.web_support import NOW, UNTIL, context, read, record_of, refu
 from hardtack.errors import UnsupportedValue
 from hardtack.foreign import _ciphers as ciphers
 from hardtack.foreign._text import percent_decode, percent_encode
+from hardtack.foreign.base import ForeignCookie
 from hardtack.foreign.cookie_rs import RustPrivateCookie, RustSignedCookie
 from hardtack.foreign.gorilla import GorillaCookie
 from hardtack.foreign.hono import HonoCookie
@@ -265,3 +266,13 @@ def test_settings_of_rust_are_checked() -> None:
     wrong_setting(RustSignedCookie, "not the 64 bytes", "text" * 16)
     wrong_setting(RustPrivateCookie, "old_keys is a list", bytes(64), old_keys=bytes(64))
     wrong_setting(RustPrivateCookie, "content='xml'", bytes(64), content="xml")
+
+
+@pytest.mark.parametrize("cookie", [RackHmacCookie(SECRET, until=UNTIL), RackSessionCookie(SECRET * 8, until=UNTIL)])
+def test_a_session_id_is_written_for_rack(cookie: ForeignCookie) -> None:
+    """Rack takes a session without one for none; ours is no data, and keeps the session's id; another one stays data."""
+    record = read(cookie, seal(cookie, {"a": 1}))
+
+    assert (record.id, record.data) == (bytes(16), {"a": 1})
+    assert read(cookie, seal(cookie, {"session_id": "x"})).data == {"session_id": "x"}
+    assert read(cookie, seal(cookie, {"session_id": 5})).data == {"session_id": 5}

@@ -268,16 +268,29 @@ def late(request: Any) -> Any:
 kept: list[Any] = []
 
 
+def login_after_all_ended(request: Any, name: str) -> Any:
+    """Somebody else ends the user's sessions while this request logs in again."""
+    from hardtack.frameworks.django import current_manager
+
+    request.session.get("a")
+    current_manager().end_all(str(user(name).pk))
+    return login(request, name)
+
+
 def late_stream(request: Any) -> Any:
     request.session["a"] = 1
 
     def body() -> Iterator[str]:
         yield ""
         request.session["a"] = 2
+        if "fail" in request.GET:
+            raise ValueError
 
     async def abody() -> AsyncIterator[str]:
         yield ""
         request.session["a"] = 2
+        if "fail" in request.GET:
+            raise ValueError
 
     return StreamingHttpResponse(abody() if getattr(request, "scope", None) else body())
 
@@ -441,6 +454,7 @@ urlpatterns = [
     path("impatient", impatient),
     path("late", late),
     path("late-stream", late_stream),
+    path("login-after-all-ended/<name>", login_after_all_ended),
     path("file", file),
     path("basket", basket),
     path("nested", nested),

@@ -166,6 +166,26 @@ class Script:
         session.logout()
         raise HandlerError
 
+    def unkept(self, session: Any, key: str) -> Reply:
+        """Log out, and put in what cannot be kept."""
+        session.logout()
+        session["x"] = object()
+        return Reply("gone")
+
+    def crowd(self, session: Any, key: str) -> Reply:
+        """A login that is one too many."""
+        session.login("ann", at_most=1, beyond="refuse")
+        return Reply("in")
+
+    @staticmethod
+    def broken(session: Any, key: str) -> Reply:
+        """Something else is down, after a change or a logout."""
+        if key == "logout":
+            session.logout()
+        else:
+            session["failed"] = True
+        raise StoreUnavailable("another store is down")
+
     def keep(self, session: Any, key: str) -> Reply:
         session[key] = 1
         self.kept = getattr(session, "_get_current_object", lambda: session)()  # Flask's is a proxy
@@ -518,6 +538,9 @@ class WatchedStore:
         return self.inner.rename(
             old, new, data, expires_at=expires_at, if_version=if_version, subject=subject, tombstone=tombstone
         )
+
+    def find(self, subject: str) -> list[str]:
+        return list(self.inner.find(subject))
 
     def close(self) -> None:
         self.inner.close()

@@ -633,6 +633,26 @@ async def test_a_body_that_is_made_while_it_is_sent_may_change_what_is_stored(se
             kept[0]["later"] = 1
 
 
+async def test_a_handler_that_fails_after_its_save_was_refused_saves_nothing() -> None:
+    """Its session can only be read from then on."""
+    kept: list[Session] = []
+
+    async def keep(request: web.Request) -> web.StreamResponse:
+        kept.append(request[KEY])
+        kept[0]["big"] = "x" * 10_000
+        with contextlib.suppress(SessionTooLarge):
+            await web.StreamResponse().prepare(request)
+        raise Unplanned
+
+    async with serve(application(plain(), kept=keep)) as client:
+        response = await client.get("/kept")
+
+        assert response.status == 500
+        assert "Set-Cookie" not in response.headers
+        with pytest.raises(SessionFinished):
+            kept[0]["n"] = 6
+
+
 @pytest.mark.parametrize("path", ["/kept", "/kept-stream"])
 async def test_a_session_whose_save_was_refused_is_not_saved_later(path: str) -> None:
     """The client was told of an error: a task that goes on with the session is told, too."""

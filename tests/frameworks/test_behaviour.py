@@ -406,6 +406,22 @@ def test_a_logout_before_an_exception_is_carried_out(world: World) -> None:
         assert json.loads(world.site.request("/dump", copy).text)["subject"] is None
 
 
+def test_an_error_of_a_store_that_leaves_the_handler_saves_nothing(world: World) -> None:
+    """It is a 503, or a 500; but what was ended before is ended, and the page clears its cookie."""
+    world.browser.get("/write-n")
+    broken, state, leaving = (
+        world.browser.post("/broken-n"),
+        world.browser.state(),
+        world.browser.post("/broken-logout"),
+    )
+
+    assert broken.status in (500, 503)
+    assert broken.set_cookies == []
+    assert state["data"] == {"n": 1}
+    assert leaving.status in (500, 503)
+    assert world.browser.cookies == {}
+
+
 def test_a_session_cannot_be_written_once_its_request_is_over(world: World) -> None:
     """A task or a thread that still has it would write into nothing."""
     world.browser.get("/keep-n")
@@ -755,6 +771,33 @@ def test_a_logout_before_a_failure_is_carried_out(stored: World, down: frozenset
     assert answer.status in (500, 503)
     assert stored.browser.cookies == {}
     assert stored.site.request("/read-n", before).text == ("1" if down else "0")
+
+
+def test_a_logout_before_what_cannot_be_kept_is_carried_out(world: World) -> None:
+    """The page is one of an error, and clears the cookie; on a store the session has ended."""
+    world.browser.get("/write-n")
+    before = world.browser.header
+
+    answer = world.browser.get("/unkept")
+
+    assert answer.status == 500
+    assert world.browser.cookies == {}
+    if world.sessions.engine.store is not None:
+        assert world.site.request("/read-n", before).text == "0"
+
+
+def test_a_login_that_is_one_too_many_is_a_409(make: Make) -> None:
+    """Like every save that was not done: no page says that it was."""
+    world = make("store")
+    if world.framework.startswith("django"):
+        pytest.skip("django.contrib.auth logs in, and takes no limit")
+    other = Browser(world.site)
+    other.get("/login")
+
+    answer = world.browser.get("/crowd")
+
+    assert answer.status == 409
+    assert (world.browser.state()["subject"], other.state()["subject"]) == (None, "ann")
 
 
 # --- documentation

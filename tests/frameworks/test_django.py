@@ -706,6 +706,19 @@ def test_sessions_of_a_user_can_be_listed_and_ended() -> None:
         assert client.get("/whoami").content == b"AnonymousUser"
 
 
+def test_a_login_counts_where_all_of_the_users_sessions_were_ended_meanwhile() -> None:
+    """The session that the request had loaded was the same user's: the login begins another, under another key."""
+    with using("store"):
+        client = browser()
+        client.get("/login/ann")
+        before = client.cookies["sessionid"].value
+
+        client.get("/login-after-all-ended/ann")
+
+        assert client.get("/whoami").content == b"ann"
+        assert client.cookies["sessionid"].value != before
+
+
 def test_clearsessions_sweeps_the_store() -> None:
     """`manage.py clearsessions`."""
     from django.core.management import call_command  # type: ignore[import-untyped]
@@ -1440,6 +1453,30 @@ def test_what_an_async_stream_changes_is_saved_in_a_store() -> None:
         answer = await client.get("/late-stream")
         assert [part async for part in answer.streaming_content] == [b""]
         assert (await client.get("/dump")).json() == {"a": 2}
+
+    with using("store", HARDTACK_STORE=AsyncStore()):
+        asyncio.run(visit())
+
+
+def test_what_a_stream_that_fails_changes_is_not_saved(stored: Any) -> None:
+    """Like a view that fails."""
+    answer = stored.get("/late-stream?fail")
+    with pytest.raises(ValueError):
+        b"".join(answer.streaming_content)
+    answer.close()
+
+    assert stored.get("/dump").json() == {"a": 1}
+
+
+def test_what_an_async_stream_that_fails_changes_is_not_saved() -> None:
+    """The same under ASGI."""
+
+    async def visit() -> None:
+        client = async_browser()
+        answer = await client.get("/late-stream?fail")
+        with pytest.raises(ValueError):
+            [part async for part in answer.streaming_content]
+        assert (await client.get("/dump")).json() == {"a": 1}
 
     with using("store", HARDTACK_STORE=AsyncStore()):
         asyncio.run(visit())

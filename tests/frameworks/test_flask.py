@@ -133,9 +133,13 @@ def stream() -> flask.Response:
 
 @site.get("/late")
 def late() -> flask.Response:
+    fails = "fail" in flask.request.args
+
     def body() -> Iterator[str]:
         yield ""
         session["late"] = 1
+        if fails:
+            raise ValueError
 
     return flask.Response(flask.stream_with_context(body()))
 
@@ -675,6 +679,17 @@ def test_a_stream_can_change_a_stored_session() -> None:
     client.get("/late", buffered=True)
 
     assert data_of(client) == {"a": 1, "late": 1}
+
+
+def test_a_stream_that_fails_changes_nothing() -> None:
+    """Like a view that fails."""
+    client = on_store().test_client()
+    client.get("/set/a/1")
+
+    with pytest.raises(ValueError):
+        client.get("/late?fail", buffered=True)
+
+    assert data_of(client) == {"a": 1}
 
 
 def test_a_late_change_of_a_cookie_session_is_told() -> None:

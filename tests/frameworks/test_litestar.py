@@ -576,6 +576,23 @@ def test_a_large_session_is_chunked() -> None:
         assert session_of(client) == {"page": "d"}
 
 
+def test_a_page_that_polls_keeps_no_session_alive() -> None:
+    """The application says of a scope whether it is no activity of the user."""
+    now = 4_000_000_000.0
+    sessions = manager(stored(), idle_timeout="1 hour", clock=lambda: now)
+    config = HardtackSessionConfig(sessions, passive=lambda scope: scope["path"] == "/read")
+    app = Litestar([read, write], middleware=[config.middleware], openapi_config=None, logging_config=None)
+
+    with TestClient(app, base_url=URL, raise_server_exceptions=False) as client:
+        client.get("/write")
+        found = []
+        for _ in range(2):
+            now += 3_000
+            found.append(client.get("/read").json())
+
+    assert [bool(each) for each in found] == [True, False]
+
+
 def test_a_store_that_is_down_is_a_503() -> None:
     """Both where the session cannot be loaded and where it cannot be saved."""
     store = FailingStore()

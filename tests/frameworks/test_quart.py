@@ -188,6 +188,8 @@ async def late() -> quart.Response:
     async def body() -> AsyncIterator[str]:
         yield "a"
         session["late"] = 1
+        if "fail" in quart.request.args:
+            raise ValueError
 
     return quart.Response(body())
 
@@ -418,6 +420,45 @@ async def test_an_after_request_function_can_change_the_session(app: Quart, clie
     assert await data_of(client) == {"after": 1}
 
 
+@pytest.mark.parametrize("down", [frozenset[str](), frozenset({"put"})], ids=["up", "down"])
+async def test_an_after_request_function_that_fails_saves_nothing(down: frozenset[str]) -> None:
+    """Quart does not ask for the session to be saved then; a logout before it is carried out, where the store hears of it."""
+    store = WatchedStore()
+    app = on_store(store)
+    client = app.test_client()
+    await client.get("/set/a/1")
+
+    @app.after_request
+    async def fail(response: quart.Response) -> quart.Response:
+        if quart.request.path == "/logout":
+            current().logout()
+            store.down = down
+            raise ZeroDivisionError
+        return response
+
+    @app.get("/logout")
+    async def nothing_yet() -> str:
+        return ""
+
+    answer = await client.get("/logout")
+    store.down = frozenset()
+
+    assert answer.status_code == 500
+    assert await data_of(client) == ({"a": 1} if down else {})
+
+
+@pytest.mark.parametrize("websocket", [False, True])
+async def test_a_session_made_by_hand_is_not_saved_without_a_secret_key(websocket: bool) -> None:
+    """There is no manager that could."""
+    app = configured()
+    app.secret_key = None
+    response = None if websocket else quart.Response("")
+    async with app.test_request_context("/"):
+        await app.session_interface.save_session(app, FlaskSession({"n": 1}), response)
+
+    assert response is None or "Set-Cookie" not in response.headers
+
+
 async def test_a_session_made_by_hand_is_saved() -> None:
     """As Quart's own tests do: the interface that saves it gives it a manager."""
     app = configured()
@@ -529,6 +570,17 @@ async def test_a_stream_can_change_a_stored_session() -> None:
     await client.get("/late")
 
     assert await data_of(client) == {"a": 1, "late": 1}
+
+
+async def test_a_stream_that_fails_changes_nothing() -> None:
+    """Like a view that fails."""
+    client = on_async_store().test_client()
+    await client.get("/set/a/1")
+
+    with pytest.raises(ValueError):
+        await client.get("/late?fail")
+
+    assert await data_of(client) == {"a": 1}
 
 
 async def test_a_late_change_of_a_cookie_session_is_told() -> None:

@@ -992,7 +992,7 @@ async def test_a_missing_setup_is_named() -> None:
         assert await (await client.get("/look")).text() == "named"
 
 
-@pytest.mark.parametrize("path", ["/untouched", "/bare-ws", "/fail"])
+@pytest.mark.parametrize("path", ["/untouched", "/bare-ws", "/failing-ws", "/fail"])
 async def test_a_request_that_another_middleware_answers_first_has_no_session(path: str) -> None:
     """One that runs before ours; the hooks leave it alone."""
     app = application(plain())
@@ -1005,11 +1005,16 @@ async def test_a_request_that_another_middleware_answers_first_has_no_session(pa
     async def forget(request: AnyRequest) -> None:
         del request.ctx.hardtack
 
+    async def failing(request: AnyRequest, ws: Websocket) -> None:
+        await ws.send("hello")
+        raise Unplanned
+
+    app.add_websocket_route(failing, "/failing-ws")
     app.register_middleware(barrier, "request", priority=2000)
     app.register_middleware(forget, "request", priority=0)
 
     async with serve(app) as client:
-        if path == "/bare-ws":
+        if path in ("/bare-ws", "/failing-ws"):
             async with client.ws_connect(path) as ws:
                 assert await ws.receive_str() == "hello"
                 await ws.receive()

@@ -625,6 +625,22 @@ async def test_a_logout_in_a_stream_that_fails_ends_what_is_stored(sessions: Ses
         assert bool(await state(client)) is (sessions.engine.store is None)
 
 
+async def test_a_logout_before_a_failure_that_the_store_did_not_hear_of_clears_the_cookie(store: Any) -> None:
+    """The page for the failure carries the line."""
+
+    def leave(page: Page) -> None:
+        page.session.logout()
+        raise Unplanned
+
+    async with serve(application(plain(stored(store)), page_of(leave))) as client:
+        await client.get("/write")
+        down(store, WRITES)
+        response = await client.get("/page")
+
+        assert response.status in (500, 503)
+        assert "Max-Age=0" in response.headers["Set-Cookie"]
+
+
 async def test_a_session_whose_save_was_refused_is_not_saved_later(store: Any) -> None:
     """The client was told of an error: a task that goes on with the session is told, too."""
     kept: list[Any] = []

@@ -85,6 +85,7 @@ class AsRecords:
 class _DancerContract(StoreContract, RenamesContract, FindsContract, SweepsContract):
     layout, format = LAYOUTS[0]
     threads = 16
+    crowd = 0
     max_data = 100_000
 
     @pytest.fixture

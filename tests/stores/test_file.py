@@ -11,6 +11,7 @@ import resource
 import stat
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ def packed(data: dict[str, Any], subject: str | None = None) -> bytes:
 class _FileContract(StoreContract, RenamesContract, FindsContract, SweepsContract):
     format = "json"
     threads = 16
+    crowd = 100  # each is written to the disk
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[FileStore]:
@@ -72,6 +74,18 @@ class _FileContract(StoreContract, RenamesContract, FindsContract, SweepsContrac
         store = FileStore(tmp_path / "sessions", self.format)
         yield store
         store.close()
+
+    @pytest.fixture
+    def break_store(self, tmp_path: Path) -> Any:
+        """The directory is away."""
+
+        @contextmanager
+        def broken() -> Iterator[None]:
+            (tmp_path / "sessions").rename(tmp_path / "away")
+            yield
+            (tmp_path / "away").rename(tmp_path / "sessions")
+
+        return broken
 
 
 class TestJsonFileStore(_FileContract):

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
 from hardtack.errors import StoreFull
 from hardtack.protocols import VersionConflict
@@ -126,9 +128,9 @@ def test_a_database_that_is_full_is_known(tmp_path: Path, error: Exception) -> N
     store.create_table()
 
     def fail(*arguments: Any) -> None:
-        raise sa.exc.OperationalError("statement", {}, error)
+        raise OperationalError("statement", {}, error)
 
-    sa.event.listen(engine, "before_cursor_execute", fail)
+    event.listen(engine, "before_cursor_execute", fail)
 
     with pytest.raises(StoreFull, match="is full"):
         store.put(new_key(), b"", expires_at=in_an_hour(), if_version=None, subject=None)

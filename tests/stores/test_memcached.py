@@ -39,6 +39,11 @@ class TestMemcachedStore(StoreContract):
         yield store
         store.close()
 
+    @pytest.fixture
+    def break_store(self, memcached_server: MemcachedServer) -> Any:
+        """The server is stopped."""
+        return memcached_server.gone
+
 
 class TestMemcachedStoreOnAHashClient(StoreContract):
     """The contract, on a client of the application for several servers, which does not wait for answers by default."""
@@ -51,6 +56,11 @@ class TestMemcachedStoreOnAHashClient(StoreContract):
         yield MemcachedStore(client, prefix="hashed:")
         client.close()
 
+    @pytest.fixture
+    def break_store(self, memcached_server: MemcachedServer) -> Any:
+        """The server is stopped."""
+        return memcached_server.gone
+
 
 class TestAsyncMemcachedStore(AsyncStoreContract):
     """The contract, async."""
@@ -59,6 +69,11 @@ class TestAsyncMemcachedStore(AsyncStoreContract):
     def store(self, memcached_server: MemcachedServer) -> AsyncMemcachedStore:
         """A store with a client of its own."""
         return AsyncMemcachedStore.from_url(memcached_server.url)
+
+    @pytest.fixture
+    def break_store(self, memcached_server: MemcachedServer) -> Any:
+        """The server is stopped."""
+        return memcached_server.gone
 
 
 @pytest.mark.parametrize("key", ["", "a b", "a\nflush_all", "a\x00", "é", "k" * 242])

@@ -33,6 +33,9 @@ from hardtack.testing.stores import create, new_key, read
 
 pytestmark = [pytest.mark.program(name) for name in ("redis", "memcached", "postgresql")]
 
+KEY = new_key()
+"""That of no entry."""
+
 SERVERS = ("redis", "memcached", "postgresql")
 
 
@@ -56,13 +59,13 @@ def test_connections_that_wait_are_closed(place: tuple[Any, Switch]) -> None:
     store: Any = from_url(url_of(server, address, asynchronous=False))
     if hasattr(store, "create_table"):
         store.create_table()
-    store.get("key")
+    store.get(KEY)
     before = address.accepted
-    store.get("key")
+    store.get(KEY)
     used_again = address.accepted == before
 
     store.reconnect()
-    store.get("key")
+    store.get(KEY)
 
     assert used_again
     assert address.accepted == before + 1
@@ -77,10 +80,10 @@ def test_async_connections_that_wait_are_closed(place: tuple[Any, Switch]) -> No
         store: Any = from_url(url_of(server, address, asynchronous=True), asynchronous=True)
         if hasattr(store, "create_table"):
             await store.create_table()
-        await store.get("key")
+        await store.get(KEY)
         before = address.accepted
         await store.reconnect()
-        await store.get("key")
+        await store.get(KEY)
         await store.close()
         return address.accepted - before
 
@@ -120,14 +123,14 @@ def test_an_async_connection_that_a_call_is_using_is_not_used_thereafter(
 
     async def main(address: Switch) -> tuple[Any, int]:
         store: Any = from_url(url_of(server, address, asynchronous=True), asynchronous=True)
-        await store.get("key")
+        await store.get(KEY)
         with server.frozen():
-            call = asyncio.create_task(store.get("key"))
+            call = asyncio.create_task(store.get(KEY))
             await asyncio.sleep(0.1)
             await store.reconnect()
         found = await call
         before = address.accepted
-        await store.get("key")
+        await store.get(KEY)
         await store.close()
         return found, address.accepted - before
 
@@ -152,12 +155,12 @@ def test_those_of_a_client_that_was_given_are_closed_too(request: pytest.Fixture
     kind, make = GIVEN[name]
     with switch(request.getfixturevalue(f"{kind}_server").port) as address:
         store = make(address.port)
-        store.get("key")
+        store.get(KEY)
         before = address.accepted
 
         store.reconnect()
 
-        assert store.get("key") is None
+        assert store.get(KEY) is None
         assert address.accepted == before + 1
         store.close()
         getattr(store._client, "close", lambda: None)()
@@ -169,10 +172,10 @@ def test_those_of_an_async_client_that_was_given_are_closed_too(
     """Of one connection, and of aiomcache."""
 
     async def main(store: Any, client: Any, address: Switch) -> int:
-        await store.get("key")
+        await store.get(KEY)
         before = address.accepted
         await store.reconnect()
-        await store.get("key")
+        await store.get(KEY)
         await store.close()
         await getattr(client, "aclose", client.close)()
         return address.accepted - before
@@ -275,9 +278,9 @@ def test_a_manager_tells_of_a_server_that_hangs(redis_server: RedisServer, caplo
 
     def hang() -> None:
         with redis_server.frozen(), pytest.raises(StoreUnavailable):
-            store.get("key")
+            store.get(KEY)
         time.sleep(0.02)
-        store.get("key")
+        store.get(KEY)
 
     hang()
     assert told == [StoreHangs("the store", True), StoreHangs("the store", False)]
@@ -288,8 +291,24 @@ def test_a_manager_tells_of_a_server_that_hangs(redis_server: RedisServer, caplo
     store.close()
 
 
-def test_an_async_store_and_memcached_tell_as_well(memcached_server: MemcachedServer) -> None:
-    """Each server by its name."""
+def test_an_async_store_tells_as_well(redis_server: RedisServer) -> None:
+    """The same, async."""
+    told: list[tuple[str, bool]] = []
+
+    async def main() -> None:
+        store: Any = from_url(f"{redis_server.url}?socket_timeout=0.2&breaker=1", asynchronous=True)
+        store.listen(lambda *news: told.append(news))
+        with redis_server.frozen(), pytest.raises(StoreUnavailable):
+            await store.get(KEY)
+        await store.close()
+
+    asyncio.run(main())
+
+    assert told == [("Redis", True)]
+
+
+def test_each_memcached_is_told_of_by_its_name(memcached_server: MemcachedServer) -> None:
+    """Sync and async."""
     told: list[tuple[str, bool]] = []
     store: Any = from_url(f"{memcached_server.url}?timeout=0.2&breaker=1")
     store.listen(lambda *news: told.append(news))
@@ -298,12 +317,12 @@ def test_an_async_store_and_memcached_tell_as_well(memcached_server: MemcachedSe
         store: Any = from_url(f"{memcached_server.url}?timeout=0.2&breaker=1", asynchronous=True)
         store.listen(lambda *news: told.append(news))
         with pytest.raises(StoreUnavailable):
-            await store.get("key")
+            await store.get(KEY)
         await store.close()
 
     with memcached_server.frozen():
         with pytest.raises(StoreUnavailable):
-            store.get("key")
+            store.get(KEY)
         asyncio.run(main())
 
     place = f"memcached 127.0.0.1:{memcached_server.port}"

@@ -89,6 +89,11 @@ class TestRedisStore(StoreContract, RenamesContract, FindsContract):
         yield store
         store.close()
 
+    @pytest.fixture
+    def break_store(self, redis_server: RedisServer) -> Any:
+        """The server is stopped."""
+        return redis_server.gone
+
 
 class TestRedisStoreOnADecodingClient(StoreContract, RenamesContract, FindsContract):
     """The contract, on a client of the application that decodes what it is answered."""
@@ -169,6 +174,11 @@ class TestAsyncRedisStore(AsyncStoreContract, RenamesContract, FindsContract):
     def store(self, redis_server: RedisServer) -> AsyncRedisStore:
         """A store with a client of its own."""
         return AsyncRedisStore.from_url(redis_server.url)
+
+    @pytest.fixture
+    def break_store(self, redis_server: RedisServer) -> Any:
+        """The server is stopped."""
+        return redis_server.gone
 
 
 class TestAsyncRedisStoreOnACluster(_WithoutRename, AsyncStoreContract, FindsContract):

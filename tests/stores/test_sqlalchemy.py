@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +79,26 @@ def store(url: str) -> Iterator[SQLAlchemyStore]:
     store.close()
 
 
+@contextmanager
+def without_table(url: str) -> Iterator[None]:
+    """Meanwhile the table of the sessions has another name."""
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE hardtack_sessions RENAME TO away")
+    yield
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE away RENAME TO hardtack_sessions")
+    engine.dispose()
+
+
 class _Contract(StoreContract, RenamesContract, FindsContract, SweepsContract):
     threads = 16
+    crowd = 0  # a thousand are one statement, and writing them takes a second for each thousand
+
+    @pytest.fixture
+    def break_store(self, url: str) -> Any:
+        """The table has another name."""
+        return partial(without_table, url)
 
     @pytest.fixture
     def store(self, url: str) -> Iterator[SQLAlchemyStore]:
@@ -92,6 +112,12 @@ class _Contract(StoreContract, RenamesContract, FindsContract, SweepsContract):
 
 class _AsyncContract(AsyncStoreContract, RenamesContract, FindsContract, SweepsContract):
     threads = 16
+    crowd = 0
+
+    @pytest.fixture
+    def break_store(self, url: str) -> Any:
+        """The table has another name."""
+        return partial(without_table, url)
 
     @pytest.fixture
     def store(self, url: str) -> Coroutine[Any, Any, AsyncSQLAlchemyStore]:
@@ -113,6 +139,11 @@ class TestPostgreSQL(_Contract):
     def url(self, postgresql_url: str) -> str:
         """The database."""
         return postgresql_url
+
+    @pytest.fixture
+    def break_store(self, postgresql_server: PostgreSQLServer) -> Any:
+        """The server is stopped."""
+        return postgresql_server.gone
 
 
 class TestMariaDB(_Contract):
@@ -140,6 +171,11 @@ class TestAsyncPostgreSQL(_AsyncContract):
     def url(self, postgresql_url: str) -> str:
         """The database."""
         return postgresql_url
+
+    @pytest.fixture
+    def break_store(self, postgresql_server: PostgreSQLServer) -> Any:
+        """The server is stopped."""
+        return postgresql_server.gone
 
 
 class TestAsyncMariaDB(_AsyncContract):

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,21 @@ class TestSQLiteStore(StoreContract, RenamesContract, FindsContract, SweepsContr
         store = SQLiteStore(tmp_path / "sessions.sqlite", batch=20)
         yield store
         store.close()
+
+    @pytest.fixture
+    def break_store(self, tmp_path: Path) -> Any:
+        """There is a directory in the place of the file."""
+
+        @contextmanager
+        def broken() -> Iterator[None]:
+            path = tmp_path / "sessions.sqlite"
+            path.rename(tmp_path / "away")
+            path.mkdir()
+            yield
+            path.rmdir()
+            (tmp_path / "away").rename(path)
+
+        return broken
 
 
 @pytest.fixture

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import hmac
 import json
 import zlib
 from collections.abc import Sequence
 from typing import Any
+
+import pybase64
 
 from hardtack import values
 from hardtack.errors import InvalidToken, UnsupportedValue
@@ -81,10 +82,10 @@ def decode_padded(text: str, *, url_safe: bool = False) -> bytes:
     if url_safe and ("+" in text or "/" in text):  # read as well by some decoders, and with a warning by Python 3.15
         malformed("not base64url")
     try:
-        raw = base64.b64decode(text, altchars)
+        raw: bytes = pybase64.b64decode(text, altchars, validate=True)
     except ValueError:
         malformed("not base64")
-    if base64.b64encode(raw, altchars).decode() != text:
+    if pybase64.b64encode_as_string(raw, altchars) != text:
         malformed("not base64 in its one spelling")
     return raw
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator
 from typing import Any, NoReturn
 from urllib.parse import quote, unquote
@@ -18,6 +19,9 @@ def percent_decode(value: str) -> str:
     """The value without its percent-encoding, or `InvalidToken("malformed")`."""
     if not value.isascii():
         malformed("it is not ASCII")
+    plain = value.replace("%3D", "=").replace("%2B", "+").replace("%2F", "/")  # all that base64 needs
+    if "%" not in plain:
+        return plain
     try:
         return unquote(value, errors="strict")
     except UnicodeDecodeError:
@@ -75,7 +79,9 @@ def read_javascript(text: str | bytes) -> Any:
     Raises `InvalidToken("malformed")`.
     """
     try:
-        return json.loads(text, parse_int=_number, parse_constant=_no_constant)
+        if isinstance(text, bytes):
+            text = text.decode(json.detect_encoding(text), "surrogatepass")
+        return (_WITH_LONG_NUMBERS if _LONG_NUMBER.search(text) else _DECODER).decode(text)
     except (ValueError, RecursionError):
         raise InvalidToken("malformed", "not JSON") from None
 
@@ -88,6 +94,11 @@ def _number(text: str) -> int | float:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_WITH_LONG_NUMBERS = json.JSONDecoder(parse_int=_number, parse_constant=_no_constant)
+_LONG_NUMBER = re.compile("[0-9]{16}")  # a double holds every number of 15 digits
 
 
 def _has_key(value: Any, name: str) -> bool:

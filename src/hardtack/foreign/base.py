@@ -273,7 +273,9 @@ def malformed(detail: str) -> NoReturn:
 def parse_json(text: str | bytes, *, constants: bool = False) -> Any:
     """Strict JSON: no NaN or Infinity, unless `constants`. Raises `InvalidToken("malformed")`."""
     try:
-        return json.loads(text, parse_constant=None if constants else _no_constant)
+        if isinstance(text, bytes):
+            text = text.decode(json.detect_encoding(text), "surrogatepass")
+        return (_ANY_JSON if constants else _STRICT_JSON).decode(text)
     except (ValueError, RecursionError):
         raise InvalidToken("malformed", "not JSON") from None
 
@@ -281,6 +283,10 @@ def parse_json(text: str | bytes, *, constants: bool = False) -> Any:
 def _no_constant(name: str) -> NoReturn:
     message = f"{name} is not JSON"
     raise ValueError(message)
+
+
+_STRICT_JSON = json.JSONDecoder(parse_constant=_no_constant)
+_ANY_JSON = json.JSONDecoder()
 
 
 def check_plain(data: object, *, finite: bool = False, binary: bool = True, wide: bool = False) -> None:

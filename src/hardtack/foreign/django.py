@@ -45,7 +45,7 @@ class DjangoSignedCookie(ForeignCookie):
         fallbacks: Sequence[str | bytes] = (),
         salt: str = "django.contrib.sessions.backends.signed_cookies",
         digest: str = "sha256",
-        max_age: Duration = dt.timedelta(days=14),
+        max_age: Duration | None = dt.timedelta(days=14),
         cookie_name: str | None = None,
         path: str = "/",
         domain: str | None = None,

@@ -22,6 +22,15 @@ _BOOL = re.compile(rb"b:([01]);")
 _FLOAT = re.compile(rb"d:(NAN|-?INF|-?[0-9]{1,400}(?:\.[0-9]{1,400})?(?:E[+-]?[0-9]{1,4})?);")
 _STRING = re.compile(rb's:(0|[1-9][0-9]{0,8}):"')
 _ARRAY = re.compile(rb"a:(0|[1-9][0-9]{0,8}):\{")
+# Most of what a session holds, a key and a value at once: short integers, and ASCII without a quote. What it does not match is
+# read piece by piece.
+_PAIR = re.compile(
+    rb'(?:i:(0|[1-9][0-9]{0,17});|s:([1-9][0-9]{0,2}):"([A-Za-z_][^"\x80-\xff]*)";)'
+    rb'(?:i:(0|-?[1-9][0-9]{0,17});|s:(0|[1-9][0-9]{0,8}):"([^"\x80-\xff]*)";|a:(0|[1-9][0-9]{0,8}):\{)'
+)
+_NO_PAIR = (None,) * 7
+_VALUE = 6  # the group of a text
+_TOO_MANY = "an array has more items than bytes"
 _SHORTEST_ITEM = 6  # bytes of an array's item: `i:0;N;`
 _CANONICAL_INT = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
@@ -85,14 +94,37 @@ def _string(document: bytes, at: int) -> tuple[str | bytes, int]:
 
 def _array(document: bytes, at: int, depth: int) -> tuple[list[Any] | dict[str, Any], int]:
     found = _ARRAY.match(document, at)
-    if not found or int(found[1]) * _SHORTEST_ITEM > len(document) - found.end():
-        malformed("an array has more items than bytes")
-    count, at = int(found[1]), found.end()
+    if not found:
+        malformed(_TOO_MANY)
+    return _items(document, found.end(), int(found[1]), depth)
+
+
+def _items(document: bytes, at: int, count: int, depth: int) -> tuple[list[Any] | dict[str, Any], int]:
+    """The items of an array, and where it ends."""
+    if depth + bool(count) > MAX_DEPTH:
+        malformed(f"more than {MAX_DEPTH} levels")
+    if count * _SHORTEST_ITEM > len(document) - at:
+        malformed(_TOO_MANY)
     items: dict[str, Any] = {}
     is_list = True
     for index in range(count):
-        key, at = _key(document, at)
-        value, at = _value(document, at, depth + 1)
+        pair = _PAIR.match(document, at)
+        groups: tuple[Any, ...] = _NO_PAIR if pair is None else pair.groups()
+        number, key_size, key_text, integer, size, text, inner = groups
+        # A text that has its length, and no quote in it, ends where it says.
+        if pair is None or (number is None and int(key_size) != len(key_text)):
+            key, at = _key(document, at)
+            value, at = _value(document, at, depth + 1)
+        else:
+            key = int(number) if number is not None else key_text.decode()
+            if integer is not None:
+                value, at = int(integer), pair.end()
+            elif inner is not None:
+                value, at = _items(document, pair.end(), int(inner), depth + 1)
+            elif int(size) == len(text):
+                value, at = text.decode(), pair.end()
+            else:
+                value, at = _value(document, pair.start(_VALUE) - len(size) - 4, depth + 1)
         is_list = is_list and key == index
         items[str(key)] = value
     if len(items) != count or document[at : at + 1] != b"}":

@@ -12,9 +12,10 @@ from __future__ import annotations
 import base64
 import hmac
 import os
+import re
 import zlib
 from collections.abc import Sequence
-from typing import Literal, Unpack
+from typing import Any, Literal, Unpack
 
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign import _ciphers as ciphers
@@ -29,6 +30,8 @@ from hardtack.record import Record
 
 _URL_SAFE = frozenset("-_")
 _MAX_PADDING = 4096
+_OWN = "hardtack-"
+_OWN_ID = re.compile(f"{_OWN}[0-9a-f]{{32}}")
 
 
 class RackSessionCookie(ForeignCookie):
@@ -93,7 +96,7 @@ class RackSessionCookie(ForeignCookie):
         if len(padded) < 2 + size:
             malformed("its padding is longer than it")
         refuse_marshal(payload)
-        return self._record(parse_json(payload), context, raw)
+        return _own_id(self._record(parse_json(payload), context, raw))
 
     def _open_2(self, raw: bytes) -> bytes:
         salt, nonce, tag, ciphertext = raw[1:33], raw[33:45], raw[45:61], raw[61:]
@@ -120,7 +123,7 @@ class RackSessionCookie(ForeignCookie):
         return hmac.digest(secret[32:], signed + self._purpose, "sha256")
 
     def _write(self, record: Record, context: Context) -> str:
-        payload = write_json(record.data).encode()
+        payload = write_json(_with_id(record)).encode()
         size = 0 if self._pad_size is None else -(2 + len(payload)) % self._pad_size
         plain = size.to_bytes(2, "little") + os.urandom(size) + payload
         secret, salt = self._secrets[0], os.urandom(32)
@@ -179,12 +182,28 @@ class RackHmacCookie(ForeignCookie):
         if payload[:1] == b"\x78":  # of zlib; JSON begins otherwise
             payload = inflate(payload)
             refuse_marshal(payload)
-        return self._record(parse_json(payload), context, encoded)
+        return _own_id(self._record(parse_json(payload), context, encoded))
 
     def _write(self, record: Record, context: Context) -> str:
-        payload = write_json(record.data).encode()
+        payload = write_json(_with_id(record)).encode()
         encoded = base64.b64encode(zlib.compress(payload) if self._zipped else payload).decode()
         return percent_encode(f"{encoded}--{self._mac(self._secrets[0], encoded)}")
 
     def _mac(self, secret: bytes, encoded: str) -> str:
         return hmac.digest(secret, encoded.encode("utf-8", "surrogatepass"), self._digest).hex()
+
+
+def _with_id(record: Record) -> dict[str, Any]:
+    """The data as Rack reads it, which takes a session without `session_id` for none."""
+    if "session_id" in record.data:
+        return record.data
+    return {"session_id": f"{_OWN}{record.id[:16].hex()}", **record.data}
+
+
+def _own_id(record: Record) -> Record:
+    """The record without a `session_id` that was written here: the session keeps its id over a change."""
+    identifier = record.data.get("session_id")
+    if type(identifier) is str and _OWN_ID.fullmatch(identifier):
+        record.id = bytes.fromhex(identifier.removeprefix(_OWN))
+        record.data = {key: item for key, item in record.data.items() if key != "session_id"}
+    return record

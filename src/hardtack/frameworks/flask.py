@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hardtack._extras import explain
@@ -18,7 +18,16 @@ except ImportError as error:
     message = explain("hardtack.frameworks.flask", "flask", error)
     raise ImportError(message) from error
 
-from hardtack.adapters import Changes, answer_to, cookies_of, discard, warn_plain_http, wsgi_request
+from hardtack.adapters import (
+    Changes,
+    answer_to,
+    binds,
+    cookies_of,
+    discard,
+    warn_plain_http,
+    wsgi_device_answer,
+    wsgi_request,
+)
 from hardtack.errors import HardtackError
 from hardtack.frameworks._flask import FlaskSession, Interface, apply, conclude
 
@@ -54,6 +63,8 @@ class SessionInterface(Interface, FlaskInterface):
         manager = self._manager(app)
         if manager is None:
             return None
+        if binds(manager):
+            self._answer_first(app, _device_response)
         told = wsgi_request(request.environ)
         told.passive = self.is_passive(app, request)
         session: Any = manager.open(request.environ.get("HTTP_COOKIE"), told, kind=self.session_class)
@@ -94,11 +105,52 @@ class SessionInterface(Interface, FlaskInterface):
         # Asked here, too: the host is dear to find out, and https needs no warning.
         if changes.set_cookies and manager.cookie.secure and has_request_context() and request.scheme == "http":
             warn_plain_http(manager, "http", request.host)
-        finish = partial(_finish, manager, session)
         if response.is_streamed:
-            response.call_on_close(finish)
-        elif has_request_context():
-            finish()
+            body = response.response = _Body(response.response, manager, session)
+            response.call_on_close(body.end)
+        else:
+            _finish(manager, session)
+
+
+class _Body:
+    """A streamed body, which tells whether it has failed: then nothing that it did to the session is saved."""
+
+    def __init__(self, body: Any, manager: SessionManager, session: FlaskSession) -> None:
+        self.body = body
+        self.manager = manager
+        self.session = session
+        self.failed = False
+
+    def __iter__(self) -> Iterator[Any]:
+        try:
+            yield from self.body
+        except Exception:
+            self.failed = True
+            raise
+
+    def close(self) -> None:
+        """Close the body that it is made of, as Werkzeug does."""
+        close = getattr(self.body, "close", None)
+        if close is not None:
+            close()
+
+    def end(self) -> None:
+        """See to the session, once the server is done with the body."""
+        if not self.failed:
+            _finish(self.manager, self.session)
+            return
+        with suppress(HardtackError):  # the body has failed, and that is told
+            self.manager.abort(self.session)
+
+
+def _device_response() -> Response | None:
+    """The answer of an endpoint of a binding, in the place of whatever the application would do."""
+    interface: Any = flask_globals.current_app.session_interface
+    manager = interface.manager_of(flask_globals.current_app)
+    device = None if manager is None else wsgi_device_answer(manager, request.environ)
+    return (
+        None if device is None else flask_globals.current_app.response_class(device.body, device.status, device.headers)
+    )
 
 
 def _finish(manager: SessionManager, session: FlaskSession) -> None:
@@ -152,9 +204,9 @@ def _tear_down(sender: Flask, **details: Any) -> None:
     if session is None or session.concluded or not session.accessed or not isinstance(interface, SessionInterface):
         return
     manager = interface.manager_of(sender)
-    if manager is not None:
-        with suppress(HardtackError):  # the response has left, or another error is on its way
-            manager.abort(session)
+    assert manager is not None  # it has opened the session
+    with suppress(HardtackError):  # the response has left, or another error is on its way
+        manager.abort(session)
 
 
 got_request_exception.connect(_abandon)

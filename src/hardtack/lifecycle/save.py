@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
@@ -38,7 +38,7 @@ from hardtack.impersonation import acts
 from hardtack.lifecycle import acting, claims, listed
 from hardtack.lifecycle.decide import KEPT, Lost, Nothing, decide, rests
 from hardtack.lifecycle.limit import check_limit, save_limited
-from hardtack.merge import Declared, Merged, changed_reads, merge, same
+from hardtack.merge import Declared, Merged, changed_reads, join_options, merge, same
 from hardtack.protocols import Context, Held, Kind, Saved, Saving
 from hardtack.record import Record
 from hardtack.session import (
@@ -50,6 +50,7 @@ from hardtack.session import (
     data_of,
     fill,
     fold_views,
+    follow_views,
     is_untouched,
     refuse_changes,
     state_of,
@@ -542,7 +543,7 @@ def _can_be_late(core: Core, state: State) -> bool:
     return core.stored and state.fate is KEEP and state.record is not None and state.begins is not LOGIN
 
 
-# --- what another part saved of a session
+# --- what `update` changed of a session
 
 
 def refresh(session: Session, fetched: Record, record: Record, version: Any, declared: Declared) -> None:
@@ -558,20 +559,56 @@ def refresh(session: Session, fetched: Record, record: Record, version: Any, dec
     if tracking is not None:
         stale = changed_reads(base, fetched.data, tracking, Declared(joined=session.joined))
         tracking.stale = (*tracking.stale, *(name for name in stale if name not in tracking.stale))
-    overlay = merge(base, record.data, mine, _blind(state), declared)
-    data = overlay.data if isinstance(overlay, Merged) else record.data
-    fill(session, values.unpack(values.pack(data)))
-    state.views = None
-    state.record = state.base = record
-    if state.fate is KEEP and state.begins is not LOGIN:
-        state.meta = record
+    overlay = merge(base, record.data, mine, _blind(state, base), declared)
+    _show_changed(session, mine, overlay.data if isinstance(overlay, Merged) else record.data)
+    before, state.record, state.base = state.record, record, record
+    assert before is not None
+    state.meta = _with_changes(state, before, record)
+    if len(state.once) > state.claimed:  # what is stored may look as if this request had taken it: the commit finds out
+        state.forced = True
     assert state.held is not None  # what is stored was loaded, or saved, through the engine
     state.held.version = version
 
 
-def _blind(state: State) -> Tracking:
+def change_unstored(session: Session, change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    """The same of a session that is not stored yet: all that it holds after the change."""
+    fold_views(session)
+    data = data_of(session)
+    fill(session, change(data))
+    follow_views(session)
+    return data_of(session)
+
+
+def _show_changed(session: Session, mine: dict[str, Any], data: dict[str, Any]) -> None:
+    """Show data, by the objects that the session has of it already: the handler may hold them, and change them later."""
+    fresh = values.unpack(values.pack({name: value for name, value in data.items() if not _has(mine, name, value)}))
+    fill(session, {name: fresh[name] if name in fresh else mine[name] for name in data})
+    follow_views(session)
+
+
+def _has(data: dict[str, Any], name: str, value: Any) -> bool:
+    return name in data and same(data[name], value)
+
+
+def _with_changes(state: State, before: Record, now: Record) -> Record:
+    """The fields to be stored next: what is stored now, with what this request has changed of them since before."""
+    meta = state.meta
+    if meta is before:
+        return now
+    if state.begins is LOGIN:
+        return meta
+    fields: dict[str, Any] = {"options": join_options(before.options, now.options, meta.options)}
+    if meta.id != before.id:
+        fields["id"] = meta.id
+    if (meta.subject, meta.authenticated) != (before.subject, before.authenticated):
+        fields |= {"subject": meta.subject, "authenticated": meta.authenticated}
+    return now.with_changes(**fields)
+
+
+def _blind(state: State, base: dict[str, Any]) -> Tracking:
     """Tracking of a request that read nothing: all that it changed is laid over."""
-    blind = Tracking({})
+    blind = Tracking(base)
     if state.tracking is not None:
         blind.assigned = state.tracking.assigned
+        blind.order = state.tracking.order
     return blind

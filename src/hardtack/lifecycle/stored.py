@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hardtack import values
 from hardtack.engines.store import StoreEngine
 from hardtack.engines.store.save import end_id
 from hardtack.errors import ConfigError
@@ -73,6 +74,19 @@ def living(core: Core, raw_key: bytes, key: str, context: Context) -> Flow[tuple
     if context.now >= (limits.absolute if LINK in look.record.options else limits.nearest):
         return None
     return look.record, entry.version
+
+
+def goes_on_as(core: Core, raw_key: bytes, key: str, context: Context) -> Flow[tuple[bytes, str]]:
+    """The raw id and the key under which a session is stored now, where its id was changed just now: else what was given."""
+    seen: set[bytes] = set()
+    while raw_key not in seen:
+        seen.add(raw_key)
+        look, _ = yield from store_engine(core).ask(raw_key, key, context.now, core)
+        if look.dead is None or not look.dead.successor:
+            break
+        raw_key = look.dead.successor
+        key = values.encode_bytes(raw_key)
+    return raw_key, key
 
 
 def of_subject(core: Core, key: str, subject: str, context: Context) -> Flow[Record | None]:

@@ -46,8 +46,8 @@ def take_over(core: Core, state: State, context: Context) -> Flow[Held | None]:
     authenticated = created if subject is not None else None
     meta = Record(new_id, created, authenticated, context.now, subject, options, record.data)
     if core.ended is not None:
-        # A cookie that does not say when it was made is older than every end.
-        options[listed.DRAWN] = listed.drawn_of(meta) if accepted.traits.authenticates_time else 0
+        # A cookie that does not say when it was made counts as made now, and is older than every end.
+        options[listed.DRAWN] = listed.drawn_of(meta) if created < context.now else 0
         dead = yield from listed.judge(core, state, Held(record=meta), context)
         if dead.record is None:
             state.taken = Taken(None, clearing)

@@ -176,6 +176,19 @@ class NativeIds(Protocol):
         ...
 
 
+@runtime_checkable
+class CookieIds(Protocol):
+    """Optional: of `NativeIds` whose cookie carries an id in another form: signed, or encrypted."""
+
+    def opened(self, text: str) -> str | None:
+        """The id in a cookie's value; None for what the other system has not written."""
+        ...
+
+    def cookie(self, identifier: str) -> str:
+        """The cookie's value of an id."""
+        ...
+
+
 class StoreTraits(NamedTuple):
     """What a store is and can do beside the four methods: asked once, here, when an engine is made.
 
@@ -186,6 +199,7 @@ class StoreTraits(NamedTuple):
         leaves_tombstone: its `rename` takes `tombstone`, and leaves it in the same step.
         finds, sweeps, counts, reconnects, listens: it has the optional method of that name.
         native_ids: the ids of another system that uses the store too; None: hardtack's own.
+        cookie_ids: the same, where the cookie carries them in another form. Default: None, as they are.
     """
 
     asynchronous: bool
@@ -198,6 +212,7 @@ class StoreTraits(NamedTuple):
     reconnects: bool
     listens: bool
     native_ids: NativeIds | None
+    cookie_ids: CookieIds | None
 
 
 def store_traits(store: Any) -> StoreTraits:
@@ -218,6 +233,7 @@ def store_traits(store: Any) -> StoreTraits:
         )
         raise ConfigError(message)
     rename = getattr(store, "rename", None)
+    native = getattr(store, "native_ids", None)
     return StoreTraits(
         asynchronous=is_async(store),
         blocking=bool(getattr(store, "blocking", False)),
@@ -228,5 +244,6 @@ def store_traits(store: Any) -> StoreTraits:
         counts=hasattr(store, "count"),
         reconnects=hasattr(store, "reconnect"),
         listens=hasattr(store, "listen"),
-        native_ids=getattr(store, "native_ids", None),
+        native_ids=native,
+        cookie_ids=native if isinstance(native, CookieIds) else None,
     )

@@ -45,7 +45,7 @@ class Logic(Protocol):
 
 
 class RenamingLogic(Logic, Protocol):
-    """A logic that can also rename and find; see `Renames` and `Finds`."""
+    """A logic that can also rename, find and count; see `Renames`, `Finds` and `Counts`."""
 
     def rename(
         self,
@@ -60,6 +60,8 @@ class RenamingLogic(Logic, Protocol):
     ) -> Steps[Version]: ...
 
     def find(self, subject: str) -> Steps[list[str]]: ...
+
+    def count(self, subject: str | None) -> Steps[int]: ...
 
 
 class SteppedStore(ABC):

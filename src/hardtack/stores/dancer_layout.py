@@ -7,11 +7,8 @@ which Dancer carries along like any other key.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 import secrets
-from collections.abc import Callable
 from typing import Any, Final
 
 from hardtack import record as records
@@ -20,39 +17,19 @@ from hardtack.foreign.base import check_plain, parse_json
 from hardtack.foreign.perl import yaml_pm
 from hardtack.record import Record
 from hardtack.stores.file_layout import Content, Damaged
+from hardtack.stores.shared_layout import NEVER, STAMP, FindSubject, Ids, digest
 
-STAMP: Final = "__hardtack"
-
-NEVER: Final = 1 << 62
-"""The expiry of a file that does not say one: its session's deadlines are the engine's to enforce."""
+__all__ = ["DANCER_CLASS", "NEVER", "STAMP", "Dancer2Layout", "DancerIds", "DancerLayout", "FindSubject"]
 
 DANCER_CLASS: Final = "Dancer::Session::YAML"
 
-FindSubject = Callable[[dict[str, Any]], str | None]
 
-
-class DancerIds:
-    """The ids of a directory of Dancer, as `hardtack.protocols.NativeIds`: the id is the name of the session's file.
+class DancerIds(Ids):
+    """The ids of a directory of Dancer: the id is the name of the session's file.
 
     The rule for them is Dancer's own, without the line end that Perl's `$` lets through, and as long as a file's name can
-    be with its ending.
+    be with its ending. Dancer2's own ids have 16 random bytes, and tell the time and the process beside them.
     """
-
-    def __init__(self, rule: str, draw: Callable[[], str]) -> None:
-        self.pattern = re.compile(rule)
-        self._draw = draw
-
-    def accepts(self, text: str) -> bool:
-        """Whether a cookie's value may be an id at all. Checked before a file name is made of it."""
-        return self.pattern.fullmatch(text) is not None
-
-    def new_id(self) -> str:
-        """32 random bytes; Dancer2's own ids have 16, and tell the time and the process beside them."""
-        return self._draw()
-
-    def handle(self, text: str) -> bytes:
-        """The public handle of an id: 32 bytes that do not lead back to it."""
-        return hashlib.sha256(b"hardtack/1 native id" + text.encode()).digest()
 
 
 class Dancer2Layout:
@@ -96,7 +73,7 @@ class Dancer2Layout:
             "options": record.options,
             "expires_at": content.expires_at,
             "version": content.version,
-            "digest": _digest(self._plain(self._dump(tree))),
+            "digest": digest(self._plain(self._dump(tree))),
         }
         return self._dump({**tree, STAMP: json.dumps(stamp)}).encode()
 
@@ -146,7 +123,7 @@ class Dancer2Layout:
                 data,
             ]
         )
-        if stamp["digest"] == _digest(data):
+        if stamp["digest"] == digest(data):
             return record, True
         record.seen = max(record.seen, modified)
         return record, False
@@ -203,10 +180,6 @@ def _text(raw: bytes) -> str:
         return raw.decode()
     except UnicodeDecodeError:
         return raw.decode("latin-1")  # JSON.pm writes text without characters beyond Latin-1 as one byte each
-
-
-def _digest(data: dict[str, Any]) -> str:
-    return hashlib.blake2b(json.dumps(data, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def _refuse_booleans(value: Any, path: str) -> None:

@@ -22,8 +22,10 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from hardtack.errors import ConfigError, StoreError, StoreFull, StoreUnavailable
 from hardtack.protocols import Entry, NativeIds, Tombstone, Version, VersionConflict
 from hardtack.stores._common import is_full_disk, new_version_bytes
+from hardtack.stores._shared_files import SharedFiles
 from hardtack.stores.dancer_layout import Dancer2Layout, DancerLayout
 from hardtack.stores.file_layout import Content, Damaged, HardtackLayout, Layout
+from hardtack.stores.shared_layout import SharedFile
 
 _log = logging.getLogger("hardtack")
 
@@ -43,7 +45,8 @@ class FileStore:
             directory that is current when the store is made.
         format: `json`, or `yaml` (needs `hardtack[yaml]`, but not in Dancer's layouts).
         layout: `hardtack`; `dancer2` or `dancer` for a directory that a Dancer2 or Dancer 1 application uses too
-            (docs/coming-from-dancer.md). The cookie then carries Dancer's own id.
+            (docs/coming-from-dancer.md), or a layout such as `hardtack.foreign.layouts.LaravelFiles`. The cookie then
+            carries the other system's own id.
         lock_timeout: seconds to wait for another writer of the same session before `StoreUnavailable`.
         subject: for Dancer's layouts: returns the user whom the data belong to, or None, where Dancer has written them.
 
@@ -58,7 +61,7 @@ class FileStore:
         directory: str | os.PathLike[str],
         format: str = "json",
         *,
-        layout: str = "hardtack",
+        layout: str | SharedFile = "hardtack",
         lock_timeout: float = 5.0,
         subject: Callable[[dict[str, Any]], str | None] | None = None,
     ) -> None:
@@ -359,7 +362,13 @@ class FileStore:
             )
 
 
-def _layout(layout: str, file_format: str, subject: Callable[[dict[str, Any]], str | None] | None) -> Layout:
+def _layout(
+    layout: str | SharedFile, file_format: str, subject: Callable[[dict[str, Any]], str | None] | None
+) -> Layout:
+    if isinstance(layout, SharedFile):
+        if subject is not None or file_format != "json":
+            raise ConfigError("format= and subject= are for layouts that have a name; give them to the layout itself")
+        return SharedFiles(layout)
     if layout not in _LAYOUTS:
         message = f"layout is {layout!r}; it must be one of {', '.join(map(repr, _LAYOUTS))}"
         raise ConfigError(message)

@@ -20,9 +20,12 @@ from hardtack.errors import ConfigError, HardtackError, StoreError, StoreFull, S
 from hardtack.protocols import Entry, Tombstone, Version, VersionConflict
 from hardtack.stores._clients import LoopClients, ProcessClients, drop
 from hardtack.stores._common import VERSION_BYTES, Translation, check_client, new_version_bytes, subject_digest
+from hardtack.stores._shared_redis import SharedLogic, logic
+from hardtack.stores._shares import SharesLayout
 from hardtack.stores._steps import AsyncSteppedRenamingStore, Request, SteppedRenamingStore, Steps
 from hardtack.stores._url import whole_number
 from hardtack.stores.breaker import TIMEOUTS, Breaker, as_breaker
+from hardtack.stores.shared_layout import SharedLayout
 
 try:
     import redis
@@ -287,7 +290,7 @@ _TRANSLATION = Translation(_translate)
 _OPTIONS = {"breaker": whole_number}
 
 
-class RedisStore(SteppedRenamingStore):
+class RedisStore(SharesLayout, SteppedRenamingStore):
     """Keeps sessions in Redis 5 or later, or Valkey.
 
     Redis forgets what has expired by itself: there is no `sweep`. On a Cluster `rename` works where all keys are in one
@@ -302,13 +305,22 @@ class RedisStore(SteppedRenamingStore):
             `socket_timeout` and a `socket_connect_timeout`: without them a request waits as long as the server hangs.
         prefix: what all keys begin with.
         breaker: a `Breaker`, or after how many timeouts in a row the server is left alone for a second; 0 for never.
+        layout: that of another system with which the store is shared, such as `hardtack.foreign.layouts.ExpressLayout`:
+            its keys begin as that system has it.
 
     Raises `ConfigError` where the client is none, or is for `AsyncRedisStore`.
     """
 
-    _logic: _Logic  # pyright: ignore[reportIncompatibleVariableOverride]
+    _logic: _Logic | SharedLogic  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def __init__(self, client: Any, prefix: str = "hardtack:", breaker: Breaker | int = TIMEOUTS) -> None:
+    def __init__(
+        self,
+        client: Any,
+        prefix: str = "hardtack:",
+        breaker: Breaker | int = TIMEOUTS,
+        *,
+        layout: SharedLayout | None = None,
+    ) -> None:
         if isinstance(client, redis.asyncio.Redis | redis.asyncio.RedisCluster):
             raise ConfigError("client is one of redis.asyncio; use AsyncRedisStore")
         check_client(client, "RedisStore", "client", ("execute_command",), "a redis.Redis or redis.RedisCluster")
@@ -318,7 +330,7 @@ class RedisStore(SteppedRenamingStore):
         # The nodes of a Cluster have pools of redis-py, which look at the process themselves.
         self._callers = ProcessClients(Caller(client), lambda: Caller(client if cluster else another(client)))
         self._breaker = as_breaker(breaker, "Redis")
-        self._logic = _Logic(prefix, cluster)
+        self._logic = logic(_Logic(prefix, cluster), layout, cluster=cluster)
 
     @classmethod
     def from_url(cls, url: str, prefix: str = "hardtack:", breaker: Breaker | int = TIMEOUTS) -> RedisStore:
@@ -345,7 +357,7 @@ class RedisStore(SteppedRenamingStore):
         All are counted by SCAN, which sees what changes meanwhile once, twice or not at all. Raises `StoreError` where
         Redis has more than a million keys, `NotImplementedError` on a Cluster, `StoreUnavailable`.
         """
-        return self._run(self._logic.count(subject))
+        return int(self._run(self._logic.count(subject)))
 
     def listen(self, listener: Callable[[str, bool], object]) -> None:
         """Have it told when the server is left alone, and when no longer; see `TellsOfHanging`."""
@@ -369,7 +381,7 @@ class RedisStore(SteppedRenamingStore):
     _translation = _TRANSLATION
 
 
-class AsyncRedisStore(AsyncSteppedRenamingStore):
+class AsyncRedisStore(SharesLayout, AsyncSteppedRenamingStore):
     """`RedisStore` with coroutines, on a `redis.asyncio.Redis` or `redis.asyncio.RedisCluster`. Raises `ConfigError`.
 
     Each event loop has connections of its own. Those of a client that was given are for the first loop that uses it;
@@ -377,9 +389,16 @@ class AsyncRedisStore(AsyncSteppedRenamingStore):
     that raises `StoreError`.
     """
 
-    _logic: _Logic  # pyright: ignore[reportIncompatibleVariableOverride]
+    _logic: _Logic | SharedLogic  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def __init__(self, client: Any, prefix: str = "hardtack:", breaker: Breaker | int = TIMEOUTS) -> None:
+    def __init__(
+        self,
+        client: Any,
+        prefix: str = "hardtack:",
+        breaker: Breaker | int = TIMEOUTS,
+        *,
+        layout: SharedLayout | None = None,
+    ) -> None:
         if isinstance(client, redis.Redis | redis.RedisCluster):
             raise ConfigError("client is not one of redis.asyncio; use RedisStore, or redis.asyncio.Redis(…)")
         check_client(client, "AsyncRedisStore", "client", ("execute_command",), "a redis.asyncio.Redis or RedisCluster")
@@ -387,7 +406,8 @@ class AsyncRedisStore(AsyncSteppedRenamingStore):
         self._owned = False
         self._callers = LoopClients(AsyncCaller(client), lambda: AsyncCaller(another(client)), _discard)
         self._breaker = as_breaker(breaker, "Redis")
-        self._logic = _Logic(prefix, isinstance(client, redis.asyncio.RedisCluster))
+        cluster = isinstance(client, redis.asyncio.RedisCluster)
+        self._logic = logic(_Logic(prefix, cluster), layout, cluster=cluster)
 
     @classmethod
     def from_url(cls, url: str, prefix: str = "hardtack:", breaker: Breaker | int = TIMEOUTS) -> AsyncRedisStore:
@@ -401,7 +421,7 @@ class AsyncRedisStore(AsyncSteppedRenamingStore):
 
     async def count(self, subject: str | None = None) -> int:
         """How many entries there are; see `RedisStore.count`."""
-        return await self._run(self._logic.count(subject))
+        return int(await self._run(self._logic.count(subject)))
 
     def listen(self, listener: Callable[[str, bool], object]) -> None:
         """Have it told when the server is left alone, and when no longer; see `TellsOfHanging`."""

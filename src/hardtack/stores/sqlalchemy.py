@@ -16,7 +16,9 @@ from hardtack._extras import explain
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.stores import _forks
 from hardtack.stores._common import Translation, check_client, check_count
+from hardtack.stores._shares import SharesLayout
 from hardtack.stores._steps import AsyncSteppedRenamingStore, SteppedRenamingStore
+from hardtack.stores.shared_layout import SharedTable
 
 try:
     import sqlalchemy as sa
@@ -27,6 +29,7 @@ try:
     from sqlalchemy.pool import NullPool, SingletonThreadPool, StaticPool
     from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
+    from hardtack.stores._shared_sql import SharedLogic, ended_table
     from hardtack.stores._sql_engines import TIMEOUT, Pooler, close_when_cancelled, engine_from_url, is_async
     from hardtack.stores._sql_logic import (
         FOREIGN,
@@ -52,12 +55,14 @@ _CREATIONS = 10
 """How often `create_table` tries, where other processes create the table too."""
 
 
-class _Common:
+class _Common(SharesLayout):
     """What both twins make of an engine."""
 
-    _logic: Logic
+    _logic: Logic  # pyright: ignore[reportIncompatibleVariableOverride]
 
-    def __init__(self, engine: Any, table: sa.Table | None, batch: int, autocommit: bool) -> None:
+    def __init__(
+        self, engine: Any, table: sa.Table | None, batch: int, autocommit: bool, layout: SharedTable | None
+    ) -> None:
         check_client(engine, type(self).__name__, "engine", ("dialect", "execution_options"), "an engine of SQLAlchemy")
         check_count(batch, "batch")
         if not isinstance(autocommit, bool):
@@ -68,12 +73,18 @@ class _Common:
                 "engine is of a database of SQLite in memory, of which each thread has one of its own; use MemoryStore, "
                 "or create_engine(…, poolclass=StaticPool)"
             )
-        self.table = sessions_table(sa.MetaData()) if table is None else table
+        if layout is not None and table is not None:
+            raise ConfigError(
+                "table= is not for layout=: the table is the other system's, and the layout says its name"
+            )
+        self.table = _table(layout) if table is None else table
         self._engine = engine
         self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._autocommit = autocommit
         self._pooler: Pooler | None = None  # of an engine made from a URL
         self._logic = Logic(self.table, batch)
+        if layout is not None:
+            self._logic = SharedLogic(layout, self.table, batch, engine.dialect.name)
         self._process = os.getpid()
         _forks.watch(self)
 
@@ -115,6 +126,10 @@ class _Common:
     _translation = Translation(translate)
 
 
+def _table(layout: SharedTable | None) -> sa.Table:
+    return sessions_table(sa.MetaData()) if layout is None else ended_table()
+
+
 class SQLAlchemyStore(_Common, SteppedRenamingStore):  # type: ignore[misc]
     """Keeps sessions in a table of a database that SQLAlchemy 2 speaks to.
 
@@ -128,16 +143,24 @@ class SQLAlchemyStore(_Common, SteppedRenamingStore):  # type: ignore[misc]
         autocommit: send a single statement without BEGIN and COMMIT, where the engine would send them: one round trip
             for three. A rename stays a transaction. Not with asyncpg behind a pooler, nor with MySQL, whose drivers
             need two round trips to switch.
+        layout: that of another system whose table is shared, such as `hardtack.foreign.layouts.DjangoTable`;
+            `create_table` then makes the table of ended ids alone.
 
     Raises `ConfigError`.
     """
 
     def __init__(
-        self, engine: Engine, table: sa.Table | None = None, batch: int = BATCH, *, autocommit: bool = False
+        self,
+        engine: Engine,
+        table: sa.Table | None = None,
+        batch: int = BATCH,
+        *,
+        autocommit: bool = False,
+        layout: SharedTable | None = None,
     ) -> None:
         if isinstance(engine, AsyncEngine):
             raise ConfigError("engine is an AsyncEngine; use AsyncSQLAlchemyStore")
-        super().__init__(engine, table, batch, autocommit)
+        super().__init__(engine, table, batch, autocommit, layout)
 
     @classmethod
     def from_url(cls, url: str) -> SQLAlchemyStore:
@@ -168,7 +191,7 @@ class SQLAlchemyStore(_Common, SteppedRenamingStore):  # type: ignore[misc]
 
     def count(self, subject: str | None = None) -> int:
         """How many entries there are, or how many of the subject's; see `Counts`."""
-        return self._run(self._logic.count(subject))
+        return int(self._run(self._logic.count(subject)))
 
     def sweep(self, now: float) -> int:
         """Delete what expired at `now`, in batches; returns how many."""
@@ -220,7 +243,7 @@ class AsyncSQLAlchemyStore(_Common, AsyncSteppedRenamingStore):  # type: ignore[
         table: see `SQLAlchemyStore`.
         batch: see `SQLAlchemyStore`.
         timeout: seconds for one statement or rename, waiting for a connection included.
-        autocommit: see `SQLAlchemyStore`.
+        autocommit, layout: see `SQLAlchemyStore`.
 
     Raises `ConfigError`.
     """
@@ -233,10 +256,11 @@ class AsyncSQLAlchemyStore(_Common, AsyncSteppedRenamingStore):  # type: ignore[
         timeout: float = 2 * TIMEOUT,
         *,
         autocommit: bool = False,
+        layout: SharedTable | None = None,
     ) -> None:
         if isinstance(engine, Engine):
             raise ConfigError("engine is an Engine; use SQLAlchemyStore, or create_async_engine() and an async driver")
-        super().__init__(engine, table, batch, autocommit)
+        super().__init__(engine, table, batch, autocommit, layout)
         self._timeout = timeout
         self._url = ""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -276,7 +300,7 @@ class AsyncSQLAlchemyStore(_Common, AsyncSteppedRenamingStore):  # type: ignore[
 
     async def count(self, subject: str | None = None) -> int:
         """How many entries there are, or how many of the subject's; see `Counts`."""
-        return await self._run(self._logic.count(subject))
+        return int(await self._run(self._logic.count(subject)))
 
     async def sweep(self, now: float) -> int:
         """Delete what expired at `now`, in batches; returns how many."""

@@ -15,13 +15,24 @@ that name too, and one test sees to it that none is forgotten. For an `AsyncStor
 same tests then drive its coroutines on an event loop in another thread, so no asyncio plugin is needed.
 
 The store need not be empty: every test makes up its own keys. The tests wait for an expiry where it cannot be helped,
-some three seconds in all.
+some three seconds in all. With a fixture `break_store` it is tested too what the store says when it cannot do its work:
+
+        @pytest.fixture
+        def break_store(self, store, monkeypatch):
+            @contextmanager
+            def broken():
+                with monkeypatch.context() as patch:
+                    patch.setattr(store, "path", "/nowhere")
+                    yield
+
+            return broken
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import secrets
 import threading
 import time
@@ -37,9 +48,25 @@ try:
     import anyio
     import pytest
     from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+    from hardtack.testing.entries import create, in_an_hour, new_key, read, save
+    from hardtack.testing.trouble import AsyncTroubleContract, TroubleContract
 except ImportError as error:
     message = explain("hardtack.testing", "testing", error)
     raise ImportError(message) from error
+
+__all__ = [
+    "AsyncStoreContract",
+    "FindsContract",
+    "RenamesContract",
+    "StoreContract",
+    "SweepsContract",
+    "create",
+    "in_an_hour",
+    "new_key",
+    "read",
+    "save",
+]
 
 EVERY_BYTE = bytes(range(256))
 
@@ -51,33 +78,6 @@ SUBJECTS = {
     "long": "x" * 1000,
     "long-unicode": "船" * 1000,
 }
-
-
-def new_key() -> str:
-    """A key as hardtack makes them: 43 characters of base64url."""
-    return secrets.token_urlsafe(32)
-
-
-def in_an_hour() -> int:
-    """An expiry that no test lives to see."""
-    return int(time.time()) + 3600
-
-
-def create(store: Any, key: str, data: bytes = b"data", subject: str | None = None) -> Version:
-    """Put a new entry that lives for an hour."""
-    return store.put(key, data, expires_at=in_an_hour(), if_version=None, subject=subject)
-
-
-def save(store: Any, key: str, data: bytes, version: Version) -> Version:
-    """Put over that version."""
-    return store.put(key, data, expires_at=in_an_hour(), if_version=version, subject=None)
-
-
-def read(store: Any, key: str) -> Entry:
-    """The entry, which must be there."""
-    entry = store.get(key)
-    assert isinstance(entry, Entry)
-    return entry
 
 
 class _Portal:
@@ -92,7 +92,7 @@ class _Portal:
         return lambda *args, **kwargs: self._portal.call(functools.partial(method, *args, **kwargs))
 
 
-class StoreContract:
+class StoreContract(TroubleContract):
     """What every `Store` must do. The class that inherits it has a fixture `store`, which returns the store.
 
     Attributes:
@@ -139,6 +139,24 @@ class StoreContract:
         create(tested_store, key, EVERY_BYTE * 3)
 
         assert read(tested_store, key).data == EVERY_BYTE * 3
+
+    @pytest.mark.parametrize("data", [b"data\0\0", b"\0\0data", b"data \r\n", b" data", b"\0"], ids=repr)
+    def test_what_is_cut_elsewhere_comes_back(self, tested_store: Any, data: bytes) -> None:
+        """NULs, spaces and line ends at either end, which columns of text and paddings of some databases lose."""
+        key = new_key()
+
+        create(tested_store, key, data)
+
+        assert read(tested_store, key).data == data
+
+    def test_data_come_back_as_bytes(self, tested_store: Any) -> None:
+        """Not as the `bytearray`, `memoryview` or buffer of a driver: an engine with `seal=` cannot open those."""
+        key = new_key()
+        version = create(tested_store, key)
+        created = read(tested_store, key).data
+        save(tested_store, key, b"more", version)
+
+        assert [type(created), type(read(tested_store, key).data)] == [bytes, bytes]
 
     def test_empty_data_comes_back(self, tested_store: Any) -> None:
         """An entry may be empty, and is not taken for none."""
@@ -381,7 +399,7 @@ class StoreContract:
             return list(pool.map(function, range(self.threads)))
 
 
-class AsyncStoreContract(StoreContract):
+class AsyncStoreContract(AsyncTroubleContract, StoreContract):
     """What every `AsyncStore` must do. The fixture `store` returns the store, or a coroutine that makes it.
 
     The store is used, and closed at the end, on one asyncio event loop in another thread.
@@ -654,9 +672,11 @@ class SweepsContract:
 
     Attributes:
         many: how many entries one test sweeps; set it above the size of the store's batch.
+        crowd: how many are swept while others save; 0 where that many take too long to write.
     """
 
     many = 50
+    crowd = 3000
 
     def test_sweep_deletes_what_expired_and_nothing_else(self, tested_store: Any) -> None:
         """Only entries whose expiry is at or before `now` go; the number of them is returned."""
@@ -687,3 +707,28 @@ class SweepsContract:
 
         assert tested_store.sweep(now + 60) == self.many
         assert tested_store.sweep(now + 60) == 0
+
+    def test_those_who_save_do_not_wait_for_a_sweep(self, tested_store: Any) -> None:
+        """It goes in steps: in one transaction it would keep all others from saving until it is done.
+
+        What takes no time is not judged: below a quarter of a second nobody waits long.
+        """
+        if not self.crowd:
+            pytest.skip("the attribute crowd is 0")
+        now = int(time.time())
+        tested_store.sweep(now)
+        for _ in range(self.crowd):
+            tested_store.put(new_key(), b"dead" * 50, expires_at=now + 60, if_version=None, subject=None)
+
+        with ThreadPoolExecutor(1) as pool:
+            began = time.monotonic()
+            sweep = pool.submit(tested_store.sweep, now + 60)
+            saved = [began]
+            while not sweep.done():
+                create(tested_store, new_key())
+                saved.append(time.monotonic())
+        took = time.monotonic() - began
+
+        assert sweep.result() == self.crowd
+        longest = max((later - earlier for earlier, later in itertools.pairwise(saved)), default=took)
+        assert took < 0.25 or longest < 0.7 * took, f"a save waited {longest:.2f} of the {took:.2f} seconds of a sweep"

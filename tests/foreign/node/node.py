@@ -34,6 +34,11 @@ def require() -> None:
         missing("the libraries of tests/foreign/node are not installed; run: make node")
 
 
+def program() -> str:
+    """The path of Node.js; `require` comes first."""
+    return str(_node())
+
+
 @functools.cache
 def _node() -> str | None:
     """The path of a Node.js that h3 and Auth.js run on: that of the development tools, or the system's."""

@@ -97,6 +97,7 @@ class StoreEngine:
             instance(seal, (Keyring, Key), "seal", "Keyring or a Key: Key.parse(…) makes one of its text")
         self.seal = None if seal is None else as_keyring(seal)
         self.native = self.traits.native_ids
+        self.cookie_ids = self.traits.cookie_ids
         if self.native is not None and self.seal is not None:
             message = (
                 f"seal= cannot be used with this {type(store).__name__}: another program reads its sessions as they are"
@@ -148,6 +149,8 @@ class StoreEngine:
 
     def cookie_value(self, secret: bytes) -> str:
         """What the cookie carries."""
+        if self.cookie_ids is not None:
+            return self.cookie_ids.cookie(secret.decode())
         return values.encode_bytes(secret) if self.native is None else secret.decode()
 
     def handle(self, key: str) -> bytes | None:
@@ -281,6 +284,8 @@ class StoreEngine:
             if secret is None:
                 policy.emit(Rejected, "malformed", name)
                 continue
+            if good and secret == good[-1].secret:  # two cookies that say the same id in two ways
+                continue
             raw_key = self.raw_key(secret, context.purpose)
             key = self.key(secret, raw_key)
             look, entry = yield from self.ask(raw_key, key, context.now, policy)
@@ -305,7 +310,14 @@ class StoreEngine:
         policy.emit(Rejected, "ambiguous", name)
         return Held(names=(name,), disputed=True)
 
+    def secret_in(self, header: str, name: str) -> bytes | None:
+        """The bytes of the one cookie of a request, whether anything is stored under them or not."""
+        found = set(find_values(header, name))
+        return self._secret(found.pop()) if len(found) == 1 else None
+
     def _secret(self, text: str) -> bytes | None:
+        if self.cookie_ids is not None:
+            text = self.cookie_ids.opened(text) or ""
         if self.native is not None:
             return text.encode() if self.native.accepts(text) else None
         if len(text) != _SECRET_CHARACTERS:

@@ -12,7 +12,7 @@ from hardtack import values
 from hardtack.engines.store.tombstones import tombstone
 from hardtack.errors import SessionConflict, SessionTooLarge, StoreFull, StoreUnavailable
 from hardtack.flow import Delete, Flow, Put, Rename
-from hardtack.merge import Declared, Stale, assigned_in, merge
+from hardtack.merge import Declared, Stale, assigned_in, join_options, merge
 from hardtack.protocols import (
     Context,
     Dead,
@@ -449,7 +449,7 @@ class _Work:
             fields |= {"subject": theirs.subject, "authenticated": theirs.authenticated}
         if not saving.login:
             before = {} if base is None else base.options
-            fields["options"] = _merged_options(before, theirs.options, new.options)
+            fields["options"] = join_options(before, theirs.options, new.options)
         saving.base = theirs
         if saving.old is not None:
             saving.old = theirs
@@ -492,18 +492,6 @@ def end_id(engine: StoreEngine, raw_key: bytes, key: str, context: Context, poli
 def _is_others(mine: Record, theirs: Record) -> bool:
     """Whether another program has logged another user in under the same id."""
     return mine.subject is not None and theirs.subject not in (None, mine.subject)
-
-
-def _merged_options(base: dict[str, Any], theirs: dict[str, Any], mine: dict[str, Any]) -> dict[str, Any]:
-    """Theirs, with what this request changed."""
-    merged = dict(theirs)
-    for name in {**base, **mine}:
-        if base.get(name) != mine.get(name):
-            if name in mine:
-                merged[name] = mine[name]
-            else:
-                merged.pop(name, None)
-    return merged
 
 
 def _outrun() -> SessionConflict:

@@ -61,7 +61,7 @@ from hardtack.frameworks.django.kind import (
 from hardtack.manager import SessionManager
 from hardtack.request import Request
 from hardtack.session import Session
-from hardtack.state import END
+from hardtack.state import END, KEEP
 
 
 def current_manager() -> SessionManager:
@@ -587,6 +587,12 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
         await self._aend(follows=self._logs_out or not _asked_by_auth())
         if self._header is None:
             await self._aend_now()
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether what is stored is to end or to get another key, or nothing is stored."""
+        state = state_of(self.inner)
+        return state.fate is not KEEP or state.record is None
 
     def logs_out(self) -> None:
         """The user logs out: the `flush` that follows reaches the session under whichever key it has by now.

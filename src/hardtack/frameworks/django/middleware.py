@@ -8,14 +8,30 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.conf import settings  # type: ignore[import-untyped]
-from django.contrib.auth.signals import user_logged_out  # type: ignore[import-untyped]
+from django.contrib import auth  # type: ignore[import-untyped]
+from django.contrib.auth.signals import user_logged_in, user_logged_out  # type: ignore[import-untyped]
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoMiddleware  # type: ignore[import-untyped]
+from django.http import HttpResponse  # type: ignore[import-untyped]
 
-from hardtack.adapters import Changes, discard, warn_plain_http, wsgi_request
+from hardtack.adapters import (
+    ENDPOINTS,
+    FAILED,
+    Changes,
+    DeviceAnswer,
+    adevice_answer,
+    cookies_of,
+    device_answer,
+    discard,
+    mark_login,
+    put,
+    warn_plain_http,
+    wsgi_request,
+)
 from hardtack.errors import ConfigError, CrossSiteRequest, HardtackError
+from hardtack.events import logger
 from hardtack.frameworks.django.base import SessionStore
 from hardtack.frameworks.django.configuration import is_passive
-from hardtack.frameworks.django.response import answer, conclude, may_clear
+from hardtack.frameworks.django.response import answer, conclude, device_response, may_clear, set_cookies
 from hardtack.request import Request
 
 
@@ -40,6 +56,9 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
     def __call__(self, request: Any) -> Any:
         if self.async_mode:
             return self.__acall__(request)
+        device = _device_answer(request, self.SessionStore)
+        if device is not None:
+            return device_response(device)
         try:
             return super().__call__(request)
         except BaseException:  # GreenletExit too: no response will come
@@ -50,6 +69,9 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
             raise
 
     async def __acall__(self, request: Any) -> Any:
+        device = await _adevice_answer(request, self.SessionStore)
+        if device is not None:
+            return device_response(device)
         self.process_request(request)
         try:
             await request.session.preload()
@@ -128,6 +150,28 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
         return conclude(session, response, changes, clears=clears)
 
 
+def _asked(request: Any) -> tuple[str, str, str, Any]:
+    def header(name: str) -> str | None:
+        if name == "cookie":
+            return _cookie_header(request)
+        value = request.headers.get(name)
+        return value or None if name == "content-length" else value
+
+    return request.method or "", request.path_info, request.META.get("SCRIPT_NAME", "").rstrip("/"), header
+
+
+def _device_answer(request: Any, kind: type[SessionStore]) -> DeviceAnswer | None:
+    if not request.path_info.startswith(ENDPOINTS):
+        return None
+    return device_answer(kind().manager, *_asked(request), _told(request))
+
+
+async def _adevice_answer(request: Any, kind: type[SessionStore]) -> DeviceAnswer | None:
+    if not request.path_info.startswith(ENDPOINTS):
+        return None
+    return await adevice_answer(kind().manager, *_asked(request), _told(request))
+
+
 def _session_of(request: Any) -> SessionStore | None:
     """The session that the middleware has made; None where the view has removed or replaced it."""
     session = getattr(request, "session", None)
@@ -146,10 +190,16 @@ def _saves(session: SessionStore) -> bool:
 
 
 def _failed(error: HardtackError) -> Any:
-    """The response to a save that failed. Raises the error where it has none."""
+    """The response to a save that failed. Raises the error where it has none, and ends no session either."""
     response = answer(error)
-    if response is None:
+    if response is not None:
+        return response
+    if not cookies_of(error):
         raise error
+    # Django's own page for an exception could not clear the cookie of what was ended.
+    logger.error("the session was ended, and what was put in after that cannot be kept", exc_info=error)
+    response = HttpResponse(FAILED.text.encode(), status=FAILED.status, content_type="text/plain; charset=utf-8")
+    set_cookies(response, cookies_of(error))
     return response
 
 
@@ -185,21 +235,52 @@ class _Body:
     def __init__(self, body: Any, session: SessionStore) -> None:
         self.body = body
         self.session = session
+        self.failed = False
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(self.body)
+        try:
+            yield from self.body
+        except Exception:
+            self.failed = True
+            raise
 
     def close(self) -> None:
-        self.session.manager.finish(self.session.inner)
+        manager, inner = self.session.manager, self.session.inner
+        if not self.failed:
+            manager.finish(inner)
+            return
+        with suppress(HardtackError):  # the body has failed, and that is told
+            manager.abort(inner)
 
 
 async def _streamed(body: Any, session: SessionStore) -> AsyncIterator[bytes]:
     """The same for ASGI."""
+    failed = False
     try:
         async for part in body:
             yield part
+    except Exception:
+        failed = True
+        raise
     finally:
-        await session.manager.afinish(session.inner)
+        if failed:
+            with suppress(HardtackError):
+                await session.manager.aabort(session.inner)
+        else:
+            await session.manager.afinish(session.inner)
+
+
+def _log_in(sender: Any, request: Any, **details: Any) -> None:
+    """django.contrib.auth tells of a login after it has put the user into the session."""
+    session = getattr(request, "session", None)
+    if isinstance(session, SessionStore):
+        if session.is_of_request and not session.is_moving:
+            session.cycle_key()  # Django leaves the key of one who was logged in before (ASVS 7.2.4)
+        mark_login(session.inner)
+        # Assigned by this request, also where it is what was there before: that may be ended by now.
+        for name in (auth.SESSION_KEY, auth.BACKEND_SESSION_KEY, auth.HASH_SESSION_KEY):
+            if name in session:
+                put(session.inner, name, session[name])
 
 
 def _log_out(sender: Any, request: Any, **details: Any) -> None:
@@ -209,4 +290,5 @@ def _log_out(sender: Any, request: Any, **details: Any) -> None:
         session.logs_out()
 
 
+user_logged_in.connect(_log_in)
 user_logged_out.connect(_log_out)
