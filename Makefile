@@ -12,6 +12,9 @@ PYTHONS ?= 3.13 3.14 3.15
 # The tests that run on every machine, by their marks: tests/needs.py.
 ANYWHERE := not program and not perl
 
+# Where Python is told to write no bytecode, more than half of what comes before the first test is compiling the tests anew.
+KEEP_BYTECODE := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX=$(CURDIR)/build/bytecode
+
 # Real servers, a real browser and the real Perl, Ruby, PHP and Erlang: the tests start and drive them.
 TEST_PACKAGES := chromium redis-server memcached postgresql pgbouncer mariadb-server nodejs \
 	libdancer-perl libdancer-session-cookie-perl libdancer-session-memcached-perl libdancer2-perl \
@@ -41,7 +44,7 @@ test: system node speedups dbsc-browser lint types coverage  ## Lint, types, all
 
 quick: $(VENV)/.dev lint  ## In a minute or two: lint, types by mypy, the tests that need no server, browser or Perl
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -n 2 -m "$(ANYWHERE) and not slow" $(ARGS)
+	$(KEEP_BYTECODE) $(BIN)/python -m pytest -q -n 2 -m "$(ANYWHERE) and not slow" $(ARGS)
 
 # --- its parts
 
