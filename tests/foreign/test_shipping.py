@@ -44,7 +44,7 @@ def test_the_core_imports_none_of_them() -> None:
     assert found == []
 
 
-def test_they_are_a_quarter_of_the_wheel() -> None:
+def test_they_are_a_fifth_of_the_wheel() -> None:
     """docs/moving.md says how much room they take."""
     files = list(PACKAGE.rglob("*.py"))
 
@@ -57,4 +57,4 @@ def test_they_are_a_quarter_of_the_wheel() -> None:
 
     share = zipped([file for file in files if file.is_relative_to(PACKAGE / "foreign")]) / zipped(files)
 
-    assert 0.2 < share < 0.3
+    assert share < 0.25

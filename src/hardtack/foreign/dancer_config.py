@@ -182,8 +182,17 @@ def from_dancer2(
 _DEFAULT_LIFETIME: Final = "14 days"
 _DEFAULT_SECONDS: Final = 14 * 86400
 _OVERRIDES: Final = (
-    *("cookie", "lifetime", "idle_timeout", "persistent", "purpose", "accept", "ended", "max_size"),
-    *("cross_site", "trusted_origins", "cross_site_paths", "strict_values", "on_event", "mask_addresses", "clock"),
+    *("cookie", "lifetime", "idle_timeout", "persistent", "purpose", "accept", "ended", "registry", "max_size"),
+    *(
+        "cross_site",
+        "trusted_origins",
+        "cross_site_paths",
+        "strict_values",
+        "binding",
+        "on_event",
+        "mask_addresses",
+        "clock",
+    ),
 )
 _FALSE: Final = (None, "", "0")
 _SWITCH: Final = {**dict.fromkeys((*_FALSE, "null", "false"), False), "1": True, "true": True}
