@@ -27,7 +27,7 @@ TEST_PACKAGES := chromium redis-server memcached postgresql pgbouncer mariadb-se
 BENCH_PACKAGES := valgrind
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick lint types coverage bare pythons oldest wheel test-wheel bench fuzz screenshot format system node speedups clean
+.PHONY: help demo test dbsc-browser dbsc-quota quick lint types coverage bare pythons oldest wheel test-wheel bench fuzz screenshot format system node speedups clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,13 +37,19 @@ help:  ## Show what there is
 demo: $(VENV)/.demo  ## Start the demo shop, and print its address
 	$(BIN)/hardtack demo --port $(PORT)
 
-test: system node speedups lint types coverage  ## Lint, types, all tests, branch coverage
+test: system node speedups dbsc-browser lint types coverage  ## Lint, types, all tests, branch coverage
 
 quick: $(VENV)/.dev lint  ## In a minute or two: lint, types by mypy, the tests that need no server, browser or Perl
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -n 2 -m "$(ANYWHERE) and not slow" $(ARGS)
 
 # --- its parts
+
+dbsc-browser: $(VENV)/.dev system  ## A Chromium that binds sessions to the device, into build/ (Debian 12; elsewhere its tests are skipped)
+	-@$(BIN)/python tools/chromium_dbsc.py
+
+dbsc-quota: dbsc-browser  ## What a browser does that has used up its proofs: some minutes
+	HARDTACK_DBSC_QUOTA=1 $(BIN)/python -m pytest -q tests/binding/test_browser.py -k quota
 
 lint: $(VENV)/.dev  ## Style and format
 	$(BIN)/ruff check .
@@ -89,6 +95,7 @@ fuzz: $(VENV)/.fuzz  ## Throw RUNS (a million) inputs at what reads from the net
 	$(BIN)/python fuzz/cookie_header.py -runs=$(RUNS) -max_len=6000
 	$(BIN)/python fuzz/perl_documents.py --runs $(RUNS)
 	$(BIN)/python fuzz/web_cookies.py --runs $(RUNS)
+	$(BIN)/python fuzz/binding.py --runs $(RUNS)
 
 screenshot: system $(VENV)/.dev  ## Take the README's picture again
 	$(BIN)/python docs/images/make_screenshot.py

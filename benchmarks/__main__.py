@@ -27,6 +27,7 @@ PROGRAMS = {
     "Requests under Litestar": "litestar_request.py",
     "Stores": "stores.py",
     "Session::Storage::Secure, beside the Perl module": "perl.py",
+    "Cookies of other systems, beside their own implementations": "web_cookies.py",
 }
 OURS = "hardtack encrypted"
 
@@ -65,7 +66,7 @@ def targets(times: Times, names: list[str]) -> list[str]:
 
     lines = ["| what | measured | target | held |", "|---|---|---|---|"]
     floor = times.sum_ratio(both(OURS), both("floor"))
-    lines.append(f"| sealing and opening M, in times of the floor | {verdict(floor, 1.5)} |")
+    lines.append(f"| sealing and opening M, in times of the floor | {verdict(floor, 1.45)} |")
     for name, limit in {"Starlette (signed)": 3.0, "Flask (signed)": 8.0}.items():
         faster = times.sum_ratio(both(name), both(OURS))
         lines.append(f"| {name}, in times of hardtack | {verdict(faster, limit, at_least=True)} |")
@@ -76,9 +77,9 @@ def targets(times: Times, names: list[str]) -> list[str]:
     for name, ratio in tokens.measure_refusals().items():
         lines.append(f"| refusing a bad token ({name}), in times of opening a good M | {verdict(ratio, 2.0)} |")
     for kind, (_, _, ratio) in starlette_request.measure()[1].items():
-        limit = 0.15 if kind == "untouched" else 0.4
+        limit = {"untouched": 0.1, "read": 0.75, "written": 0.7}[kind]
         lines.append(f"| under Starlette, {kind}, in times of what its own sessions add | {verdict(ratio, limit)} |")
-    lines.append(f"| `import hardtack`, in times of its compiled dependencies | {verdict(import_ratio(), 1.5)} |")
+    lines.append(f"| `import hardtack`, in times of its compiled dependencies | {verdict(import_ratio(), 1.7)} |")
     return lines
 
 
@@ -171,7 +172,8 @@ def main() -> None:
     lines = [
         "# What hardtack costs",
         "",
-        f"Written by `make bench` on {dt.datetime.now(dt.UTC):%Y-%m-%d}, with {versions()}, on {platform.machine()}.",
+        f"Written by `make bench` on {dt.datetime.now(dt.UTC):%Y-%m-%d}, with {versions()}, on {platform.machine()} with "
+        f"{os.cpu_count()} processors; {os.getloadavg()[2]:.1f} other processes wanted to run meanwhile.",
         "Everything in a table was measured in turns, in one process; the ratios are medians over the rounds. The floor is the",
         "same C calls (encode, random, clock, AES-GCM on a ready cipher, base64) back to back in one function.",
         "",

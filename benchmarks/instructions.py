@@ -143,7 +143,7 @@ def main(arguments: list[str]) -> int:
             counter.count(name, function)
         return 0
     largest = 0.0
-    print(f"{'':28}{'adds':>10}{'own adds':>10}{'ratio':>7}{'target':>8}")
+    print(f"{'instructions':28}{'adds':>10}{'own adds':>10}{'ratio':>7}{'target':>8}")
     for group in arguments or GROUPS:
         counted = counts_of("benchmarks.instructions", "--count", group)
         if not arguments:

@@ -73,6 +73,15 @@ def check(item: pytest.Item) -> None:
     _named.update(name for group in groups for name in group)
 
 
+def allow(program: str) -> None:
+    """Let what is no test, such as a benchmark, start the programs that a mark stands for. Skips where one is missing."""
+    groups = PROGRAMS[program]
+    missing = [group[0] for group in groups if _path(*group) is None]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(sorted(missing))}")
+    _named.update(name for group in groups for name in group)
+
+
 def find_program(*names: str) -> str:
     """The path of the first of these programs that is installed; a mark of the running test must stand for it."""
     assert _named.issuperset(names), (

@@ -194,6 +194,13 @@ def test_the_clock_is_the_managers() -> None:
     assert 1_700_000_000 < adapters.now_of(Session()) < START
 
 
+def test_changes_are_shown_without_their_cookies() -> None:
+    """The value of a cookie is a credential: a log has their number alone."""
+    changes = adapters.Changes(["session=secret"], accessed=True)
+
+    assert repr(changes) == "<Changes accessed=True no_store=False dropped='' set_cookies=1>"
+
+
 def test_what_was_refused_is_not_saved_later() -> None:
     """The session can be read, and a write says that it comes too late."""
     site = stored()

@@ -10,6 +10,7 @@ from tests.kit import KEY, Site
 
 from hardtack import CookieEngine, Request, SessionManager, StoreEngine, events
 from hardtack.events import (
+    Bound,
     CacheControlReplaced,
     ChannelLost,
     Confirmed,
@@ -29,6 +30,7 @@ from hardtack.events import (
     LoggedIn,
     LoggedOut,
     Opened,
+    ProofFailed,
     Rejected,
     Renewed,
     Saved,
@@ -70,6 +72,19 @@ EXAMPLES: list[tuple[Event, int, str, str]] = [
         "Confirmed(id='a', subject='alice', methods=('totp',))",
         "factor",
     ),
+    (
+        Bound("a", "b", "c"),
+        logging.INFO,
+        "Bound(id='a', binding_id='b', thumbprint='c')",
+        "is bound to the device with the key c",
+    ),
+    (
+        ProofFailed("a", "missing"),
+        logging.WARNING,
+        "ProofFailed(id='a', reason='missing')",
+        "session a: the device's key was not proved (missing): the request carried no proof",
+    ),
+    (ProofFailed("", "x"), logging.WARNING, "ProofFailed(id='', reason='x')", "a session: the device's key"),
     (Expired("a", "idle"), logging.INFO, "Expired(id='a', deadline='idle')", "idle_timeout says how long"),
     (
         Rejected("tampered", "session"),

@@ -13,24 +13,24 @@ from hardtack import errors, events
 
 NAMES: dict[ModuleType, str] = {
     hardtack: (
-        "Cookie CookieEngine EncryptedToken EndedSessions Key Keyring Record Request Session SessionManager SignedToken "
-        "StoreEngine errors events"
+        "Cookie CookieEngine DeviceBinding EncryptedToken EndedSessions Key Keyring Record Request Session SessionManager "
+        "SignedToken StoreEngine errors events"
     ),
     errors: (
-        "ConfigError CrossSiteRequest HardtackError InvalidToken SessionConflict SessionFinished SessionNotLoaded "
-        "SessionTooLarge StoreError StoreFull StoreUnavailable TooManySessions UnsupportedValue"
+        "ConfigError CrossSiteRequest HardtackError InvalidToken ProofNeeded ProofOutstanding SessionConflict SessionFinished "
+        "SessionNotLoaded SessionTooLarge StoreError StoreFull StoreUnavailable TooManySessions UnsupportedValue"
     ),
     events: (
-        "CacheControlReplaced ChannelLost Confirmed Conflict Created CrossSite Destroyed EndsKept EntriesSkipped Event "
-        "Expired IdChanged LateWrite LimitsRaised ListFresh ListStale Listener LoggedIn LoggedOut Opened Rejected Renewed "
-        "Saved StoreFailed StoreHangs TakenOver"
+        "Bound CacheControlReplaced ChannelLost Confirmed Conflict Created CrossSite Destroyed EndsKept EntriesSkipped Event "
+        "Expired IdChanged LateWrite LimitsRaised ListFresh ListStale Listener LoggedIn LoggedOut Opened ProofFailed Rejected "
+        "Renewed Saved StoreFailed StoreHangs TakenOver"
     ),
 }
 
 SESSION = (
-    "accessed actor authenticated_at check_csrf confirm confirmed created_at csrf_token degraded destroy errors expires_at "
-    "flash flashes id impersonate is_new joined load login logout mark_accessed mark_modified modified once passive regenerate "
-    "seen_at stop_impersonating subject translate view"
+    "accessed actor authenticated_at binding check_csrf confirm confirmed created_at csrf_token degraded destroy errors "
+    "expires_at flash flashes id impersonate is_new joined load login logout mark_accessed mark_modified modified once passive "
+    "prove regenerate seen_at stop_impersonating subject translate view"
 )
 
 MANAGER = (

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hardtack import errors, events
+from hardtack.binding import DeviceBinding
 from hardtack.cookies import Cookie
 from hardtack.engines.cookie import CookieEngine
 from hardtack.engines.store import StoreEngine
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Session",
+    "DeviceBinding",
     "SessionManager",
     "CookieEngine",
     "StoreEngine",

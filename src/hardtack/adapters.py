@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from hardtack import values
+from hardtack.binding.answers import Asked, DeviceAnswer, Headers
 from hardtack.changes import NO_CHANGES, SHARED_CACHE_HEADERS, Changes
 from hardtack.cookies import Cookie
 from hardtack.core import Core
@@ -21,6 +22,8 @@ from hardtack.errors import (
     ConfigError,
     CrossSiteRequest,
     HardtackError,
+    ProofNeeded,
+    ProofOutstanding,
     SessionConflict,
     StoreUnavailable,
     TooManySessions,
@@ -52,15 +55,20 @@ RETRY_AFTER: Final = 5
 """Seconds after which a client may ask again, where the store could not be reached."""
 
 __all__ = [
+    "ENDPOINTS",
     "FAILED",
     "NO_CHANGES",
     "RETRY_AFTER",
     "SHARED_CACHE_HEADERS",
     "Answer",
     "Changes",
+    "DeviceAnswer",
+    "adevice_answer",
     "answer_to",
+    "asgi_device_answer",
     "asgi_request",
     "attach",
+    "binds",
     "blocks",
     "carries_cookie",
     "check_manager",
@@ -69,6 +77,7 @@ __all__ = [
     "cookies_of",
     "create_empty",
     "data_of",
+    "device_answer",
     "discard",
     "drop",
     "end_own",
@@ -102,6 +111,7 @@ __all__ = [
     "waits",
     "warn_plain_http",
     "with_cookie",
+    "wsgi_device_answer",
     "wsgi_request",
 ]
 
@@ -191,6 +201,9 @@ def wsgi_request(environ: Mapping[str, Any]) -> Request:
         f"{get('SCRIPT_NAME', '')}{get('PATH_INFO', '')}",
         get("REMOTE_ADDR") or "",
         get("HTTP_USER_AGENT", ""),
+        mount=get("SCRIPT_NAME", ""),
+        query=get("QUERY_STRING", ""),
+        proof_skipped=get("HTTP_SECURE_SESSION_SKIPPED"),
     )
 
 
@@ -208,6 +221,82 @@ def cookie_header(scope: Mapping[str, Any]) -> bytes:
             return first.get(b"cookie", b"")
     parts = [value for name, value in headers if name == b"cookie"]
     return parts[0] if len(parts) == 1 else b"; ".join(parts)
+
+
+# --- the endpoints of a binding to the device, which an adapter answers before the application
+
+
+ENDPOINTS: Final = "/hardtack/"
+"""What the paths of all of them begin with, below the mount."""
+
+
+def binds(sessions: SessionManager) -> bool:
+    """Whether the manager binds sessions to devices, so that there are endpoints to answer."""
+    return sessions.core.binding is not None
+
+
+def device_answer(
+    sessions: SessionManager, method: str, path: str, mount: str, headers: Headers, request: Request | None = None
+) -> DeviceAnswer | None:
+    """The answer to a browser that registers or proves a device's key; None for every other request.
+
+    Args:
+        sessions: the manager.
+        method: the request's.
+        path: below the mount, beginning with "/".
+        mount: what stands before it in the URL; empty where nothing does.
+        headers: gives a header's value by its name in lower case, or None; "cookie" joins several by "; ".
+        request: what an event says of it.
+    """
+    core = sessions.core
+    if core.binding is None or not path.startswith(core.binding.beginning):
+        return None
+    from hardtack.binding.endpoints import respond  # with what verifies signatures, which few need
+
+    return run(respond(core, core.binding, Asked(method, path, mount, headers, request)), core.sync_store())
+
+
+async def adevice_answer(
+    sessions: SessionManager, method: str, path: str, mount: str, headers: Headers, request: Request | None = None
+) -> DeviceAnswer | None:
+    """`device_answer` under async code."""
+    core = sessions.core
+    if core.binding is None or not path.startswith(core.binding.beginning):
+        return None
+    from hardtack.binding.endpoints import respond
+
+    return await arun(respond(core, core.binding, Asked(method, path, mount, headers, request)), core.engine.store)
+
+
+def wsgi_device_answer(sessions: SessionManager, environ: Mapping[str, Any]) -> DeviceAnswer | None:
+    """`device_answer` to a WSGI environ."""
+    if sessions.core.binding is None:
+        return None
+
+    def header(name: str) -> str | None:
+        key = name.upper().replace("-", "_")
+        value = environ.get(key if key == "CONTENT_LENGTH" else f"HTTP_{key}")
+        return value or None if key == "CONTENT_LENGTH" else value
+
+    mount, path = environ.get("SCRIPT_NAME", ""), environ.get("PATH_INFO", "")
+    return device_answer(sessions, environ.get("REQUEST_METHOD", ""), path, mount, header, wsgi_request(environ))
+
+
+async def asgi_device_answer(sessions: SessionManager, scope: Mapping[str, Any]) -> DeviceAnswer | None:
+    """`device_answer` to an ASGI scope."""
+    if sessions.core.binding is None or scope["type"] != "http":
+        return None
+
+    def header(name: str) -> str | None:
+        if name == "cookie":
+            return cookie_header(scope).decode("latin-1")
+        raw = name.encode()
+        return next((value.decode("latin-1") for key, value in scope["headers"] if key == raw), None)
+
+    mount, path = scope.get("root_path", ""), scope["path"]
+    if mount and path.startswith(f"{mount}/"):  # servers leave it in the path
+        path = path[len(mount) :]
+    return await adevice_answer(sessions, scope["method"], path, mount, header, asgi_request(scope))
 
 
 # --- the session
@@ -415,6 +504,11 @@ class Answer:
     text: str
     headers: tuple[tuple[str, str], ...]
 
+    @property
+    def own(self) -> dict[str, str]:
+        """The headers that belong to the status: Retry-After of a 503, Location of a 307."""
+        return {name: value for name, value in self.headers if name in ("Retry-After", "Location")}
+
 
 FAILED: Final = Answer(
     500,
@@ -442,6 +536,14 @@ def answer_to(error: BaseException) -> Answer | None:
         )
     elif isinstance(error, TooManySessions):
         status, reason, text = 409, "Conflict", "You are logged in too often. Log out elsewhere, and try again.\n"
+    elif isinstance(error, ProofOutstanding):
+        status, reason, text = (
+            503,
+            "Service Unavailable",
+            "The browser could not prove its key just now. Try again soon.\n",
+        )
+    elif isinstance(error, ProofNeeded):
+        status, reason, text = 307, "Temporary Redirect", "The browser proves its key, and asks again.\n"
     elif isinstance(error, CrossSiteRequest):
         status, reason, text = 403, "Forbidden", "This request came from another site and may not change the session.\n"
     else:
@@ -449,6 +551,8 @@ def answer_to(error: BaseException) -> Answer | None:
     headers = [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text)))]
     if status == 503:
         headers.append(("Retry-After", str(RETRY_AFTER)))
+    if isinstance(error, ProofNeeded):
+        headers.append(("Location", error.location))
     headers += [("Cache-Control", "no-store"), *(("Set-Cookie", line) for line in cookies_of(error))]
     return Answer(status, reason, text, tuple(headers))
 
@@ -459,7 +563,7 @@ def http_errors(
     """The errors that have an answer as a framework's own exceptions: each is both, and the application may handle either.
 
     Args:
-        bases: the framework's exceptions, by their status: 503, 409 and 403, as far as it has one.
+        bases: the framework's exceptions, by their status: 503, 409, 403 and 307, as far as it has one.
         init: initializes such an exception, given the answer that it stands for.
     """
     return {kind: _http_error(kind, bases[status], init) for kind, status in _STATUSES.items() if status in bases}
@@ -467,9 +571,11 @@ def http_errors(
 
 _STATUSES: Final[dict[type[HardtackError], int]] = {
     StoreUnavailable: 503,
+    ProofOutstanding: 503,
     SessionConflict: 409,
     TooManySessions: 409,
     CrossSiteRequest: 403,
+    ProofNeeded: 307,
 }
 
 
@@ -484,6 +590,8 @@ def _http_error(
         self.set_cookies = error.set_cookies
         if isinstance(error, SessionConflict):
             self.paths = error.paths
+        if isinstance(error, ProofNeeded):
+            self.location = error.location
 
     return type(kind.__name__, (kind, base), {"__init__": __init__, "__doc__": kind.__doc__})
 

@@ -46,10 +46,11 @@ class Changes:
         no_store: no cache may keep the response, whether it sets a cookie or not.
         dropped: why what the request changed was not saved, where nobody had to be told by an error: "stale" (another
             request changed what this one had read) or "dead" (the session was ended, or has a new id); else empty.
+        headers: other headers of the response, such as the offer to bind the session to the device.
         on_replaced: called with what a header said and what it says now, where a shared cache could have kept the response.
     """
 
-    __slots__ = ("accessed", "dropped", "no_store", "on_replaced", "set_cookies")
+    __slots__ = ("accessed", "dropped", "headers", "no_store", "on_replaced", "set_cookies")
 
     def __init__(
         self,
@@ -64,6 +65,7 @@ class Changes:
         self.no_store = no_store
         self.on_replaced = on_replaced
         self.dropped = dropped
+        self.headers: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
         return (
@@ -74,6 +76,7 @@ class Changes:
     def __iter__(self) -> Iterator[tuple[str, str]]:
         for value in self.set_cookies:
             yield "Set-Cookie", value
+        yield from self.headers
         if self.accessed:
             yield "Vary", "Cookie"
             yield "Cache-Control", self.cache_control(None)
@@ -131,6 +134,8 @@ class Changes:
             headers.extend(_STRICT_RAW if lines or self.no_store else _PRIVATE_RAW)
         for line in lines:
             headers.append((b"set-cookie", line.encode("latin-1")))
+        for name, value in self.headers:
+            headers.append((name.lower().encode(), value.encode("latin-1")))
 
     def _apply(self, headers: Any, *, raw: bool) -> None:
         lines = self.set_cookies
@@ -148,8 +153,10 @@ class Changes:
                     headers.extend(_STRICT if strict else _PRIVATE)
         if raw:
             headers.extend([(b"set-cookie", line.encode("latin-1")) for line in lines])
+            headers.extend([(name.lower().encode(), value.encode("latin-1")) for name, value in self.headers])
         else:
             headers.extend([("Set-Cookie", line) for line in lines])
+            headers.extend(self.headers)
 
     def _merge(self, headers: Any, *, raw: bool) -> None:
         encode: Callable[[str], Any] = (lambda text: text.encode("latin-1")) if raw else str

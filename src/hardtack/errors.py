@@ -115,6 +115,25 @@ class CrossSiteRequest(HardtackError):
     """Another site made the browser send this request, and it may not change the session. Frameworks answer 403."""
 
 
+class ProofOutstanding(HardtackError):
+    """The browser could not prove the key of its session just now, and will come again. Frameworks answer 503."""
+
+
+class ProofNeeded(HardtackError):
+    """The handler asked for a proof of the device's key: the browser sends the request again with one. Frameworks answer 307.
+
+    Attributes:
+        location: where it sends it.
+    """
+
+    def __init__(self, message: str, location: str) -> None:
+        self.location = location
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.args[0], self.location)
+
+
 class SessionNotLoaded(HardtackError):
     """A session was used before it was loaded; `await session.load()` first."""
 

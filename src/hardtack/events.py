@@ -293,6 +293,49 @@ class Conflict(Event):
         return f"two parallel requests changed session {self.id}, and both are kept"
 
 
+class Bound(Event):
+    """A session was bound to a device: from now on it opens only where the browser proves the device's key.
+
+    `thumbprint` names the key (RFC 7638), `binding_id` the binding, which stays while the session's id changes.
+    """
+
+    level = logging.INFO
+    id: str
+    binding_id: str
+    thumbprint: str
+
+    def _sentence(self) -> str:
+        return f"session {self.id} is bound to the device with the key {self.thumbprint}"
+
+
+_PROOFS = {
+    "missing": "the request carried no proof: the browser was too early or has lost its key, or the cookie was copied",
+    "script": "a browser sends its own without Origin and Sec-Fetch headers: this is a script, or a proxy adds them",
+    "malformed": "it is no proof that a browser would send",
+    "signature": "the key of the binding did not make it",
+    "challenge": "it answers a challenge of another session, or one that is too old",
+    "late": "a browser may bind a session in the first minutes after a login only",
+    "bound": "the session is bound to a key already",
+    "unknown": "its session does not open",
+}
+
+
+class ProofFailed(Event):
+    """A device's key was not proved, and the session was not used, or not bound.
+
+    Reasons: `missing` (a request without a proof), `script`, `malformed`, `signature`, `challenge`, `late`, `bound`,
+    `unknown`. `id` is empty where no session is known.
+    """
+
+    level = logging.WARNING
+    id: str
+    reason: str
+
+    def _sentence(self) -> str:
+        which = f"session {self.id}" if self.id else "a session"
+        return f"{which}: the device's key was not proved ({self.reason}): {_PROOFS.get(self.reason, self.reason)}"
+
+
 class LateWrite(Event):
     """The session was changed after the headers had left, and the change could not be kept."""
 

@@ -52,8 +52,9 @@ def begin(session: Session, subject: str, lifetime: Duration) -> None:
     options: dict[str, Any] = {"lifetime": limit, ACTOR: [meta.subject, ""]}
     if core is not None:
         options["expires"] = absolute_deadline(meta.with_changes(created=meta.created or now), core.lifetime)
-    if "persistent" in meta.options:
-        options["persistent"] = meta.options["persistent"]
+    for name in ("persistent", "binding"):  # it is the same browser, on the same device
+        if name in meta.options:
+            options[name] = meta.options[name]
     before = state.beside or Beside()
     state.restart(None, Held(names=() if state.held is None else state.held.names))
     state.begins = NEW

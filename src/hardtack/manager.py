@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
 from hardtack import administration, cross_site
 from hardtack.administration import Change, SessionInfos
+from hardtack.binding import offer
+from hardtack.binding.settings import DeviceBinding, as_binding
 from hardtack.changes import Changes
 from hardtack.cookies import Cookie, as_text
 from hardtack.core import Core
@@ -64,6 +66,7 @@ class SessionManager:
         cross_site_paths: paths that other sites may send requests to (SAML, payment returns, `form_post`).
         strict_values: a subclass of a type that is kept (an enum, an OAuth library's dict) is refused, instead of being kept
             as what it is underneath.
+        binding: `DeviceBinding(…)` binds sessions to the device that they began on, where the browser can.
         on_event: called with each event (`hardtack.events`); what it raises is logged and goes no further.
         mask_addresses: events carry the client's network instead of its address.
         clock: seconds since 1970, like `time.time`.
@@ -88,6 +91,7 @@ class SessionManager:
         trusted_origins: Iterable[str] = (),
         cross_site_paths: Iterable[str] = (),
         strict_values: bool = False,
+        binding: DeviceBinding | None = None,
         on_event: Callable[[Event], object] | None = None,
         mask_addresses: bool = False,
         clock: Callable[[], float] = _time,
@@ -107,6 +111,7 @@ class SessionManager:
             cross_site_paths=cross_site_paths,
             strict_values=strict_values,
             clock=clock,
+            binding=as_binding(binding),
         )
         for ring in rings_of(checked):
             ring.check_lifetime(settings.lifetime)
@@ -159,6 +164,12 @@ class SessionManager:
         Raises `SessionTooLarge`, `UnsupportedValue`, `SessionConflict` and `StoreUnavailable`: nothing was sent yet, and the
         response should be an error, with the error's `set_cookies`.
         """
+        if self.core.binding is None:
+            return self._commit(session, status)
+        device = offer.Told(self.core, self.core.binding, session)
+        return device.tell(self._commit(session, status))
+
+    def _commit(self, session: Session, status: int | None) -> Changes:
         saving = save.begin(self.core, session, status)
         if isinstance(saving, Changes):
             return saving
@@ -168,6 +179,12 @@ class SessionManager:
 
     async def acommit(self, session: Session, status: int | None = None) -> Changes:
         """`commit` under async code. An end is carried out even if the task is cancelled meanwhile."""
+        if self.core.binding is None:
+            return await self._acommit(session, status)
+        device = offer.Told(self.core, self.core.binding, session)
+        return device.tell(await self._acommit(session, status))
+
+    async def _acommit(self, session: Session, status: int | None) -> Changes:
         saving = save.begin(self.core, session, status)
         if isinstance(saving, Changes):
             return saving

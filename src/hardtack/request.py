@@ -25,9 +25,25 @@ class Request:
         client: the address that the request came from.
         user_agent: the header of this name.
         passive: this request is no activity of the user, such as a page that polls: it renews nothing.
+        mount: what stands before the application's own paths (SCRIPT_NAME, root_path), which `path` begins with.
+        query: what follows the "?"; it is not told to events.
+        proof_skipped: the header Secure-Session-Skipped, or None.
     """
 
-    __slots__ = ("client", "host", "method", "origin", "passive", "path", "scheme", "sec_fetch_site", "user_agent")
+    __slots__ = (
+        "client",
+        "host",
+        "method",
+        "mount",
+        "origin",
+        "passive",
+        "path",
+        "proof_skipped",
+        "query",
+        "scheme",
+        "sec_fetch_site",
+        "user_agent",
+    )
 
     def __init__(
         self,
@@ -41,6 +57,9 @@ class Request:
         user_agent: str = "",
         *,
         passive: bool = False,
+        mount: str = "",
+        query: str = "",
+        proof_skipped: str | None = None,
     ) -> None:
         self.method = method
         self.scheme = scheme
@@ -51,6 +70,9 @@ class Request:
         self.client = client
         self.user_agent = user_agent
         self.passive = passive
+        self.mount = mount
+        self.query = query
+        self.proof_skipped = proof_skipped
 
     @property
     def is_unsafe(self) -> bool:
@@ -103,7 +125,8 @@ class Request:
         return hash((self.method, self.host, self.path, self.client))
 
 
-_TOLD: Final = itemgetter("type", "method", "scheme", "path", "client", "headers")
+_NAMES: Final = ("type", "method", "scheme", "path", "client", "headers", "root_path", "query_string")
+_TOLD: Final = itemgetter(*_NAMES)
 
 
 class ScopeRequest(Request):
@@ -116,7 +139,7 @@ class ScopeRequest(Request):
         try:
             told = _TOLD(scope)
         except KeyError:  # a websocket, which has no method, or a server that leaves out what it may
-            told = tuple(map(scope.get, ("type", "method", "scheme", "path", "client", "headers")))
+            told = tuple(map(scope.get, _NAMES))
         self._told = told
         self.method = "GET" if told[0] == "websocket" else told[1] or ""
         self.passive = False
@@ -129,8 +152,11 @@ class ScopeRequest(Request):
             self.origin = _text(found.get(b"origin"))
             self.sec_fetch_site = _text(found.get(b"sec-fetch-site"))
             self.user_agent = _text(found.get(b"user-agent")) or ""
+            self.proof_skipped = _text(found.get(b"secure-session-skipped"))
         elif name in Request.__slots__:
-            kind, _, scheme, path, client, _ = self._told
+            kind, _, scheme, path, client, _, mount, query = self._told
+            self.mount = mount or ""
+            self.query = (query or b"").decode("latin-1")
             self.scheme = scheme or ("ws" if kind == "websocket" else "http")
             self.path = path or ""
             self.client = client[0] if client else ""
@@ -140,7 +166,7 @@ class ScopeRequest(Request):
         return getattr(self, name)
 
 
-_IN_HEADERS: Final = frozenset({"host", "origin", "sec_fetch_site", "user_agent"})
+_IN_HEADERS: Final = frozenset({"host", "origin", "proof_skipped", "sec_fetch_site", "user_agent"})
 
 
 def _text(value: bytes | None) -> str | None:

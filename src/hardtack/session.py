@@ -19,6 +19,7 @@ from hardtack._views import View, names_of
 from hardtack.errors import (
     ConfigError,
     HardtackError,
+    ProofNeeded,
     SessionConflict,
     SessionFinished,
     SessionNotLoaded,
@@ -255,6 +256,8 @@ class Session(dict[str, Any]):
             state.end(REPLACE)
         state.move()
         meta = state.meta
+        if "binding" in meta.options:  # the user has shown a credential on the device that the session is bound to
+            options["binding"] = meta.options["binding"]
         now = state.now()
         meta.subject = subject
         meta.authenticated = now
@@ -314,6 +317,29 @@ class Session(dict[str, Any]):
     def passive(self) -> None:
         """This request is no activity of the user, such as a page that polls: it moves no deadline."""
         self._open().passive = True
+
+    # --- the device
+
+    @property
+    def binding(self) -> str:
+        """What the request proves of the device: "bound" (the key of this session), "unproven" (not the key that it needs), or
+        "unbound": the session is bound to none."""
+        device = self._open().device
+        return "unbound" if device is None else device.status.value
+
+    def prove(self) -> bool:
+        """Whether the browser proves the device's key for this very request: at a dangerous action, such as a payment.
+
+        The first time it raises `ProofNeeded`, which frameworks answer with a redirect to the same URL: the browser proves its
+        key and sends the request again, with its body. False where it could not, and at once where the session is not bound.
+        A browser can do that six times in nine minutes, its regular proofs included.
+        """
+        from hardtack.binding.prove import prove
+
+        try:
+            return prove(self._open())
+        except ProofNeeded as error:
+            raise self.translate(error) from None
 
     # --- step-up
 

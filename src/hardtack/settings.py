@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 RENEWALS_PER_IDLE_TIMEOUT: Final = 10
 
+if TYPE_CHECKING:
+    from hardtack.binding.settings import DeviceBinding
+
 _SIZES: Final = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "KIB": 1024, "MIB": 1024**2}
 
 
@@ -45,6 +48,7 @@ class Settings(NamedTuple):
     cross_site_paths: tuple[str, ...]
     strict_values: bool
     clock: Callable[[], float]
+    binding: DeviceBinding | None = None
     renews_when_read: bool = True
 
     def renewal_due(self, seen: int, now: int) -> bool:
@@ -69,6 +73,7 @@ def make_settings(
     cross_site_paths: Iterable[str],
     strict_values: bool,
     clock: Callable[[], float],
+    binding: DeviceBinding | None,
 ) -> Settings:
     """The settings, or the `ConfigError` of the first that is wrong: it names the setting and says what to write."""
     instance(cookie, Cookie, "cookie", "Cookie(name=…)")
@@ -87,6 +92,7 @@ def make_settings(
         cross_site_paths=tuple(map(_path, _texts(cross_site_paths, "cross_site_paths"))),
         strict_values=switch(strict_values, "strict_values"),
         clock=clock,
+        binding=binding,
     )
 
 

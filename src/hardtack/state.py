@@ -12,6 +12,7 @@ from hardtack.record import Record
 
 if TYPE_CHECKING:
     from hardtack._views import View
+    from hardtack.binding.open import Device
     from hardtack.core import Core
     from hardtack.errors import HardtackError
     from hardtack.protocols import Held
@@ -130,6 +131,7 @@ class State:
         beside: what the commit does beside saving this session; None: nothing.
         waiting: what was found of the session of the one who acts in this one; None: nobody does.
         views: the objects of `view()`.
+        device: what the request proves of the device that the session is bound to; None: nothing was asked for.
     """
 
     __slots__ = (
@@ -140,6 +142,7 @@ class State:
         "beside",
         "claimed",
         "core",
+        "device",
         "extends",
         "fate",
         "follows",
@@ -190,6 +193,7 @@ class State:
         self.claimed = 0
         self.taken: Taken | None = None
         self.views: dict[type, View] | None = None
+        self.device: Device | None = None
         self.beside: Beside | None = None
         self.waiting: Held | None = None
 

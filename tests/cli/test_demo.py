@@ -22,6 +22,7 @@ FORMS = [
     "/login",
     "/logout",
     "/account/end-others",
+    "/device/steal",
     "/anatomy/flip",
     "/anatomy/replay",
     "/anatomy/rotate",

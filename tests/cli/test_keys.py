@@ -93,7 +93,7 @@ def test_a_key_that_leaked(file: str, clock: Clock, capsys: pytest.CaptureFixtur
         (["list", "FILE.missing"], "cannot be read"),
         (["init", "FILE"], "there is such a file"),
         (["init", "/no/such/folder/keys.toml"], "No such file"),
-        (["init", "FILE.other", "--spread", "0"], "--spread is missing or out of range"),
+        (["init", "FILE.other", "--spread", "0"], "--spread is missing or nothing"),
         (["init", "FILE.other", "--lifetime", "soon"], "--lifetime='soon' is not a duration"),
         (["issue", "FILE", "abc"], "is not in the file"),
         (["drop", "FILE", "abc"], "is not in the file"),

@@ -13,6 +13,7 @@ from hardtack import CookieEngine, EndedSessions, SessionManager, StoreEngine
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.flow import run
 from hardtack.lifecycle import registry
+from hardtack.session import state_of
 from hardtack.stores.memory import MemoryStore
 from hardtack.stores.redis import AsyncRedisStore
 
@@ -143,6 +144,24 @@ def test_who_acts_as_another_is_not_a_device_of_hers(site: Site) -> None:
     site.commit(session)
 
     assert ids(site, "admin") == []
+
+
+def test_a_session_that_was_bound_to_its_device_is_listed_under_its_new_id(site: Site, store: Counted) -> None:
+    """With the commit that tells the browser of it, and not under the former one."""
+    log_in(site)
+    session = site.open()
+    session["a"] = 1
+    state = state_of(session)
+    former, held = state.record, state.held
+    assert former is not None
+    assert held is not None
+    bound = former.with_changes(id=bytes(16))
+    held.record, held.replaces = bound, former
+    state.record = state.base = state.meta = bound
+    site.commit(session)
+
+    assert ids(site) == [session.id] == [site.open().id]
+    assert len(store.find("alice")) == 1
 
 
 def test_a_login_that_cannot_be_noted_is_none(site: Site, store: Counted) -> None:

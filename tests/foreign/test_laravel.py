@@ -341,3 +341,10 @@ def test_floats_as_php_writes_them(value: float, text: bytes) -> None:
     assert php.write(value) == text
     assert php.write(-float("inf")) == b"d:-INF;"
     assert php.write(float("nan")) == b"d:NAN;"
+
+
+@pytest.mark.parametrize("text", ['a";i:1;s:1:"', '"', 'x";', 'é";', "a:1:{i:0;"])
+def test_text_that_looks_like_the_end_of_one(text: str) -> None:
+    """A text ends where its length says, whatever stands in it."""
+    assert php.read(php.write({"k": text, "l": [text, 1]})) == {"k": text, "l": [text, 1]}
+    assert php.read(php.write({text: "v"})) == {text: "v"}

@@ -123,13 +123,13 @@ def client(redis_server: RedisServer) -> Iterator[redis.Redis]:
 class Site:
     """Python's side of a shared store, and what it tells."""
 
-    def __init__(self, client: redis.Redis, layout: SharedLayout, **settings: Any) -> None:
+    def __init__(self, client: redis.Redis, layout: SharedLayout) -> None:
         self.events: list[Any] = []
         self.manager = SessionManager(
             StoreEngine(RedisStore(client, layout=layout)),
             cookie=Cookie(name="sid", secure=False),
             on_event=self.events.append,
-            **{"lifetime": "1 hour", **settings},
+            lifetime="1 hour",
         )
 
     def open(self, value: str | None) -> Any:
@@ -706,7 +706,7 @@ def test_the_real_flask_session(client: redis.Redis, serialization: Any) -> None
 @pytest.mark.asyncio
 async def test_the_real_starsessions(redis_server: RedisServer, client: redis.Redis) -> None:
     """The same with its own handler, whose metadata stay."""
-    starsessions = pytest.importorskip("starsessions", reason="starsessions is not installed: make bench")
+    starsessions = pytest.importorskip("starsessions", reason="starsessions is not installed")
     handlers = pytest.importorskip("starsessions.session")
     stores = pytest.importorskip("starsessions.stores.redis")
     connection = redis.asyncio.Redis.from_url(redis_server.url)

@@ -44,6 +44,7 @@ from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
 from hardtack import SessionManager, SignedToken
+from hardtack.adapters import binds
 from hardtack.frameworks import aiohttp as hardtack_aiohttp
 from hardtack.frameworks import asgi, starlette, wsgi
 from hardtack.frameworks import fastapi as hardtack_fastapi
@@ -53,7 +54,7 @@ from hardtack.frameworks.falcon import SessionMiddleware as FalconMiddleware
 from hardtack.frameworks.flask import SessionInterface
 from hardtack.frameworks.litestar import HardtackSessionConfig, get_session
 from hardtack.frameworks.quart import SessionInterface as QuartInterface
-from hardtack.frameworks.tornado import SessionMixin
+from hardtack.frameworks.tornado import SessionMixin, device_routes
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # WebOb imports cgi
@@ -162,7 +163,9 @@ def litestar_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
         own = litestar.Response(reply.text, status_code=reply.status, headers=reply.headers, media_type="text/plain")
         return shared if reply.shared else own
 
-    app = litestar.Litestar([handle], middleware=[HardtackSessionConfig(sessions).middleware], logging_config=None)
+    config = HardtackSessionConfig(sessions)
+    endpoints = [config.device_endpoints] if binds(sessions) else []
+    app = litestar.Litestar([handle, *endpoints], middleware=[config.middleware], logging_config=None)
     return ASGISite(app, loop)
 
 
@@ -205,7 +208,7 @@ def _falcon(resp: falcon.Response, reply: Reply) -> None:
 
 def bottle_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     """Bottle."""
-    app = bottle.Bottle()
+    app: Any = bottle.Bottle()
     app.install(SessionPlugin(sessions))
     shared = bottle.HTTPResponse("ok")
 
@@ -388,7 +391,11 @@ def tornado_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     async def start() -> tuple[int, Callable[[], object]]:
         listening = _listening()
         listening.setblocking(False)
-        server = HTTPServer(Application([("/(.*)", Page)], sessions=sessions, log_function=lambda handler: None))
+        server = HTTPServer(
+            Application(
+                [*device_routes(sessions), ("/(.*)", Page)], sessions=sessions, log_function=lambda handler: None
+            )
+        )
         server.add_socket(listening)
 
         async def stop() -> None:

@@ -420,6 +420,45 @@ async def test_an_after_request_function_can_change_the_session(app: Quart, clie
     assert await data_of(client) == {"after": 1}
 
 
+@pytest.mark.parametrize("down", [frozenset[str](), frozenset({"put"})], ids=["up", "down"])
+async def test_an_after_request_function_that_fails_saves_nothing(down: frozenset[str]) -> None:
+    """Quart does not ask for the session to be saved then; a logout before it is carried out, where the store hears of it."""
+    store = WatchedStore()
+    app = on_store(store)
+    client = app.test_client()
+    await client.get("/set/a/1")
+
+    @app.after_request
+    async def fail(response: quart.Response) -> quart.Response:
+        if quart.request.path == "/logout":
+            current().logout()
+            store.down = down
+            raise ZeroDivisionError
+        return response
+
+    @app.get("/logout")
+    async def nothing_yet() -> str:
+        return ""
+
+    answer = await client.get("/logout")
+    store.down = frozenset()
+
+    assert answer.status_code == 500
+    assert await data_of(client) == ({"a": 1} if down else {})
+
+
+@pytest.mark.parametrize("websocket", [False, True])
+async def test_a_session_made_by_hand_is_not_saved_without_a_secret_key(websocket: bool) -> None:
+    """There is no manager that could."""
+    app = configured()
+    app.secret_key = None
+    response = None if websocket else quart.Response("")
+    async with app.test_request_context("/"):
+        await app.session_interface.save_session(app, FlaskSession({"n": 1}), response)
+
+    assert response is None or "Set-Cookie" not in response.headers
+
+
 async def test_a_session_made_by_hand_is_saved() -> None:
     """As Quart's own tests do: the interface that saves it gives it a manager."""
     app = configured()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import bottle  # type: ignore[import-untyped]
@@ -14,7 +15,7 @@ from hardtack.frameworks import asgi, wsgi
 from hardtack.frameworks.bottle import SessionPlugin
 from hardtack.frameworks.falcon import SessionMiddleware as FalconMiddleware
 from hardtack.frameworks.flask import SessionInterface
-from hardtack.testing import AdapterContract, Answer, asgi_client, wsgi_client
+from hardtack.testing import AdapterContract, Answer, adapters, asgi_client, wsgi_client
 from hardtack.testing.adapters import Client, Handle
 
 
@@ -64,7 +65,7 @@ class TestBottle(AdapterContract):
     """Its plugin is around the whole application."""
 
     def serve(self, sessions: SessionManager, handle: Handle) -> Client:
-        app = bottle.Bottle()
+        app: Any = bottle.Bottle()
         app.install(SessionPlugin(sessions))
 
         def page(name: str) -> Any:
@@ -98,6 +99,35 @@ def test_a_contract_without_an_application_says_what_is_missing() -> None:
     """By name."""
     with pytest.raises(NotImplementedError, match="serve"):
         AdapterContract().serve(None, None)  # type: ignore[arg-type]
+
+
+def test_an_application_is_told_when_its_client_has_all_of_the_response() -> None:
+    """As by a server: who waits for that gets it."""
+    received: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        received.append((await receive())["type"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"ok"})
+        received.append((await receive())["type"])
+
+    assert asgi_client(app)("GET", "/", []).text == "ok"
+    assert received == ["http.request", "http.disconnect"]
+
+
+def test_the_store_for_async_code_is_the_other_one() -> None:
+    """What is put into one is deleted from both."""
+    inner = adapters._Store()
+    store = adapters._AsyncStore(inner)
+
+    async def use() -> bool:
+        await store.put("key", b"data", expires_at=4_000_000_000, if_version=None, subject=None)
+        deleted = await store.delete("key")
+        await store.close()
+        return deleted
+
+    assert asyncio.run(use())
+    assert inner.get("key") is None
 
 
 def test_what_leaves_an_application_is_a_500() -> None:

@@ -161,7 +161,7 @@ ENTRY = f'[[keys]]\nkey = "{NEXT.export()}"\nadded = 2031-05-09T00:00:00Z\n'
 WRONG: list[tuple[str, str, str]] = [
     ('lifetime = "1209600 seconds"', "", "lifetime in keys.toml is missing"),
     ('lifetime = "1209600 seconds"', 'lifetime = "soon"', "lifetime in keys.toml='soon' is not a duration"),
-    ('lifetime = "1209600 seconds"', 'lifetime = "101 years"', "100 years at most"),
+    ('lifetime = "1209600 seconds"', 'lifetime = "101 years"', "is more than 100 years"),
     ('spread = "86400 seconds"', "spread = 0", "spread in keys.toml is missing"),
     ('spread = "86400 seconds"', 'spred = "1 day"', "spred in keys.toml is not a setting; did you mean spread?"),
     ("issues_from = ", "issue_from = ", "issue_from of key 1 in keys.toml is not a setting; did you mean issues_from?"),

@@ -33,6 +33,7 @@ from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
 
+_CENTURY = 100 * 365 * 86400  # as long as a duration may be here; the plugin's may be longer
 _DEFAULT_SALT = base64.b64decode("mq9hDxBVDbspDR6nLfFT1g==")  # of the plugin, where the application gives none
 
 
@@ -80,7 +81,7 @@ class FastifyCookie(ForeignCookie):
         if len(self._salt) != 16:
             message = "salt has not 16 bytes; copy the plugin's salt"
             raise ConfigError(message)
-        self._expiry = seconds(expiry, "expiry")
+        self._expiry = seconds(min(expiry, _CENTURY) if type(expiry) is int else expiry, "expiry")
 
     def _accepted(self) -> list[bytes]:
         """The key that is written with, then the others."""

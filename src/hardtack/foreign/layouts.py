@@ -104,7 +104,7 @@ class ExpressLayout(SharedLayout):
         """`cookie`, without which Express refuses a session; a use moves its end, as there."""
         kept = {} if previous is None else previous.get("cookie")
         fresh = {"originalMaxAge": self._max_age, "expires": None, "httpOnly": True, "path": "/"}
-        cookie = {**fresh, **(kept if type(kept) is dict else {})}
+        cookie: dict[str, Any] = {**fresh, **(kept if type(kept) is dict else {})}
         age = cookie["originalMaxAge"]
         if type(age) in (int, float):
             cookie["expires"] = iso_text(min(now + int(age // 1000), content.expires_at))
@@ -224,8 +224,6 @@ class LaravelFiles(LaravelLayout, SharedFile):
 
     Raises `ConfigError`.
     """
-
-    ids: Ids
 
     def __init__(self, secret: str, *, lifetime: Duration = "120 minutes", **settings: Any) -> None:
         super().__init__(secret, prefix="", **settings)

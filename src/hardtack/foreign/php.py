@@ -49,8 +49,6 @@ def read(document: bytes) -> Any:
 
 def _value(document: bytes, at: int, depth: int) -> tuple[Any, int]:
     """A value, and where it ends."""
-    if depth > MAX_DEPTH:
-        malformed(f"more than {MAX_DEPTH} levels")
     kind = document[at : at + 2]
     if kind == b"N;":
         return None, at + 2

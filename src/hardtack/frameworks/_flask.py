@@ -98,7 +98,18 @@ def _init(error: Any, answer: Answer) -> None:
         HTTPException.__init__(error, answer.text.strip())
 
 
-ERRORS: Final = http_errors({503: ServiceUnavailable, 409: Conflict, 403: Forbidden}, _init)
+class TemporaryRedirect(HTTPException):
+    """A redirect that the browser follows with the same method and body."""
+
+    code = 307
+    location = ""
+
+    def get_headers(self, *args: Any, **named: Any) -> list[tuple[str, str]]:
+        """The headers of the response."""
+        return [*super().get_headers(*args, **named), ("Location", self.location)]
+
+
+ERRORS: Final = http_errors({503: ServiceUnavailable, 409: Conflict, 403: Forbidden, 307: TemporaryRedirect}, _init)
 """hardtack's errors as HTTP exceptions: the framework answers them, or what the application has registered for them."""
 
 Unavailable = ERRORS[StoreUnavailable]
@@ -289,6 +300,17 @@ class Interface:
     def manager_of(self, app: Application) -> SessionManager | None:
         """The manager under the settings of now; None where there is no SECRET_KEY."""
         return self._manager(app)
+
+    @staticmethod
+    def _answer_first(app: Any, function: Any) -> None:
+        """Let the application ask a function before its own that run before a request.
+
+        A session is opened before those: so the first request that comes finds it. A page that redirects everything to its
+        login must not end bindings.
+        """
+        functions = app.before_request_funcs.setdefault(None, [])
+        if function not in functions:
+            functions.insert(0, function)
 
     def _remembered(self, app: Application) -> SessionManager | None:
         """The manager, kept for the next request if only the configuration decides which it is."""

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 from hardtack._extras import explain
 from hardtack.adapters import (
     NO_CHANGES,
-    RETRY_AFTER,
     Changes,
+    adevice_answer,
     answer_to,
+    binds,
     cookies_of,
     discard,
     preload,
@@ -24,6 +25,7 @@ from hardtack.adapters import (
     waits,
     warn_plain_http,
 )
+from hardtack.cookies import as_text
 from hardtack.errors import ConfigError, HardtackError
 from hardtack.manager import SessionManager
 from hardtack.request import Request
@@ -270,6 +272,10 @@ def _managed(sessions: SessionManager, *, hooked: bool) -> Middleware:
                 "the application and its sub-application have two session managers, and each would set a cookie: "
                 "call setup() with one manager"
             )
+        if binds(sessions):
+            device = await _device_answer(sessions, request)
+            if device is not None:
+                return device
         session = sessions.open(cookie_header(request), _told(request), kind=Session)
         if waits(sessions):
             await preload(session)  # a store that is down is told to the handler that asks for its session
@@ -319,6 +325,7 @@ def _rewind(writer: Any) -> None:
     writer._compress = None
 
 
+_TEMPORARY_REDIRECT: Final = 307
 _RESPONSES: Final[dict[int, type[web.HTTPException]]] = {
     503: web.HTTPServiceUnavailable,
     409: web.HTTPConflict,
@@ -331,8 +338,23 @@ def _response_to(error: HardtackError) -> web.HTTPException | None:
     answer = answer_to(error)
     if answer is None:
         return None
-    headers = {"Retry-After": str(RETRY_AFTER)} if answer.status == 503 else {}
-    return _RESPONSES[answer.status](headers=headers, text=answer.text)
+    if answer.status == _TEMPORARY_REDIRECT:
+        return web.HTTPTemporaryRedirect(answer.own["Location"], text=answer.text)
+    return _RESPONSES[answer.status](headers=answer.own, text=answer.text)
+
+
+async def _device_answer(sessions: SessionManager, request: web.Request) -> web.Response | None:
+    """The answer of an endpoint of a binding, before the application's handlers."""
+
+    def header(name: str) -> str | None:
+        return as_text(cookie_header(request)) if name == "cookie" else request.headers.get(name)
+
+    device = await adevice_answer(sessions, request.method, request.path, "", header, _told(request))
+    return (
+        None
+        if device is None
+        else web.Response(body=device.body, status=device.status, headers=CIMultiDict(device.headers))
+    )
 
 
 def _told(request: web.BaseRequest) -> Request:
@@ -347,6 +369,8 @@ def _told(request: web.BaseRequest) -> Request:
         request.remote or "",
         headers.get("User-Agent", ""),
         passive=request.get(PASSIVE, False),
+        query=request.query_string,
+        proof_skipped=headers.get("Secure-Session-Skipped"),
     )
 
 

@@ -10,7 +10,9 @@ from hardtack.adapters import (
     Answer,
     Changes,
     answer_to,
+    asgi_device_answer,
     asgi_request,
+    binds,
     check_manager,
     cookie_header,
     discard,
@@ -74,6 +76,7 @@ class SessionMiddleware:
         self.passive = passive
         self.waits = waits(sessions)
         """Whether opening and saving can wait for a store; where they cannot, a coroutine for each would cost time."""
+        self.binds = binds(sessions)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -85,6 +88,8 @@ class SessionMiddleware:
                 "each would set a cookie from what the other has put into the scope"
             )
         sessions = self.sessions
+        if self.binds and await self._answer_device(scope, send):
+            return
         request = asgi_request(scope)
         if self.passive is not None:
             request.passive = self.passive(scope)
@@ -112,6 +117,16 @@ class SessionMiddleware:
             await sessions.afinish(session)
         else:
             sessions.finish(session)
+
+    async def _answer_device(self, scope: Scope, send: Send) -> bool:
+        """Answer a browser that registers or proves the key of its device; False for every other request."""
+        device = await asgi_device_answer(self.sessions, scope)
+        if device is None:
+            return False
+        headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in device.headers]
+        await send({"type": "http.response.start", "status": device.status, "headers": headers})
+        await send({"type": "http.response.body", "body": device.body})
+        return True
 
     def is_page_of_failure(self, status: int) -> bool:
         """Whether a response is a framework's own page for an exception that nothing handled: such a one saves nothing."""

@@ -14,7 +14,7 @@ except ImportError as error:
     message = explain("hardtack.frameworks.bottle", "bottle", error)
     raise ImportError(message) from error
 
-from hardtack.adapters import RETRY_AFTER, Answer, answer_to, check_manager, http_errors, touch
+from hardtack.adapters import Answer, answer_to, check_manager, http_errors, touch
 from hardtack.errors import ConfigError, HardtackError, StoreUnavailable
 from hardtack.frameworks import wsgi
 from hardtack.manager import SessionManager
@@ -25,13 +25,11 @@ _REQUEST_ATTRIBUTE: Final = "bottle.request.ext.session"
 
 
 def _init(error: Any, answer: Answer) -> None:
-    headers = {"Cache-Control": "no-store"}
-    if answer.status == 503:
-        headers["Retry-After"] = str(RETRY_AFTER)
+    headers = {"Cache-Control": "no-store", **answer.own}
     bottle.HTTPError.__init__(error, answer.status, answer.text.strip(), error, **headers)
 
 
-ERRORS: Final = http_errors(dict.fromkeys((503, 409, 403), bottle.HTTPError), _init)
+ERRORS: Final = http_errors(dict.fromkeys((503, 409, 403, 307), bottle.HTTPError), _init)
 """hardtack's errors as Bottle's: what the application has for `@error(503)`, 409 and 403 answers."""
 
 Unavailable = ERRORS[StoreUnavailable]

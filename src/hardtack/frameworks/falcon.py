@@ -21,6 +21,8 @@ from hardtack.adapters import (
     SHARED_CACHE_HEADERS,
     Answer,
     Changes,
+    DeviceAnswer,
+    asgi_device_answer,
     asgi_request,
     check_manager,
     cookies_of,
@@ -29,6 +31,7 @@ from hardtack.adapters import (
     preload,
     waits,
     warn_plain_http,
+    wsgi_device_answer,
     wsgi_request,
 )
 from hardtack.errors import ConfigError, HardtackError, StoreUnavailable
@@ -41,12 +44,13 @@ _MERGED: Final = ("Vary", "Cache-Control", *SHARED_CACHE_HEADERS)
 
 
 def _init(error: Any, answer: Answer) -> None:
-    headers = {name: value for name, value in answer.headers if name in ("Cache-Control", "Retry-After")}
+    headers = {name: value for name, value in answer.headers if name in ("Cache-Control", "Retry-After", "Location")}
     falcon.HTTPError.__init__(error, answer.status, description=answer.text.strip(), headers=headers)
 
 
 ERRORS: Final = http_errors(
-    {503: falcon.HTTPServiceUnavailable, 409: falcon.HTTPConflict, 403: falcon.HTTPForbidden}, _init
+    {503: falcon.HTTPServiceUnavailable, 409: falcon.HTTPConflict, 403: falcon.HTTPForbidden, 307: falcon.HTTPError},
+    _init,
 )
 """hardtack's errors as Falcon's: what the application registered for either of the two gets it."""
 
@@ -84,6 +88,10 @@ class SessionMiddleware:
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Put the session into `req.context.session`; it loads itself when it is touched."""
         _refuse_second(req)
+        device = wsgi_device_answer(self.sessions, req.env)
+        if device is not None:
+            _answer_device(resp, device)
+            return
         request = self._told(req, wsgi_request(req.env))
         req.context.session = self.sessions.open(req.env.get("HTTP_COOKIE"), request, kind=FalconSession)
 
@@ -114,6 +122,10 @@ class SessionMiddleware:
 
     async def process_request_async(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Put the session into `req.context.session`, loaded if the request carries a cookie of it."""
+        device = await asgi_device_answer(self.sessions, {**req.scope, "headers": _headers(req)})
+        if device is not None:
+            _answer_device(resp, device)
+            return
         _refuse_second(req)
         session = self.sessions.open(_cookie_header(req), self._asgi_told(req), kind=FalconSession)
         req.context.session = session
@@ -179,6 +191,18 @@ class SessionMiddleware:
             resp.delete_header(name)
         for name, value in headers:
             resp.append_header(name, value)
+
+
+def _answer_device(resp: falcon.Response, device: DeviceAnswer) -> None:
+    """Answer an endpoint of a binding before the application's responders, and its other middleware."""
+    resp.status = device.status
+    resp.data = device.body
+    for name, value in device.headers:
+        if name == "Content-Type":
+            resp.content_type = value
+        elif name != "Content-Length":
+            resp.append_header(name, value)
+    resp.complete = True
 
 
 def _headers(req: falcon.asgi.Request) -> list[tuple[bytes, bytes]]:

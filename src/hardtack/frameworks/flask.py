@@ -18,7 +18,16 @@ except ImportError as error:
     message = explain("hardtack.frameworks.flask", "flask", error)
     raise ImportError(message) from error
 
-from hardtack.adapters import Changes, answer_to, cookies_of, discard, warn_plain_http, wsgi_request
+from hardtack.adapters import (
+    Changes,
+    answer_to,
+    binds,
+    cookies_of,
+    discard,
+    warn_plain_http,
+    wsgi_device_answer,
+    wsgi_request,
+)
 from hardtack.errors import HardtackError
 from hardtack.frameworks._flask import FlaskSession, Interface, apply, conclude
 
@@ -54,6 +63,8 @@ class SessionInterface(Interface, FlaskInterface):
         manager = self._manager(app)
         if manager is None:
             return None
+        if binds(manager):
+            self._answer_first(app, _device_response)
         told = wsgi_request(request.environ)
         told.passive = self.is_passive(app, request)
         session: Any = manager.open(request.environ.get("HTTP_COOKIE"), told, kind=self.session_class)
@@ -130,6 +141,16 @@ class _Body:
             return
         with suppress(HardtackError):  # the body has failed, and that is told
             self.manager.abort(self.session)
+
+
+def _device_response() -> Response | None:
+    """The answer of an endpoint of a binding, in the place of whatever the application would do."""
+    interface: Any = flask_globals.current_app.session_interface
+    manager = interface.manager_of(flask_globals.current_app)
+    device = None if manager is None else wsgi_device_answer(manager, request.environ)
+    return (
+        None if device is None else flask_globals.current_app.response_class(device.body, device.status, device.headers)
+    )
 
 
 def _finish(manager: SessionManager, session: FlaskSession) -> None:

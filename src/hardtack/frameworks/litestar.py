@@ -15,10 +15,10 @@ from uuid import UUID
 
 from hardtack._extras import explain
 from hardtack.adapters import (
-    RETRY_AFTER,
     Answer,
     Changes,
     answer_to,
+    asgi_device_answer,
     asgi_request,
     check_manager,
     cookie_header,
@@ -39,6 +39,7 @@ from hardtack.session import Session
 
 try:
     import msgspec
+    from litestar import asgi
     from litestar.enums import ScopeType
     from litestar.exceptions import (
         HTTPException,
@@ -58,6 +59,7 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from litestar.connection import ASGIConnection
+    from litestar.handlers import ASGIRouteHandler
     from litestar.types import Message, Receive, Scope, Scopes, ScopeSession, Send
 
 __all__ = ["HardtackSessionConfig", "HardtackBackend", "HardtackMiddleware", "get_session"]
@@ -75,13 +77,16 @@ _KEPT: Final = (bytes, dt.datetime, dt.date, dt.time, dt.timedelta, Decimal, UUI
 
 
 def _init(error: Any, answer: Answer) -> None:
-    headers = {"Cache-Control": "no-store"}
-    if answer.status == 503:
-        headers["Retry-After"] = str(RETRY_AFTER)
+    headers = {"Cache-Control": "no-store", **answer.own}
     HTTPException.__init__(error, detail=answer.text.strip(), status_code=answer.status, headers=headers)
 
 
-_BASES: Final = {503: ServiceUnavailableException, 409: HTTPException, 403: PermissionDeniedException}
+_BASES: Final = {
+    503: ServiceUnavailableException,
+    409: HTTPException,
+    403: PermissionDeniedException,
+    307: HTTPException,
+}
 
 ERRORS: Final = http_errors(_BASES, _init)
 """hardtack's errors as Litestar's: the application's exception handlers for 503, 409, 403 or `HTTPException` answer them."""
@@ -187,6 +192,30 @@ class HardtackSessionConfig(BaseBackendConfig[HardtackBackend]):
     def middleware(self) -> DefineMiddleware:
         """What to put into the `middleware` of an application, a router, a controller or a handler."""
         return DefineMiddleware(HardtackMiddleware, backend=HardtackBackend(config=self))
+
+    @property
+    def device_endpoints(self) -> ASGIRouteHandler:
+        """What to put into the `route_handlers` of an application whose manager has `binding=`: browsers prove keys there.
+
+        No guard and no authentication of the application stands before it, and middleware of the application does.
+        """
+        core = self.sessions.core
+        if core.binding is None:
+            raise ConfigError("device_endpoints need SessionManager(…, binding=DeviceBinding(…))")
+        options = {self.exclude_opt_key: True, "exclude_from_auth": True, "exclude_from_csrf": True}
+
+        @asgi(core.binding.beginning.rstrip("/"), is_mount=True, opt=options, copy_scope=True)
+        async def endpoints(scope: Scope, receive: Receive, send: Send) -> None:
+            raw = cast("dict[str, Any]", scope)
+            mounted = core.binding.beginning if core.binding is not None else ""
+            path = f"{mounted}{raw['path'].rstrip('/').rpartition('/')[2]}"
+            device = await asgi_device_answer(self.sessions, {**raw, "path": path})
+            assert device is not None
+            headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in device.headers]
+            await send({"type": "http.response.start", "status": device.status, "headers": headers})
+            await send({"type": "http.response.body", "body": device.body, "more_body": False})
+
+        return endpoints
 
     def __deepcopy__(self, memo: dict[int, Any]) -> HardtackSessionConfig:
         # Litestar copies the handlers of a route with their middleware; keys and stores are not for copying.

@@ -15,11 +15,14 @@ from hardtack._extras import explain
 try:
     from pyramid.httpexceptions import (  # type: ignore[import-untyped]
         HTTPConflict,
+        HTTPException,
         HTTPForbidden,
         HTTPInternalServerError,
         HTTPServiceUnavailable,
+        HTTPTemporaryRedirect,
     )
     from pyramid.interfaces import ISession, ISessionFactory, ITweens  # type: ignore[import-untyped]
+    from pyramid.response import Response  # type: ignore[import-untyped]
     from pyramid.tweens import INGRESS  # type: ignore[import-untyped]
     from zope.interface import implementer  # type: ignore[import-untyped]
 except ImportError as error:
@@ -27,7 +30,6 @@ except ImportError as error:
     raise ImportError(message) from error
 
 from hardtack.adapters import (
-    RETRY_AFTER,
     Answer,
     check_manager,
     cookies_of,
@@ -40,6 +42,7 @@ from hardtack.adapters import (
     put,
     touch,
     warn_plain_http,
+    wsgi_device_answer,
     wsgi_request,
 )
 from hardtack.errors import ConfigError, HardtackError, StoreUnavailable
@@ -57,13 +60,15 @@ _CSRF_TOKEN: Final = "_csrft_"  # noqa: S105  # the name of a key
 
 
 def _init(error: Any, answer: Answer) -> None:
-    headers = [("Cache-Control", "no-store")]
-    if answer.status == 503:
-        headers.append(("Retry-After", str(RETRY_AFTER)))
-    _BASES[answer.status].__init__(error, answer.text.strip(), headers=headers)
+    headers = [("Cache-Control", "no-store"), *answer.own.items()]
+    if answer.status == HTTPTemporaryRedirect.code:
+        # Its own initializer takes the location first.
+        HTTPException.__init__(error, answer.text.strip(), headers=headers)
+    else:
+        _BASES[answer.status].__init__(error, answer.text.strip(), headers=headers)
 
 
-_BASES: Final = {503: HTTPServiceUnavailable, 409: HTTPConflict, 403: HTTPForbidden}
+_BASES: Final = {503: HTTPServiceUnavailable, 409: HTTPConflict, 403: HTTPForbidden, 307: HTTPTemporaryRedirect}
 
 ERRORS: Final = http_errors(_BASES, _init)
 """hardtack's errors as Pyramid's responses: an exception view for either of the two answers."""
@@ -190,12 +195,16 @@ def _add_tween(registry: Any) -> None:
 
 
 def tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any], Any]:
-    """A tween around all others, and around the exception views: where none of them answers, the server does.
+    """A tween around all others: it answers browsers that prove the key of their device, before any view.
 
-    Its page could not clear the cookie of a session that was ended before the failure. A page of Pyramid's does, then.
+    It is also around the exception views: where none of them answers, the server does. Its page could not clear the cookie of
+    a session that was ended before the failure. A page of Pyramid's does, then.
     """
 
     def tween(request: Any) -> Any:
+        device = _device_response(registry, request)
+        if device is not None:
+            return device
         try:
             return handler(request)
         except Exception as error:
@@ -205,6 +214,17 @@ def tween_factory(handler: Callable[[Any], Any], registry: Any) -> Callable[[Any
             return page
 
     return tween
+
+
+def _device_response(registry: Any, request: Any) -> Any:
+    """The response of an endpoint of a binding; None for every other request."""
+    sessions = getattr(registry.queryUtility(ISessionFactory), "sessions", None)
+    device = wsgi_device_answer(sessions, request.environ) if isinstance(sessions, SessionManager) else None
+    if device is None:
+        return None
+    response = Response(device.body, device.status)
+    response.headerlist = device.headers
+    return response
 
 
 def includeme(config: Any) -> None:
@@ -293,7 +313,7 @@ class _Save:
     def page(self, error: Exception) -> Any:
         """No view has answered: what the request has ended is ended. A page that clears the cookie of that, or None."""
         self.committed = True
-        page = HTTPInternalServerError("The application failed after it had ended the session.")
+        page: Any = HTTPInternalServerError("The application failed after it had ended the session.")
         try:
             lines = self.sessions.abort(self.session).set_cookies
         except HardtackError as failure:

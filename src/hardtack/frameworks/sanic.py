@@ -15,9 +15,10 @@ from typing import Any, Final
 
 from hardtack._extras import explain
 from hardtack.adapters import (
-    RETRY_AFTER,
     Changes,
+    adevice_answer,
     answer_to,
+    binds,
     check_manager,
     cookies_of,
     discard,
@@ -26,7 +27,15 @@ from hardtack.adapters import (
     waits,
     warn_plain_http,
 )
-from hardtack.errors import ConfigError, CrossSiteRequest, HardtackError, SessionConflict, StoreUnavailable
+from hardtack.errors import (
+    ConfigError,
+    CrossSiteRequest,
+    HardtackError,
+    ProofNeeded,
+    ProofOutstanding,
+    SessionConflict,
+    StoreUnavailable,
+)
 from hardtack.frameworks import _headers
 from hardtack.manager import SessionManager
 from hardtack.request import Request as Told
@@ -68,7 +77,7 @@ def setup(app: AnySanic, sessions: SessionManager, *, passive: Callable[[AnyRequ
     adapter = _Adapter(sessions, passive)
     app.register_middleware(adapter.open, "request", priority=_FIRST_AND_LAST)
     app.register_middleware(adapter.commit, "response", priority=_FIRST_AND_LAST)
-    for error in (StoreUnavailable, SessionConflict, CrossSiteRequest):
+    for error in (StoreUnavailable, SessionConflict, CrossSiteRequest, ProofOutstanding, ProofNeeded):
         app.error_handler.add(error, adapter.refuse)
     app.add_signal(adapter.on_exception, "http.lifecycle.exception")
     app.add_signal(adapter.on_response, "http.lifecycle.response")
@@ -182,8 +191,12 @@ class _Adapter:
         self.sessions = sessions
         self.passive = passive
 
-    async def open(self, request: AnyRequest) -> None:
+    async def open(self, request: AnyRequest) -> HTTPResponse | None:
         told = _told(request)
+        if binds(self.sessions):
+            device = await _device_answer(self.sessions, request, told)
+            if device is not None:
+                return device
         told.passive = self.passive is not None and self.passive(request)
         header = _cookie_header(request)
         if request.headers.get("upgrade", "").lower() == "websocket":  # its handler begins when the handshake has left
@@ -198,6 +211,7 @@ class _Adapter:
         else:  # of the application's own request class
             context.session = session
         context.hardtack = _Exchange(self.sessions, session)
+        return None
 
     async def commit(self, request: AnyRequest, response: Response) -> HTTPResponse | None:
         """The last middleware of the response, a stream's included: Sanic asks it before the headers leave."""
@@ -304,7 +318,7 @@ async def _refusal(request: AnyRequest, failure: Exception, lines: Sequence[str]
     shown = failure
     answer = answer_to(failure)
     if answer is not None:
-        headers = {"Retry-After": str(RETRY_AFTER)} if answer.status == 503 else {}
+        headers = answer.own
         kind = _EXCEPTIONS.get(answer.status)
         if kind is None:
             shown = SanicException(answer.text.strip(), answer.status, headers=headers)
@@ -332,7 +346,19 @@ def _told(request: AnyRequest) -> Told:
         request.path,
         request.client_ip,
         headers.get("user-agent", ""),
+        query=request.query_string,
+        proof_skipped=headers.get("secure-session-skipped"),
     )
+
+
+async def _device_answer(sessions: SessionManager, request: AnyRequest, told: Told) -> HTTPResponse | None:
+    """The answer of an endpoint of a binding, before the application's handlers."""
+
+    def header(name: str) -> str | None:
+        return _cookie_header(request).decode("latin-1") if name == "cookie" else request.headers.get(name)
+
+    device = await adevice_answer(sessions, request.method, request.path, "", header, told)
+    return None if device is None else HTTPResponse(device.body, device.status, Header(device.headers))
 
 
 def _cookie_header(request: AnyRequest) -> bytes:

@@ -9,7 +9,6 @@ from typing import Any, ClassVar, Final, Literal, NoReturn
 
 from hardtack._extras import explain
 from hardtack.adapters import (
-    RETRY_AFTER,
     Answer,
     answer_to,
     end_at_once,
@@ -47,13 +46,10 @@ _STARLETTES_PAGE: Final = ServerErrorMiddleware.__call__.__code__
 
 
 def _init(error: Any, answer: Answer) -> None:
-    headers = {"Cache-Control": "no-store"}
-    if answer.status == 503:
-        headers["Retry-After"] = str(RETRY_AFTER)
-    HTTPException.__init__(error, answer.status, answer.text.strip(), headers)
+    HTTPException.__init__(error, answer.status, answer.text.strip(), {"Cache-Control": "no-store", **answer.own})
 
 
-ERRORS: Final = http_errors(dict.fromkeys((503, 409, 403), HTTPException), _init)
+ERRORS: Final = http_errors(dict.fromkeys((503, 409, 403, 307), HTTPException), _init)
 """hardtack's errors as Starlette's: the application's exception handlers for 503, 409, 403 or `HTTPException` answer them."""
 
 Unavailable = ERRORS[StoreUnavailable]

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from hardtack._extras import explain
 from hardtack.adapters import (
+    ENDPOINTS,
     RETRY_AFTER,
     SHARED_CACHE_HEADERS,
     Changes,
+    adevice_answer,
     answer_to,
+    binds,
     blocks,
     carries_cookie,
     cookies_of,
@@ -38,7 +41,7 @@ except ImportError as error:
     message = explain("hardtack.frameworks.tornado", "tornado", error)
     raise ImportError(message) from error
 
-__all__ = ["SessionMixin", "WebSocketSessionMixin"]
+__all__ = ["DeviceHandler", "SessionMixin", "WebSocketSessionMixin", "device_routes"]
 
 T = TypeVar("T")
 
@@ -87,10 +90,13 @@ class _Exchange:
 
     def fail(self, error: BaseException) -> None:
         """What the page for an error has to say of the session, which it may show."""
-        self.refused = answer_to(error) is not None
+        answer = answer_to(error)
+        self.refused = answer is not None
         lines = [] if self.changes is None else self.changes.set_cookies
         accessed = self.session.accessed or self.refused
         self.changes = Changes([*lines, *cookies_of(error)], accessed=accessed, no_store=True)
+        if answer is not None and "Location" in answer.own:
+            self.changes.headers = (("Location", answer.own["Location"]),)
 
     async def abort(self) -> None:
         """End what the handler has ended before it failed."""
@@ -105,6 +111,37 @@ class _Exchange:
             self.changes = self.sessions.abort(self.session)
         except HardtackError as error:
             self.changes = Changes(cookies_of(error))
+
+
+class DeviceHandler(RequestHandler):
+    """Answers the endpoints of a binding to the device: `Application([*device_routes(sessions), …], sessions=sessions)`."""
+
+    def check_xsrf_cookie(self) -> None:
+        """A browser's own request has no token, and refuses what a page sends."""
+
+    async def post(self) -> None:
+        """Register a key, or prove one."""
+        request = self.request
+        headers = request.headers
+
+        def header(name: str) -> str | None:
+            return "; ".join(headers.get_list("Cookie")) if name == "cookie" else headers.get(name)
+
+        sessions = self.application.settings["sessions"]
+        device = await adevice_answer(sessions, request.method or "", request.path, "", header)
+        if device is None:
+            raise HTTPError(404)
+        self.set_status(device.status)
+        self.clear_header("Content-Type")
+        for name, value in device.headers:
+            if name != "Content-Length":
+                self.add_header(name, value)
+        self.finish(device.body)
+
+
+def device_routes(sessions: SessionManager) -> list[tuple[str, type[RequestHandler]]]:
+    """The routes of a manager's endpoints, to stand first in an application; none where it binds nothing."""
+    return [(f"{ENDPOINTS}.*", DeviceHandler)] if binds(sessions) else []
 
 
 class SessionMixin(_Handler):
@@ -156,6 +193,8 @@ class SessionMixin(_Handler):
             request.path,
             request.remote_ip or "",
             headers.get("User-Agent", ""),
+            query=request.query,
+            proof_skipped=headers.get("Secure-Session-Skipped"),
         )
         told.passive = self.session_is_passive()
         return told

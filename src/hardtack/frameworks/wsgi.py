@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, ClassVar, Final
 
@@ -15,6 +16,7 @@ from hardtack.adapters import (
     discard,
     state_of,
     warn_plain_http,
+    wsgi_device_answer,
     wsgi_request,
 )
 from hardtack.errors import ConfigError, HardtackError
@@ -77,6 +79,10 @@ class SessionMiddleware:
             raise ConfigError(
                 "there are two session middlewares on one request: remove the one of the mounted or the outer application"
             )
+        device = wsgi_device_answer(self.sessions, environ)
+        if device is not None:
+            start_response(f"{device.status} {HTTPStatus(device.status).phrase}", device.headers)
+            return [device.body]
         request = wsgi_request(environ)
         if self.passive is not None:
             request.passive = self.passive(environ)

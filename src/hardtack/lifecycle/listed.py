@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from hardtack.binding.binding import bond_of, mark_of
 from hardtack.errors import StoreUnavailable
 from hardtack.events import Rejected
 from hardtack.flow import Ask, Flow
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 DRAWN: Final = "drawn"
 REMEMBERED: Final = 60
 """Seconds for which a dead id is more than nobody's: longer than any request runs that began before."""
+_NEWEST: Final = 1 << 62
 _MICROSECONDS: Final = 1_000_000
 
 
@@ -53,6 +55,12 @@ def _actor(record: Record) -> str | None:
 
 
 # --- load
+
+
+def was_bound(ended: EndedSessions, id: bytes, binding: bytes = b"") -> bool:
+    """Whether an id was changed because its session was bound, by this binding or any, and for no other reason."""
+    found = ended.check(mark_of(id, binding), None, None, _NEWEST)
+    return found is not None and found.cause == "session"
 
 
 def is_alive(ended: EndedSessions, record: Record) -> bool:
@@ -123,6 +131,9 @@ def _save(core: Core, ended: EndedSessions, saving: Saving, context: Context) ->
         # no login: what it could not be told is known here, and told later.
         brief = saving.login and old.subject is None
         yield from _tell(ended, [old.id], changed=True, brief=brief)
+    replaced = saving.held.replaces
+    if replaced is not None and not saved.dropped:
+        yield from _tell_bound(ended, replaced, saving)
     successors = [each for each in saved.ended if old is None or each != old.id]
     yield from _tell(ended, successors, changed=saving.new is not None)
     if failure is not None and not core.stored:
@@ -146,6 +157,15 @@ def _try_to_tell(ended: EndedSessions, id: bytes, changed: bool, brief: bool) ->
     except StoreUnavailable as error:
         return error
     return None
+
+
+def _tell_bound(ended: EndedSessions, replaced: Record, saving: Saving) -> Flow[None]:
+    """A session was bound to the device: copies of its cookie from before end, but beside the bound cookie of this binding."""
+    yield from _tell(ended, [replaced.id], changed=saving.kind is not Kind.END)
+    bond = None if saving.old is None else bond_of(saving.old)
+    if bond is not None:
+        yield from _tell(ended, [mark_of(replaced.id, bond.id)], changed=True)
+        yield from _tell(ended, [mark_of(replaced.id)], changed=True, brief=True)
 
 
 def _draw(ended: EndedSessions, saving: Saving) -> Flow[None]:

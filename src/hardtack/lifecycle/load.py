@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hardtack import record as records
+from hardtack.binding.binding import Status
+from hardtack.binding.open import Device, open_flow, refuse
 from hardtack.cookies import DEFAULT_NAME, FORMER_DEFAULT_NAME, parse
 from hardtack.errors import StoreUnavailable
 from hardtack.events import Opened
@@ -26,7 +28,12 @@ def load(core: Core, session: Session) -> None:
     state = state_of(session)
     if state.held is None:
         load_now = core.load_now
-        if load_now is not None and not core.settings.accept and not has_former(core, state.header):
+        if (
+            load_now is not None
+            and not core.settings.accept
+            and core.binding is None
+            and not has_former(core, state.header)
+        ):
             held = load_now(state.header, core.context(), core)
             if core.ended is None or held.record is None or is_alive(core.ended, held.record):
                 if held.record is not None and held.record.options and ACTOR in held.record.options:
@@ -63,8 +70,16 @@ def load_flow(core: Core, session: Session) -> Flow[None]:
         if core.settings.accept and not held.names:
             adopted = yield from takeover.take_over(core, state, context)
             held = held if adopted is None else adopted
+        former = held.record
         if core.ended is not None and held.record is not None:
             held = yield from judge(core, state, held, context)
+        if core.binding is not None and held.names:
+            kept = None if held.record is None else held.record.options.get("binding")
+            at = 0 if kept is None else core.binding.proved_at(state.header, kept)
+            if at:
+                state.device = Device(Status.BOUND, held.record, at)
+            else:
+                held = yield from open_flow(core, core.binding, state, held, former, context)
         if held.record is not None and ACTOR in held.record.options:
             held = yield from acting.find_waiting(core, state, held, context)
     except StoreUnavailable as error:
@@ -107,6 +122,8 @@ def _begin(core: Core, session: Session, state: State) -> None:
         become_live(session, record.data, Tracking(record.data) if core.traits.remembers else None)
         if core.hears(Opened):
             core.emit(Opened, record.id, record.subject, request=state.request, acting=acts(record))
+        if state.device is not None and state.device.skipped:
+            refuse(session)
         return
     if state.refusal is not None:
         # From here on a read in this request gets an empty session, so that a page that shows the error can be made.

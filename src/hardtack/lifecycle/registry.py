@@ -47,14 +47,16 @@ def keep_up(core: Core, saving: Saving, saved: Saved) -> Flow[None]:
     if registry is None or saved.dropped:
         return
     old, new = saving.old, saved.record
-    begins = saving.login or saving.kind in (Kind.CREATE, Kind.MOVE, Kind.REPLACE, Kind.END)
+    replaced = saving.held.replaces  # by the one that was bound to the device
+    begins = saving.login or replaced is not None or saving.kind in (Kind.CREATE, Kind.MOVE, Kind.REPLACE, Kind.END)
     if new is not None and new.subject is not None and begins and acts(new) is None:
         entry = _entry(core, new)
         put = registry.put(values.encode_bytes(entry.id), entry, core.deadlines(entry).absolute, None, core)
         with suppress(VersionConflict):  # a parallel request has made the same of another system's cookie
             yield put
-    if old is not None and old.subject is not None and begins and (new is None or new.id != old.id):
-        yield Delete(_key(core, old.id))
+    for ended in (old, replaced):
+        if ended is not None and ended.subject is not None and begins and (new is None or new.id != ended.id):
+            yield Delete(_key(core, ended.id))
 
 
 def forget(core: Core, raw_id: bytes) -> Flow[None]:

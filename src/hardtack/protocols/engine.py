@@ -51,6 +51,7 @@ class Held:
         version: a store session's version.
         key: the store's key under which the session is stored now.
         resend: the cookie is to be sent with the next response, whatever that saves: the request came without it.
+        replaces: the session whose place this one takes with the next save, and that ends by it.
         adopted: the raw id that was made of another system's cookie, under which nothing is stored yet.
     """
 
@@ -65,6 +66,7 @@ class Held:
     version: Version | None = None
     key: str = ""
     resend: bool = False
+    replaces: Record | None = None
     adopted: bytes = b""
 
 
@@ -89,7 +91,7 @@ def hold(
     held.version = version
     held.key = key
     held.disputed = held.clear = held.resend = held.ahead = False
-    held.dead = None
+    held.dead = held.replaces = None
     held.adopted = b""
     return held
 

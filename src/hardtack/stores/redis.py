@@ -20,7 +20,7 @@ from hardtack.errors import ConfigError, HardtackError, StoreError, StoreFull, S
 from hardtack.protocols import Entry, Tombstone, Version, VersionConflict
 from hardtack.stores._clients import LoopClients, ProcessClients, drop
 from hardtack.stores._common import VERSION_BYTES, Translation, check_client, new_version_bytes, subject_digest
-from hardtack.stores._shared_redis import SharedLogic, logic
+from hardtack.stores._shared_redis import logic
 from hardtack.stores._shares import SharesLayout
 from hardtack.stores._steps import AsyncSteppedRenamingStore, Request, SteppedRenamingStore, Steps
 from hardtack.stores._url import whole_number
@@ -311,8 +311,6 @@ class RedisStore(SharesLayout, SteppedRenamingStore):
     Raises `ConfigError` where the client is none, or is for `AsyncRedisStore`.
     """
 
-    _logic: _Logic | SharedLogic  # pyright: ignore[reportIncompatibleVariableOverride]
-
     def __init__(
         self,
         client: Any,
@@ -388,8 +386,6 @@ class AsyncRedisStore(SharesLayout, AsyncSteppedRenamingStore):
     for another one, or after a fork, the store makes a client with the same settings, which it cannot for that of a Cluster:
     that raises `StoreError`.
     """
-
-    _logic: _Logic | SharedLogic  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(
         self,

@@ -17,7 +17,6 @@ from typing import Any, ClassVar, Final
 from hardtack import record as records
 from hardtack.errors import ConfigError, InvalidToken, StoreError, UnsupportedValue
 from hardtack.foreign.base import parse_json
-from hardtack.protocols import NativeIds
 from hardtack.record import Record
 from hardtack.stores.file_layout import Content, Damaged
 
@@ -60,7 +59,7 @@ class SharedLayout(ABC):
         subject: who the user is, by the data, where the other system has written the entry.
     """
 
-    ids: NativeIds
+    ids: Ids
 
     hidden: ClassVar[tuple[str, ...]] = ()
     """Members that are the other system's own."""
@@ -175,8 +174,6 @@ class SharedLayout(ABC):
 
 class SharedFile(SharedLayout):
     """Files that another system reads and writes, each named by the id; they have no members that are hidden."""
-
-    ids: Ids
 
     @abstractmethod
     def ends_at(self, moment: int) -> int:

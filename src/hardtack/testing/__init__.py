@@ -6,6 +6,7 @@ Needs pytest: `pip install 'hardtack[testing]'`.
 from hardtack.testing.adapters import AdapterContract, Answer, Reply, asgi_client, wsgi_client
 from hardtack.testing.channels import ChannelContract
 from hardtack.testing.clients import acookie_header, cookie_header
+from hardtack.testing.dbsc import DbscClient
 from hardtack.testing.engines import EngineContract
 from hardtack.testing.stores import (
     AsyncStoreContract,
@@ -27,6 +28,7 @@ __all__ = [
     "Answer",
     "asgi_client",
     "wsgi_client",
+    "DbscClient",
     "ChannelContract",
     "cookie_header",
     "acookie_header",

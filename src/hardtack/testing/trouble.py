@@ -105,11 +105,11 @@ class TroubleContract:
                 os._exit(code)
         return child
 
-    def _reads_its_own(self, store: Any, key: str) -> bool:
+    def _reads_its_own(self, store: Any, key: str) -> bool:  # pragma: no cover - in the child
         return all(store.get(key).data == key.encode() for _ in range(READS))
 
 
-async def reads_its_own(store: Any, key: str) -> bool:
+async def reads_its_own(store: Any, key: str) -> bool:  # pragma: no cover - in the child
     """The same for an async store, on an event loop of the child's."""
     return all([(await store.get(key)).data == key.encode() for _ in range(READS)])
 
@@ -117,7 +117,7 @@ async def reads_its_own(store: Any, key: str) -> bool:
 class AsyncTroubleContract(TroubleContract):
     """What `AsyncStoreContract` has of it."""
 
-    def _reads_its_own(self, store: Any, key: str) -> bool:
+    def _reads_its_own(self, store: Any, key: str) -> bool:  # pragma: no cover - in the child
         return asyncio.new_event_loop().run_until_complete(reads_its_own(store._store, key))
 
 
@@ -137,7 +137,7 @@ def _end_of(child: int, deadline: float) -> int:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status)
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline:  # pragma: no cover - in the process of the tests of this contract
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             return -signal.SIGKILL

@@ -13,7 +13,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from hardtack.cli.demo import experiments, shop
+from hardtack.cli.demo import device, experiments, shop
 from hardtack.cli.demo.guards import SameOriginMiddleware, SecurityHeadersMiddleware
 from hardtack.cli.demo.state import FOLDER, Demo
 from hardtack.cli.demo.visitors import VisitorsMiddleware
@@ -35,6 +35,8 @@ ROUTES: Final = [
     Route("/logout", shop.logout, methods=["POST"]),
     Route("/account", shop.account),
     Route("/account/end-others", shop.end_others, methods=["POST"]),
+    Route("/device", device.show),
+    Route("/device/steal", device.steal, methods=["POST"]),
     Route("/anatomy", experiments.show),
     Route("/anatomy/next", experiments.following),
     Route("/anatomy/flip", experiments.flip, methods=["POST"]),

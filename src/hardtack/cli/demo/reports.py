@@ -113,6 +113,8 @@ _MEANINGS: Final[dict[type[Event], str]] = {
     events.Conflict: "another request had saved first",
     events.LateWrite: "changed after the headers had left",
     events.StoreFailed: "the store could not be reached or read",
+    events.Bound: "bound to the device of the browser: copies of the cookie die within minutes",
+    events.ProofFailed: "the key of the device was not proved, and the session not used",
     events.StoreHangs: "left alone while it hangs, or answers again",
     events.CacheControlReplaced: "the response must not be cached",
     events.CrossSite: "sent by another site: served without the session",

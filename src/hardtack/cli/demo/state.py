@@ -11,7 +11,17 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.templating import Jinja2Templates
 
-from hardtack import Cookie, CookieEngine, EncryptedToken, Key, Keyring, Session, SessionManager, StoreEngine
+from hardtack import (
+    Cookie,
+    CookieEngine,
+    DeviceBinding,
+    EncryptedToken,
+    Key,
+    Keyring,
+    Session,
+    SessionManager,
+    StoreEngine,
+)
 from hardtack.cli.demo import anatomy, reports
 from hardtack.cli.demo.visitors import Exchange, Visitor, record
 from hardtack.cookies import find_values
@@ -66,12 +76,18 @@ class Demo:
             purpose="hardtack-demo",
             on_event=record,
             clock=self.clock,
+            binding=None if store is None else DeviceBinding(keys=Key.generate()),
         )
 
     @property
     def in_store(self) -> bool:
         """Whether sessions are kept in a store."""
         return self.store is not None
+
+    @property
+    def binds(self) -> bool:
+        """Whether browsers that can bind their sessions to the device."""
+        return self.sessions.settings.binding is not None
 
     @property
     def finds(self) -> bool:

@@ -325,6 +325,11 @@ class StoreEngine:
         policy.emit(Rejected, "ambiguous", name)
         return Held(names=(name,), disputed=True)
 
+    def secret_in(self, header: str, name: str) -> bytes | None:
+        """The bytes of the one cookie of a request, whether anything is stored under them or not."""
+        found = set(find_values(header, name))
+        return self._secret(found.pop()) if len(found) == 1 else None
+
     def _secret(self, text: str) -> bytes | None:
         if self.cookie_ids is not None:
             text = self.cookie_ids.opened(text) or ""

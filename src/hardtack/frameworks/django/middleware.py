@@ -13,12 +13,25 @@ from django.contrib.auth.signals import user_logged_in, user_logged_out  # type:
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoMiddleware  # type: ignore[import-untyped]
 from django.http import HttpResponse  # type: ignore[import-untyped]
 
-from hardtack.adapters import FAILED, Changes, cookies_of, discard, mark_login, put, warn_plain_http, wsgi_request
+from hardtack.adapters import (
+    ENDPOINTS,
+    FAILED,
+    Changes,
+    DeviceAnswer,
+    adevice_answer,
+    cookies_of,
+    device_answer,
+    discard,
+    mark_login,
+    put,
+    warn_plain_http,
+    wsgi_request,
+)
 from hardtack.errors import ConfigError, CrossSiteRequest, HardtackError
 from hardtack.events import logger
 from hardtack.frameworks.django.base import SessionStore
 from hardtack.frameworks.django.configuration import is_passive
-from hardtack.frameworks.django.response import answer, conclude, may_clear, set_cookies
+from hardtack.frameworks.django.response import answer, conclude, device_response, may_clear, set_cookies
 from hardtack.request import Request
 
 
@@ -43,6 +56,9 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
     def __call__(self, request: Any) -> Any:
         if self.async_mode:
             return self.__acall__(request)
+        device = _device_answer(request, self.SessionStore)
+        if device is not None:
+            return device_response(device)
         try:
             return super().__call__(request)
         except BaseException:  # GreenletExit too: no response will come
@@ -53,6 +69,9 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
             raise
 
     async def __acall__(self, request: Any) -> Any:
+        device = await _adevice_answer(request, self.SessionStore)
+        if device is not None:
+            return device_response(device)
         self.process_request(request)
         try:
             await request.session.preload()
@@ -129,6 +148,28 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
             warn_plain_http(session.manager, request.scheme, request.META.get("HTTP_HOST", ""))
         clears = clears and session.is_empty() and may_clear(session)
         return conclude(session, response, changes, clears=clears)
+
+
+def _asked(request: Any) -> tuple[str, str, str, Any]:
+    def header(name: str) -> str | None:
+        if name == "cookie":
+            return _cookie_header(request)
+        value = request.headers.get(name)
+        return value or None if name == "content-length" else value
+
+    return request.method or "", request.path_info, request.META.get("SCRIPT_NAME", "").rstrip("/"), header
+
+
+def _device_answer(request: Any, kind: type[SessionStore]) -> DeviceAnswer | None:
+    if not request.path_info.startswith(ENDPOINTS):
+        return None
+    return device_answer(kind().manager, *_asked(request), _told(request))
+
+
+async def _adevice_answer(request: Any, kind: type[SessionStore]) -> DeviceAnswer | None:
+    if not request.path_info.startswith(ENDPOINTS):
+        return None
+    return await adevice_answer(kind().manager, *_asked(request), _told(request))
 
 
 def _session_of(request: Any) -> SessionStore | None:

@@ -10,7 +10,15 @@ from typing import Any
 from django.http import HttpResponse  # type: ignore[import-untyped]
 from django.utils.cache import patch_vary_headers  # type: ignore[import-untyped]
 
-from hardtack.adapters import SHARED_CACHE_HEADERS, Changes, answer_to, cookies_of, foreign_lines, state_of
+from hardtack.adapters import (
+    SHARED_CACHE_HEADERS,
+    Changes,
+    DeviceAnswer,
+    answer_to,
+    cookies_of,
+    foreign_lines,
+    state_of,
+)
 from hardtack.cookies import parse
 from hardtack.frameworks.django.base import SessionStore
 from hardtack.frameworks.django.kind import name_and_value
@@ -22,9 +30,8 @@ def answer(error: BaseException) -> Any:
     told = answer_to(error)
     if told is None:
         return None
-    headers = {name: value for name, value in told.headers if name == "Retry-After"}
     response = HttpResponse(
-        told.text.encode(), status=told.status, content_type="text/plain; charset=utf-8", headers=headers
+        told.text.encode(), status=told.status, content_type="text/plain; charset=utf-8", headers=told.own
     )
     set_cookies(response, cookies_of(error))
     return response
@@ -36,6 +43,8 @@ def conclude(session: SessionStore, response: Any, changes: Changes, *, clears: 
     `clears`: where nothing is left of the session, what the request carried of it is cleared, as Django does.
     """
     _put(session, response, session.lines)
+    for name, value in changes.headers:
+        response.headers[name] = value
     cleared = clears and _clear_cookies(session, response)
     if not (cleared or session.lines or session.accessed):
         return response
@@ -50,6 +59,17 @@ def conclude(session: SessionStore, response: Any, changes: Changes, *, clears: 
     after = told.replaced(headers.get("Cache-Control"))
     if after is not None:
         headers["Cache-Control"] = after
+    return response
+
+
+def device_response(device: DeviceAnswer) -> Any:
+    """The response of an endpoint of a binding."""
+    response = HttpResponse(device.body, status=device.status)
+    del response.headers["Content-Type"]
+    set_cookies(response, [value for name, value in device.headers if name == "Set-Cookie"])
+    for name, value in device.headers:
+        if name not in ("Set-Cookie", "Content-Length"):
+            response.headers[name] = value
     return response
 
 
