@@ -13,12 +13,14 @@ import pytest
 from tests.guarantees.kit import store_url
 from tests.kit import START, Site
 
-from hardtack import Request, StoreEngine
+from hardtack import Request, StoreEngine, values
 from hardtack.adapters import set_fields
+from hardtack.engines.store.tombstones import tombstone
 from hardtack.errors import ConfigError, SessionConflict
 from hardtack.events import Destroyed, LoggedOut
 from hardtack.flow import run
 from hardtack.lifecycle.claims import remove
+from hardtack.record import pack
 from hardtack.stores import from_url
 from hardtack.stores.memory import MemoryStore
 
@@ -428,3 +430,15 @@ def test_an_end_follows_a_session_to_its_new_id(stored: Site, changes: int) -> N
     assert stored.open().subject is None
     assert stored.told(LoggedOut)[-1].cause == "ended"
     assert not stored.sessions.end(old, subject="alice")
+
+
+def test_an_id_that_goes_on_as_itself_is_no_session(site: Site) -> None:
+    """Nobody writes that but one who can write the store; it keeps no request for ever."""
+    session = site.visit(n=1)
+    store: Any = site.sessions.engine.store
+    entry = store.get(session.id)
+    raw_key = values.decode_bytes(session.id)
+    grave = tombstone(raw_key, START, changed=True, successor=raw_key)
+    store.put(session.id, pack(grave), expires_at=START + 60, if_version=entry.version, subject=None)
+
+    assert not site.sessions.end(session.id)

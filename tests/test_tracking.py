@@ -14,7 +14,7 @@ from tests.kit import Site
 
 from hardtack import Session, StoreEngine, values
 from hardtack.adapters import data_of, is_empty, look, peek
-from hardtack.session import Tracked, state_of
+from hardtack.session import SENTINEL, Tracked, reveal, state_of
 from hardtack.stores.memory import MemoryStore
 
 START = {"a": 1, "b": [2], "c": {"d": 3}}
@@ -272,6 +272,34 @@ def test_a_key_is_looked_for_again_where_the_session_was_put_together_meanwhile(
     tracking.hidden = Gone()
 
     assert read(session) in (7, True)
+
+
+def test_what_is_not_loaded_is_no_key() -> None:
+    """What stands for it in the dict's own storage is nobody's to ask for."""
+    assert SENTINEL not in loaded()
+
+
+def test_two_threads_put_a_session_together_once() -> None:
+    """The second finds it done when its turn comes."""
+    session = loaded()
+    state = state_of(session)
+    given = state.lock
+
+    class Later:
+        """The lock of the first thread, which is done when the second gets it."""
+
+        def __enter__(self) -> None:
+            state.lock = given
+            reveal(session)
+
+        def __exit__(self, *details: object) -> None:
+            pass
+
+    lock: Any = Later()
+    state.lock = lock
+    reveal(session)
+
+    assert list(dict.items(session)) == list(START.items())
 
 
 def test_threads_read_one_session() -> None:

@@ -116,9 +116,10 @@ def to_mapping(view: Any) -> dict[str, Any]:
             encoded_name: _plain(getattr(view, name))
             for name, encoded_name in zip(view.__struct_fields__, view.__struct_encode_fields__, strict=True)
         }
-    read = _keys_of_model(kind)
-    keys = {field.serialization_alias or name: read[name][0] for name, field in kind.model_fields.items()}
-    return {keys.get(dumped, dumped): value for dumped, value in view.model_dump(by_alias=True).items()}
+    read, fields = _keys_of_model(kind), kind.model_fields
+    keys = {fields[name].serialization_alias or name: names[0] for name, names in read.items()}
+    dumped: dict[str, Any] = view.model_dump(by_alias=True)
+    return {keys.get(name, name): value for name, value in dumped.items()}
 
 
 def _is_struct(kind: type) -> bool:

@@ -1765,7 +1765,7 @@ def test_a_passive_request_writes_the_times_of_a_clock_that_was_ahead(hour: Site
 
 @pytest.mark.parametrize("ahead", [1, 60, 300])
 def test_a_clock_that_is_a_little_ahead_costs_no_save(site: Site, ahead: int) -> None:
-    """Servers are never quite of one mind: their times count as now, and stay as they are."""
+    """Servers are never quite of one mind, and a slow request would take another's renewal back."""
     site.clock.now += ahead
     session = site.open()
     session.login("alice")
@@ -1774,7 +1774,6 @@ def test_a_clock_that_is_a_little_ahead_costs_no_save(site: Site, ahead: int) ->
     session = site.open()
 
     assert session.subject == "alice"
-    assert session.created_at.timestamp() == session.authenticated_at.timestamp() == START
     site.commit(session)
     assert site.told(Renewed) == []
     session = site.open()
