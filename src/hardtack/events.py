@@ -68,6 +68,9 @@ class Event:
         self.__dict__["until"] = until
         return self
 
+    loudest: ClassVar[int] = 0
+    """The highest level that one of the kind is logged at, where that depends on the event; 0: always at `level`."""
+
     @property
     def severity(self) -> int:
         """The level that the event is logged at."""
@@ -270,6 +273,7 @@ class Conflict(Event):
     """
 
     level = logging.INFO
+    loudest = logging.WARNING
     id: str
     outcome: Literal["merged", "overwritten", "stale", "dropped"]
     paths: tuple[str, ...] = ()

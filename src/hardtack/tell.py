@@ -33,7 +33,7 @@ class Teller:
 
     def hears(self, event: type[Event]) -> bool:
         """Whether anybody listens to events of a kind: asked first, it spares the call that would tell nobody."""
-        return self.on_event is not None or logger.isEnabledFor(event.level)
+        return self.on_event is not None or logger.isEnabledFor(event.loudest or event.level)
 
     def emit(
         self,
@@ -44,7 +44,7 @@ class Teller:
         until: int | None = None,
     ) -> None:
         """Tell who listens. Ids may be given as bytes."""
-        if self.on_event is None and not logger.isEnabledFor(event.level):
+        if self.on_event is None and not logger.isEnabledFor(event.loudest or event.level):
             return
         value = event(*(values.encode_bytes(detail) if type(detail) is bytes else detail for detail in details))
         if request is not None:
@@ -57,7 +57,7 @@ class Teller:
 
     def tell(self, value: Event) -> None:
         """Tell an event that was made already."""
-        if logger.isEnabledFor(value.level):
+        if logger.isEnabledFor(value.severity):
             self._log(value)
         if self.on_event is not None:
             try:

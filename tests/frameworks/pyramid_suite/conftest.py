@@ -59,7 +59,7 @@ def make_session(request: Any, **arguments: Any) -> PyramidSession:
     sessions = SessionManager(
         CookieEngine(Key(bytes(32))),
         cookie=Cookie.for_development(name="hardtack"),
-        lifetime=100 * 366 * 86400,  # the cookies of the tests were created in 1970
+        lifetime=100 * 365 * 86400,  # the cookies of the tests were created in 1970
         idle_timeout=timeout,
         accept=[accepted],
     )

@@ -116,6 +116,12 @@ _MEANINGS: Final[dict[type[Event], str]] = {
     events.Bound: "bound to the device of the browser: copies of the cookie die within minutes",
     events.ProofFailed: "the key of the device was not proved, and the session not used",
     events.StoreHangs: "left alone while it hangs, or answers again",
+    events.ListStale: "the list of ended sessions cannot be read: sessions wait",
+    events.ListFresh: "the list of ended sessions is read again",
+    events.ChannelLost: "what the list had is gone where it was kept, and is written back",
+    events.EndsKept: "ends that could not be told are told when that can be done again",
+    events.EntriesSkipped: "entries of the list that nobody with the key has written",
+    events.LimitsRaised: "sessions may live longer than the list remembers ends: those are ended once more",
     events.CacheControlReplaced: "the response must not be cached",
     events.CrossSite: "sent by another site: served without the session",
 }
