@@ -140,7 +140,7 @@ class ScopeRequest(Request):
             told = _TOLD(scope)
         except KeyError:  # a websocket, which has no method, or a server that leaves out what it may
             told = tuple(map(scope.get, _NAMES))
-        self._told = told
+        self._told: Any = told
         self.method = "GET" if told[0] == "websocket" else told[1] or ""
         self.passive = False
 

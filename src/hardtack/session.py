@@ -1045,9 +1045,8 @@ def refuse_changes(session: Session, error: HardtackError) -> None:
 def become_finished(session: Session) -> None:
     """The request is over."""
     state = session._state
-    if isinstance(session, Unread):
+    if state.phase is FINISHED or isinstance(session, Unread):  # which is finished when somebody looks at it
         state.phase = FINISHED
-    if state.phase is FINISHED:
         return
     if state.tracking is not None:
         reveal(session)  # nothing is noted any more, and a task may still read

@@ -86,7 +86,7 @@ class BoundSite:
         self.clock = Clock()
         self.events: list[Event] = []
         self.engine = StoreEngine(MemoryStore(), seal=KEY) if engine is None else engine
-        self.options = options
+        self.options: dict[str, Any] = options
         if isinstance(self.engine, CookieEngine):
             # Tests turn the clock by days: the list is not stale for that.
             self.options = {"ended": EndedSessions.from_url("memory://", max_stale="20 days"), **options}

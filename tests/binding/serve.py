@@ -53,7 +53,7 @@ def serve(app: Any, port: int, certificate: str = "-") -> None:
 
         do_GET = do_POST = answer  # noqa: N815
 
-        def log_message(self, *args: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:  # http.server's name
             """Nothing is logged."""
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)

@@ -18,7 +18,7 @@ def test_the_browser_proves_its_key_and_sends_the_request_again(site: BoundSite)
 
     assert page(answer) == "True pay"
     assert len(browser.signed) == signed + 1
-    assert [url for method, url, _ in site.wire.sent if "/prove" in url][-1].startswith(
+    assert [url for _, url, _ in site.wire.sent if "/prove" in url][-1].startswith(
         f"https://example.org/prove?amount=100&{PARAMETER}="
     )
 

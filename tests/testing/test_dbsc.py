@@ -268,7 +268,7 @@ def test_a_server_is_asked_over_the_network() -> None:
             self.end_headers()
             self.wfile.write(self.path.encode())
 
-        def log_message(self, *args: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:  # http.server's name
             """Nothing is logged."""
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
