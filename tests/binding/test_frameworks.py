@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -60,17 +61,19 @@ def asgi(site: ASGISite) -> Send:
         }
         sent: list[Any] = []
         asked: list[int] = []
+        finished = asyncio.Event()
 
         async def receive() -> dict[str, Any]:
             asked.append(1)
             if len(asked) > 1:
-                import asyncio
-
-                await asyncio.sleep(3600)
+                await finished.wait()
+                return {"type": "http.disconnect"}
             return {"type": "http.request", "body": body, "more_body": False}
 
         async def send(message: Any) -> None:
             sent.append(message)
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                finished.set()
 
         await site.app(scope, receive, send)
         lines = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in sent[0]["headers"]]
