@@ -14,6 +14,7 @@ import falcon.asgi
 import falcon.testing
 import pytest
 from falcon.asgi import SSEvent
+from tests.frameworks.async_kit import AsyncMemoryStore
 from tests.frameworks.harness import (
     ALL_METHODS,
     ROOT,
@@ -26,7 +27,7 @@ from tests.frameworks.harness import (
     first_program,
 )
 
-from hardtack import CookieEngine, Key, SessionManager, StoreEngine, errors, events
+from hardtack import Cookie, CookieEngine, Key, SessionManager, StoreEngine, errors, events
 from hardtack.frameworks import falcon as adapter
 from hardtack.frameworks.falcon import SessionMiddleware, Unavailable
 
@@ -663,6 +664,65 @@ def test_a_websocket_saves_late_changes_in_a_store(loop: Loop, store: WatchedSto
     _keep(kit, headers)
 
     assert kit.browser.get("/read").text == "{'visits': 1, 'late': True}"
+
+
+@pytest.mark.parametrize("moment", ["handler", "commit"])
+def test_a_logout_is_carried_out_where_the_request_is_cancelled(loop: Loop, moment: str) -> None:
+    """A server's timeout, or a client that has left: Falcon calls no hook then."""
+
+    class Slow(AsyncMemoryStore):
+        async def put(self, *args: Any, **named: Any) -> Any:
+            if moment == "commit" and not reached.is_set():
+                reached.set()
+                await asyncio.sleep(0.05)
+            return await super().put(*args, **named)
+
+    class Leaving:
+        async def on_get(self, req: Any, resp: Any) -> None:
+            name = req.get_param("once")
+            taken.append(req.context.session.once.take(name))
+            if moment == "handler":
+                req.context.session.logout()
+                reached.set()
+                await asyncio.sleep(60)
+            req.context.session.logout()
+
+    async def talk() -> tuple[Any, Any]:
+        session = await sessions.aopen(None)
+        session.login("ann")
+        name = session.once.put("state")
+        lines = (await sessions.acommit(session)).set_cookies
+        cookie = lines[0].partition(";")[0]
+        scope: dict[str, Any] = {
+            "type": "http",
+            "method": "GET",
+            "path": "/",
+            "headers": [(b"cookie", cookie.encode())],
+        }
+        scope |= {"query_string": f"once={name}".encode(), "scheme": "http", "http_version": "1.1"}
+        scope |= {"asgi": {"version": "3.0"}, "root_path": "", "server": ("localhost", 80)}
+        reached.clear()
+        task = asyncio.create_task(app(scope, receive, send))
+        await reached.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.sleep(0.1)  # what is carried out after the task has no event of its own
+        session = await sessions.aopen(cookie)
+        return session.subject, session.once.take(name)
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(event: Any) -> None: ...
+
+    reached = asyncio.Event()
+    taken: list[Any] = []
+    sessions = SessionManager(StoreEngine(Slow()), cookie=Cookie.for_development())
+    app = falcon.asgi.App(middleware=[SessionMiddleware(sessions)])
+    app.add_route("/", Leaving())
+
+    assert loop.run(talk()) == (None, None)
+    assert taken == ["state"]
 
 
 @pytest.mark.parametrize("fate", ["fails", "left", "cancelled", "forbidden"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NoReturn
@@ -129,6 +129,7 @@ class SessionMiddleware:
         _refuse_second(req)
         session = self.sessions.open(_cookie_header(req), self._asgi_told(req), kind=FalconSession)
         req.context.session = session
+        req.context.session_watch = _Watch(self.sessions, session)
         if waits(self.sessions):
             await preload(session)  # a store that is down is told to who asks for the session
 
@@ -139,10 +140,16 @@ class SessionMiddleware:
         session = _session_of(req)
         if session is None:
             return
+        with req.context.session_watch:
+            await self._respond(req, resp, session, failed=_failed(resp, req_succeeded))
+
+    async def _respond(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, session: Session, *, failed: bool
+    ) -> None:
         try:
             if resp.media is not None:
                 await resp.render_body()
-            if _failed(resp, req_succeeded):
+            if failed:
                 changes = await self.sessions.aabort(session)
             else:
                 changes = await self.sessions.acommit(session, resp.status_code)
@@ -296,6 +303,37 @@ async def _streamed(
 _tasks: set[asyncio.Task[Any]] = set()
 
 
+class _Watch:
+    """A request until its response: where it is cancelled, Falcon calls no hook, and what it ended is to be ended all the same."""
+
+    def __init__(self, sessions: SessionManager, session: Session) -> None:
+        self.sessions = sessions
+        self.session = session
+        self.task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]  # a request is served by one
+        self.task.add_done_callback(self._done)
+
+    def __enter__(self) -> None:
+        """The response begins."""
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or issubclass(kind, Exception):  # else the task is about to end, and the callback sees to it
+            self.task.remove_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        if task.cancelled():
+            _in_background(task, self._abort())
+
+    async def _abort(self) -> None:
+        with suppress(HardtackError):  # nobody is left who could be told; the event has been sent
+            await self.sessions.aabort(self.session)
+
+
+def _in_background(task: asyncio.Task[Any], work: Coroutine[Any, Any, None]) -> None:
+    begun = task.get_loop().create_task(work)
+    _tasks.add(begun)
+    begun.add_done_callback(_tasks.discard)
+
+
 class _Websocket:
     """One websocket: commits the session when it is accepted, and sees to later changes when it ends.
 
@@ -327,9 +365,7 @@ class _Websocket:
         return {**event, "headers": [*event.get("headers", ()), *lines]}
 
     def _left(self, task: asyncio.Task[Any]) -> None:
-        work = task.get_loop().create_task(self._end(failed=task.cancelled()))
-        _tasks.add(work)
-        work.add_done_callback(_tasks.discard)
+        _in_background(task, self._end(failed=task.cancelled()))
 
     async def _end(self, *, failed: bool) -> None:
         if not failed:
