@@ -1,11 +1,32 @@
 # A shop on Rack, WEBrick and Rack::Session::Cookie with JSON. It prints its port.
 
 require "rack"
+require "rack/mock"
 require "rack/session/cookie"
-begin
-  require "rackup"
-rescue LoadError
-  nil # Rack 2 has its handlers itself
+require "webrick"
+
+# Rack 2 has a handler for WEBrick, and Rack 3 has it in a package that not every Debian has.
+class Servlet < WEBrick::HTTPServlet::AbstractServlet
+  def initialize(server, app)
+    super(server)
+    @app = app
+  end
+
+  def service(request, response)
+    environment = Rack::MockRequest.env_for(request.unparsed_uri, method: request.request_method)
+    environment["HTTP_COOKIE"] = request["cookie"] if request["cookie"]
+    response.status, headers, body = @app.call(environment)
+    headers.each do |name, value|
+      if name.downcase == "set-cookie"
+        response.cookies.concat(value.is_a?(Array) ? value : value.split("\n"))
+      else
+        response[name] = value
+      end
+    end
+    response.body = String.new
+    body.each { |part| response.body << part }
+    body.close if body.respond_to?(:close)
+  end
 end
 
 shop = lambda do |environment|
@@ -33,10 +54,10 @@ else
   { secrets: ENV.fetch("SECRET") * 2, serialize_json: true }
 end
 app = Rack::Session::Cookie.new(shop, **options)
-handler = defined?(Rackup) ? Rackup::Handler::WEBrick : Rack::Handler.get("webrick")
 log = WEBrick::Log.new(File::NULL)
+server = WEBrick::HTTPServer.new(BindAddress: "127.0.0.1", Port: 0, Logger: log, AccessLog: [])
+server.mount("/", Servlet, app)
 Thread.new { $stdin.read; exit! }
-handler.run(app, Host: "127.0.0.1", Port: 0, Logger: log, AccessLog: []) do |server|
-  puts server.listeners.first.addr[1]
-  $stdout.flush
-end
+puts server.listeners.first.addr[1]
+$stdout.flush
+server.start
