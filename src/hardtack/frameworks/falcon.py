@@ -304,7 +304,7 @@ _tasks: set[asyncio.Task[Any]] = set()
 
 
 class _Watch:
-    """A request until its response: where it is cancelled, Falcon calls no hook, and what it ended is to be ended all the same."""
+    """A request until its response: where it is cancelled Falcon calls no hook, and what it ended has to end all the same."""
 
     def __init__(self, sessions: SessionManager, session: Session) -> None:
         self.sessions = sessions
