@@ -127,7 +127,7 @@ def test_a_forked_process_follows_by_itself(name: str, channel_url: Any, make_li
         code = 1
         try:
             assert ended.check(before)
-            assert ended.ensure_fresh()
+            eventually(ended.ensure_fresh)
             assert ended.stats().sessions >= 1
             ended.end_session(of_child)
             os.write(writer, b"!")
