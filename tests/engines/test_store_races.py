@@ -388,6 +388,27 @@ class Old:
 NATIVE_COOKIE = Cookie(name="theirs", secure=False, samesite=None)
 
 
+@pytest.mark.parametrize("taken", ["both", "one"])
+def test_of_two_that_take_one_value_where_another_system_reads_too_the_second_fails(taken: str) -> None:
+    """Nothing but sessions may be put into its store: who was first is seen in the session itself."""
+    site = Site(StoreEngine(Native()), cookie=NATIVE_COOKIE)
+    session = site.open()
+    name, other = session.once.put("state"), session.once.put("other")
+    site.commit(session)
+    first, second = site.open(), site.open()
+    assert first.once.take(name) == "state"
+    assert second.once.take(name if taken == "both" else other) is not None
+    site.commit(first)
+
+    if taken == "both":
+        with pytest.raises(SessionConflict):
+            site.commit(second)
+    else:
+        site.commit(second)
+    session = site.open()
+    assert (session.once.take(name), session.once.take(other)) == (None, "other" if taken == "both" else None)
+
+
 def test_an_id_of_another_system_is_the_stores_key() -> None:
     """The cookie carries it, it is never looked up where it cannot be one, and sessions are found and ended by handle."""
     store = Native()

@@ -420,6 +420,8 @@ class _Work:
             self.keep_seen(theirs)
             return entry.version
         base = {} if saving.base is None else saving.base.own_data()
+        if engine.native is not None and _was_taken_twice(base, theirs.data, new.data):
+            raise SessionConflict("a parallel request has taken the same one-time value", [_ONCE])
         declared = Declared(engine.merge.names, saving.joined)
         # As it was sent: a task may have gone on with the objects in the session since.
         mine = new.own_data()
@@ -492,6 +494,16 @@ def end_id(engine: StoreEngine, raw_key: bytes, key: str, context: Context, poli
         kind=Kind.END, held=Held(), old=None, new=None, expires_at=0, max_age=None, now=context.now, headers_sent=True
     )
     return (yield from _Work(engine, saving, context, policy).end_chain(raw_key, key))
+
+
+_ONCE: Final = "_once"
+"""The key of one-time values. Where another program reads the store too, only the session itself can tell that one is gone."""
+
+
+def _was_taken_twice(base: dict[str, Any], theirs: dict[str, Any], mine: dict[str, Any]) -> bool:
+    """Whether a one-time value that this request has taken was taken by the other as well."""
+    before, now, left = (found if type(found) is dict else {} for found in (d.get(_ONCE) for d in (base, theirs, mine)))
+    return any(name not in left and name not in now for name in before)
 
 
 def _is_others(mine: Record, theirs: Record) -> bool:
