@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -386,6 +387,8 @@ def test_a_policy_that_drops_sessions_is_warned_of_once(
     redis_server: RedisServer, client: Any, caplog: pytest.LogCaptureFixture, policy: str
 ) -> None:
     """The first write asks, later ones do not."""
+    with closing(RedisStore.from_url(redis_server.url)) as other:
+        create(other, new_key())  # the server knows the script then
     store = RedisStore.from_url(redis_server.url)
     client.config_set("maxmemory-policy", policy)
 
