@@ -7,7 +7,8 @@ finishes it after the body. frameworks/bottle.py is a short one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, Final
@@ -62,6 +63,7 @@ __all__ = [
     "SHARED_CACHE_HEADERS",
     "Answer",
     "Changes",
+    "StreamedBody",
     "DeviceAnswer",
     "adevice_answer",
     "answer_to",
@@ -490,6 +492,37 @@ def mark_login(session: Session) -> None:
         state.meta = state.meta.with_changes()
     state.meta.authenticated = now_of(session)
     state.begins = LOGIN
+
+
+class StreamedBody:
+    """The body of a streamed response under WSGI; what it did to the session is seen to when the server closes it.
+
+    Args:
+        body: any iterable of bytes; it is closed as well, if it can be.
+        finish, abort: called at the end; `abort` where the body has failed, so that nothing of it is saved.
+    """
+
+    def __init__(self, body: Iterable[bytes], finish: Callable[[], object], abort: Callable[[], object]) -> None:
+        self.body = body
+        self.finish = finish
+        self.abort = abort
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self.body
+        except Exception:
+            self.finish = self.abort
+            raise
+
+    def close(self) -> None:
+        """Close the body, and see to the session."""
+        try:
+            close = getattr(self.body, "close", None)
+            if close is not None:
+                close()
+        finally:
+            with suppress(HardtackError):  # the body has failed, and that is told
+                self.finish()
 
 
 # --- errors as responses

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, NoReturn
@@ -22,6 +22,7 @@ from hardtack.adapters import (
     Answer,
     Changes,
     DeviceAnswer,
+    StreamedBody,
     asgi_device_answer,
     asgi_request,
     check_manager,
@@ -114,7 +115,9 @@ class SessionMiddleware:
         self._apply(req, resp, changes)
         stream: Any = resp.stream
         if stream is not None and not hasattr(stream, "read"):
-            resp.stream = _Body(stream, partial(self.sessions.finish, session), partial(self.sessions.abort, session))
+            resp.stream = StreamedBody(
+                stream, partial(self.sessions.finish, session), partial(self.sessions.abort, session)
+            )
         else:
             self.sessions.finish(session)
 
@@ -253,31 +256,6 @@ def _refuse(resp: falcon.Response, session: Session, error: Exception) -> NoRetu
     resp.stream = None
     discard(session)
     raise session.translate(error) if isinstance(error, HardtackError) else error
-
-
-class _Body:
-    """A streamed body; what it did to the session is seen to when the server closes it."""
-
-    def __init__(self, body: Any, finish: Callable[[], object], abort: Callable[[], object]) -> None:
-        self.body = body
-        self.finish = finish
-        self.abort = abort
-
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            yield from self.body
-        except Exception:
-            self.finish = self.abort
-            raise
-
-    def close(self) -> None:
-        try:
-            close = getattr(self.body, "close", None)
-            if close is not None:
-                close()
-        finally:
-            with suppress(HardtackError):  # the body has failed, and that is told
-                self.finish()
 
 
 async def _streamed(

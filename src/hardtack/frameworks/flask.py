@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from hardtack._extras import explain
@@ -20,6 +20,7 @@ except ImportError as error:
 
 from hardtack.adapters import (
     Changes,
+    StreamedBody,
     answer_to,
     binds,
     cookies_of,
@@ -106,41 +107,10 @@ class SessionInterface(Interface, FlaskInterface):
         if changes.set_cookies and manager.cookie.secure and has_request_context() and request.scheme == "http":
             warn_plain_http(manager, "http", request.host)
         if response.is_streamed:
-            body = response.response = _Body(response.response, manager, session)
-            response.call_on_close(body.end)
+            finish, abort = partial(_finish, manager, session), partial(manager.abort, session)
+            response.response = StreamedBody(response.response, finish, abort)  # type: ignore[arg-type]
         else:
             _finish(manager, session)
-
-
-class _Body:
-    """A streamed body, which tells whether it has failed: then nothing that it did to the session is saved."""
-
-    def __init__(self, body: Any, manager: SessionManager, session: FlaskSession) -> None:
-        self.body = body
-        self.manager = manager
-        self.session = session
-        self.failed = False
-
-    def __iter__(self) -> Iterator[Any]:
-        try:
-            yield from self.body
-        except Exception:
-            self.failed = True
-            raise
-
-    def close(self) -> None:
-        """Close the body that it is made of, as Werkzeug does."""
-        close = getattr(self.body, "close", None)
-        if close is not None:
-            close()
-
-    def end(self) -> None:
-        """See to the session, once the server is done with the body."""
-        if not self.failed:
-            _finish(self.manager, self.session)
-            return
-        with suppress(HardtackError):  # the body has failed, and that is told
-            self.manager.abort(self.session)
 
 
 def _device_response() -> Response | None:

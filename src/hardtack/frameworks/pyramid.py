@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final
@@ -31,6 +31,7 @@ except ImportError as error:
 
 from hardtack.adapters import (
     Answer,
+    StreamedBody,
     check_manager,
     cookies_of,
     data_of,
@@ -306,7 +307,7 @@ class _Save:
         if isinstance(response.app_iter, Generator):
             length = response.content_length  # which setting app_iter drops
             finish, abort = partial(self.sessions.finish, self.session), partial(self.sessions.abort, self.session)
-            response.app_iter = _Body(response.app_iter, finish, abort)
+            response.app_iter = StreamedBody(response.app_iter, finish, abort)
             response.content_length = length
             self.streams = True
 
@@ -345,26 +346,3 @@ def _answer(request: Any, response: Any, answer: Any, lines: list[str]) -> None:
     response.app_iter = answer.app_iter
     response.status = answer.status
     response.headerlist = [*answer.headerlist, *(("Set-Cookie", line) for line in lines)]
-
-
-class _Body:
-    """A body that a generator makes; what it did to the session is seen to when the server closes it."""
-
-    def __init__(
-        self, body: Generator[bytes, None, None], finish: Callable[[], object], abort: Callable[[], object]
-    ) -> None:
-        self.body = body
-        self.finish = finish
-        self.abort = abort
-
-    def __iter__(self) -> Iterator[bytes]:
-        try:
-            yield from self.body
-        except Exception:
-            self.finish = self.abort
-            raise
-
-    def close(self) -> None:
-        self.body.close()
-        with suppress(HardtackError):  # the body has failed, and that is told
-            self.finish()
