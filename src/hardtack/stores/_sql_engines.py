@@ -63,7 +63,7 @@ def engine_from_url(url: str, create: Callable[..., E], **settings: Any) -> tupl
         # Not the reason itself: it may quote the URL, and the password with it.
         raise _bad_url() from None
     if sync.dialect.driver == "psycopg" and sync is engine:
-        _limit_waiting(sync)
+        limit_waiting(sync, TIMEOUT)
     return engine, Pooler(sync, typed)
 
 
@@ -154,22 +154,22 @@ def _prepare_nothing_behind_a_pooler(connection: Any, record: Any) -> None:
         record.driver_connection.prepare_threshold = None
 
 
-def _limit_waiting(engine: Engine) -> None:
-    """Give psycopg what it lacks, a timeout for an answer: a server that hangs would hold the request for ever.
+def limit_waiting(engine: Engine, seconds: float) -> None:
+    """Give psycopg what it lacks, a timeout for an answer: a server that hangs would hold who asks for ever.
 
     `statement_timeout` is no help there: the server itself would have to end the statement.
     """
     import psycopg
 
     def limited(steps: Generator[Any, Any, Any], connection: Any) -> Generator[Any, Any, Any]:
-        deadline = time.monotonic() + TIMEOUT
+        deadline = time.monotonic() + seconds
         try:
             awaited = next(steps)
             while True:
                 ready = yield awaited
                 if not ready and time.monotonic() > deadline:
                     connection.pgconn.finish()  # the answer may come yet, and is not the next caller's
-                    message = f"no answer within {TIMEOUT:g} seconds"
+                    message = f"no answer within {seconds:g} seconds"
                     raise psycopg.OperationalError(message)
                 awaited = steps.send(ready)
         except StopIteration as done:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any, Final
@@ -19,6 +19,8 @@ try:
     from sqlalchemy.engine import URL, Connection, make_url
     from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
     from sqlalchemy.pool import NullPool
+
+    from hardtack.stores._sql_engines import limit_waiting
 except ImportError as error:
     message = "SQLChannel needs SQLAlchemy: pip install 'hardtack[sqlalchemy]', and your database's driver"
     raise ImportError(message) from error
@@ -265,7 +267,7 @@ def _engine(url: str) -> Any:
     if engine.dialect.is_async:
         raise ConfigError(_BAD_URL)
     if engine.dialect.driver == "psycopg":
-        _limit_waiting(engine)
+        limit_waiting(engine, TIMEOUT)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _write_ahead)
     return engine
@@ -275,35 +277,6 @@ def _write_ahead(connection: Any, record: Any) -> None:
     """So that those who poll do not keep out who appends."""
     with suppress(sqlite3.OperationalError):  # another process is doing that, and then it is done
         connection.execute("PRAGMA journal_mode = WAL")
-
-
-def _limit_waiting(engine: Any) -> None:
-    """Give psycopg what it lacks, a timeout for an answer: with a server that hangs, the list would grow old unnoticed.
-
-    `statement_timeout` is no help there: the server itself would have to end the statement.
-    """
-    import psycopg
-
-    def limited(steps: Generator[Any, Any, Any], connection: Any) -> Generator[Any, Any, Any]:
-        deadline = time.monotonic() + TIMEOUT
-        try:
-            awaited = next(steps)
-            while True:
-                ready = yield awaited
-                if not ready and time.monotonic() > deadline:
-                    connection.pgconn.finish()  # the answer may come yet, and is not the next caller's
-                    raise psycopg.OperationalError("no answer in time")
-                awaited = steps.send(ready)
-        except StopIteration as done:
-            return done.value
-
-    class ImpatientConnection(psycopg.Connection[Any]):
-        def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
-            return super().wait(limited(gen, self), *args, **options)
-
-    @event.listens_for(engine, "do_connect")
-    def connect(dialect: Any, record: Any, args: Any, options: Any) -> Any:
-        return ImpatientConnection.connect(*args, **options)
 
 
 _BAD_URL: Final = (
