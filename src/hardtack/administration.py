@@ -195,14 +195,18 @@ def end_all(core: Core, subject: str | None, keep: str | None, sid: str | None =
     if core.ended is None:
         return (yield from _end_stored(core, subject, keep))
     spared = [raw_id for raw_id in map(_raw, _kept(core, keep)) if raw_id is not None and len(raw_id) >= _COOKIE_ID]
+    before = [] if core.registry is None else (yield from registry.sessions_of(core, _text(subject, "subject")))
     ended, failure = 0, None
+    try:
+        # First: it also ends those that change their id as fast as the store is asked for them.
+        yield Ask(partial(core.ended.end_subject, _text(subject, "subject"), spared))
+    except StoreUnavailable as error:  # known here, told later
+        failure = error
     if core.stored and finds(core):
         try:
             ended = yield from _end_stored(core, subject, keep)
         except StoreUnavailable as error:  # what the store cannot be told, the list can
             failure = error
-    before = [] if core.registry is None else (yield from registry.sessions_of(core, _text(subject, "subject")))
-    yield Ask(partial(core.ended.end_subject, _text(subject, "subject"), spared))
     if core.registry is not None:
         ended = len(before) - len((yield from registry.sessions_of(core, subject)))
     if failure is not None:
