@@ -186,6 +186,8 @@ class ExpressSessionCookie(ForeignCookie):
         load: a function that takes the id and returns what the other system's store has under it (with connect-redis the
             bytes at `sess:ID`), or None where there is nothing; `read_express_record` makes the session of it. It is called
             while a request is answered, and only for an id whose signature is right.
+        store_decides: `load` finds nothing of a session that has ended, as with connect-redis. Then the end in the entry is
+            not enforced, which with `resave: false` lies an age after the last change, and not after the last use.
         place: see `ForeignCookie`; `name`, by default `connect.sid`. `until` is required: the cookie says nothing about its
             age.
 
@@ -201,14 +203,19 @@ class ExpressSessionCookie(ForeignCookie):
         *,
         old_secrets: Sequence[Secret] = (),
         load: Callable[[str], str | bytes | None] | None = None,
+        store_decides: bool = False,
         **place: Unpack[Place],
     ) -> None:
         super().__init__(**place)
         if load is not None and not callable(load):
             message = "load is a function that takes the session's id and returns what the store has of it, or None"
             raise ConfigError(message)
+        if type(store_decides) is not bool:
+            message = f"store_decides={store_decides!r} is True or False: whether load finds nothing of what has ended"
+            raise ConfigError(message)
         self._secrets = all_secrets(secret, old_secrets)
         self._load = load
+        self._store_decides = store_decides
 
     def _read(self, value: str, context: Context) -> Record:
         text = percent_decode(value)
@@ -222,6 +229,8 @@ class ExpressSessionCookie(ForeignCookie):
         stored = self._load(identifier)
         if stored is None:
             raise InvalidToken("unknown_id", "the other system's store has no such session")
+        if self._store_decides:
+            return self._record(_express_members(stored)[0], context, identifier)
         data, expires = read_express_record(stored, context)
         return self._record(data, context, identifier, expires=expires)
 
@@ -240,12 +249,17 @@ def read_express_record(stored: str | bytes, context: Context) -> tuple[dict[str
 
     Raises `InvalidToken`, also where it has ended.
     """
+    data, cookie = _express_members(stored)
+    expires = cookie.get("expires") if type(cookie) is dict else None
+    return data, None if expires is None else not_expired(iso_seconds(expires), context)
+
+
+def _express_members(stored: str | bytes) -> tuple[dict[str, Any], Any]:
+    """The session in an entry, and its `cookie`."""
     data = read_javascript(stored)
     if type(data) is not dict:
         malformed("a session is a mapping")
-    cookie = data.pop("cookie", None)
-    expires = cookie.get("expires") if type(cookie) is dict else None
-    return data, None if expires is None else not_expired(iso_seconds(expires), context)
+    return data, data.pop("cookie", None)
 
 
 def write_express_record(data: dict[str, Any], *, expires: int | None = None, path: str = "/") -> str:
