@@ -9,7 +9,6 @@ Percent-encoded. A key has 64 bytes: 32 that sign, 32 that encrypt.
 from __future__ import annotations
 
 import base64
-import hmac
 import json
 import os
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign import _ciphers as ciphers
-from hardtack.foreign._keys import one_of, same
+from hardtack.foreign._keys import keyed_mac, one_of, same
 from hardtack.foreign._place import Place
 from hardtack.foreign._python import decode_padded
 from hardtack.foreign._text import percent_decode, percent_encode, write_json
@@ -153,7 +152,7 @@ class RustSignedCookie(_CookieRs):
 
 
 def _mac(key: bytes, text: str) -> str:
-    return base64.b64encode(hmac.digest(key[:32], text.encode(), "sha256")).decode()
+    return base64.b64encode(keyed_mac(key[:32], text.encode(), "sha256")).decode()
 
 
 def _key(key: object, derive: bool) -> bytes:

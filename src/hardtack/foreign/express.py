@@ -7,13 +7,12 @@ express-session               encodeURIComponent("s:" id "." b64(HMAC-SHA256(sec
 from __future__ import annotations
 
 import base64
-import hmac
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Unpack
 
 from hardtack import values
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
-from hardtack.foreign._keys import all_secrets, one_of, same
+from hardtack.foreign._keys import all_secrets, keyed_mac, one_of, same
 from hardtack.foreign._place import Place, Secret, SometimesDated
 from hardtack.foreign._python import decode_padded
 from hardtack.foreign._text import JAVASCRIPT_SAFE, percent_decode, percent_encode, read_javascript, write_javascript
@@ -67,6 +66,7 @@ class _Keygrip(SometimesDated):
         super().__init__(**place)
         self._secrets = all_secrets(secret, old_secrets)
         self._digest = one_of(digest, "digest", _DIGESTS)
+        self._signature_name = f"{self.cookie_name}.sig"
 
     def cookie_names(self, cookies: Mapping[str, Sequence[str]]) -> list[str]:
         """The cookie and the one with its signature."""
@@ -76,10 +76,6 @@ class _Keygrip(SometimesDated):
         """Both cookies; raises `UnsupportedValue`."""
         value = self._write(self._stamped(record), context)
         return {self.cookie_name: value, self._signature_name: self._mac(self._secrets[0], value)}
-
-    @property
-    def _signature_name(self) -> str:
-        return f"{self.cookie_name}.sig"
 
     def _value(self, cookies: Mapping[str, Sequence[str]]) -> str:
         """The value, whose signature was found to be right: what is parsed is authentic."""
@@ -93,7 +89,7 @@ class _Keygrip(SometimesDated):
 
     def _mac(self, secret: bytes, value: str) -> str:
         signed = f"{self.cookie_name}={value}".encode("utf-8", "surrogatepass")
-        return values.encode_bytes(hmac.digest(secret, signed, self._digest))
+        return values.encode_bytes(keyed_mac(secret, signed, self._digest))
 
 
 class CookieSessionCookie(_Keygrip):
@@ -160,8 +156,9 @@ class KoaSessionCookie(_Keygrip):
         expires = None
         if type(data) is dict:
             if "_expire" in data:
-                expires = not_expired(seconds_of(data["_expire"], per_second=1000), context)
-            data = {key: item for key, item in data.items() if key not in ("_expire", "_maxAge", "_session")}
+                expires = not_expired(seconds_of(data.pop("_expire"), per_second=1000), context)
+            data.pop("_maxAge", None)
+            data.pop("_session", None)
         return self._record(data, context, value, expires=expires)
 
     def _write(self, record: Record, context: Context) -> str:
@@ -274,4 +271,4 @@ def write_express_record(data: dict[str, Any], *, expires: int | None = None, pa
 
 
 def _express_mac(secret: bytes, identifier: str) -> str:
-    return base64.b64encode(hmac.digest(secret, identifier.encode(), "sha256")).decode().rstrip("=")
+    return base64.b64encode(keyed_mac(secret, identifier.encode(), "sha256")).decode().rstrip("=")
