@@ -72,6 +72,18 @@ def test_rails_reads_made_up_data(data: dict[str, Any]) -> None:
     assert rails_call("read", "encrypted", "SHA1", value=sealed(rails_cookie("encrypted", "SHA1"), session)) == session
 
 
+@many
+@given(WIDE)
+@pytest.mark.usefixtures("rails")
+def test_made_up_data_of_rails_is_read(data: dict[str, Any]) -> None:
+    """What Rails' own JSON makes of it, and we read."""
+    session = {"session_id": "x", **data}
+
+    assert (
+        read(rails_cookie("encrypted", "SHA1"), rails_call("write", "encrypted", "SHA1", data=session)).data == session
+    )
+
+
 # --- PHP and Laravel
 
 PHP = ("php", "laravel.php")
@@ -124,6 +136,22 @@ def test_the_cookie_driver_in_both_directions() -> None:
 
     assert {key: record.data[key] for key in data} == data
     assert {key: loaded[key] for key in data} == data
+
+
+@many
+@given(php_data(binary=False))
+@pytest.mark.usefixtures("laravel")
+def test_made_up_data_under_the_cookie_driver(data: dict[str, Any]) -> None:
+    """What the one writes the other reads: Laravel adds keys of its own."""
+    cookie = LaravelCookie(APP_KEY)
+    cookie.max_length = 1 << 20  # a browser would not keep all of what is made up
+    settings = {"key": base64.b64encode(KEY).decode(), "cipher": "aes-256-cbc", "name": "laravel_session"}
+    here = Context("laravel_session", "", now())
+    session = {f"k.{key}": item for key, item in data.items()}
+
+    loaded = call(PHP, op="load", cookies=cookie.seal(record_of(session), here), **settings)
+
+    assert {key: loaded[key] for key in session} == session
 
 
 # --- Erlang
