@@ -39,7 +39,13 @@ class _CookieRs(ForeignCookie):
     default_cookie_name = "id"
 
     def __init__(
-        self, key: bytes, old_keys: Sequence[bytes], derive: bool, content: Content, **place: Unpack[Place]
+        self,
+        key: bytes,
+        *,
+        old_keys: Sequence[bytes] = (),
+        derive: bool = False,
+        content: Content = "json",
+        **place: Unpack[Place],
     ) -> None:
         super().__init__(**place)
         if isinstance(old_keys, bytes | str):
@@ -82,17 +88,6 @@ class RustPrivateCookie(_CookieRs):
 
     format_name = "cookie-rs-private"
 
-    def __init__(
-        self,
-        key: bytes,
-        *,
-        old_keys: Sequence[bytes] = (),
-        derive: bool = False,
-        content: Content = "json",
-        **place: Unpack[Place],
-    ) -> None:
-        super().__init__(key, old_keys, derive, content, **place)
-
     def _read(self, value: str, context: Context) -> Record:
         raw = decode_padded(percent_decode(value))
         if len(raw) < ciphers.GCM_NONCE + ciphers.TAG:
@@ -125,17 +120,6 @@ class RustSignedCookie(_CookieRs):
     """
 
     format_name = "cookie-rs-signed"
-
-    def __init__(
-        self,
-        key: bytes,
-        *,
-        old_keys: Sequence[bytes] = (),
-        derive: bool = False,
-        content: Content = "json",
-        **place: Unpack[Place],
-    ) -> None:
-        super().__init__(key, old_keys, derive, content, **place)
 
     def _read(self, value: str, context: Context) -> Record:
         signed = percent_decode(value)
