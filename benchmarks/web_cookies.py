@@ -33,8 +33,8 @@ from hardtack.record import Record
 
 HERE = Path(__file__).parent
 UNTIL = 1 << 40
-ROUNDS = 30
-COUNT = 200
+ROUNDS = 150
+COUNT = 40
 SLOW = {"h3": 2}  # 8,192 rounds for each of its two keys
 
 SYSTEMS: dict[str, tuple[str, Callable[[], ForeignCookie]]] = {

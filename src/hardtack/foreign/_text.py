@@ -79,10 +79,9 @@ def read_javascript(text: str | bytes) -> Any:
     Raises `InvalidToken("malformed")`.
     """
     try:
-        if isinstance(text, bytes):
-            text = text.decode(json.detect_encoding(text), "surrogatepass")
-        digits = text.encode("utf-8", "surrogatepass").translate(_ALIKE)
-        return (_WITH_LONG_NUMBERS if _LONG_NUMBER in digits else _DECODER).decode(text)
+        raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+        decoder = _WITH_LONG_NUMBERS if _LONG_NUMBER in raw.translate(_ALIKE) else _DECODER
+        return decoder.decode(raw.decode("utf-8", "surrogatepass") if isinstance(text, bytes) else text)
     except (ValueError, RecursionError):
         raise InvalidToken("malformed", "not JSON") from None
 
