@@ -22,10 +22,16 @@ def percent_decode(value: str) -> str:
     plain = value.replace("%3D", "=").replace("%2B", "+").replace("%2F", "/")  # all that base64 needs
     if "%" not in plain:
         return plain
+    # What JSON is full of: none of these is a part of another escape, and a search for each is faster than a split at all.
+    for escape, character in _OF_JSON.items():
+        plain = plain.replace(escape, character)
     try:
-        return unquote(value, errors="strict")
+        return unquote(plain, errors="strict")
     except UnicodeDecodeError:
         malformed("its percent-encoding is not UTF-8")
+
+
+_OF_JSON = {f"%{ord(character):02X}": character for character in '",:{}[] '}
 
 
 def percent_encode(value: str, *, safe: str = "") -> str:
