@@ -70,6 +70,7 @@ def measure(system: str) -> dict[str, float]:
     request = {name: [value] for name, value in cookies.items()}
     count = SLOW.get(system, COUNT)
     theirs = Theirs(program)
+    record = cookie.open(request, context)
     times: dict[str, list[float]] = {"theirs": [], "ours": []}
     try:
         for _ in range(ROUNDS):

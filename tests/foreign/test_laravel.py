@@ -284,6 +284,7 @@ def test_objects_and_references_are_refused(document: bytes) -> None:
         b's:03:"abc";',
         b"s:3:abc;",
         b"a:1:{}",
+        b"a:x:{}",
         b"a:0:{i:0;N;}",
         b"a:1:{i:0;N;",
         b"a:99999999:{i:0;N;}",

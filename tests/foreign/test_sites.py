@@ -144,9 +144,8 @@ def express(servers: Servers) -> Iterator[Pair]:
 
         def age() -> None:
             for key in client.keys("sess:*"):
-                client.set(
-                    key, re.sub(r'"expires":"20[0-9]{2}', '"expires":"2020', client.get(key).decode()), keepttl=True
-                )
+                raw: Any = client.get(key)
+                client.set(key, re.sub(rb'"expires":"20[0-9]{2}', b'"expires":"2020', raw), keepttl=True)
 
         engine = StoreEngine(RedisStore(client, layout=ExpressLayout(SECRET, subject=user)))
         with express_site(server.url) as theirs, ours(engine, "connect.sid") as python:

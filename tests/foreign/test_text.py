@@ -43,6 +43,6 @@ def test_a_number_that_a_double_does_not_hold_is_a_float(convert: Callable[[str]
 
 @pytest.mark.parametrize("raw", ['{"a":1}'.encode("utf-16"), b'\xef\xbb\xbf{"a":1}', b'{"a":"\xff"}'])
 def test_bytes_are_utf_8(raw: bytes) -> None:
-    """No other encoding is guessed, which no JavaScript would read either."""
+    """No other encoding is guessed, and what is no text is refused."""
     with pytest.raises(InvalidToken, match="not JSON"):
         read_javascript(raw)
