@@ -932,7 +932,7 @@ async def test_a_logout_before_its_task_is_cancelled_is_carried_out(kind: str, r
         del scope["method"]
     sent: list[Any] = []
     task = asyncio.ensure_future(call(app, scope, connecting, sent=sent))
-    await asyncio.wait({task, waiting := asyncio.ensure_future(left.wait())}, timeout=5, return_when="FIRST_COMPLETED")
+    await asyncio.wait({task, waiting := asyncio.ensure_future(left.wait())}, timeout=30, return_when="FIRST_COMPLETED")
     waiting.cancel()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
