@@ -321,6 +321,20 @@ def test_a_demo_whose_store_cannot_be_reached(capsys: pytest.CaptureFixture[str]
     assert "hunter2" not in printed
 
 
+def test_a_demo_with_a_list_of_ended_sessions() -> None:
+    """Its sessions are in cookies, and can be bound to the device."""
+    with demo_process("--ended", "memory://") as (_, address):
+        assert "Log in</a> first" in get(f"{address}device")
+
+
+def test_a_demo_with_a_list_that_nobody_knows(capsys: pytest.CaptureFixture[str]) -> None:
+    """The URL is at fault."""
+    code = main(["demo", "--ended", "kraken://deep"])
+
+    assert code == 2
+    assert "begins with 'kraken'" in capsys.readouterr().err
+
+
 def test_a_demo_with_a_store_that_nobody_knows(capsys: pytest.CaptureFixture[str]) -> None:
     """It does not start."""
     code = main(["demo", "--store", "kraken://deep"])

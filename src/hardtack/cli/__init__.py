@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from hardtack import Key, __version__
+from hardtack import EndedSessions, Key, __version__
 from hardtack.cli import audit, ended, keys, takeover
 from hardtack.errors import ConfigError, StoreError
 
@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--store", metavar="URL", help="keep the sessions in a store, such as memory:// (default: in the cookie)"
     )
+    demo.add_argument("--ended", metavar="URL", help="keep a list of ended sessions, such as memory:// (default: none)")
     demo.set_defaults(run=_demo)
 
     key = commands.add_parser("key", help="print a new random key, to be kept with the application's other secrets")
@@ -81,16 +82,19 @@ def _demo(arguments: argparse.Namespace) -> int:
     try:
         from hardtack.cli.demo.server import serve
 
-        store = None
+        store = ended_sessions = None
         if arguments.store:
             asyncio.run(_create_table(arguments.store))
             store = _open_store(arguments.store)
+        if arguments.ended:
+            # A key of its own: those of the demo's cookies change while it runs.
+            ended_sessions = EndedSessions.from_url(arguments.ended, Key.generate())
     except (ConfigError, ImportError) as error:
         return _complain(error, USAGE)
     except (StoreError, OSError) as error:
         return _complain(error, FAILED)
     try:
-        serve(arguments.host, arguments.port, store)
+        serve(arguments.host, arguments.port, store, ended_sessions)
     except OSError as error:
         return _complain(_cannot_listen(arguments, error), FAILED)
     return OK

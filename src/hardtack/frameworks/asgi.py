@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, ClassVar, Final, NoReturn
 
 from hardtack.adapters import (
+    ENDPOINTS,
     FAILED,
     Answer,
     Changes,
     answer_to,
     asgi_device_answer,
     asgi_request,
-    binds,
     check_manager,
     cookie_header,
     discard,
@@ -76,7 +76,6 @@ class SessionMiddleware:
         self.passive = passive
         self.waits = waits(sessions)
         """Whether opening and saving can wait for a store; where they cannot, a coroutine for each would cost time."""
-        self.binds = binds(sessions)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -88,7 +87,7 @@ class SessionMiddleware:
                 "each would set a cookie from what the other has put into the scope"
             )
         sessions = self.sessions
-        if self.binds and await self._answer_device(scope, send):
+        if ENDPOINTS in scope["path"] and await self._answer_device(scope, send):
             return
         request = asgi_request(scope)
         if self.passive is not None:

@@ -43,6 +43,7 @@ try:
     from litestar.enums import ScopeType
     from litestar.exceptions import (
         HTTPException,
+        NotFoundException,
         PermissionDeniedException,
         ServiceUnavailableException,
         WebSocketException,
@@ -197,20 +198,19 @@ class HardtackSessionConfig(BaseBackendConfig[HardtackBackend]):
     def device_endpoints(self) -> ASGIRouteHandler:
         """What to put into the `route_handlers` of an application whose manager has `binding=`: browsers prove keys there.
 
-        No guard and no authentication of the application stands before it, and middleware of the application does.
+        It stays there in a deploy without binding, so that no browser gives its key up for a 404. No guard and no
+        authentication of the application stands before it, and middleware of the application does.
         """
-        core = self.sessions.core
-        if core.binding is None:
-            raise ConfigError("device_endpoints need SessionManager(…, binding=DeviceBinding(…))")
+        beginning = self.sessions.core.endpoints
         options = {self.exclude_opt_key: True, "exclude_from_auth": True, "exclude_from_csrf": True}
 
-        @asgi(core.binding.beginning.rstrip("/"), is_mount=True, opt=options, copy_scope=True)
+        @asgi(beginning.rstrip("/"), is_mount=True, opt=options, copy_scope=True)
         async def endpoints(scope: Scope, receive: Receive, send: Send) -> None:
             raw = cast("dict[str, Any]", scope)
-            mounted = core.binding.beginning if core.binding is not None else ""
-            path = f"{mounted}{raw['path'].rstrip('/').rpartition('/')[2]}"
+            path = f"{beginning}{raw['path'].rstrip('/').rpartition('/')[2]}"
             device = await asgi_device_answer(self.sessions, {**raw, "path": path})
-            assert device is not None
+            if device is None:
+                raise NotFoundException
             headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in device.headers]
             await send({"type": "http.response.start", "status": device.status, "headers": headers})
             await send({"type": "http.response.body", "body": device.body, "more_body": False})
