@@ -30,7 +30,7 @@ TEST_PACKAGES := chromium redis-server memcached postgresql pgbouncer mariadb-se
 BENCH_PACKAGES := valgrind
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test dbsc-browser dbsc-quota quick lint types coverage bare pythons oldest wheel test-wheel bench fuzz screenshot format system node speedups clean
+.PHONY: help demo test dbsc-browser dbsc-quota quick lint types coverage bare pythons oldest wheel test-wheel bench fuzz fuzz-readers screenshot format system node speedups clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -99,6 +99,10 @@ fuzz: $(VENV)/.fuzz  ## Throw RUNS (a million) inputs at what reads from the net
 	$(BIN)/python fuzz/perl_documents.py --runs $(RUNS)
 	$(BIN)/python fuzz/web_cookies.py --runs $(RUNS)
 	$(BIN)/python fuzz/binding.py --runs $(RUNS)
+
+fuzz-readers: $(VENV)/.fuzz  ## Throw RUNS (a million) inputs at each reader of other languages' cookies by itself: hours
+	for reader in $$($(BIN)/python fuzz/web_cookies.py --list); do \
+		echo "$$reader:" && $(BIN)/python fuzz/web_cookies.py --reader $$reader --runs $(RUNS) || exit 1; done
 
 screenshot: system $(VENV)/.dev  ## Take the README's picture again
 	$(BIN)/python docs/images/make_screenshot.py

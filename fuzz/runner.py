@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import atheris
@@ -20,6 +20,8 @@ def run(
     figures: Callable[[int], str],
     *,
     max_len: int,
+    readers: Sequence[str] = (),
+    choose: Callable[[str], None] | None = None,
 ) -> None:
     """Fuzz until `--runs` inputs were tried.
 
@@ -29,11 +31,21 @@ def run(
         seeds: writes the inputs to start from into a directory.
         figures: what is printed after that many inputs.
         max_len: bytes of the longest input.
+        readers: what `--reader` may name.
+        choose: is given the name, before the first input.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--runs", type=int, default=100_000, help="how many inputs")
     parser.add_argument("--seed", type=int, default=0, help="libFuzzer's random seed; 0 chooses one")
+    if choose is not None:
+        parser.add_argument("--reader", choices=readers, help="try this one alone")
+        parser.add_argument("--list", action="store_true", help="print the names of all readers, and end")
     arguments = parser.parse_args()
+    if choose is not None and arguments.list:
+        print(*readers)
+        return
+    if choose is not None and arguments.reader:
+        choose(arguments.reader)
     done = 0
     directory = Path(tempfile.mkdtemp(prefix="hardtack-fuzz-"))
 

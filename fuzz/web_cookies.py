@@ -2,7 +2,7 @@
 
 Whatever stands in a cookie, or in the document inside an authentic one: it is read as plain data, or it is an
 `InvalidToken`; nothing else is ever raised, no object comes out, and nothing makes a reader allocate more than a fixed
-bound, or take longer than a second of the processor.
+bound, or take longer than a second of the processor. `--reader NAME` tries one of them alone; `--list` names them.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from runner import run
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 with atheris.instrument_imports(include=["hardtack.foreign"]):
+    from tests.foreign.web_formats import FORMATS
+
     from hardtack.foreign import etf, php
+    from hardtack.foreign._text import read_javascript
     from hardtack.foreign.base import ForeignCookie, parse_json
     from hardtack.foreign.laravel import read_laravel_data
-
-from tests.foreign.web_formats import FORMATS
 
 from hardtack import values
 from hardtack.errors import InvalidToken
@@ -50,7 +51,24 @@ GOOD = [
     cookie.seal(Record(bytes(16), NOW, None, NOW, None, {}, each.sample), Context(cookie.cookie_name, "", NOW))
     for cookie, each in zip(COOKIES, CHOSEN, strict=True)
 ]
-DOCUMENTS: list[Callable[[bytes], Any]] = [etf.read, php.read, read_laravel_data, parse_json]
+DOCUMENTS: list[Callable[[bytes], Any]] = [etf.read, php.read, read_laravel_data, parse_json, read_javascript]
+DOCUMENT_NAMES = ["etf", "php", "laravel-record", "json", "javascript"]
+COOKIE_NAMES = [each.name for each in CHOSEN]
+only: int | None = None
+
+
+def chosen(provider: Any, count: int) -> int:
+    """The number of a reader: one that the input names, or the one that the command does."""
+    named: int = provider.ConsumeIntInRange(0, count - 1)
+    return named if only is None else only
+
+
+def choose(name: str) -> None:
+    """Try this reader alone."""
+    global only, kinds
+    names = DOCUMENT_NAMES if name in DOCUMENT_NAMES else COOKIE_NAMES
+    kinds = [read_document if names is DOCUMENT_NAMES else read_cookie]
+    only = names.index(name)
 
 
 def check_plain(value: object) -> int:
@@ -65,14 +83,14 @@ def check_plain(value: object) -> int:
 
 
 def read_document(provider: Any) -> object:
-    read = DOCUMENTS[provider.ConsumeIntInRange(0, len(DOCUMENTS) - 1)]
+    read = DOCUMENTS[chosen(provider, len(DOCUMENTS))]
     raw = provider.ConsumeBytes(1 << 16)
     return read(b"\x83" + raw if read is etf.read else raw)
 
 
 def read_cookie(provider: Any) -> object:
     """Junk in a cookie, or written over some of a good one's characters."""
-    index = provider.ConsumeIntInRange(0, len(COOKIES) - 1)
+    index = chosen(provider, len(COOKIES))
     cookies = dict(GOOD[index])
     name = list(cookies)[provider.ConsumeIntInRange(0, len(cookies) - 1)]
     position = provider.ConsumeIntInRange(0, len(cookies[name]))
@@ -86,11 +104,14 @@ def read_cookie(provider: Any) -> object:
     return record.data
 
 
+kinds = [read_cookie, read_document]
+
+
 def test_one_input(raw: bytes) -> None:
     """The first byte chooses between documents and cookies, and the next ones which."""
     global highest, slowest
     provider = atheris.FuzzedDataProvider(raw)
-    read = read_document if provider.ConsumeBool() else read_cookie
+    read = kinds[provider.ConsumeBool() % len(kinds)]
     tracemalloc.reset_peak()
     before = tracemalloc.get_traced_memory()[0]
     began = time.process_time()
@@ -133,4 +154,5 @@ def figures(done: int) -> str:
 
 
 if __name__ == "__main__":
-    run(__doc__, test_one_input, seeds, figures, max_len=9000)
+    readers = [*DOCUMENT_NAMES, *COOKIE_NAMES]
+    run(__doc__, test_one_input, seeds, figures, max_len=9000, readers=readers, choose=choose)

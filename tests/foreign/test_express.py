@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.foreign.web_support import NOW, UNTIL, context, read, refused, seal, wrong_setting
 
-from hardtack.errors import InvalidToken, StoreUnavailable, UnsupportedValue
+from hardtack.errors import ConfigError, InvalidToken, StoreUnavailable, UnsupportedValue
 from hardtack.foreign.express import (
     CookieSessionCookie,
     ExpressSessionCookie,
@@ -141,6 +141,16 @@ def test_the_end_in_the_store_is_enforced() -> None:
 
     assert read(express(load=lambda _: ENDS), cookies).options == {"expires": NOW + 60}
     assert refused(express(load=lambda _: ENDS), cookies, NOW + 60) == "expired"
+
+
+def test_the_end_in_the_store_is_left_to_a_store_that_enforces_it() -> None:
+    """A use that changes nothing does not move the end in the entry: who is active is not logged out."""
+    cookies = seal(express(), {"session_id": "abc"})
+    record = read(express(load=lambda _: ENDS, store_decides=True), cookies, NOW + 60)
+
+    assert (record.data, record.options) == ({"a": 1}, {})
+    with pytest.raises(ConfigError, match="store_decides"):
+        express(store_decides="yes")
 
 
 @pytest.mark.parametrize(

@@ -419,6 +419,33 @@ def test_an_express_session_that_has_ended_is_none(client: redis.Redis) -> None:
     assert Site(client, layout).open(SYSTEMS["express"].cookie(known)) == {}
 
 
+def test_an_express_session_that_redis_lets_live_is_one(client: redis.Redis) -> None:
+    """A use that changes nothing moves the end of the key alone (`EXPIRE`): who is active stays logged in, and is listed."""
+    layout = ExpressLayout(SECRET, subject=user)
+    known = SYSTEMS["express"].id
+    ended = {"cookie": {**EXPRESS_COOKIE, "expires": "2020-01-01T00:00:00Z"}, "user": "alice"}
+    client.set(key_of(layout, known), json.dumps(ended), ex=600)
+    site = Site(client, layout)
+
+    assert site.open(SYSTEMS["express"].cookie(known)) == {"user": "alice"}
+    assert len(site.manager.list("alice")) == 1
+    client.persist(key_of(layout, known))
+    assert site.manager.list("alice") == []
+
+
+def test_an_age_that_is_no_number_of_seconds_moves_nothing(client: redis.Redis) -> None:
+    """JSON has room for more than a double has: what reads as infinity is not counted with."""
+    layout = ExpressLayout(SECRET)
+    known = SYSTEMS["express"].id
+    client.set(key_of(layout, known), '{"cookie": {"originalMaxAge": 1e999, "expires": null}, "n": 1}')
+    site = Site(client, layout)
+    session = site.open(SYSTEMS["express"].cookie(known))
+    session["n"] = 2
+
+    with pytest.raises(UnsupportedValue):
+        site.save(session)
+
+
 def test_the_max_age_of_sessions_that_begin_here(client: redis.Redis) -> None:
     """Express reads when its cookie ends from the session."""
     site = Site(client, ExpressLayout(SECRET, max_age="10 minutes"))

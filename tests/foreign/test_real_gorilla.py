@@ -78,6 +78,9 @@ def test_made_up_data(program: tuple[str], data: dict[str, Any]) -> None:
     )
 
     assert read_javascript(answer)["result"] == data  # Go prints its doubles as JavaScript does
+    theirs = ask(program, BLOCK, Op="write", Data=data)
+    # We keep the digits, which may be those of an int64 of the application; those here are of a double.
+    assert read_javascript(json.dumps(read(cookie(BLOCK), theirs, now_of()).data)) == data
 
 
 def test_another_name_is_refused_by_both(program: tuple[str], block: str) -> None:

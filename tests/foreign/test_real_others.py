@@ -1,4 +1,4 @@
-"""Rails, PHP with Laravel's encrypter, and Erlang: the real ones, in both directions, with made-up data."""
+"""Rails, Rack, PHP with Laravel's encrypter, and Erlang: the real ones, in both directions, with made-up data."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests.foreign.web_formats import php as php_data
 
 from hardtack.foreign import etf, php
 from hardtack.foreign.laravel import LaravelCookie, LaravelIdCookie
+from hardtack.foreign.rack import RackHmacCookie, RackSessionCookie
 from hardtack.foreign.rails import RailsCookie, RailsSignedCookie
 from hardtack.protocols import Context
 
@@ -72,6 +73,48 @@ def test_rails_reads_made_up_data(data: dict[str, Any]) -> None:
     assert rails_call("read", "encrypted", "SHA1", value=sealed(rails_cookie("encrypted", "SHA1"), session)) == session
 
 
+@many
+@given(WIDE)
+@pytest.mark.usefixtures("rails")
+def test_made_up_data_of_rails_is_read(data: dict[str, Any]) -> None:
+    """What Rails' own JSON makes of it, and we read."""
+    session = {"session_id": "x", **data}
+
+    assert (
+        read(rails_cookie("encrypted", "SHA1"), rails_call("write", "encrypted", "SHA1", data=session)).data == session
+    )
+
+
+# --- Rack
+
+RACK = ("ruby", "rack.rb")
+
+
+@pytest.fixture
+def rack() -> None:
+    require("ruby", "-rrack", "-rrack/session/cookie", "-e1")
+
+
+def rack_cookie() -> RackHmacCookie | RackSessionCookie:
+    """As the installed Rack has it: signed in Rack 2, encrypted by rack-session beside Rack 3."""
+    if call(RACK, op="release", secret=SECRET).startswith("2"):
+        return RackHmacCookie(SECRET, until=UNTIL)
+    return RackSessionCookie(SECRET, purpose="", version=1, until=UNTIL)
+
+
+@many
+@given(WIDE)
+@pytest.mark.usefixtures("rack")
+def test_rack_in_both_directions(data: dict[str, Any]) -> None:
+    """Whatever JSON carries; Rack writes the session's id with it."""
+    session = {**data, "session_id": "x"}
+    cookie = rack_cookie()
+    cookie.max_length = 1 << 20  # a browser would not keep all of what is made up
+
+    assert call(RACK, op="read", secret=SECRET, value=sealed(cookie, session)) == session
+    assert read(cookie, call(RACK, op="write", secret=SECRET, data=data)).data == session
+
+
 # --- PHP and Laravel
 
 PHP = ("php", "laravel.php")
@@ -124,6 +167,22 @@ def test_the_cookie_driver_in_both_directions() -> None:
 
     assert {key: record.data[key] for key in data} == data
     assert {key: loaded[key] for key in data} == data
+
+
+@many
+@given(php_data(binary=False))
+@pytest.mark.usefixtures("laravel")
+def test_made_up_data_under_the_cookie_driver(data: dict[str, Any]) -> None:
+    """What the one writes the other reads: Laravel adds keys of its own."""
+    cookie = LaravelCookie(APP_KEY)
+    cookie.max_length = 1 << 20  # a browser would not keep all of what is made up
+    settings = {"key": base64.b64encode(KEY).decode(), "cipher": "aes-256-cbc", "name": "laravel_session"}
+    here = Context("laravel_session", "", now())
+    session = {f"k.{key}": item for key, item in data.items()}
+
+    loaded = call(PHP, op="load", cookies=cookie.seal(record_of(session), here), **settings)
+
+    assert {key: loaded[key] for key in session} == session
 
 
 # --- Erlang

@@ -22,7 +22,7 @@ from hardtack.errors import ConfigError, StoreError, UnsupportedValue
 from hardtack.events import Rejected, StoreFailed
 from hardtack.foreign import php
 from hardtack.foreign.laravel import LaravelIdCookie
-from hardtack.foreign.layouts import DjangoTable, ExpressLayout, LaravelTable
+from hardtack.foreign.layouts import DjangoTable, ExpressLayout, ExpressMysqlTable, ExpressPostgresTable, LaravelTable
 from hardtack.protocols import Context, VersionConflict
 from hardtack.record import Record
 from hardtack.stores.shared_layout import STAMP, SharedTable
@@ -408,9 +408,95 @@ async def test_the_asynchronous_twin(laravel: Site, tmp_path: Path) -> None:
     await engine.dispose()
 
 
+# --- Express
+
+
+EXPRESS_TABLES = {
+    "postgresql": (
+        ExpressPostgresTable(SECRET),
+        "CREATE TABLE session (sid varchar PRIMARY KEY, sess json NOT NULL, expire timestamp(6) NOT NULL)",
+    ),
+    "mariadb": (
+        ExpressMysqlTable(SECRET),
+        "CREATE TABLE sessions (session_id varchar(128) COLLATE utf8mb4_bin PRIMARY KEY, expires int unsigned NOT NULL, "
+        "data mediumtext COLLATE utf8mb4_bin)",
+    ),
+}
+
+
+def check_express(url: str, system: str) -> None:
+    """The contract, on the table as the library makes it."""
+    layout, create = EXPRESS_TABLES[system]
+    engine = sa.create_engine(url)
+    try:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(create)
+        check_contract(Site(engine, layout).store)
+    finally:
+        with engine.begin() as connection:
+            for name in (layout.table, "hardtack_ended"):
+                connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
+        engine.dispose()
+
+
+def test_express_on_postgresql(postgresql_server: PostgreSQLServer) -> None:
+    """JSON keeps its text, and the time is the connection's."""
+    check_express(postgresql_server.url, "postgresql")
+
+
+def test_express_on_mariadb(mariadb_server: MariaDBServer) -> None:
+    """With Unix seconds."""
+    check_express(mariadb_server.url, "mariadb")
+
+
+@pytest.mark.asyncio
+async def test_express_on_postgresql_without_blocking(postgresql_server: PostgreSQLServer) -> None:
+    """asyncpg sends types that the others leave to the server; the time zone of the connection is not UTC."""
+    layout, create = EXPRESS_TABLES["postgresql"]
+    settings = {"server_settings": {"timezone": "America/St_Johns"}}
+    engine = create_async_engine(postgresql_server.async_url, connect_args=settings)
+    store = AsyncSQLAlchemyStore(engine, layout=layout)
+    try:
+        async with engine.begin() as connection:
+            await connection.exec_driver_sql(create)
+        await store.create_table()
+        first = await store.put(ID, data(1), expires_at=soon(), if_version=None, subject=None)
+        await store.put(ID, data(2), expires_at=soon(), if_version=first, subject=None)
+        entry = await store.get(ID)
+        assert entry is not None
+        with pytest.raises(VersionConflict):
+            await store.put(ID, data(3), expires_at=soon(), if_version=first, subject=None)
+        await store.put(ID, data(2), expires_at=int(time.time()) - 5, if_version=entry.version, subject=None)
+        assert await store.get(ID) is None
+    finally:
+        async with engine.begin() as connection:
+            for name in (layout.table, "hardtack_ended"):
+                await connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
+        await engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("cookie", "expires_at", "end"),
+    [
+        ({"expires": None}, 1 << 40, 1000 + 86400),
+        ({"expires": None}, 2000, 2000),
+        ({"expires": "1970-01-01T00:30:00.000Z"}, 1 << 40, 1800),
+        ({"expires": "1970-01-01T00:30:00.000Z"}, 1700, 1700),
+        ({"expires": "junk"}, 1 << 40, 1000 + 86400),
+        ("junk", 1 << 40, 1000 + 86400),
+    ],
+)
+def test_the_time_of_a_row_of_express(cookie: Any, expires_at: int, end: int) -> None:
+    """What the library would write: the cookie's end or `ttl`; and no later than our own."""
+    text = json.dumps({"cookie": cookie})
+
+    assert ExpressMysqlTable(SECRET).time(text, expires_at, 1000) == end
+    assert ExpressPostgresTable(SECRET, ttl="1 day").time(text, expires_at, 1000).timestamp() == end
+
+
 def test_wrong_settings(engine: sa.Engine) -> None:
     """A ConfigError that says what to do."""
-    with pytest.raises(ConfigError, match="LaravelTable or DjangoTable"):
+    with pytest.raises(ConfigError, match="such as DjangoTable"):
         SQLAlchemyStore(engine, layout=ExpressLayout("x"))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="table= is not for layout="):
         SQLAlchemyStore(engine, sa.Table("x", sa.MetaData()), layout=DjangoTable(SECRET))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,17 +23,29 @@ from tests.servers import RedisServer, free_port
 
 from hardtack import Cookie, CookieEngine, SessionManager, StoreEngine
 from hardtack.foreign.laravel import LaravelCookie
-from hardtack.foreign.layouts import ExpressLayout, LaravelFiles, LaravelLayout, LaravelTable
+from hardtack.foreign.layouts import (
+    ExpressLayout,
+    ExpressMysqlTable,
+    ExpressPostgresTable,
+    LaravelFiles,
+    LaravelLayout,
+    LaravelTable,
+)
 from hardtack.foreign.rack import RackHmacCookie, RackSessionCookie
 from hardtack.protocols import Engine
+from hardtack.stores._shared_sql import ENDED
 from hardtack.stores.file import FileStore
 from hardtack.stores.redis import RedisStore
+from hardtack.stores.shared_layout import SharedTable
 from hardtack.stores.sqlalchemy import SQLAlchemyStore
 
 SITES = Path(__file__).parent / "sites"
 SECRET = "a secret of forty characters and no less"
 APP_KEY = "base64:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 UNTIL = 1 << 40
+
+Servers = Callable[[str], Any]
+"""The server that a fixture of this name starts."""
 
 
 def user(data: dict[str, Any]) -> str | None:
@@ -45,6 +58,8 @@ class Pair(NamedTuple):
     theirs: str
     ours: str
     cookie: str
+    age: Callable[[], None] = lambda: None
+    """Lets the entries that both share say that they have ended, though their store does not."""
 
 
 @contextmanager
@@ -100,7 +115,7 @@ def ours(engine: Engine, name: str) -> Iterator[str]:
 
 
 @contextmanager
-def rack(_: RedisServer) -> Iterator[Pair]:
+def rack(_: Servers) -> Iterator[Pair]:
     """Rack::Session::Cookie with JSON: signed in Rack 2, encrypted by rack-session beside Rack 3."""
     require("ruby", "-rrack", "-rrack/session/cookie", "-rwebrick", "-e1")
     ruby = shutil.which("ruby") or "ruby"
@@ -114,19 +129,70 @@ def rack(_: RedisServer) -> Iterator[Pair]:
         yield Pair(theirs, python, "rack.session")
 
 
+def express_site(url: str) -> AbstractContextManager[str]:
+    """express-session with this store, and a cookie that ends an hour after its last use."""
+    command = [node_program(), "../node/express_site.mjs"]
+    return telling(command, SECRET=SECRET, STORE=url, MAX_AGE="3600000")
+
+
 @contextmanager
-def express(server: RedisServer) -> Iterator[Pair]:
+def express(servers: Servers) -> Iterator[Pair]:
     """express-session with connect-redis."""
     require_node()
+    server: RedisServer = servers("redis_server")
     with redis.Redis.from_url(server.url) as client:
+
+        def age() -> None:
+            for key in client.keys("sess:*"):
+                client.set(
+                    key, re.sub(r'"expires":"20[0-9]{2}', '"expires":"2020', client.get(key).decode()), keepttl=True
+                )
+
         engine = StoreEngine(RedisStore(client, layout=ExpressLayout(SECRET, subject=user)))
-        command = [node_program(), "../node/express_site.mjs"]
-        with telling(command, SECRET=SECRET, REDIS_URL=server.url) as theirs, ours(engine, "connect.sid") as python:
-            yield Pair(theirs, python, "connect.sid")
+        with express_site(server.url) as theirs, ours(engine, "connect.sid") as python:
+            yield Pair(theirs, python, "connect.sid", age)
 
 
 @contextmanager
-def laravel_cookie(_: RedisServer) -> Iterator[Pair]:
+def express_table(url: str, layout: SharedTable, aging: str) -> Iterator[Pair]:
+    """express-session with a table, which its store makes."""
+    require_node()
+    engine = sa.create_engine(url)
+
+    def age() -> None:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(aging)
+
+    store = SQLAlchemyStore(engine, layout=layout)
+    store.create_table()
+    address = sa.make_url(url).set(drivername=sa.make_url(url).get_backend_name())
+    try:
+        with (
+            express_site(address.render_as_string()) as theirs,
+            ours(StoreEngine(store), "connect.sid") as python,
+        ):
+            yield Pair(theirs, python, "connect.sid", age)
+    finally:
+        with engine.begin() as connection:
+            for name in (layout.table, ENDED):
+                connection.exec_driver_sql(f"DROP TABLE IF EXISTS {name}")
+        engine.dispose()
+
+
+def express_postgresql(servers: Servers) -> AbstractContextManager[Pair]:
+    """express-session with connect-pg-simple."""
+    aging = 'UPDATE session SET sess = regexp_replace(sess::text, \'"expires":"20..\', \'"expires":"2020\')::json'
+    return express_table(servers("postgresql_server").url, ExpressPostgresTable(SECRET, subject=user), aging)
+
+
+def express_mysql(servers: Servers) -> AbstractContextManager[Pair]:
+    """express-session with express-mysql-session."""
+    aging = 'UPDATE sessions SET data = regexp_replace(data, \'"expires":"20..\', \'"expires":"2020\')'
+    return express_table(servers("mariadb_server").url, ExpressMysqlTable(SECRET, subject=user), aging)
+
+
+@contextmanager
+def laravel_cookie(_: Servers) -> Iterator[Pair]:
     """Laravel's `cookie` driver."""
     engine = CookieEngine(LaravelCookie(APP_KEY))
     with laravel("cookie") as theirs, ours(engine, "laravel_session") as python:
@@ -134,8 +200,9 @@ def laravel_cookie(_: RedisServer) -> Iterator[Pair]:
 
 
 @contextmanager
-def laravel_redis(server: RedisServer) -> Iterator[Pair]:
+def laravel_redis(servers: Servers) -> Iterator[Pair]:
     """Laravel's `redis` driver."""
+    server: RedisServer = servers("redis_server")
     require("php", "-r", 'require "Illuminate/Redis/autoload.php"; require "Illuminate/Cache/autoload.php"; new Redis;')
     with redis.Redis.from_url(server.url) as client:
         layout = LaravelLayout(APP_KEY, prefix="laravel_database_laravel_cache:", subject=user)
@@ -145,7 +212,7 @@ def laravel_redis(server: RedisServer) -> Iterator[Pair]:
 
 
 @contextmanager
-def laravel_database(_: RedisServer) -> Iterator[Pair]:
+def laravel_database(_: Servers) -> Iterator[Pair]:
     """Laravel's `database` driver, on SQLite."""
     require("php", "-r", 'require "Illuminate/Database/autoload.php"; new PDO("sqlite::memory:");')
     with tempfile.TemporaryDirectory() as directory:
@@ -164,7 +231,7 @@ def laravel_database(_: RedisServer) -> Iterator[Pair]:
 
 
 @contextmanager
-def laravel_files(_: RedisServer) -> Iterator[Pair]:
+def laravel_files(_: Servers) -> Iterator[Pair]:
     """Laravel's `file` driver."""
     require("php", "-r", 'require "Illuminate/Filesystem/autoload.php"; new Illuminate\\Filesystem\\Filesystem;')
     with tempfile.TemporaryDirectory() as directory:
@@ -173,9 +240,11 @@ def laravel_files(_: RedisServer) -> Iterator[Pair]:
             yield Pair(theirs, python, "laravel_session")
 
 
-STACKS: dict[str, Callable[[RedisServer], Any]] = {
+STACKS: dict[str, Callable[[Servers], Any]] = {
     "rack": rack,
     "express": express,
+    "express-postgresql": express_postgresql,
+    "express-mysql": express_mysql,
     "laravel-cookie": laravel_cookie,
     "laravel-redis": laravel_redis,
     "laravel-database": laravel_database,
@@ -183,10 +252,22 @@ STACKS: dict[str, Callable[[RedisServer], Any]] = {
 }
 
 
-@pytest.fixture(scope="module", params=STACKS)
-def pair(request: pytest.FixtureRequest, redis_server: RedisServer) -> Iterator[Pair]:
+SERVERS = {
+    "express": "redis",
+    "express-postgresql": "postgresql",
+    "express-mysql": "mariadb",
+    "laravel-redis": "redis",
+}
+
+
+def with_marks(stack: str) -> Any:
+    return pytest.param(stack, marks=[pytest.mark.program(SERVERS[stack])] if stack in SERVERS else [])
+
+
+@pytest.fixture(scope="module", params=[with_marks(stack) for stack in STACKS])
+def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
     """The two sites."""
-    with STACKS[request.param](redis_server) as sites:
+    with STACKS[request.param](request.getfixturevalue) as sites:
         yield sites
 
 
@@ -239,3 +320,13 @@ def test_another_login_there_is_another_user_here(pair: Pair, browser: Browser) 
     browser.get(f"{pair.theirs}/login/bob")
 
     assert browser.get(f"{pair.ours}/whoami") == "bob"
+
+
+@pytest.mark.parametrize("pair", [with_marks(stack) for stack in STACKS if "express" in stack], indirect=True)
+def test_a_session_that_is_only_read_there_stays_one_here(pair: Pair, browser: Browser) -> None:
+    """With `resave: false` a mere use moves the end in Express' store, and not the one in the entry."""
+    browser.get(f"{pair.theirs}/login/alice")
+    pair.age()  # as it is after an hour of reading
+
+    assert browser.get(f"{pair.ours}/whoami") == "alice"
+    assert browser.get(f"{pair.theirs}/whoami") == "alice"

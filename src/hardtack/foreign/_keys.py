@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import threading
@@ -46,6 +47,18 @@ def once(name: tuple[object, ...], derive: Callable[[], bytes]) -> bytes:
             if key is None:
                 key = _derived[name] = derive()
     return key
+
+
+def keyed_mac(key: bytes, message: bytes, digest: str) -> bytes:
+    """HMAC under a configured key, whose blocks are hashed once a process. A key of one cookie alone goes to `hmac.digest`."""
+    keyed = _keyed(key, digest).copy()
+    keyed.update(message)
+    return keyed.digest()
+
+
+@functools.lru_cache(maxsize=256)
+def _keyed(key: bytes, digest: str) -> hmac.HMAC:
+    return hmac.new(key, digestmod=digest)
 
 
 def same(expected: str | bytes, given: str) -> bool:

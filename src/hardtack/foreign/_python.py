@@ -12,6 +12,7 @@ import pybase64
 
 from hardtack import values
 from hardtack.errors import InvalidToken, UnsupportedValue
+from hardtack.foreign._keys import keyed_mac
 from hardtack.foreign.base import check_plain, malformed, parse_json
 from hardtack.lifetime import SKEW, Duration, seconds
 from hardtack.protocols import Context
@@ -49,7 +50,7 @@ class Signer:
         raise InvalidToken("tampered")
 
     def _signature(self, key: bytes, text: str) -> bytes:
-        return values.encode_bytes(hmac.digest(key, text.encode(), self._digest)).encode()
+        return values.encode_bytes(keyed_mac(key, text.encode(), self._digest)).encode()
 
 
 def max_age_seconds(max_age: Duration | None) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+import string
 from collections.abc import Collection, Iterator
 from typing import Any, NoReturn
 from urllib.parse import quote, unquote
@@ -22,10 +22,16 @@ def percent_decode(value: str) -> str:
     plain = value.replace("%3D", "=").replace("%2B", "+").replace("%2F", "/")  # all that base64 needs
     if "%" not in plain:
         return plain
+    # What JSON is full of: none of these is a part of another escape, and a search for each is faster than a split at all.
+    for escape, character in _OF_JSON.items():
+        plain = plain.replace(escape, character)
     try:
-        return unquote(value, errors="strict")
+        return unquote(plain, errors="strict")
     except UnicodeDecodeError:
         malformed("its percent-encoding is not UTF-8")
+
+
+_OF_JSON = {f"%{ord(character):02X}": character for character in '",:{}[] '}
 
 
 def percent_encode(value: str, *, safe: str = "") -> str:
@@ -79,9 +85,9 @@ def read_javascript(text: str | bytes) -> Any:
     Raises `InvalidToken("malformed")`.
     """
     try:
-        if isinstance(text, bytes):
-            text = text.decode(json.detect_encoding(text), "surrogatepass")
-        return (_WITH_LONG_NUMBERS if _LONG_NUMBER.search(text) else _DECODER).decode(text)
+        raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+        decoder = _WITH_LONG_NUMBERS if _LONG_NUMBER in raw.translate(_ALIKE) else _DECODER
+        return decoder.decode(raw.decode("utf-8", "surrogatepass") if isinstance(text, bytes) else text)
     except (ValueError, RecursionError):
         raise InvalidToken("malformed", "not JSON") from None
 
@@ -98,7 +104,10 @@ def _no_constant(name: str) -> NoReturn:
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 _WITH_LONG_NUMBERS = json.JSONDecoder(parse_int=_number, parse_constant=_no_constant)
-_LONG_NUMBER = re.compile("[0-9]{16}")  # a double holds every number of 15 digits
+# A double holds every number of 15 digits. Where all digits are alike a longer one is found as a text is: a regular expression
+# takes longer than the decoder.
+_ALIKE = bytes(ord("0") if chr(byte) in string.digits else ord(" ") for byte in range(256))
+_LONG_NUMBER = b"0" * 16
 
 
 def _has_key(value: Any, name: str) -> bool:

@@ -168,7 +168,7 @@ class ForeignCookie:
         for the same cookie, but is no credential. `created` and `expires` are Unix seconds that the cookie
         authenticates.
         """
-        if type(data) is not dict or not all(type(key) is str for key in data):
+        if type(data) is not dict or not _TEXT.issuperset(map(type, data)):
             malformed("a session is a mapping with text as its keys")
         raw = handle.encode("utf-8", "surrogatepass") if isinstance(handle, str) else handle
         identifier = hashlib.sha256(b"hardtack/1 foreign" + self.cookie_name.encode() + raw).digest()[:16]
@@ -317,6 +317,7 @@ def _check_plain(value: Any, path: str, finite: bool, binary: bool, wide: bool) 
         _unsupported(path, kind.__qualname__, "the other system has no such type; convert it")
 
 
+_TEXT = frozenset({str})
 _PLAIN = frozenset({type(None), bool, int, float, str})
 
 

@@ -9,7 +9,6 @@ Percent-encoded. A key has 64 bytes: 32 that sign, 32 that encrypt.
 from __future__ import annotations
 
 import base64
-import hmac
 import json
 import os
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign import _ciphers as ciphers
-from hardtack.foreign._keys import one_of, same
+from hardtack.foreign._keys import keyed_mac, one_of, same
 from hardtack.foreign._place import Place
 from hardtack.foreign._python import decode_padded
 from hardtack.foreign._text import percent_decode, percent_encode, write_json
@@ -40,7 +39,13 @@ class _CookieRs(ForeignCookie):
     default_cookie_name = "id"
 
     def __init__(
-        self, key: bytes, old_keys: Sequence[bytes], derive: bool, content: Content, **place: Unpack[Place]
+        self,
+        key: bytes,
+        *,
+        old_keys: Sequence[bytes] = (),
+        derive: bool = False,
+        content: Content = "json",
+        **place: Unpack[Place],
     ) -> None:
         super().__init__(**place)
         if isinstance(old_keys, bytes | str):
@@ -83,17 +88,6 @@ class RustPrivateCookie(_CookieRs):
 
     format_name = "cookie-rs-private"
 
-    def __init__(
-        self,
-        key: bytes,
-        *,
-        old_keys: Sequence[bytes] = (),
-        derive: bool = False,
-        content: Content = "json",
-        **place: Unpack[Place],
-    ) -> None:
-        super().__init__(key, old_keys, derive, content, **place)
-
     def _read(self, value: str, context: Context) -> Record:
         raw = decode_padded(percent_decode(value))
         if len(raw) < ciphers.GCM_NONCE + ciphers.TAG:
@@ -127,17 +121,6 @@ class RustSignedCookie(_CookieRs):
 
     format_name = "cookie-rs-signed"
 
-    def __init__(
-        self,
-        key: bytes,
-        *,
-        old_keys: Sequence[bytes] = (),
-        derive: bool = False,
-        content: Content = "json",
-        **place: Unpack[Place],
-    ) -> None:
-        super().__init__(key, old_keys, derive, content, **place)
-
     def _read(self, value: str, context: Context) -> Record:
         signed = percent_decode(value)
         mac, text = signed[:_MAC_LENGTH], signed[_MAC_LENGTH:]
@@ -153,7 +136,7 @@ class RustSignedCookie(_CookieRs):
 
 
 def _mac(key: bytes, text: str) -> str:
-    return base64.b64encode(hmac.digest(key[:32], text.encode(), "sha256")).decode()
+    return base64.b64encode(keyed_mac(key[:32], text.encode(), "sha256")).decode()
 
 
 def _key(key: object, derive: bool) -> bytes:

@@ -7,13 +7,12 @@ express-session               encodeURIComponent("s:" id "." b64(HMAC-SHA256(sec
 from __future__ import annotations
 
 import base64
-import hmac
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Unpack
 
 from hardtack import values
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
-from hardtack.foreign._keys import all_secrets, one_of, same
+from hardtack.foreign._keys import all_secrets, keyed_mac, one_of, same
 from hardtack.foreign._place import Place, Secret, SometimesDated
 from hardtack.foreign._python import decode_padded
 from hardtack.foreign._text import JAVASCRIPT_SAFE, percent_decode, percent_encode, read_javascript, write_javascript
@@ -67,6 +66,7 @@ class _Keygrip(SometimesDated):
         super().__init__(**place)
         self._secrets = all_secrets(secret, old_secrets)
         self._digest = one_of(digest, "digest", _DIGESTS)
+        self._signature_name = f"{self.cookie_name}.sig"
 
     def cookie_names(self, cookies: Mapping[str, Sequence[str]]) -> list[str]:
         """The cookie and the one with its signature."""
@@ -76,10 +76,6 @@ class _Keygrip(SometimesDated):
         """Both cookies; raises `UnsupportedValue`."""
         value = self._write(self._stamped(record), context)
         return {self.cookie_name: value, self._signature_name: self._mac(self._secrets[0], value)}
-
-    @property
-    def _signature_name(self) -> str:
-        return f"{self.cookie_name}.sig"
 
     def _value(self, cookies: Mapping[str, Sequence[str]]) -> str:
         """The value, whose signature was found to be right: what is parsed is authentic."""
@@ -93,7 +89,7 @@ class _Keygrip(SometimesDated):
 
     def _mac(self, secret: bytes, value: str) -> str:
         signed = f"{self.cookie_name}={value}".encode("utf-8", "surrogatepass")
-        return values.encode_bytes(hmac.digest(secret, signed, self._digest))
+        return values.encode_bytes(keyed_mac(secret, signed, self._digest))
 
 
 class CookieSessionCookie(_Keygrip):
@@ -160,8 +156,9 @@ class KoaSessionCookie(_Keygrip):
         expires = None
         if type(data) is dict:
             if "_expire" in data:
-                expires = not_expired(seconds_of(data["_expire"], per_second=1000), context)
-            data = {key: item for key, item in data.items() if key not in ("_expire", "_maxAge", "_session")}
+                expires = not_expired(seconds_of(data.pop("_expire"), per_second=1000), context)
+            data.pop("_maxAge", None)
+            data.pop("_session", None)
         return self._record(data, context, value, expires=expires)
 
     def _write(self, record: Record, context: Context) -> str:
@@ -186,6 +183,8 @@ class ExpressSessionCookie(ForeignCookie):
         load: a function that takes the id and returns what the other system's store has under it (with connect-redis the
             bytes at `sess:ID`), or None where there is nothing; `read_express_record` makes the session of it. It is called
             while a request is answered, and only for an id whose signature is right.
+        store_decides: `load` finds nothing of a session that has ended, as with connect-redis. Then the end in the entry is
+            not enforced, which with `resave: false` lies an age after the last change, and not after the last use.
         place: see `ForeignCookie`; `name`, by default `connect.sid`. `until` is required: the cookie says nothing about its
             age.
 
@@ -201,14 +200,19 @@ class ExpressSessionCookie(ForeignCookie):
         *,
         old_secrets: Sequence[Secret] = (),
         load: Callable[[str], str | bytes | None] | None = None,
+        store_decides: bool = False,
         **place: Unpack[Place],
     ) -> None:
         super().__init__(**place)
         if load is not None and not callable(load):
             message = "load is a function that takes the session's id and returns what the store has of it, or None"
             raise ConfigError(message)
+        if type(store_decides) is not bool:
+            message = f"store_decides={store_decides!r} is True or False: whether load finds nothing of what has ended"
+            raise ConfigError(message)
         self._secrets = all_secrets(secret, old_secrets)
         self._load = load
+        self._store_decides = store_decides
 
     def _read(self, value: str, context: Context) -> Record:
         text = percent_decode(value)
@@ -222,6 +226,8 @@ class ExpressSessionCookie(ForeignCookie):
         stored = self._load(identifier)
         if stored is None:
             raise InvalidToken("unknown_id", "the other system's store has no such session")
+        if self._store_decides:
+            return self._record(_express_members(stored)[0], context, identifier)
         data, expires = read_express_record(stored, context)
         return self._record(data, context, identifier, expires=expires)
 
@@ -240,12 +246,17 @@ def read_express_record(stored: str | bytes, context: Context) -> tuple[dict[str
 
     Raises `InvalidToken`, also where it has ended.
     """
+    data, cookie = _express_members(stored)
+    expires = cookie.get("expires") if type(cookie) is dict else None
+    return data, None if expires is None else not_expired(iso_seconds(expires), context)
+
+
+def _express_members(stored: str | bytes) -> tuple[dict[str, Any], Any]:
+    """The session in an entry, and its `cookie`."""
     data = read_javascript(stored)
     if type(data) is not dict:
         malformed("a session is a mapping")
-    cookie = data.pop("cookie", None)
-    expires = cookie.get("expires") if type(cookie) is dict else None
-    return data, None if expires is None else not_expired(iso_seconds(expires), context)
+    return data, data.pop("cookie", None)
 
 
 def write_express_record(data: dict[str, Any], *, expires: int | None = None, path: str = "/") -> str:
@@ -260,4 +271,4 @@ def write_express_record(data: dict[str, Any], *, expires: int | None = None, pa
 
 
 def _express_mac(secret: bytes, identifier: str) -> str:
-    return base64.b64encode(hmac.digest(secret, identifier.encode(), "sha256")).decode().rstrip("=")
+    return base64.b64encode(keyed_mac(secret, identifier.encode(), "sha256")).decode().rstrip("=")

@@ -15,6 +15,7 @@ from typing import Unpack
 
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign import _ciphers as ciphers
+from hardtack.foreign._keys import keyed_mac
 from hardtack.foreign._place import Place, Secret
 from hardtack.foreign._python import decode_padded
 from hardtack.foreign._text import EXACT_IN_A_DOUBLE, write_json
@@ -86,7 +87,7 @@ class GorillaCookie(ForeignCookie):
         raise InvalidToken("tampered")
 
     def _mac(self, key: bytes, date: bytes, encoded: bytes) -> bytes:
-        return hmac.digest(key, b"|".join((self.cookie_name.encode(), date, encoded)), "sha256")
+        return keyed_mac(key, b"|".join((self.cookie_name.encode(), date, encoded)), "sha256")
 
     def _write(self, record: Record, context: Context) -> str:
         plain = write_json(record.data, largest_int=EXACT_IN_A_DOUBLE).encode()

@@ -6,12 +6,11 @@ encodeURIComponent(text "." b64(HMAC-SHA256))
 from __future__ import annotations
 
 import base64
-import hmac
 from collections.abc import Sequence
 from typing import Literal, Unpack
 
 from hardtack.errors import InvalidToken, UnsupportedValue
-from hardtack.foreign._keys import all_secrets, one_of, same
+from hardtack.foreign._keys import all_secrets, keyed_mac, one_of, same
 from hardtack.foreign._place import Place, Secret
 from hardtack.foreign._text import JAVASCRIPT_SAFE, percent_decode, percent_encode, read_javascript, write_javascript
 from hardtack.foreign.base import ForeignCookie, check_plain, malformed
@@ -69,4 +68,4 @@ class HonoCookie(ForeignCookie):
 
 
 def _mac(secret: bytes, text: str) -> str:
-    return base64.b64encode(hmac.digest(secret, text.encode(), "sha256")).decode()
+    return base64.b64encode(keyed_mac(secret, text.encode(), "sha256")).decode()

@@ -23,7 +23,7 @@ from typing import Any, Final, Unpack
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
 from hardtack.foreign import _ciphers as ciphers
 from hardtack.foreign import php
-from hardtack.foreign._keys import one_of, same
+from hardtack.foreign._keys import keyed_mac, one_of, same
 from hardtack.foreign._place import Place
 from hardtack.foreign._python import decode_padded
 from hardtack.foreign._text import percent_decode, percent_encode, write_json
@@ -72,7 +72,7 @@ class _Laravel(ForeignCookie):
     def _opened(self, key: bytes, iv: str, value: str, mac: str, tag: str) -> bytes | None:
         """The plain text, or None where the MAC is not this key's."""
         if self._cipher.endswith("cbc"):
-            if not same(hmac.digest(key, (iv + value).encode(), "sha256").hex(), mac):
+            if not same(keyed_mac(key, (iv + value).encode(), "sha256").hex(), mac):
                 return None
             return ciphers.open_cbc(key, decode_padded(iv), decode_padded(value))
         try:
@@ -89,7 +89,7 @@ class _Laravel(ForeignCookie):
         if self._cipher.endswith("cbc"):
             raw_iv = os.urandom(ciphers.BLOCK)
             iv, value = _base64(raw_iv), _base64(ciphers.seal_cbc(key, raw_iv, plain))
-            mac = hmac.digest(key, (iv + value).encode(), "sha256").hex()
+            mac = keyed_mac(key, (iv + value).encode(), "sha256").hex()
         else:
             raw_iv = os.urandom(ciphers.GCM_NONCE)
             ciphertext, raw_tag = ciphers.seal_gcm(key, raw_iv, plain)
@@ -267,7 +267,7 @@ def _app_key(secret: object, length: int) -> bytes:
 
 
 def _prefix(key: bytes, name: str) -> bytes:
-    return hmac.digest(key, name.encode() + b"v2", "sha1").hex().encode()
+    return keyed_mac(key, name.encode() + b"v2", "sha1").hex().encode()
 
 
 def _identifier(handle: bytes) -> str:

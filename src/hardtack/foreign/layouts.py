@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 import secrets
 import string
 import time
@@ -73,6 +74,7 @@ class ExpressLayout(SharedLayout):
     """
 
     hidden = ("cookie",)
+    store_decides = True
 
     def __init__(
         self,
@@ -106,7 +108,7 @@ class ExpressLayout(SharedLayout):
         fresh = {"originalMaxAge": self._max_age, "expires": None, "httpOnly": True, "path": "/"}
         cookie: dict[str, Any] = {**fresh, **(kept if type(kept) is dict else {})}
         age = cookie["originalMaxAge"]
-        if type(age) in (int, float):
+        if type(age) in (int, float) and math.isfinite(age):
             cookie["expires"] = iso_text(min(now + int(age // 1000), content.expires_at))
         return {"cookie": cookie}
 
@@ -115,6 +117,75 @@ class ExpressLayout(SharedLayout):
         cookie = tree.get("cookie")
         expires = cookie.get("expires") if type(cookie) is dict else None
         return NEVER if expires is None else iso_seconds(expires)
+
+
+class ExpressPostgresTable(ExpressLayout, SharedTable):
+    """express-session with connect-pg-simple: rows of the table `session`, with JSON and a time without its zone.
+
+    Args:
+        secret, old_secrets, max_age, subject: see `ExpressLayout`.
+        table: `tableName`.
+        ttl: `ttl`, for sessions whose cookie says no end: by default a day after each use.
+
+    Raises `ConfigError`.
+    """
+
+    key_column = "sid"
+    data_column = "sess"
+    time_column = "expire"
+    time_is_date = True
+    is_json = True
+
+    def __init__(
+        self, secret: str | bytes, *, table: str = "session", ttl: Duration = "1 day", **settings: Any
+    ) -> None:
+        super().__init__(secret, prefix="", **settings)
+        self.table = table
+        self._ttl = seconds(ttl, "ttl")
+
+    def ends(self, tree: dict[str, Any]) -> int:
+        """The column says it: a use that changes nothing moves that alone."""
+        return NEVER
+
+    def time(self, text: str, expires_at: int, now: int) -> Any:
+        """When it ends, by its cookie or `ttl`."""
+        return dt.datetime.fromtimestamp(self._end(text, expires_at, now), dt.UTC)
+
+    def ends_at(self, moment: int) -> int:
+        """Then."""
+        return moment
+
+    def _end(self, text: str, expires_at: int, now: int) -> int:
+        try:
+            end = super().ends(self.load(text.encode()))
+        except InvalidToken:  # a planted row, whose members are kept
+            end = NEVER
+        return min(expires_at, now + self._ttl if end == NEVER else end)
+
+
+class ExpressMysqlTable(ExpressPostgresTable):
+    """express-session with express-mysql-session: rows of the table `sessions`, with JSON and Unix seconds.
+
+    Args:
+        secret, old_secrets, max_age, subject: see `ExpressLayout`.
+        table: `schema.tableName`.
+        ttl: `expiration` as a duration, for sessions whose cookie says no end: by default a day after each use.
+
+    Raises `ConfigError`.
+    """
+
+    key_column = "session_id"
+    data_column = "data"
+    time_column = "expires"
+    time_is_date = False
+    is_json = False
+
+    def __init__(self, secret: str | bytes, *, table: str = "sessions", **settings: Any) -> None:
+        super().__init__(secret, table=table, **settings)
+
+    def time(self, text: str, expires_at: int, now: int) -> int:
+        """When it ends, by its cookie or `ttl`."""
+        return self._end(text, expires_at, now)
 
 
 class LaravelLayout(SharedLayout):
@@ -206,7 +277,7 @@ class LaravelTable(LaravelLayout, SharedTable):
         """What the column `payload` keeps."""
         return pybase64.b64encode(self.serialized(tree))
 
-    def time(self, expires_at: int, now: int) -> int:
+    def time(self, text: str, expires_at: int, now: int) -> int:
         """When it was used last."""
         return now
 
@@ -288,7 +359,7 @@ class DjangoTable(SharedTable):
         """What JSON carries."""
         check_plain(data, finite=True, binary=False, wide=True)
 
-    def time(self, expires_at: int, now: int) -> dt.datetime:
+    def time(self, text: str, expires_at: int, now: int) -> dt.datetime:
         """When it ends."""
         return dt.datetime.fromtimestamp(expires_at, dt.UTC)
 

@@ -15,6 +15,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
+from hardtack.foreign._keys import keyed_mac
 from hardtack.foreign.base import ForeignCookie, Until, check_plain, malformed, parse_json, text
 from hardtack.foreign.session_storage_secure import all_secrets
 from hardtack.lifetime import Duration, seconds
@@ -182,7 +183,7 @@ class MojoliciousCookie(_MojoliciousSession):
         return (payload + b"--" + self._mac(self._secrets[0], payload)).decode()
 
     def _mac(self, secret: bytes, payload: bytes) -> bytes:
-        return hmac.digest(secret, self.cookie_name.encode() + b"=" + payload, "sha256").hex().encode()
+        return keyed_mac(secret, self.cookie_name.encode() + b"=" + payload, "sha256").hex().encode()
 
 
 class MojoliciousEncryptedCookie(_MojoliciousSession):

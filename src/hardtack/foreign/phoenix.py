@@ -9,7 +9,6 @@ The keys are PBKDF2-HMAC-SHA256 of `secret_key_base`. A term is Erlang's externa
 
 from __future__ import annotations
 
-import hmac
 import os
 from collections.abc import Collection, Sequence
 from typing import Any, Unpack
@@ -19,7 +18,7 @@ from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign import _ciphers as ciphers
 from hardtack.foreign import _nacl as nacl
 from hardtack.foreign import etf
-from hardtack.foreign._keys import all_secrets, one_of, pbkdf2, same
+from hardtack.foreign._keys import all_secrets, keyed_mac, one_of, pbkdf2, same
 from hardtack.foreign._place import Place, Secret
 from hardtack.foreign._python import decode_base64
 from hardtack.foreign._times import began, not_expired
@@ -244,7 +243,7 @@ def verify(value: str, keys: Sequence[bytes]) -> bytes:
         malformed("it is not signed by Plug")
     signed, mac = f"{parts[0]}.{parts[1]}", parts[2]
     raw = signed.encode("utf-8", "surrogatepass")
-    if any(same(values.encode_bytes(hmac.digest(key, raw, digest)), mac) for key in keys):
+    if any(same(values.encode_bytes(keyed_mac(key, raw, digest)), mac) for key in keys):
         return decode_base64(parts[1])
     raise InvalidToken("tampered")
 
@@ -252,7 +251,7 @@ def verify(value: str, keys: Sequence[bytes]) -> bytes:
 def sign(payload: bytes, key: bytes) -> str:
     """What `verify` reads."""
     signed = f"{_HS256}.{values.encode_bytes(payload)}"
-    return f"{signed}.{values.encode_bytes(hmac.digest(key, signed.encode(), 'sha256'))}"
+    return f"{signed}.{values.encode_bytes(keyed_mac(key, signed.encode(), 'sha256'))}"
 
 
 def _derivation(iterations: object, key_length: object, key_digest: object) -> dict[str, Any]:

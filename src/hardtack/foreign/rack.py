@@ -19,7 +19,7 @@ from typing import Any, Literal, Unpack
 
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign import _ciphers as ciphers
-from hardtack.foreign._keys import all_secrets, one_of, same
+from hardtack.foreign._keys import all_secrets, keyed_mac, one_of, same
 from hardtack.foreign._place import Place, Secret
 from hardtack.foreign._python import decode_padded, inflate
 from hardtack.foreign._text import percent_decode, percent_encode, write_json
@@ -120,7 +120,7 @@ class RackSessionCookie(ForeignCookie):
         raise InvalidToken("tampered")
 
     def _mac_1(self, secret: bytes, signed: bytes) -> bytes:
-        return hmac.digest(secret[32:], signed + self._purpose, "sha256")
+        return keyed_mac(secret[32:], signed + self._purpose, "sha256")
 
     def _write(self, record: Record, context: Context) -> str:
         payload = write_json(_with_id(record)).encode()
@@ -190,7 +190,7 @@ class RackHmacCookie(ForeignCookie):
         return percent_encode(f"{encoded}--{self._mac(self._secrets[0], encoded)}")
 
     def _mac(self, secret: bytes, encoded: str) -> str:
-        return hmac.digest(secret, encoded.encode("utf-8", "surrogatepass"), self._digest).hex()
+        return keyed_mac(secret, encoded.encode("utf-8", "surrogatepass"), self._digest).hex()
 
 
 def _with_id(record: Record) -> dict[str, Any]:

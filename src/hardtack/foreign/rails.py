@@ -11,7 +11,6 @@ say when it ends: `{"_rails": {"message": b64(JSON), "exp": …, "pur": "cookie.
 from __future__ import annotations
 
 import base64
-import hmac
 import json
 import os
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from typing import Any, Unpack
 
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign import _ciphers as ciphers
-from hardtack.foreign._keys import all_secrets, one_of, pbkdf2, same
+from hardtack.foreign._keys import all_secrets, keyed_mac, one_of, pbkdf2, same
 from hardtack.foreign._place import Place, Secret, SometimesDated
 from hardtack.foreign._python import decode_padded
 from hardtack.foreign._text import percent_decode, percent_encode, write_json
@@ -158,7 +157,7 @@ class RailsCookie(_Rails):
 
     def _read_cbc(self, encoded: str, mac: str, context: Context) -> Record:
         for key, mac_key in self._legacy:
-            if same(hmac.digest(mac_key, encoded.encode(), "sha1").hex(), mac):
+            if same(keyed_mac(mac_key, encoded.encode(), "sha1").hex(), mac):
                 parts = decode_padded(encoded).decode("latin-1").split(_SEPARATOR)
                 if len(parts) != 2:
                     malformed("its ciphertext and IV are not two parts")
@@ -217,7 +216,7 @@ class RailsSignedCookie(_Rails):
         return percent_encode(f"{encoded}{_SEPARATOR}{self._mac(self._keys[0], encoded)}")
 
     def _mac(self, key: bytes, encoded: str) -> str:
-        return hmac.digest(key, encoded.encode("utf-8", "surrogatepass"), self._hmac).hex()
+        return keyed_mac(key, encoded.encode("utf-8", "surrogatepass"), self._hmac).hex()
 
 
 def devise_subject(scope: str = "user") -> Callable[[dict[str, Any]], str | None]:

@@ -6,12 +6,11 @@ encodeURIComponent(b64(JSON) "." b64(HMAC-SHA256) without "=")
 from __future__ import annotations
 
 import base64
-import hmac
 from collections.abc import Sequence
 from typing import Any, Unpack
 
 from hardtack.errors import InvalidToken
-from hardtack.foreign._keys import all_secrets, same
+from hardtack.foreign._keys import all_secrets, keyed_mac, same
 from hardtack.foreign._place import Place, Secret
 from hardtack.foreign._python import decode_padded
 from hardtack.foreign._text import JAVASCRIPT_SAFE, percent_decode, percent_encode, read_javascript, write_javascript
@@ -61,5 +60,5 @@ def take_flashes(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _mac(secret: bytes, encoded: str) -> str:
-    digest = hmac.digest(secret, encoded.encode("utf-8", "surrogatepass"), "sha256")
+    digest = keyed_mac(secret, encoded.encode("utf-8", "surrogatepass"), "sha256")
     return base64.b64encode(digest).decode().rstrip("=")

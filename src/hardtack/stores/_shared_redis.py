@@ -90,7 +90,8 @@ class SharedLogic:
         content = self._decoded(session, key)
         if content is None:
             return Entry(b"", _version(session))  # it cannot be read, but replaced and deleted
-        return Entry(content.data, _version(session)) if content.expires_at > time.time() else None
+        alive = yield from self._is_alive(content, key)
+        return Entry(content.data, _version(session)) if alive else None
 
     def put(
         self, key: str, data: bytes, *, expires_at: int, if_version: Version | None, subject: str | None
@@ -146,9 +147,17 @@ class SharedLogic:
             if session is None or ended is not None:
                 continue
             content = self._decoded(session, key)
-            if content is not None and content.expires_at > time.time():
+            if content is not None and (yield from self._is_alive(content, key)):
                 live.append((key, content))
         return live
+
+    def _is_alive(self, content: Content, key: str) -> Steps[bool]:
+        """Whether an entry has not ended: by what is in it, or by the end that its key has where that decides."""
+        if content.expires_at > time.time():
+            return True
+        if not self._layout.store_decides:
+            return False
+        return int((yield Request("PTTL", self._keys(key)[0]))) > 0
 
     def _all(self) -> Steps[list[str]]:
         """The ids of all entries. SCAN may tell one twice."""

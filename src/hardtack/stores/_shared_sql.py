@@ -35,30 +35,45 @@ def ended_table() -> sa.Table:
     return sessions_table(sa.MetaData(), ENDED)
 
 
+class _Json(sa.types.UserDefinedType[str]):
+    """A column of the type json whose text a driver does not parse, since the version of a row is the text."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "JSON"
+
+    def bind_expression(self, bindvalue: sa.BindParameter[str]) -> sa.ColumnElement[str]:
+        return sa.cast(sa.type_coerce(bindvalue, sa.Text()), self)
+
+
 class SharedLogic(Logic):
     """The statements, and what is done with them, for both twins."""
 
     def __init__(self, layout: SharedTable, ended: sa.Table, batch: int, dialect: str) -> None:
         if not isinstance(layout, SharedTable):
-            message = (
-                f"layout={type(layout).__name__} must be a LaravelTable or DjangoTable of hardtack.foreign.layouts"
-            )
+            message = f"layout={type(layout).__name__} must be a table of hardtack.foreign.layouts, such as DjangoTable"
             raise ConfigError(message)
         super().__init__(ended, batch)
         self._layout = layout
+        is_json = layout.is_json and dialect == "postgresql"
         time_type: Any = sa.DateTime(timezone=True) if layout.time_is_date else sa.BigInteger()
         table = sa.table(
             layout.table,
             sa.column(layout.key_column, sa.String()),
-            sa.column(layout.data_column, sa.Text()),
+            sa.column(layout.data_column, _Json() if is_json else sa.Text()),
             sa.column(layout.time_column, time_type),
         )
-        key, data = table.c[layout.key_column], table.c[layout.data_column]
+        key: sa.ColumnElement[Any] = table.c[layout.key_column]
+        data: sa.ColumnElement[Any] = table.c[layout.data_column]
+        moment: sa.ColumnElement[Any] = table.c[layout.time_column]
+        if is_json:
+            data, moment = sa.cast(data, sa.Text()), sa.cast(moment, sa.DateTime(timezone=True))
         # The collations that MySQL has by default take A for a, and the version is the text.
         exact: Any = sa.cast(data, mysql.BINARY()) if dialect in ("mysql", "mariadb") else data
         here = key == sa.bindparam("at")
         this = exact == sa.bindparam("if_version", type_=sa.String())
-        columns = [key.label("key"), data.label("data"), table.c[layout.time_column].label("time")]
+        columns = [key.label("key"), data.label("data"), moment.label("time")]
         self._rows = sa.select(*columns)
         self._row = self._rows.where(here)
         self._keys = sa.select(key.label("key"))
@@ -100,7 +115,7 @@ class SharedLogic(Logic):
         kind, previous = if_version or ("", "")
         content = Content(data, expires_at, subject, new_version_bytes().hex())
         text = self._layout.encode(content, previous.encode() if kind == "row" else None, now).decode()
-        row = {self._layout.data_column: text, self._layout.time_column: self._layout.time(expires_at, now)}
+        row = {self._layout.data_column: text, self._layout.time_column: self._layout.time(text, expires_at, now)}
         create = (self._create, {self._layout.key_column: key, **row})
         if kind == "row":
             saved = yield Request((self._change, {**row, "at": key, "if_version": previous}))

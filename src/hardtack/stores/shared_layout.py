@@ -64,6 +64,9 @@ class SharedLayout(ABC):
     hidden: ClassVar[tuple[str, ...]] = ()
     """Members that are the other system's own."""
 
+    store_decides: ClassVar[bool] = False
+    """A mere use moves the end in the store alone, not that in the entry: what the store still has has not ended."""
+
     def __init__(self, prefix: str = "", subject: FindSubject | None = None) -> None:
         if type(prefix) is not str:
             raise ConfigError("prefix is text: what the other system puts before an id to make a key of it")
@@ -191,9 +194,12 @@ class SharedTable(SharedLayout):
     time_is_date: ClassVar[bool]
     """The column holds a date; else Unix seconds."""
 
+    is_json: ClassVar[bool] = False
+    """In PostgreSQL the text is in a column of the type json, and the date in one without a time zone: the connection's."""
+
     @abstractmethod
-    def time(self, expires_at: int, now: int) -> Any:
-        """What the column holds of an entry that is written now and ends at `expires_at`."""
+    def time(self, text: str, expires_at: int, now: int) -> Any:
+        """What the column holds of an entry with this text that is written now and ends at `expires_at`."""
 
     @abstractmethod
     def ends_at(self, moment: int) -> int:

@@ -60,5 +60,5 @@ while (($line = fgets(STDIN)) !== false) {
     } catch (Throwable $error) {
         $result = ['error' => $error->getMessage()];
     }
-    echo json_encode($result), "\n";
+    echo json_encode($result, JSON_PRESERVE_ZERO_FRACTION), "\n"; // a double stays one
 }
