@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from django.conf import settings  # type: ignore[import-untyped]
 from django.core.checks import CheckMessage, Error  # type: ignore[import-untyped]
-from django.core.checks import Warning as Caution  # type: ignore[import-untyped]
+from django.core.checks import Warning as Caution
 from django.utils.module_loading import import_string  # type: ignore[import-untyped]
 
 from hardtack.frameworks.django.base import SessionStore
