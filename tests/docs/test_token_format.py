@@ -11,7 +11,7 @@ from tests.docs import token_vectors
 from hardtack import EncryptedToken, Key, SignedToken, StoreEngine, values
 from hardtack.engines.chunks import joined
 from hardtack.errors import InvalidToken
-from hardtack.protocols import Context
+from hardtack.protocols import Context, TokenFormat
 from hardtack.stores.memory import MemoryStore
 from hardtack.tokens.xaes import XAES256GCM
 
@@ -36,7 +36,7 @@ def test_what_the_file_refuses_the_library_refuses() -> None:
     """For the reason that stands there."""
     vectors = json.loads(token_vectors.FILE.read_text(encoding="utf-8"))
     key = Key(bytes.fromhex(vectors["keys"]["secret"]))
-    formats = {"encrypted": EncryptedToken(key), "signed": SignedToken(key)}
+    formats: dict[str, TokenFormat] = {"encrypted": EncryptedToken(key), "signed": SignedToken(key)}
 
     for case in vectors["refused"]:
         with pytest.raises(InvalidToken) as refused:
