@@ -1133,6 +1133,17 @@ def test_two_configurations_on_one_request_are_refused() -> None:
     assert "two HardtackSessionConfig" in str(error)
 
 
+@pytest.mark.parametrize("outer", [True, False])
+def test_litestars_own_middleware_beside_ours_is_refused(outer: bool) -> None:
+    """`request.session` would be of one of the two, and both would set a cookie without a word."""
+    ours, own = HardtackSessionConfig(manager()).middleware, CookieBackendConfig(secret=b"x" * 32).middleware
+
+    [error] = errors_of([untouched], [own, ours] if outer else [ours, own])
+
+    assert isinstance(error, ConfigError)
+    assert "Litestar's own is beside" in str(error)
+
+
 def test_the_middleware_of_a_controller_shares_its_store() -> None:
     """Litestar copies handlers with their middleware; a copied store would be another one."""
     sessions = manager(stored())

@@ -368,7 +368,9 @@ def test_an_engine_that_was_given_is_for_one_event_loop_at_a_time(url: str) -> N
     """In another one it says what to do, and with a NullPool it works."""
 
     async def main() -> None:
-        engine = create_async_engine(async_url(url), poolclass=AsyncAdaptedQueuePool)  # old versions pool no SQLite file
+        engine = create_async_engine(
+            async_url(url), poolclass=AsyncAdaptedQueuePool
+        )  # old versions pool no SQLite file
         unpooled = create_async_engine(async_url(url), poolclass=NullPool)
         store, free = AsyncSQLAlchemyStore(engine), AsyncSQLAlchemyStore(unpooled)
         await store.create_table()

@@ -73,6 +73,15 @@ _BEGINNINGS: Final = frozenset({"http.response.start", "websocket.accept", "webs
 _LITESTARS_ANSWER: Final = ExceptionHandlerMiddleware.__call__.__code__
 """What catches the exceptions of the application, and answers to them."""
 
+_LITESTARS_SESSION: Final = SessionMiddleware.__module__
+"""Whose code puts a session of Litestar's own into the scope; an application's `set_session` does it from elsewhere."""
+
+_BESIDE: Final = (
+    "a session middleware of Litestar's own is beside HardtackSessionConfig's: remove it from the middleware (and "
+    "session_auth from on_app_init, or give it HardtackSessionConfig(sessions) as its session_backend_config); request.session "
+    "would be of one of the two, and each would set a cookie"
+)
+
 _KEPT: Final = (bytes, dt.datetime, dt.date, dt.time, dt.timedelta, Decimal, UUID)
 """What a session keeps as it is, where msgspec would make text of it."""
 
@@ -237,6 +246,8 @@ class HardtackMiddleware(SessionMiddleware[HardtackBackend]):
                 "two HardtackSessionConfig are in the middleware of one handler (SessionAuth brings its own): remove one; "
                 "each would set a cookie of its own"
             )
+        if "session" in raw:
+            raise ConfigError(_BESIDE)
         config = self.backend.config
         sessions = config.sessions
         request = asgi_request(raw)
@@ -280,6 +291,8 @@ class _Scope(dict[str, Any]):
         self.raw = raw
 
     def __setitem__(self, key: str, value: Any) -> None:
+        if key == "session" and sys._getframe(1).f_globals.get("__name__") == _LITESTARS_SESSION:
+            raise ConfigError(_BESIDE)
         dict.__setitem__(self, key, value)
         self.raw[key] = value
 
