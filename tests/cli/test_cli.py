@@ -342,3 +342,36 @@ def test_a_missing_package_is_named_by_its_extra(
 
     assert code == USAGE
     assert "pip install 'hardtack[demo]'" in capsys.readouterr().err
+
+
+# --- create-table
+
+
+@pytest.mark.parametrize("scheme", ["sqlite+pysqlite", "sqlite+aiosqlite"])
+def test_create_table(scheme: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whether the driver is sync or async; twice does no harm, and nothing is lost."""
+    path = tmp_path / "sessions.db"
+    codes = [main(["create-table", f"{scheme}:///{path}"])]
+    store = SQLAlchemyStore.from_url(f"sqlite+pysqlite:///{path}")
+    store.put("living", b"data", expires_at=int(time.time()) + 60, if_version=None, subject=None)
+    codes.append(main(["create-table", f"{scheme}:///{path}"]))
+
+    assert codes == [OK, OK]
+    assert capsys.readouterr().out == "the table is there\n" * 2
+    assert store.get("living") is not None
+    store.close()
+
+
+def test_create_table_where_none_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
+    """That is no failure."""
+    assert main(["create-table", "memory://"]) == OK
+    assert capsys.readouterr().out == "MemoryStore needs no table: there is nothing to create\n"
+
+
+def test_create_table_of_a_server_that_is_down(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, no traceback, and no password."""
+    code = main(["create-table", f"postgresql+psycopg://user:hunter2@127.0.0.1:{free_port()}/shop"])
+
+    printed = capsys.readouterr()
+    assert (code, printed.out, printed.err.count("\n")) == (FAILED, "", 1)
+    assert "hunter2" not in printed.err
