@@ -10,13 +10,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 from urllib.parse import unquote, urlsplit
 
 from hardtack.errors import ConfigError, StoreError
 from hardtack.stores import from_url
 
 _SESSION_FILE: Final = re.compile(r"[\w-]{16,}\.(json|ya?ml)", re.ASCII)
+_WIDTH: Final = 40
 
 
 def add_parsers(commands: Any) -> None:
@@ -116,9 +117,43 @@ async def _sweep_and_close(url: str) -> tuple[str, int | None]:
         sweep = getattr(store, "sweep", None)
         if sweep is None:
             return type(store).__name__, None
-        return type(store).__name__, await _awaited(sweep(time.time()))
+        bar = _Bar.on(sys.stderr) if "progress" in inspect.signature(sweep).parameters else None
+        if bar is None:
+            return type(store).__name__, await _awaited(sweep(time.time()))
+        try:
+            return type(store).__name__, await _awaited(sweep(time.time(), progress=bar.show))
+        finally:
+            bar.clear()
     finally:
         await _awaited(store.close())
+
+
+class _Bar:
+    """How far a sweep is, on a terminal: one line, written again where it has changed, and gone at the end."""
+
+    def __init__(self, terminal: TextIO) -> None:
+        self._terminal = terminal
+        self._shown = ""
+
+    @classmethod
+    def on(cls, file: TextIO) -> _Bar | None:
+        """A bar on a terminal; None where nobody looks: a log of cron's is to have one line."""
+        return cls(file) if file.isatty() else None
+
+    def show(self, done: int, total: int) -> None:
+        """Draw it. More may expire during the sweep than there were: it is full, then."""
+        part = min(done / total, 1.0) if total else 1.0
+        full = int(part * _WIDTH)
+        line = f"[{'#' * full}{'.' * (_WIDTH - full)}] {int(part * 100):3} %"
+        if line != self._shown:
+            self._shown = line
+            self._terminal.write(f"\r{line}")
+            self._terminal.flush()
+
+    def clear(self) -> None:
+        """Leave an empty line."""
+        self._terminal.write(f"\r{' ' * len(self._shown)}\r")
+        self._terminal.flush()
 
 
 async def _awaited(result: Any) -> Any:
