@@ -213,7 +213,7 @@ def test_a_session_in_a_store(sealed: bool, url: str, keys: Path, capsys: pytest
     cookie = cookie_of(StoreEngine(store, seal=KEY if sealed else None))
     store.close()
 
-    code, out, _ = ran(capsys, cookie, "--store", url, *(["--keys", keys] if sealed else []))
+    code, out, _ = ran(capsys, cookie, "--store", url, *(["--keys", str(keys)] if sealed else []))
 
     assert code == OK
     assert (
@@ -238,7 +238,7 @@ def test_a_record_that_cannot_be_read(
     cookie = cookie_of(StoreEngine(store, seal=seal))
     store.close()
 
-    code, out, _ = ran(capsys, cookie, "--store", url, *(["--keys", keys] if given else []))
+    code, out, _ = ran(capsys, cookie, "--store", url, *(["--keys", str(keys)] if given else []))
 
     assert code == FAILED
     assert said in out
