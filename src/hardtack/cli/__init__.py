@@ -1,4 +1,4 @@
-"""The command line: `hardtack audit`, `create-table`, `demo`, `ended`, `inspect`, `key`, `keys`, `sweep` and `takeover`."""
+"""The command line `hardtack`: what each of its commands does is in a module of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from hardtack import Key, __version__
-from hardtack.cli import audit, ended, inspection, keys, stores, takeover
+from hardtack.cli import audit, doctor, ended, inspection, keys, stores, takeover
 from hardtack.errors import ConfigError, StoreError
 from hardtack.stores import from_url
 
@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     ended.add_parser(commands)
     takeover.add_parser(commands)
     inspection.add_parser(commands)
+    doctor.add_parser(commands)
     audit.add_parser(commands)
     return parser
 
