@@ -50,7 +50,7 @@ def from_file(path: str | os.PathLike[str], **overrides: Any) -> SessionManager:
     `ConfigError`.
     """
     file = Path(path)
-    content = _load(file)
+    content = read_settings(file)
     section = content.get("hardtack", content)
     if not isinstance(section, Mapping):
         fail(f"hardtack in {file}", "must be a section that holds settings")
@@ -297,7 +297,8 @@ def _seal(ring: Keyring | None, read: dict[str, Any], given: dict[str, _Given]) 
 # --- Files
 
 
-def _load(file: Path) -> Mapping[str, Any]:
+def read_settings(file: Path) -> Mapping[str, Any]:
+    """What a `.toml`, `.yaml` or `.yml` file says, before any of it is looked at. Raises `ConfigError`."""
     if file.suffix not in (".toml", ".yaml", ".yml"):
         fail(str(file), "is neither a .toml, .yaml nor .yml file")
     text = _settings.read_file(file, str(file))
