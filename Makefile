@@ -30,7 +30,7 @@ TEST_PACKAGES := chromium redis-server memcached postgresql pgbouncer mariadb-se
 BENCH_PACKAGES := valgrind
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test dbsc-browser dbsc-quota quick lint types coverage bare pythons oldest wheel test-wheel bench fuzz fuzz-readers screenshot format system node speedups clean
+.PHONY: help demo test docs dbsc-browser dbsc-quota quick lint types coverage bare pythons oldest wheel test-wheel bench fuzz fuzz-readers screenshot format system node speedups clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -107,6 +107,10 @@ fuzz-readers: $(VENV)/.fuzz  ## Throw RUNS (a million) inputs at each reader of 
 screenshot: system $(VENV)/.dev  ## Take the README's picture again
 	$(BIN)/python docs/images/make_screenshot.py
 
+docs: build/docs/.ready  ## The documentation site, into build/site: every link checked, with an API reference
+	NO_MKDOCS_2_WARNING=1 build/docs/bin/mkdocs build --quiet
+	@echo "build/site/index.html"
+
 clean:  ## Remove what was built
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 
@@ -124,6 +128,13 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --group dev --editable .
+	@touch $@
+
+# An environment of its own: what makes the site is nothing that the tests should need.
+build/docs/.ready: $(BIN)/python pyproject.toml
+	$(BIN)/python -m venv build/docs
+	build/docs/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	build/docs/bin/python -m pip install --quiet --group docs
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.dev

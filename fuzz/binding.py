@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import atheris
+from cryptography.hazmat.primitives.asymmetric import ec
 from runner import run
 
 with atheris.instrument_imports(include=["hardtack.binding"]):
@@ -21,7 +22,9 @@ with atheris.instrument_imports(include=["hardtack.binding"]):
 
 from hardtack import Key, SessionManager, StoreEngine, values
 from hardtack.adapters import device_answer
+from hardtack.events import ProofFailed
 from hardtack.stores.memory import MemoryStore
+from hardtack.testing.dbsc import make_jwt
 
 logging.getLogger("hardtack").setLevel(logging.CRITICAL)  # each input is refused, and told
 
@@ -34,10 +37,16 @@ assert jwt
 assert tokens
 
 outcomes: Counter[str] = Counter()
+reasons: list[str] = []
+"""Why the endpoint refused."""
+
 slowest = 0.0
 
 sessions = SessionManager(
-    StoreEngine(MemoryStore(), seal=Key(bytes(range(32)))), binding=DeviceBinding(), clock=lambda: NOW
+    StoreEngine(MemoryStore(), seal=Key(bytes(range(32)))),
+    binding=DeviceBinding(),
+    clock=lambda: NOW,
+    on_event=lambda event: reasons.append(event.reason) if isinstance(event, ProofFailed) else None,
 )
 
 
@@ -50,11 +59,33 @@ def logged_in() -> tuple[str, str]:
 
 
 COOKIE, CHALLENGE = logged_in()
-HEAD = {
-    "alg": "ES256",
-    "typ": "dbsc+jwt",
-    "jwk": {"kty": "EC", "crv": "P-256", "x": "A" * 43, "y": "A" * 43},
-}
+KEY = ec.derive_private_key(7, ec.SECP256R1())
+
+
+def parts_of(jwt: str) -> list[Any]:
+    """The head and the claims of a JWT."""
+    return [json.loads(values.decode_bytes(each)) for each in jwt.split(".")[:2]]
+
+
+HEAD, _ = parts_of(make_jwt(KEY, CHALLENGE, registers=True))
+
+
+def bound() -> tuple[str, str, str]:
+    """The Cookie header of a bound session, the binding's id, and a challenge for it."""
+    cookie, challenge = logged_in()
+    token = make_jwt(KEY, challenge, registers=True)
+    headers = {"cookie": cookie, "secure-session-response": token}
+    answer = device_answer(sessions, "POST", "/hardtack/session/start", "", headers.get)
+    assert answer is not None
+    pairs = [value.partition(";")[0] for name, value in answer.headers if name == "Set-Cookie"]
+    session = sessions.open("; ".join([cookie, *pairs]))
+    assert session.binding == "bound"
+    (line, *_) = sessions.commit(session).set_cookies
+    said = next(value for name, value in answer.headers if name == "Secure-Session-Challenge").split('"')
+    return line.partition(";")[0], said[3], said[1]
+
+
+BOUND, BINDING, AGAIN = bound()
 
 
 def part(provider: Any, good: dict[str, Any]) -> str:
@@ -75,7 +106,8 @@ def token(provider: Any) -> str:
     if provider.ConsumeIntInRange(0, 7) == 0:
         return str(provider.ConsumeUnicode(5000))
     signature = values.encode_bytes(provider.ConsumeBytes(provider.ConsumeIntInRange(0, 80)))
-    return f"{part(provider, HEAD)}.{part(provider, {'jti': CHALLENGE})}.{signature}"
+    challenge = provider.PickValueInList([CHALLENGE, AGAIN])
+    return f"{part(provider, HEAD)}.{part(provider, {'jti': challenge})}.{signature}"
 
 
 def test_one_input(raw: bytes) -> None:
@@ -85,23 +117,27 @@ def test_one_input(raw: bytes) -> None:
     starts = provider.ConsumeBool()
     junk = provider.ConsumeUnicode(60)
     name = "__Host-session-bound-AAAAAAAA" if provider.ConsumeBool() else "__Host-session-key-AAAAAAAA"
+    is_bound = provider.ConsumeBool()
     headers = {
-        "cookie": f"{COOKIE}; {name}={junk}",
+        "cookie": f"{BOUND if is_bound else COOKIE}; {name}={junk}",
         "secure-session-response": token(provider),
-        "sec-secure-session-id": "A" * 22 if provider.ConsumeBool() else provider.ConsumeUnicode(30),
+        "sec-secure-session-id": provider.PickValueInList([BINDING, "A" * 22, provider.ConsumeUnicode(30)]),
     }
     began = time.process_time()
     path = f"/hardtack/session/{'start' if starts else 'refresh'}"
     answer = device_answer(sessions, "POST", path, "", headers.get)
+    told = reasons.copy()
     session = sessions.open(headers["cookie"])
-    assert session.binding == "unbound"
+    assert session.binding == ("unproven" if is_bound else "unbound")
+    assert session.subject == (None if is_bound else "alice")
     slowest = max(slowest, time.process_time() - began)
     assert answer is not None
     lines = [value for header, value in answer.headers if header == "Set-Cookie"]
     assert not [line for line in lines if "Max-Age=0" not in line], "a cookie was set"
     assert answer.status in (200, 400, 403), answer.status
     assert answer.status != 200 or b'"continue":false' in answer.body
-    outcomes[f"{answer.status} {'start' if starts else 'refresh'}"] += 1
+    outcomes[f"{answer.status} {'start' if starts else 'refresh'}: {told[0] if told else 'no failure'}"] += 1
+    reasons.clear()
     assert slowest <= SECONDS, f"{slowest} seconds for an input of {len(raw)}"
 
 

@@ -30,6 +30,21 @@ PROGRAMS: dict[str, list[tuple[str, ...]]] = {
 SLOW = {"hanging_port", "test_an_entry_expires_when_its_time_comes"}
 """Fixtures, and tests that others inherit, that wait for seconds to pass; so are those that try hundreds of examples."""
 
+_TESTS = Path(__file__).parent
+
+SLOW_FILES = {
+    *("cli/test_cli", "docs/test_promises", "ended/test_channels", "ended/test_failures", "ended/test_processes"),
+    *("foreign/test_shared_tables", "foreign/test_shipping", "guarantees/test_ended", "guarantees/test_failures"),
+    *(
+        "stores/test_full_disk",
+        "stores/test_registry",
+        "stores/test_sql_failures",
+        "stores/test_sqlalchemy",
+        "testing/test_engines",
+    ),
+}
+"""Files whose tests start processes, or wait for others, one by one: a third of the time of all that need no server."""
+
 _named: set[str] = set()
 
 
@@ -42,7 +57,8 @@ def mark(item: pytest.Item) -> None:
     for program in PROGRAMS:
         if names & {program, f"{program}_server", f"{program}_cluster", f"{program}_url"}:
             item.add_marker(pytest.mark.program(program))
-    if names & SLOW or getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+    file = item.path.relative_to(_TESTS).with_suffix("").as_posix() if item.path.is_relative_to(_TESTS) else ""
+    if file in SLOW_FILES or names & SLOW or getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
         item.add_marker(pytest.mark.slow)
 
 

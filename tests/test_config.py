@@ -14,6 +14,7 @@ import pytest
 from hardtack import (
     Cookie,
     CookieEngine,
+    DeviceBinding,
     EncryptedToken,
     EndedSessions,
     Key,
@@ -22,7 +23,7 @@ from hardtack import (
     StoreEngine,
     config,
 )
-from hardtack._settings import FOR_LISTS, FROM_FILE, SETTINGS
+from hardtack._settings import FOR_BINDING, FOR_LISTS, FROM_FILE, SETTINGS
 from hardtack.errors import ConfigError
 from hardtack.stores.memory import MemoryStore
 
@@ -126,6 +127,23 @@ def test_every_setting_of_a_list_of_ended_sessions() -> None:
     assert (ended.max_stale, ended.on_stale) == (120, "open")
     assert config.from_mapping({"key": TEXT, "ended": given}).core.ended is given
     assert store.core.ended is not None
+
+
+def test_every_setting_of_a_binding_to_the_device() -> None:
+    """Under the keys of the sessions, where no object of code is given."""
+    settings = {"key": TEXT, "accept_keys": OTHER.export(), "ended": "memory://"}
+    binding: Any = config.from_mapping(
+        {**settings, "binding": "yes", "binding_every": "10 minutes", "binding_observe": "on"}
+    ).settings.binding
+    plain: Any = config.from_mapping({"store": MemoryStore(), "key": TEXT, "seal": "no", "binding": True})
+    given = DeviceBinding(keys=KEY, required=lambda session: True)
+
+    assert (binding.every, binding.observe, list(binding.keys)) == (600, True, [KEY, OTHER])
+    assert plain.settings.binding.keys.current == KEY
+    assert config.from_mapping({**settings, "binding": "no"}).settings.binding is None
+    assert config.from_mapping({**settings, "binding": "no", "binding_observe": "yes"}).settings.binding is None
+    assert config.from_mapping(settings, binding=given).settings.binding is given
+    assert config.from_mapping({"store": MemoryStore()}, binding=given).settings.binding is given
 
 
 def test_every_setting_of_a_store_session() -> None:
@@ -309,6 +327,18 @@ def test_words_for_no(word: Any) -> None:
         ({"key": TEXT, "ended": "nowhere://x"}, "ended: the URL of the list of ended sessions begins with 'nowhere'"),
         ({"key": TEXT, "ended": "memory://", "ended_max_stale": "1 second"}, "ended: max_stale=1 is too short"),
         ({"key": TEXT, "ended_on_stale": "open"}, "ended_on_stale is for a list of ended sessions"),
+        ({"key": TEXT, "binding": "yes"}, "binding needs ended: copies from before"),
+        ({"store": MemoryStore(), "binding": "yes"}, "binding needs key: challenges"),
+        ({"store": MemoryStore(), "key": TEXT, "binding": "maybe"}, "binding is 'maybe'; write yes or no"),
+        (
+            {"store": MemoryStore(), "key": TEXT, "binding": "yes", "binding_every": "2 hours"},
+            "binding: DeviceBinding(every)=7200",
+        ),
+        ({"key": TEXT, "binding_every": "5 minutes"}, "binding_every is for sessions that are bound"),
+        (
+            {"store": MemoryStore(), "binding": DeviceBinding(keys=KEY), "binding_observe": True},
+            "binding_observe is for sessions that are bound",
+        ),
         ({"key": TEXT, "ended": 1}, "ended=int must be a EndedSessions"),
         ({"store": MemoryStore(), "ended": "memory://"}, "the list of ended sessions needs a key"),
     ],
@@ -611,6 +641,8 @@ def test_the_documented_default_is_the_real_one(name: str, default: str) -> None
 
     if name in FOR_LISTS:
         store["ended"] = "memory://"
+    if name in FOR_BINDING:
+        store |= {"ended": "memory://", "binding": "yes"}
     unset, defaulted = config.from_mapping(store), config.from_mapping({**store, name: value[1]})
 
     assert _facts(unset) == _facts(defaulted)
@@ -630,6 +662,8 @@ def _facts(manager: SessionManager) -> list[Any]:
     ]
     ended: Any = manager.core.ended
     policy = [getattr(ended, name, None) for name in ("max_stale", "on_stale")]
+    device = manager.settings.binding
+    policy += [getattr(device, name, None) for name in ("every", "observe")]
     return [*limits, kind, *(getattr(engine, name, None) for name in names), *policy]
 
 

@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from hardtack.binding import DeviceBinding
 from hardtack.cookies import Cookie
 from hardtack.errors import ConfigError
 from hardtack.lifetime import seconds
@@ -154,6 +155,10 @@ def _store(value: Any, label: str) -> Any:
     return value.strip() if isinstance(value, str) else value  # a URL, or a store, which StoreEngine checks
 
 
+def _binding(value: Any, label: str) -> bool | DeviceBinding:
+    return value if isinstance(value, DeviceBinding) else _switch(value, label)
+
+
 def read_secret(path: Any, label: str) -> str:
     """What a file holds, without the white space around it. Raises `ConfigError`."""
     file = Path(path if isinstance(path, os.PathLike) else _text(path, label))
@@ -188,6 +193,9 @@ SETTINGS: Final[dict[str, Reader]] = {
     "ended": _store,
     "ended_max_stale": _duration,
     "ended_on_stale": _one_of("closed", "open"),
+    "binding": _binding,
+    "binding_every": _duration,
+    "binding_observe": _switch,
     "lifetime": _duration,
     "idle_timeout": _maybe_duration,
     "persistent": _switch,
@@ -221,6 +229,9 @@ FOR_STORES: Final = ("seal", "on_conflict", "merge", "on_store_error", "max_size
 
 FOR_LISTS: Final = ("ended_max_stale", "ended_on_stale")
 """Settings that mean something only where there is a list of ended sessions, by its URL."""
+
+FOR_BINDING: Final = ("binding_every", "binding_observe")
+"""Settings that mean something only where sessions are bound to the device, and not by an object of code."""
 
 _MAY_BE_EMPTY: Final = ("accept_keys", "purpose", "merge", "trusted_origins", "cross_site_paths", "cookie_formerly")
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from hardtack import values
 from hardtack.binding.answers import Asked, DeviceAnswer, Headers
+from hardtack.binding.paths import ENDPOINTS, unbound_answer
 from hardtack.changes import NO_CHANGES, SHARED_CACHE_HEADERS, Changes
 from hardtack.cookies import Cookie
 from hardtack.core import Core
@@ -70,7 +71,6 @@ __all__ = [
     "asgi_device_answer",
     "asgi_request",
     "attach",
-    "binds",
     "blocks",
     "carries_cookie",
     "check_manager",
@@ -228,19 +228,12 @@ def cookie_header(scope: Mapping[str, Any]) -> bytes:
 # --- the endpoints of a binding to the device, which an adapter answers before the application
 
 
-ENDPOINTS: Final = "/hardtack/"
-"""What the paths of all of them begin with, below the mount."""
-
-
-def binds(sessions: SessionManager) -> bool:
-    """Whether the manager binds sessions to devices, so that there are endpoints to answer."""
-    return sessions.core.binding is not None
-
-
 def device_answer(
     sessions: SessionManager, method: str, path: str, mount: str, headers: Headers, request: Request | None = None
 ) -> DeviceAnswer | None:
     """The answer to a browser that registers or proves a device's key; None for every other request.
+
+    Their paths begin with `ENDPOINTS`. A manager without binding answers proofs too: another deploy has bound those sessions.
 
     Args:
         sessions: the manager.
@@ -250,29 +243,34 @@ def device_answer(
         headers: gives a header's value by its name in lower case, or None; "cookie" joins several by "; ".
         request: what an event says of it.
     """
-    core = sessions.core
-    if core.binding is None or not path.startswith(core.binding.beginning):
+    core, asked = sessions.core, Asked(method, path, mount, headers, request)
+    if not path.startswith(core.endpoints):
         return None
+    if core.binding is None:
+        return unbound_answer(core.endpoints, asked)
     from hardtack.binding.endpoints import respond  # with what verifies signatures, which few need
 
-    return run(respond(core, core.binding, Asked(method, path, mount, headers, request)), core.sync_store())
+    return run(respond(core, core.binding, asked), core.sync_store())
 
 
 async def adevice_answer(
     sessions: SessionManager, method: str, path: str, mount: str, headers: Headers, request: Request | None = None
 ) -> DeviceAnswer | None:
     """`device_answer` under async code."""
-    core = sessions.core
-    if core.binding is None or not path.startswith(core.binding.beginning):
+    core, asked = sessions.core, Asked(method, path, mount, headers, request)
+    if not path.startswith(core.endpoints):
         return None
+    if core.binding is None:
+        return unbound_answer(core.endpoints, asked)
     from hardtack.binding.endpoints import respond
 
-    return await arun(respond(core, core.binding, Asked(method, path, mount, headers, request)), core.engine.store)
+    return await arun(respond(core, core.binding, asked), core.engine.store)
 
 
 def wsgi_device_answer(sessions: SessionManager, environ: Mapping[str, Any]) -> DeviceAnswer | None:
     """`device_answer` to a WSGI environ."""
-    if sessions.core.binding is None:
+    mount, path = environ.get("SCRIPT_NAME", ""), environ.get("PATH_INFO", "")
+    if not path.startswith(ENDPOINTS):
         return None
 
     def header(name: str) -> str | None:
@@ -280,13 +278,12 @@ def wsgi_device_answer(sessions: SessionManager, environ: Mapping[str, Any]) -> 
         value = environ.get(key if key == "CONTENT_LENGTH" else f"HTTP_{key}")
         return value or None if key == "CONTENT_LENGTH" else value
 
-    mount, path = environ.get("SCRIPT_NAME", ""), environ.get("PATH_INFO", "")
     return device_answer(sessions, environ.get("REQUEST_METHOD", ""), path, mount, header, wsgi_request(environ))
 
 
 async def asgi_device_answer(sessions: SessionManager, scope: Mapping[str, Any]) -> DeviceAnswer | None:
     """`device_answer` to an ASGI scope."""
-    if sessions.core.binding is None or scope["type"] != "http":
+    if scope["type"] != "http" or ENDPOINTS not in scope["path"]:
         return None
 
     def header(name: str) -> str | None:

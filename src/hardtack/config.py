@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from hardtack import _settings, _toml, _yaml
-from hardtack._settings import FOR_COOKIES, FOR_LISTS, FOR_STORES, FROM_FILE, NAMES, fail, named, unknown
+from hardtack._settings import FOR_BINDING, FOR_COOKIES, FOR_LISTS, FOR_STORES, FROM_FILE, NAMES, fail, named, unknown
+from hardtack.binding import DeviceBinding
 from hardtack.cookies import Cookie
 from hardtack.ended import EndedSessions
 from hardtack.engines.cookie import CookieEngine
@@ -49,7 +50,7 @@ def from_file(path: str | os.PathLike[str], **overrides: Any) -> SessionManager:
     `ConfigError`.
     """
     file = Path(path)
-    content = _load(file)
+    content = read_settings(file)
     section = content.get("hardtack", content)
     if not isinstance(section, Mapping):
         fail(f"hardtack in {file}", "must be a section that holds settings")
@@ -176,7 +177,8 @@ def _manager(given: dict[str, _Given], overrides: dict[str, Any], label: Callabl
         engine: Engine = _store_engine(read, given, label, asynchronous=asynchronous)
     else:
         engine = _cookie_engine(read, given, label)
-    return SessionManager(engine, cookie=cookie, ended=_list(read, given, label), **policy, **code)
+    ended, binding = _list(read, given, label), _binding(read, given, label)
+    return SessionManager(engine, cookie=cookie, ended=ended, binding=binding, **policy, **code)
 
 
 def _list(read: dict[str, Any], given: dict[str, _Given], label: Callable[[str], str]) -> Any:
@@ -187,6 +189,23 @@ def _list(read: dict[str, Any], given: dict[str, _Given], label: Callable[[str],
     options = {name.removeprefix("ended_"): read[name] for name in FOR_LISTS if name in read}
     with named(given["ended"].label):
         return EndedSessions.from_url(ended, _keyring(read, given, label), **options)
+
+
+def _binding(read: dict[str, Any], given: dict[str, _Given], label: Callable[[str], str]) -> DeviceBinding | None:
+    """What binds sessions to the device: what was given, or one under the same keys as the sessions."""
+    binding = read.get("binding", False)
+    if isinstance(binding, DeviceBinding):
+        return binding
+    if not binding:
+        return None
+    ring = _keyring(read, given, label)
+    if ring is None:
+        fail(given["binding"].label, f"needs {label('key')}: challenges are issued under it, on every server the same")
+    if "store" not in read and "ended" not in read:
+        fail(given["binding"].label, f"needs {label('ended')}: copies from before the binding have to end")
+    options = {name.removeprefix("binding_"): read[name] for name in FOR_BINDING if name in read}
+    with named(given["binding"].label):
+        return DeviceBinding(keys=ring, **options)
 
 
 def _secrets_from_files(given: dict[str, _Given]) -> dict[str, _Given]:
@@ -249,6 +268,14 @@ def _check_together(given: dict[str, _Given]) -> None:
                     "is for a list of ended sessions that is given by its URL; set ended, or remove it",
                 )
 
+    binding = given["binding"].value if "binding" in given else None
+    for name in FOR_BINDING:
+        if name in given and (binding is None or isinstance(binding, DeviceBinding)):
+            fail(
+                given[name].label,
+                "is for sessions that are bound to the device by binding = yes; set it, or remove this",
+            )
+
 
 def _keyring(read: dict[str, Any], given: dict[str, _Given], label: Callable[[str], str]) -> Keyring | None:
     key = read.get("key")
@@ -270,7 +297,8 @@ def _seal(ring: Keyring | None, read: dict[str, Any], given: dict[str, _Given]) 
 # --- Files
 
 
-def _load(file: Path) -> Mapping[str, Any]:
+def read_settings(file: Path) -> Mapping[str, Any]:
+    """What a `.toml`, `.yaml` or `.yml` file says, before any of it is looked at. Raises `ConfigError`."""
     if file.suffix not in (".toml", ".yaml", ".yml"):
         fail(str(file), "is neither a .toml, .yaml nor .yml file")
     text = _settings.read_file(file, str(file))

@@ -7,6 +7,7 @@ from weakref import WeakValueDictionary
 
 from hardtack import values
 from hardtack.binding.binding import Binding
+from hardtack.binding.paths import endpoints_of
 from hardtack.errors import ConfigError, HardtackError, StoreUnavailable
 from hardtack.events import CacheControlReplaced, Event, Expired, Rejected, StoreFailed, logger
 from hardtack.lifecycle import load, takeover
@@ -63,6 +64,8 @@ class Core:
         """Whether opening and saving may wait: for a store, or for the channel of the list."""
         self.old_still_valid = self.traits.old_still_valid and ended is None
         self.binding = None if settings.binding is None else Binding(settings.binding, engine, settings, ended)
+        self.endpoints = endpoints_of(settings.purpose)
+        """What the paths begin with at which browsers prove keys, also of sessions that another deploy has bound."""
         self.always_renews = False
         """For adapters whose framework moves the idle deadline with every save."""
         # Sessions whose new id was told and is not stored yet, while their requests last: see `end_all`.

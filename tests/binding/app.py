@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from hardtack import Cookie, CookieEngine, EndedSessions, Key, SessionManager, StoreEngine
@@ -27,8 +27,12 @@ IMAGE = bytes.fromhex(
 class Site:
     """The application, and what lies before it: what is asked is noted, and some answers are lost or fail."""
 
-    def __init__(self, sessions: SessionManager) -> None:
+    def __init__(self, sessions: SessionManager, before: SessionManager) -> None:
         self.inner = SessionMiddleware(self.page, sessions)
+        self.before = SessionMiddleware(self.page, before)
+        """The deploy before, whose manager does not bind."""
+        self.rolled_back: set[str] = set()
+        """The hosts that are served by it."""
         self.seen: dict[str, list[Any]] = defaultdict(list)
         self.broken: dict[tuple[str, str], int] = {}
         """How many answers fail, by host and the end of the path; what fails is not asked."""
@@ -71,6 +75,8 @@ class Site:
             asked = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
             self.broken.update({(host, end): times for end, times in asked.get("broken", {}).items()})
             self.lost.update({(host, end): times for end, times in asked.get("lost", {}).items()})
+            if "rolled_back" in asked:
+                (self.rolled_back.add if asked["rolled_back"] else self.rolled_back.discard)(host)
             start("200 OK", [("Content-Type", "application/json")])
             return [json.dumps(self.seen.pop(host, [])).encode()]
         names = [pair.partition("=")[0].strip() for pair in environ.get("HTTP_COOKIE", "").split(";")]
@@ -87,7 +93,8 @@ class Site:
             entry[3] = int(status[:3])
             return start(status, headers, *rest)
 
-        result = list(self.inner(environ, noted))
+        inner = self.before if host in self.rolled_back else self.inner
+        result = list(inner(environ, noted))
         if self.lost.get((host, end), 0) > 0:
             self.lost[host, end] -= 1
             raise ConnectionResetError
@@ -100,19 +107,18 @@ def main() -> None:
 
     port, engine, every, certificate = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
     cookie = Cookie() if certificate != "-" else Cookie.for_development()
-    if engine == "store":
-        sessions = SessionManager(
-            StoreEngine(MemoryStore(), seal=KEY), cookie=cookie, binding=DeviceBinding(every=every)
-        )
-    else:
-        sessions = cookie_sessions(cookie, every)
-    serve(Site(sessions), port, certificate)
+    made = engines(engine)
+    ended = EndedSessions.from_url("memory://") if engine == "cookie" else None
+    sessions = SessionManager(made(), cookie=cookie, ended=ended, binding=DeviceBinding(every=every))
+    serve(Site(sessions, SessionManager(made(), cookie=cookie, ended=ended)), port, certificate)
 
 
-def cookie_sessions(cookie: Cookie, every: int) -> SessionManager:
-    """Sessions in cookies, beside a list of those that have ended."""
-    ended = EndedSessions.from_url("memory://")
-    return SessionManager(CookieEngine(KEY), cookie=cookie, ended=ended, binding=DeviceBinding(every=every))
+def engines(name: str) -> Callable[[], Any]:
+    """Makes engines that share their sessions."""
+    if name == "cookie":
+        return lambda: CookieEngine(KEY)
+    store = MemoryStore()
+    return lambda: StoreEngine(store, seal=KEY)
 
 
 if __name__ == "__main__":

@@ -36,12 +36,18 @@ def test_a_browser_without_dbsc_notices_nothing(site: BoundSite) -> None:
 
 
 def test_a_manager_without_binding_says_unbound() -> None:
-    """Nothing is offered, and the endpoints are the application's own paths."""
+    """Nothing is offered, and the endpoints are the application's own paths, but for browsers that prove a key."""
     site = BoundSite(binding=None)
     browser = site.browser()
 
     assert page(browser.post("/login")) == "alice unbound 0"
-    assert page(browser.post("/hardtack/session/start")) == "alice unbound 0"
+    for path in ("start", "refresh"):
+        assert page(browser.post(f"/hardtack/session/{path}")) == "alice unbound 0"
+    for path in ("hardtack/session/start", "hardtack/shop/refresh", "app/hardtack/session/refresh"):
+        asked = browser.request("POST", f"/{path}", headers=[("Sec-Secure-Session-Id", "A" * 22)])
+        assert page(asked) == "alice unbound 0"
+    proof = browser.request("POST", "/hardtack/session/refresh", headers=[("Sec-Secure-Session-Id", "A" * 22)])
+    assert (proof.status, proof.get("Retry-After"), proof.get("Set-Cookie")) == (503, "60", None)
     assert not browser.bindings
 
 

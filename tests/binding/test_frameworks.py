@@ -89,6 +89,17 @@ def loop() -> Iterator[Loop]:
     loop.close()
 
 
+def sender(site: Any) -> tuple[Send, str]:
+    """What sends to a site, and its address."""
+    inner: Site = getattr(site, "site", site)
+    if isinstance(inner, WSGISite):
+        return wsgi(inner.app), "https://example.org"
+    if isinstance(inner, ASGISite):
+        return asgi(inner), "https://example.org"
+    assert isinstance(inner, HTTPSite)
+    return http(), f"http://127.0.0.1:{inner.port}"
+
+
 class Visited:
     """A site of one framework, and a browser that binds."""
 
@@ -96,15 +107,7 @@ class Visited:
         self.clock = Clock()
         self.sessions = SessionManager(StoreEngine(MemoryStore(), seal=KEY), binding=DeviceBinding(), clock=self.clock)
         self.site: Any = SITES[name](self.sessions, BoundScript(), loop)
-        inner: Site = getattr(self.site, "site", self.site)
-        base = "https://example.org"
-        if isinstance(inner, WSGISite):
-            send = wsgi(inner.app)
-        elif isinstance(inner, ASGISite):
-            send = asgi(inner)
-        else:
-            assert isinstance(inner, HTTPSite)
-            send, base = http(), f"http://127.0.0.1:{inner.port}"
+        send, base = sender(self.site)
         self.failing = False
         self.browser = DbscClient(self.guarded(send), base, clock=self.clock)
 
@@ -136,6 +139,29 @@ def test_a_login_binds(visited: Visited) -> None:
     thief = visited.browser.copy()
     assert visited.get("/bound") == "200 ann bound"
     assert thief.get("/bound").body == b"None unproven"
+
+
+@pytest.mark.parametrize("name", SITES)
+def test_a_rolled_back_deploy_keeps_the_keys(name: str, loop: Loop) -> None:
+    """Without binding a proof is answered 503, which ends no binding, and any other page as it was."""
+    visited = Visited(name, loop)
+    visited.get("/login")
+    assert visited.get("/bound") == "200 ann bound"
+    visited.site.close()
+    visited.clock.now += 400
+
+    before = SessionManager(visited.sessions.engine, clock=visited.clock)
+    site = SITES[name](before, BoundScript(), loop)
+    send, base = sender(site)
+    address, visited.browser.base = visited.browser.base, base
+    visited.browser.send = lambda method, url, *rest: send(method, url.replace(address, base), *rest)
+
+    assert visited.get("/bound") == "200 ann unbound"
+    assert visited.browser.skipped == "server_error"
+    assert len(visited.browser.bindings) == 1
+    if name in ("litestar", "tornado"):  # whose endpoints are routes of their own
+        assert visited.browser.post("/hardtack/session/start").status == 404
+    site.close()
 
 
 def test_a_proof_is_a_redirect(visited: Visited) -> None:

@@ -277,17 +277,63 @@ def test_a_server_with_another_key_is_no_end(site: BoundSite) -> None:
 
 
 def test_a_rolled_back_deploy(site: BoundSite) -> None:
-    """Without binding the session opens as any other, and is bound again when binding is back."""
+    """Without binding the session opens as any other, the browser keeps its key, and proves it when binding is back."""
     browser = site.logged_in()
+    (binding,) = browser.bindings
     site.wire.send = site.deploy(site.manager(None))
-    site.wire.answer["/refresh"] = 502
     site.clock.now += EVERY + GRACE
 
     assert page(browser.get("/count")) == "alice unbound 1"
-    assert page(browser.post("/regenerate")) == "alice unbound 1"
+    assert browser.skipped == "server_error"
+    for path in ("/regenerate", "/confirm", "/login/alice"):
+        assert page(browser.post(path)) == "alice unbound 1"
     site.wire.send = site.deploy(site.sessions)
-    site.wire.answer.clear()
     assert page(browser.get("/count")) == "alice bound 2"
+    assert list(browser.bindings) == [binding]
+
+
+def test_a_deploy_that_is_rolled_back_between_the_registration_and_the_first_request(site: BoundSite) -> None:
+    """The session is bound when binding is back, and to the key that was registered."""
+    browser = site.browser(registers=False)
+    browser.post("/login")
+    browser.register()
+    (binding,) = browser.bindings
+    site.wire.send = site.deploy(site.manager(None))
+    site.clock.now += EVERY + GRACE
+    assert page(browser.get("/count")) == "alice unbound 1"
+
+    site.wire.send = site.deploy(site.sessions)
+
+    assert page(browser.get("/")) == "alice bound 1"
+    assert [event.binding_id for event in site.told(Bound)] == [binding]
+
+
+def test_a_deploy_that_is_rolled_back_and_changes_the_id_of_an_unbound_session(site: BoundSite) -> None:
+    """The key was registered for the former id: the session goes on unbound, and the browser forgets the key."""
+    browser = site.browser(registers=False)
+    browser.post("/login")
+    browser.register()
+    site.wire.send = site.deploy(site.manager(None))
+    assert page(browser.post("/regenerate")) == "alice unbound 0"
+    site.clock.now += EVERY + GRACE
+
+    site.wire.send = site.deploy(site.sessions)
+
+    assert page(browser.get("/")) == "alice unbound 0"
+    assert not browser.bindings
+
+
+@pytest.mark.parametrize("path", ["/logout", "/login/bob"])
+def test_a_session_that_ends_while_the_deploy_is_rolled_back_ends_its_binding(site: BoundSite, path: str) -> None:
+    """Nothing of the next user's session is asked of the former one's key."""
+    browser = site.logged_in()
+    site.wire.send = site.deploy(site.manager(None))
+    browser.post(path)
+    site.wire.send = site.deploy(site.sessions)
+    site.clock.now += EVERY + GRACE
+
+    assert page(browser.get("/")) == ("None unbound 0" if path == "/logout" else "bob unbound 0")
+    assert not browser.bindings
 
 
 def test_a_store_that_cannot_answer_is_no_end(store_site: BoundSite) -> None:

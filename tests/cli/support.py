@@ -12,6 +12,7 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
+from hardtack import EndedSessions
 from hardtack.cli.demo.app import create_app
 from hardtack.cli.demo.state import Demo
 
@@ -19,9 +20,9 @@ ORIGIN = {"Origin": "http://testserver"}
 
 
 @contextmanager
-def demo_client(store: Any = None) -> Iterator[TestClient]:
+def demo_client(store: Any = None, ended: EndedSessions | None = None) -> Iterator[TestClient]:
     """A browser without scripts in front of a demo; its forms come from the demo's own pages."""
-    with TestClient(create_app(store), headers=ORIGIN) as client:
+    with TestClient(create_app(store, ended), headers=ORIGIN) as client:
         yield client
 
 

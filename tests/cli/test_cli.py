@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import runpy
 import signal
@@ -12,6 +13,7 @@ import threading
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.cli.support import demo_process
@@ -103,6 +105,62 @@ def test_sweep_deletes_what_expired(
     assert (code, capsys.readouterr().out) == (OK, f"deleted {printed}\n")
     assert store.get("living") is not None
     store.close()
+
+
+class Terminal(io.StringIO):
+    """A file that says that somebody looks at it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("scheme", ["sqlite", "sqlite+pysqlite", "sqlite+aiosqlite", "file"])
+def test_a_sweep_shows_on_a_terminal_how_far_it_is(
+    scheme: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bar that grows, and nothing of it is left; what it says in the end is what it says to cron."""
+    store: Any = FileStore(tmp_path) if scheme == "file" else None
+    url = f"file://{tmp_path}" if scheme == "file" else f"{scheme}:///{tmp_path / 'sessions.db'}"
+    if scheme == "sqlite":
+        store = SQLiteStore(tmp_path / "sessions.db")
+    elif store is None:
+        store = SQLAlchemyStore.from_url(f"sqlite+pysqlite:///{tmp_path / 'sessions.db'}")
+        store.create_table()
+    for index in range(110):
+        store.put(f"expired-expired-{index}", b"", expires_at=int(time.time()) - 60, if_version=None, subject=None)
+    store.close()
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+
+    code = main(["sweep", url])
+
+    shown = terminal.getvalue().split("\r")
+    assert (code, capsys.readouterr().out) == (OK, "deleted 110 expired sessions\n")
+    assert f"[{'#' * 40}] 100 %" in shown
+    assert shown[-2:] == [" " * len(shown[-3]), ""]
+
+
+def test_a_sweep_of_nothing_is_done_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of none all are done."""
+    SQLiteStore(tmp_path / "sessions.db").close()
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+
+    assert main(["sweep", f"sqlite:///{tmp_path / 'sessions.db'}"]) == OK
+    assert "100 %" in terminal.getvalue()
+    assert capsys.readouterr().out == "deleted 0 expired sessions\n"
+
+
+def test_a_sweep_on_a_terminal_of_a_store_that_tells_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`progress` is optional."""
+    monkeypatch.setattr("sys.stderr", Terminal())
+
+    assert main(["sweep", "memory://"]) == OK
+    assert capsys.readouterr().out == "deleted 0 expired sessions\n"
 
 
 def test_sweep_of_an_async_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -321,6 +379,20 @@ def test_a_demo_whose_store_cannot_be_reached(capsys: pytest.CaptureFixture[str]
     assert "hunter2" not in printed
 
 
+def test_a_demo_with_a_list_of_ended_sessions() -> None:
+    """Its sessions are in cookies, and can be bound to the device."""
+    with demo_process("--ended", "memory://") as (_, address):
+        assert "Log in</a> first" in get(f"{address}device")
+
+
+def test_a_demo_with_a_list_that_nobody_knows(capsys: pytest.CaptureFixture[str]) -> None:
+    """The URL is at fault."""
+    code = main(["demo", "--ended", "kraken://deep"])
+
+    assert code == 2
+    assert "begins with 'kraken'" in capsys.readouterr().err
+
+
 def test_a_demo_with_a_store_that_nobody_knows(capsys: pytest.CaptureFixture[str]) -> None:
     """It does not start."""
     code = main(["demo", "--store", "kraken://deep"])
@@ -342,3 +414,36 @@ def test_a_missing_package_is_named_by_its_extra(
 
     assert code == USAGE
     assert "pip install 'hardtack[demo]'" in capsys.readouterr().err
+
+
+# --- create-table
+
+
+@pytest.mark.parametrize("scheme", ["sqlite+pysqlite", "sqlite+aiosqlite"])
+def test_create_table(scheme: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whether the driver is sync or async; twice does no harm, and nothing is lost."""
+    path = tmp_path / "sessions.db"
+    codes = [main(["create-table", f"{scheme}:///{path}"])]
+    store = SQLAlchemyStore.from_url(f"sqlite+pysqlite:///{path}")
+    store.put("living", b"data", expires_at=int(time.time()) + 60, if_version=None, subject=None)
+    codes.append(main(["create-table", f"{scheme}:///{path}"]))
+
+    assert codes == [OK, OK]
+    assert capsys.readouterr().out == "the table is there\n" * 2
+    assert store.get("living") is not None
+    store.close()
+
+
+def test_create_table_where_none_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
+    """That is no failure."""
+    assert main(["create-table", "memory://"]) == OK
+    assert capsys.readouterr().out == "MemoryStore needs no table: there is nothing to create\n"
+
+
+def test_create_table_of_a_server_that_is_down(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, no traceback, and no password."""
+    code = main(["create-table", f"postgresql+psycopg://user:hunter2@127.0.0.1:{free_port()}/shop"])
+
+    printed = capsys.readouterr()
+    assert (code, printed.out, printed.err.count("\n")) == (FAILED, "", 1)
+    assert "hunter2" not in printed.err

@@ -9,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 from tests.cli.support import demo_behind, demo_client
 
+from hardtack import EndedSessions, Key
 from hardtack.stores.memory import MemoryStore
 from hardtack.testing import DbscClient
 from hardtack.testing.dbsc import HeaderPairs
@@ -16,10 +17,15 @@ from hardtack.testing.dbsc import HeaderPairs
 FORM = [("Content-Type", "application/x-www-form-urlencoded")]
 
 
-@pytest.fixture
-def client() -> Iterator[TestClient]:
-    """A browser in front of a demo whose sessions are in a store."""
-    with demo_client(MemoryStore()) as client:
+@pytest.fixture(params=["store", "cookie"])
+def client(request: pytest.FixtureRequest) -> Iterator[TestClient]:
+    """A browser in front of a demo whose sessions are in a store, or in cookies beside a list of ended sessions."""
+    given: Any = (
+        (MemoryStore(), None)
+        if request.param == "store"
+        else (None, EndedSessions.from_url("memory://", Key.generate()))
+    )
+    with demo_client(*given) as client:
         yield client
 
 
@@ -77,8 +83,19 @@ def test_nobody_has_nothing_to_steal(client: TestClient) -> None:
     assert "<td>" not in client.post("/device/steal").text
 
 
-def test_sessions_in_cookies_are_not_bound() -> None:
+def test_a_cookie_from_before_the_logout_is_dead(client: TestClient) -> None:
+    """Also where the sessions are in cookies: the list knows what has ended."""
+    client.post("/login", data={"name": "Ada"})
+    client.post("/logout")
+    assert "You replayed" in client.post("/anatomy/replay").text
+
+    page = client.get("/anatomy").text
+    assert "every copy of its cookie is worth nothing" in page
+    assert "worth nothing. (The demo has cleared the dead cookie again.)" in page
+
+
+def test_sessions_in_cookies_without_a_list_are_not_bound() -> None:
     """The page says how the demo is to be started."""
     with demo_client() as client:
-        assert "--store memory://" in client.get("/device").text
+        assert "--ended memory://" in client.get("/device").text
         assert "<td>" not in client.post("/device/steal").text

@@ -24,6 +24,9 @@ from hardtack import Key, events
 
 EXAMPLES = [example for page in PAGES for example in examples(page)]
 
+NEEDS = {"writing-an-adapter.md": "microdot", "recipes.md": "freezegun"}
+"""What the examples of a page need beside hardtack and its extras."""
+
 
 def name(page: Path) -> str:
     return str(page.relative_to(ROOT))
@@ -41,8 +44,8 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("surroundings")
 def test_the_examples_of_a_page_run(page: Path) -> None:
     """The blocks of a page are one program; what needs a server is compiled, and a comment says so."""
-    if page.name == "writing-an-adapter.md":
-        pytest.importorskip("microdot")
+    if page.name in NEEDS:
+        pytest.importorskip(NEEDS[page.name])
     # A process for each: a page may set up logging, Django, or an event loop, which is nothing for the other tests.
     command = [sys.executable, "-m", "tests.docs.examples", str(page)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -10,7 +10,8 @@ from tests.docs import token_vectors
 
 from hardtack import EncryptedToken, Key, SignedToken, StoreEngine, values
 from hardtack.engines.chunks import joined
-from hardtack.protocols import Context
+from hardtack.errors import InvalidToken
+from hardtack.protocols import Context, TokenFormat
 from hardtack.stores.memory import MemoryStore
 from hardtack.tokens.xaes import XAES256GCM
 
@@ -26,12 +27,31 @@ def test_the_page_has_what_the_library_computes() -> None:
     assert token_vectors.on_the_page() == token_vectors.block()
 
 
+def test_the_file_has_what_the_library_computes() -> None:
+    """vectors/v1.json is the same, and what must be refused."""
+    assert token_vectors.FILE.read_text(encoding="utf-8") == token_vectors.text()
+
+
+def test_what_the_file_refuses_the_library_refuses() -> None:
+    """For the reason that stands there."""
+    vectors = json.loads(token_vectors.FILE.read_text(encoding="utf-8"))
+    key = Key(bytes.fromhex(vectors["keys"]["secret"]))
+    formats: dict[str, TokenFormat] = {"encrypted": EncryptedToken(key), "signed": SignedToken(key)}
+
+    for case in vectors["refused"]:
+        with pytest.raises(InvalidToken) as refused:
+            formats[case["format"]].open({case["cookie"]: [case["token"]]}, Context(case["cookie"], case["purpose"], 0))
+
+        assert refused.value.reason == case["reason"], case["why"]
+
+
 def test_write_leaves_a_page_alone_that_is_up_to_date(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Writing puts the block between its two marks, and changes nothing around it."""
     text = token_vectors.PAGE.read_text(encoding="utf-8")
     copy = tmp_path / "page.md"
     copy.write_text(text.replace('"key_id": "', '"key_id": "00'), encoding="utf-8")
     monkeypatch.setattr(token_vectors, "PAGE", copy)
+    monkeypatch.setattr(token_vectors, "FILE", tmp_path / "v1.json")
 
     token_vectors.write()
 

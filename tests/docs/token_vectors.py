@@ -1,6 +1,6 @@
-"""The test vectors of docs/token-format.md, computed by the library under nonces that are given instead of drawn.
+"""The test vectors of docs/token-format.md and vectors/v1.json, computed by the library under nonces that are given, not drawn.
 
-`python -m tests.docs.token_vectors --write` puts them into the page; without `--write` they are printed.
+`python -m tests.docs.token_vectors --write` puts them into both; without `--write` they are printed.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from hardtack.tokens.encrypted import binding
 from hardtack.tokens.keys import derive
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "token-format.md"
+FILE: Final = PAGE.parents[1] / "vectors" / "v1.json"
 BEGIN: Final = "<!-- vectors: begin -->\n"
 END: Final = "<!-- vectors: end -->\n"
 
@@ -195,20 +196,53 @@ def vectors() -> dict[str, Any]:
     }
 
 
-def block() -> str:
-    """The page's JSON code block, between its two marks: one line a value, so that a change shows where it is."""
+def refused() -> list[dict[str, str]]:
+    """Tokens that nobody may open, with the reason that the library gives."""
+    found = []
+    for kind, case in (("encrypted", _encrypted(*_records()[0])), ("signed", _signed(*_records()[0]))):
+        good = {"format": kind, "token": case["token"], "cookie": case["cookie"], "purpose": case["purpose"]}
+        token = good["token"]
+        found += [
+            {**good, "cookie": "other", "reason": "tampered", "why": "sealed for a cookie of another name"},
+            {**good, "purpose": "admin", "reason": "tampered", "why": "sealed for another purpose"},
+            {
+                **good,
+                "token": _changed(token, -10),
+                "reason": "tampered",
+                "why": "one character near the end is another",
+            },
+            {**good, "token": _changed(token, 5), "reason": "unknown_key", "why": "the id is of another key"},
+            {**good, "token": token[:20], "reason": "malformed", "why": "cut off"},
+        ]
+    return found
+
+
+def _changed(token: str, at: int) -> str:
+    other = "B" if token[at] != "B" else "C"
+    at %= len(token)
+    return token[:at] + other + token[at + 1 :]
+
+
+def _lines(value: Any, indent: str = "") -> str:
+    """JSON with one line a value, so that a change shows where it is."""
     compact = json.JSONEncoder(ensure_ascii=False).encode
+    inner = indent + "  "
+    if isinstance(value, dict) and len(compact(value)) > 140:
+        members = [f"{inner}{compact(key)}: {_lines(item, inner)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(members) + f"\n{indent}}}"
+    if isinstance(value, list) and isinstance(value[0], dict):
+        return "[\n" + ",\n".join(f"{inner}{_lines(item, inner)}" for item in value) + f"\n{indent}]"
+    return compact(value)
 
-    def lines(value: Any, indent: str) -> str:
-        inner = indent + "  "
-        if isinstance(value, dict) and len(compact(value)) > 140:
-            members = [f"{inner}{compact(key)}: {lines(item, inner)}" for key, item in value.items()]
-            return "{\n" + ",\n".join(members) + f"\n{indent}}}"
-        if isinstance(value, list) and isinstance(value[0], dict):
-            return "[\n" + ",\n".join(f"{inner}{lines(item, inner)}" for item in value) + f"\n{indent}]"
-        return compact(value)
 
-    return f"```json\n{lines(vectors(), '')}\n```\n"
+def block() -> str:
+    """The page's JSON code block, between its two marks."""
+    return f"```json\n{_lines(vectors())}\n```\n"
+
+
+def text() -> str:
+    """The file for other languages: the same, and what must be refused."""
+    return f"{_lines({'format': 1, **vectors(), 'refused': refused()})}\n"
 
 
 def on_the_page() -> str:
@@ -217,9 +251,10 @@ def on_the_page() -> str:
 
 
 def write() -> None:
-    """Put the vectors into the page."""
-    text = PAGE.read_text(encoding="utf-8")
-    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    """Put the vectors into the page and the file."""
+    FILE.write_text(text(), encoding="utf-8")
+    page = PAGE.read_text(encoding="utf-8")
+    before, after = page.split(BEGIN)[0], page.split(END)[1]
     PAGE.write_text(before + BEGIN + block() + END + after, encoding="utf-8")
 
 

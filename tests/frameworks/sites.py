@@ -44,7 +44,6 @@ from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
 from hardtack import SessionManager, SignedToken
-from hardtack.adapters import binds
 from hardtack.frameworks import aiohttp as hardtack_aiohttp
 from hardtack.frameworks import asgi, starlette, wsgi
 from hardtack.frameworks import fastapi as hardtack_fastapi
@@ -164,8 +163,7 @@ def litestar_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
         return shared if reply.shared else own
 
     config = HardtackSessionConfig(sessions)
-    endpoints = [config.device_endpoints] if binds(sessions) else []
-    app = litestar.Litestar([handle, *endpoints], middleware=[config.middleware], logging_config=None)
+    app = litestar.Litestar([handle, config.device_endpoints], middleware=[config.middleware], logging_config=None)
     return ASGISite(app, loop)
 
 

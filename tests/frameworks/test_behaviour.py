@@ -511,8 +511,8 @@ def test_parallel_requests_lose_nothing(stored: World) -> None:
     cookie = stored.browser.header
     one = in_background(lambda: stored.site.request("/slow-a", cookie))
     two = in_background(lambda: stored.site.request("/slow-b", cookie))
-    assert stored.script.entered.acquire(timeout=5)
-    assert stored.script.entered.acquire(timeout=5)
+    assert stored.script.entered.acquire(timeout=30)
+    assert stored.script.entered.acquire(timeout=30)
 
     stored.script.gate.set()
     statuses = [one().status, two().status]
@@ -525,7 +525,7 @@ def race(world: World, first: str, second: str, method: str = "GET") -> list[Ans
     """Two requests of one browser, both of which have loaded the session before the first, and then the second, goes on."""
     cookie = world.browser.header
     slow = in_background(lambda: world.site.request(second, cookie, method))
-    assert world.script.entered.acquire(timeout=5)
+    assert world.script.entered.acquire(timeout=30)
     quick = world.site.request(first, cookie, method)
     world.script.gate.set()
     return [quick, slow()]
@@ -624,7 +624,7 @@ def test_a_write_after_a_logout_revives_nothing(ending: World) -> None:
     ending.browser.get("/write-n")
     copy = ending.browser.header
     slow = in_background(lambda: ending.site.request("/slow-a", copy))
-    assert ending.script.entered.acquire(timeout=5)
+    assert ending.script.entered.acquire(timeout=30)
 
     ending.browser.get("/logout")
     ending.script.gate.set()
@@ -641,7 +641,7 @@ def test_a_slow_request_that_only_reads_leaves_the_cookie_alone(ending: World, m
     ending.browser.get("/write-n")
     copy = ending.browser.header
     slow = in_background(lambda: ending.site.request("/linger-n", copy))
-    assert ending.script.entered.acquire(timeout=5)
+    assert ending.script.entered.acquire(timeout=30)
 
     ending.browser.get(meanwhile)
     ending.script.gate.set()

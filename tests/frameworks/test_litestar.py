@@ -932,7 +932,7 @@ async def test_a_logout_before_its_task_is_cancelled_is_carried_out(kind: str, r
         del scope["method"]
     sent: list[Any] = []
     task = asyncio.ensure_future(call(app, scope, connecting, sent=sent))
-    await asyncio.wait({task, waiting := asyncio.ensure_future(left.wait())}, timeout=5, return_when="FIRST_COMPLETED")
+    await asyncio.wait({task, waiting := asyncio.ensure_future(left.wait())}, timeout=30, return_when="FIRST_COMPLETED")
     waiting.cancel()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -1131,6 +1131,17 @@ def test_two_configurations_on_one_request_are_refused() -> None:
 
     assert isinstance(error, ConfigError)
     assert "two HardtackSessionConfig" in str(error)
+
+
+@pytest.mark.parametrize("outer", [True, False])
+def test_litestars_own_middleware_beside_ours_is_refused(outer: bool) -> None:
+    """`request.session` would be of one of the two, and both would set a cookie without a word."""
+    ours, own = HardtackSessionConfig(manager()).middleware, CookieBackendConfig(secret=b"x" * 32).middleware
+
+    [error] = errors_of([untouched], [own, ours] if outer else [ours, own])
+
+    assert isinstance(error, ConfigError)
+    assert "Litestar's own is beside" in str(error)
 
 
 def test_the_middleware_of_a_controller_shares_its_store() -> None:

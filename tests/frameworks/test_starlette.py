@@ -481,6 +481,36 @@ def test_a_mounted_application_may_have_sessions_of_its_own(client: Client) -> N
     assert set(browser.cookies) == {"admin", "session"}
 
 
+@pytest.mark.parametrize(("name", "warned"), [("session", True), ("admin", False)])
+def test_a_mounted_application_with_a_cookie_of_our_name_is_warned_of(
+    name: str, warned: bool, client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each of the two would overwrite the other's, and the only sign was a session that is lost now and then."""
+    own = Middleware(StarletteSessionMiddleware, secret_key="secret", session_cookie=name)
+    admin = Starlette(routes=[Route("/", count)], middleware=[own])
+    browser = client(app_of(manager(), Mount("/admin", admin)))
+
+    with caplog.at_level("WARNING", "hardtack"):
+        browser.get("/admin/")
+
+    said = [line for line in caplog.messages if "a cookie that is called session too" in line]
+    assert len(said) == (1 if warned else 0)
+
+
+def test_the_drop_in_and_a_library_with_starlettes_own_do_not_collide(client: Client) -> None:
+    """Under their default names both keep their sessions."""
+    admin = Starlette(
+        routes=[Route("/", count)], middleware=[Middleware(StarletteSessionMiddleware, secret_key="secret")]
+    )
+    browser = client(
+        SessionMiddleware(Starlette(routes=[Route("/", count), Mount("/admin", admin)]), secret_key=SECRET)
+    )
+
+    bodies = [browser.get(path).json()["visits"] for path in ("/", "/admin/", "/admin/", "/")]
+
+    assert bodies == [1, 1, 2, 2]
+
+
 def test_without_the_middleware_there_is_no_manager(client: Client) -> None:
     """The error says what to add."""
 
@@ -549,10 +579,10 @@ def drop_in(client: Client, *, clock: Callable[[], float] | None = None, **optio
 
 
 def test_the_drop_in_sets_starlettes_cookie(client: Client) -> None:
-    """The same name, attributes and spelling; the value is encrypted."""
+    """The same attributes and spelling; the name is another one, and the value is encrypted."""
     line = drop_in(client).get("/").headers["set-cookie"]
 
-    value, attributes = re.fullmatch(r"session=([\w-]+); Expires=[^;]+; (.*)", line).groups()  # type: ignore[union-attr]
+    value, attributes = re.fullmatch(r"hardtack_session=([\w-]+); Expires=[^;]+; (.*)", line).groups()  # type: ignore[union-attr]
     assert attributes == "Max-Age=1209600; path=/; httponly; samesite=lax"
     assert len(value) > 80
 
@@ -582,7 +612,9 @@ def test_the_drop_in_takes_a_secret_of_starlettes_config(client: Client) -> None
 
     browser = drop_in(client, secret_key=Secret(SECRET))
 
-    assert browser.get("/show", headers=started_with(f"session={cookies['session']}")).json() == {"visits": 1}
+    assert browser.get("/show", headers=started_with(f"hardtack_session={cookies['hardtack_session']}")).json() == {
+        "visits": 1
+    }
 
 
 @pytest.mark.parametrize(

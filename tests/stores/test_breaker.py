@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.events import StoreHangs
-from hardtack.stores.breaker import Breaker, as_breaker
+from hardtack.stores.breaker import _LONGEST_TRY, Breaker, as_breaker
 
 
 def time_out(breaker: Any, times: int = 1) -> None:
@@ -33,6 +34,19 @@ def is_refused(breaker: Any) -> bool:
             return False
     except StoreUnavailable:
         return True
+
+
+@pytest.fixture
+def moved(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Moves the time that breakers see, so that no test depends on how fast it runs."""
+    ahead = [0.0]
+    real = time.monotonic
+    monkeypatch.setattr("hardtack.stores.breaker.time", SimpleNamespace(monotonic=lambda: real() + ahead[0]))
+
+    def move(seconds: float) -> None:
+        ahead[0] += seconds
+
+    return move
 
 
 def test_it_opens_after_so_many_timeouts_in_a_row() -> None:
@@ -101,11 +115,11 @@ def test_a_ring_of_causes_is_left() -> None:
     assert not breaker.is_open
 
 
-def test_one_call_tries_after_the_pause() -> None:
+def test_one_call_tries_after_the_pause(moved: Callable[[float], None]) -> None:
     """The others are refused until it is back; answered, all go through."""
-    breaker = Breaker(timeouts=1, pause=0.05)
+    breaker = Breaker(timeouts=1, pause=60)
     time_out(breaker)
-    time.sleep(0.06)
+    moved(60)
 
     with breaker:
         others = [is_refused(breaker) for _ in range(3)]
@@ -121,13 +135,13 @@ def test_of_many_threads_one_tries() -> None:
         breaker = Breaker(timeouts=1, pause=0)
         time_out(breaker)
         start = threading.Barrier(8)
-        done = threading.Event()
+        refused = threading.Semaphore(0)
 
         def attempt(_: int) -> bool:
             start.wait()  # noqa: B023
             with suppress(StoreUnavailable), breaker:  # noqa: B023
-                done.wait(0.05)  # noqa: B023
-                return True
+                return all(refused.acquire(timeout=10) for _ in range(7))  # noqa: B023
+            refused.release()  # noqa: B023
             return False
 
         with ThreadPoolExecutor(8) as pool:
@@ -148,16 +162,16 @@ def test_who_comes_in_the_same_moment_as_another_is_refused() -> None:
     assert is_refused(breaker)
 
 
-def test_a_try_that_times_out_begins_another_pause() -> None:
+def test_a_try_that_times_out_begins_another_pause(moved: Callable[[float], None]) -> None:
     """One call waits, and not one more."""
-    breaker = Breaker(timeouts=5, pause=0.05)
+    breaker = Breaker(timeouts=5, pause=60)
     time_out(breaker, 5)
-    time.sleep(0.06)
+    moved(60)
 
     time_out(breaker)
 
     assert is_refused(breaker)
-    time.sleep(0.06)
+    moved(60)
     assert not is_refused(breaker)
 
 
@@ -197,15 +211,16 @@ def test_a_cancelled_call_is_no_timeout() -> None:
     assert not breaker.is_open
 
 
-def test_a_try_whose_thread_a_fork_has_lost_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_try_whose_thread_a_fork_has_lost_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, moved: Callable[[float], None]
+) -> None:
     """The child has no thread that could come back; another one tries after a while."""
-    monkeypatch.setattr("hardtack.stores.breaker._LONGEST_TRY", 0.05)
     breaker = Breaker(timeouts=1, pause=0)
     time_out(breaker)
     breaker.__enter__()
     refused = is_refused(breaker)
     monkeypatch.setattr(os, "getpid", lambda: -1)
-    time.sleep(0.06)
+    moved(_LONGEST_TRY)
 
     assert refused
     assert not is_refused(breaker)

@@ -301,7 +301,7 @@ def test_a_broken_server_is_unavailable(broken_port: int) -> None:
             attempt()
         assert raised.value.__cause__ is not None
 
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 9
     store.close()
 
 
@@ -323,7 +323,7 @@ def test_a_broken_server_is_unavailable_to_async_callers(broken_port: int) -> No
     started = time.monotonic()
     asyncio.run(main())
 
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 9
 
 
 def test_a_client_of_the_application_stays_open(memcached_server: MemcachedServer) -> None:

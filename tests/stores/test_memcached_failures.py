@@ -278,7 +278,7 @@ def test_one_that_is_cancelled_holds_up_nobody(memcached_server: MemcachedServer
 
         assert isinstance(entries[0], asyncio.CancelledError)
         assert [entry.data for entry in entries[1:] if isinstance(entry, Entry)] == [b"mine"] * 4
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 9
         await store.close()
 
     asyncio.run(main())

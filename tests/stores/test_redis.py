@@ -477,7 +477,7 @@ def test_a_broken_server_is_unavailable(broken_port: int) -> None:
         assert raised.value.__cause__ is not None
         assert "hunter2" not in str(raised.value)
 
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 9
     store.close()
 
 
@@ -495,7 +495,7 @@ def test_a_broken_server_is_unavailable_to_async_callers(broken_port: int) -> No
     started = time.monotonic()
     asyncio.run(main())
 
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 9
 
 
 def test_a_broken_cluster_is_unavailable(refusing_port: int) -> None:

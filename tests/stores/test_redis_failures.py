@@ -315,7 +315,7 @@ def test_a_cancelled_call_gives_its_connection_up(redis_server: RedisServer) -> 
 def test_a_server_that_hangs_is_left_alone_for_a_moment(redis_server: RedisServer) -> None:
     """After some timeouts in a row calls fail at once; when it answers again, one call finds out."""
     changes: list[bool] = []
-    breaker = Breaker(timeouts=2, pause=0.5, on_change=changes.append)
+    breaker = Breaker(timeouts=2, pause=2, on_change=changes.append)
     client = redis.Redis(port=redis_server.port, socket_timeout=0.3, retry=Retry(NoBackoff(), 0))
     store = RedisStore(client, breaker=breaker)
     store.get("key")
@@ -324,12 +324,10 @@ def test_a_server_that_hangs_is_left_alone_for_a_moment(redis_server: RedisServe
         for _ in range(2):
             with pytest.raises(StoreUnavailable, match="TimeoutError"):
                 store.get("key")
-        started = time.monotonic()
-        for _ in range(50):
+        for _ in range(50):  # which would take 15 s, and not say this for longer than the pause, if each asked
             with pytest.raises(StoreUnavailable, match="is left alone for a moment"):
                 store.get("key")
-        assert time.monotonic() - started < 0.1
-    time.sleep(0.5)
+    time.sleep(2)
 
     assert store.get("key") is None
     assert changes == [True, False]

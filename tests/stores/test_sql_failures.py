@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 from tests.servers import MariaDBServer, PostgreSQLServer
 from tests.stores.switch import Switch, switch
 
@@ -368,7 +368,9 @@ def test_an_engine_that_was_given_is_for_one_event_loop_at_a_time(url: str) -> N
     """In another one it says what to do, and with a NullPool it works."""
 
     async def main() -> None:
-        engine = create_async_engine(async_url(url))
+        engine = create_async_engine(
+            async_url(url), poolclass=AsyncAdaptedQueuePool
+        )  # old versions pool no SQLite file
         unpooled = create_async_engine(async_url(url), poolclass=NullPool)
         store, free = AsyncSQLAlchemyStore(engine), AsyncSQLAlchemyStore(unpooled)
         await store.create_table()

@@ -385,7 +385,7 @@ def test_a_broken_server_is_unavailable(broken_port: int, driver: str) -> None:
 
     assert raised.value.__cause__ is not None
     assert "hunter2" not in str(raised.value)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 9
     store.close()
 
 
@@ -404,7 +404,7 @@ def test_a_broken_server_is_unavailable_to_async_callers(broken_port: int, drive
     started = time.monotonic()
     asyncio.run(main())
 
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 9
 
 
 @pytest.mark.program("mariadb")

@@ -183,6 +183,25 @@ def test_an_empty_answer_keeps_the_binding(clock: Clock) -> None:
     assert client.bindings
 
 
+def test_a_cookie_of_another_path_is_not_renewed_along(clock: Clock) -> None:
+    """Two applications on one host: a request to one asks for no proof of the other's key."""
+    attributes = "Secure; Path=/app"
+    server = Server(credentials=[{"type": "cookie", "name": "bound", "attributes": attributes}])
+    server.line = f"bound=x; Max-Age=100; {attributes}"
+    client = bound(server, clock)
+    client.get("/app/page")
+    clock.now += 200
+    server.asked.clear()
+
+    for path in ("/other", "/apple"):
+        client.get(path)
+    assert [path for path, _ in server.asked if path == "/refresh"] == []
+    client.get("/app/page")
+    assert [path for path, _ in server.asked if path == "/refresh"] == ["/refresh"]
+    client.get("/app")
+    assert [path for path, _ in server.asked if path == "/refresh"] == ["/refresh"]
+
+
 def test_the_quota_is_six_in_nine_minutes(clock: Clock) -> None:
     """The registration counts; and where there is none, anything goes."""
     client = bound(Server(), clock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import hmac
 import pickle
 import re
 from collections.abc import Callable
@@ -41,6 +42,15 @@ def test_export_and_parse_give_the_same_key() -> None:
 def test_key_id_is_derived() -> None:
     """The id is what HKDF-SHA256 gives for `hardtack/1 key-id`; docs/token-format.md has the same value."""
     assert KEY.id.hex() == "f699b203a5"
+
+
+@pytest.mark.parametrize("length", [0, 1, 55, 56, 64, 65, 4000])
+def test_the_mac_is_that_of_the_standard(length: int) -> None:
+    """HMAC-SHA256 under the derived key, whatever its length, and the same again."""
+    signing = keys.derive(bytes(range(32)), "sign", 32)
+    message = bytes(number % 251 for number in range(length))
+
+    assert KEY.mac(message) == KEY.mac(message) == hmac.digest(signing, message, "sha256")
 
 
 @pytest.mark.parametrize(

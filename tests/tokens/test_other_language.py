@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from tests.docs.token_vectors import VALUES, on_the_page
+from tests.docs.token_vectors import FILE, VALUES, on_the_page
 from tests.kit import KEY, START
 from tests.needs import find_program
 from tests.strategies import sessions
@@ -23,7 +23,7 @@ from hardtack.protocols import Context, TokenFormat
 
 pytestmark = pytest.mark.program("node")
 
-READER = Path(__file__).with_name("reader.mjs")
+READER = Path(__file__).parents[2] / "vectors" / "reader.mjs"
 SECRET = bytes(range(32)).hex()  # of KEY
 NAME = "__Host-session"
 FORMATS: dict[str, TokenFormat] = {"encrypted": EncryptedToken(KEY), "signed": SignedToken(KEY)}
@@ -180,3 +180,25 @@ def test_opens_the_vectors_of_the_page() -> None:
 
     for (kind, case), answer in zip(cases, answers, strict=True):
         assert answer["record"] == expected(kind, records.from_json(case["record"]))
+
+
+def test_the_reader_checks_itself_against_the_file() -> None:
+    """`node vectors/reader.mjs vectors/v1.json`, as the page says: who writes a reader has a program that passes."""
+    command = [find_program("node"), str(READER), str(FILE)]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"opened 4, refused 10, read {len(VALUES)} values\n"
+
+
+def test_the_reader_notices_a_wrong_vector(tmp_path: Path) -> None:
+    """A file whose tokens are others is no success."""
+    broken = tmp_path / "v1.json"
+    broken.write_text(FILE.read_text(encoding="utf-8").replace("zoë", "zoe"), encoding="utf-8")
+
+    done = subprocess.run(
+        [find_program("node"), str(READER), str(broken)], capture_output=True, timeout=120, check=False
+    )
+
+    assert done.returncode != 0

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hardtack import values
+from hardtack.binding.paths import REFRESH, START, endpoints_of
 from hardtack.binding.settings import DeviceBinding
 from hardtack.binding.tokens import ID_CHARACTERS, Bound, Tokens, short
 from hardtack.cookies import MAX_VALUES, Cookie, find_values, parse
@@ -35,7 +35,6 @@ LATE: Final = 10
 """Seconds in which the id from before the binding still opens the session: requests that were on their way carry it."""
 
 _PREFIXES: Final = ("__host-http-", "__host-", "__secure-", "__http-")
-_PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~-]{0,63}")
 _TAG: Final = 8
 _KEPT: Final = 3
 
@@ -85,9 +84,9 @@ class Binding:
         # A script must read neither: it could carry both to another machine. Places of the session's own cookie are not theirs.
         self.cookie = replace(settings.cookie, name=f"{beginning}-bound", httponly=True, formerly=())
         self.attributes = self.cookie.attributes.removeprefix("; ")
-        self.beginning = f"/hardtack/{_slug(settings.purpose)}/"
-        self.start = f"{self.beginning}start"
-        self.refresh = f"{self.beginning}refresh"
+        self.beginning = endpoints_of(settings.purpose)
+        self.start = self.beginning + START
+        self.refresh = self.beginning + REFRESH
 
     def now(self) -> int:
         """Milliseconds since 1970."""
@@ -204,12 +203,6 @@ def _beginning(cookie: Cookie) -> str:
             name = name[len(prefix) :]
     # Browsers refuse to bind a cookie named __Host-Http-.
     return f"__Host-{name}" if cookie.secure and cookie.path == "/" and cookie.domain is None else name
-
-
-def _slug(purpose: str) -> str:
-    if not purpose:
-        return "session"
-    return purpose if _PLAIN.fullmatch(purpose) else hashlib.sha256(purpose.encode()).hexdigest()[:16]
 
 
 def _values_of(header: str, beginning: str) -> Iterator[str]:

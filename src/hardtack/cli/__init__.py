@@ -1,23 +1,17 @@
-"""The command line: `hardtack audit`, `demo`, `ended`, `key`, `keys`, `sweep` and `takeover`."""
+"""The command line `hardtack`: what each of its commands does is in a module of its own."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import inspect
-import re
 import sys
-import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from typing import Final
 
-from hardtack import Key, __version__
-from hardtack.cli import audit, ended, keys, takeover
+from hardtack import EndedSessions, Key, __version__
+from hardtack.cli import audit, doctor, ended, inspection, keys, stores, takeover
 from hardtack.errors import ConfigError, StoreError
-
-_SESSION_FILE: Final = re.compile(r"[\w-]{16,}\.(json|ya?ml)", re.ASCII)
+from hardtack.stores import from_url
 
 OK: Final = 0
 FAILED: Final = 1
@@ -44,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--store", metavar="URL", help="keep the sessions in a store, such as memory:// (default: in the cookie)"
     )
+    demo.add_argument("--ended", metavar="URL", help="keep a list of ended sessions, such as memory:// (default: none)")
     demo.set_defaults(run=_demo)
 
     key = commands.add_parser("key", help="print a new random key, to be kept with the application's other secrets")
@@ -51,12 +46,11 @@ def _parser() -> argparse.ArgumentParser:
 
     keys.add_commands(commands)
 
-    sweep = commands.add_parser("sweep", help="delete the expired sessions of a store that does not forget by itself")
-    sweep.add_argument("url", metavar="URL", help="the store, such as sqlite:////var/lib/shop/sessions.db")
-    sweep.set_defaults(run=_sweep)
-
+    stores.add_parsers(commands)
     ended.add_parser(commands)
     takeover.add_parser(commands)
+    inspection.add_parser(commands)
+    doctor.add_parser(commands)
     audit.add_parser(commands)
     return parser
 
@@ -81,97 +75,24 @@ def _demo(arguments: argparse.Namespace) -> int:
     try:
         from hardtack.cli.demo.server import serve
 
-        store = None
+        store = ended_sessions = None
         if arguments.store:
-            asyncio.run(_create_table(arguments.store))
-            store = _open_store(arguments.store)
+            asyncio.run(stores.create_table(arguments.store))
+            store = from_url(arguments.store)
+        if arguments.ended:
+            # A key of its own: those of the demo's cookies change while it runs.
+            ended_sessions = EndedSessions.from_url(arguments.ended, Key.generate())
     except (ConfigError, ImportError) as error:
         return _complain(error, USAGE)
     except (StoreError, OSError) as error:
         return _complain(error, FAILED)
     try:
-        serve(arguments.host, arguments.port, store)
+        serve(arguments.host, arguments.port, store, ended_sessions)
     except OSError as error:
         return _complain(_cannot_listen(arguments, error), FAILED)
     return OK
 
 
-async def _create_table(url: str) -> None:
-    """Where the store is a table that somebody has to create. An own store: an async one belongs to its event loop."""
-    store = _open_store(url)
-    try:
-        create_table = getattr(store, "create_table", None)
-        if create_table is not None:
-            await _awaited(create_table())
-    finally:
-        await _awaited(store.close())
-
-
 def _cannot_listen(arguments: argparse.Namespace, error: OSError) -> str:
     problem = f"cannot listen on {arguments.host} port {arguments.port}: {error.strerror or error}"
     return f"{problem}; try another one, or --port 0 for any that is free"
-
-
-def _sweep(arguments: argparse.Namespace) -> int:
-    try:
-        problem = _no_store(arguments.url)
-        if problem is not None:
-            return _complain(f"{problem}: there is no store to sweep", FAILED)
-        kind, deleted = asyncio.run(_sweep_and_close(arguments.url))
-    except (ConfigError, ImportError) as error:
-        return _complain(error, USAGE)
-    except (StoreError, OSError) as error:
-        return _complain(error, FAILED)
-    if deleted is None:
-        print(f"{kind} forgets expired sessions by itself: there is nothing to sweep")
-    else:
-        print(f"deleted {deleted} expired session{'' if deleted == 1 else 's'}")
-    return OK
-
-
-def _no_store(url: str) -> str | None:
-    """Why the file or directory that a URL names is no store. To open it would make one: a misspelt path, swept every night,
-    would look as if all were well.
-    """
-    scheme, _, driver = url.partition(":")[0].lower().partition("+")
-    if scheme not in ("file", "sqlite") or "://" not in url:  # the latter is a mistake, of which the store tells
-        return None
-    path = urlsplit(url).path
-    if scheme == "sqlite":
-        path = path[1:]
-    if driver:
-        if path.startswith((":memory:", "file:")):
-            return None
-    else:
-        path = unquote(path)  # SQLAlchemy decodes nothing
-    if not Path(path).exists():
-        return f"{path} does not exist"
-    if scheme == "file" and not _has_sessions(Path(path)):
-        return f"{path} has other files and no session"
-    return None
-
-
-def _has_sessions(directory: Path) -> bool:
-    """Whether a directory is that of a `FileStore`, or of a Dancer application, or may become it."""
-    names = [each.name for each in directory.iterdir()]
-    return not names or ".locks" in names or any(map(_SESSION_FILE.fullmatch, names))
-
-
-def _open_store(url: str) -> Any:
-    from hardtack.stores import from_url
-
-    return from_url(url)
-
-
-async def _sweep_and_close(url: str) -> tuple[str, int | None]:
-    """The name of the store, and how many were deleted; None where the store has no `sweep`."""
-    store = _open_store(url)
-    try:
-        sweep = getattr(store, "sweep", None)
-        return type(store).__name__, None if sweep is None else await _awaited(sweep(time.time()))
-    finally:
-        await _awaited(store.close())
-
-
-async def _awaited(result: Any) -> Any:
-    return await result if inspect.isawaitable(result) else result

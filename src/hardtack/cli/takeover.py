@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hardtack.cli.shown import kind, moment
 from hardtack.cli.takeover_attempts import Attempt, attempts, is_chunk
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign.base import ForeignCookie
@@ -155,30 +156,17 @@ def _tried(
 def _show(attempt: Attempt, record: Record, now: int, *, show_values: bool) -> None:
     print(f"It is a session of {attempt.system}.")
     if record.created < now:
-        print(f"It was made, or last written, at {_moment(record.created)}.")
+        print(f"It was made, or last written, at {moment(record.created)}.")
     ends = record.options.get("expires")
-    print("It does not say when it ends." if ends is None else f"It ends at {_moment(ends)}.")
+    print("It does not say when it ends." if ends is None else f"It ends at {moment(ends)}.")
     print()
     for key, value in record.data.items():
-        print(f"    {key!r}: {value!r}" if show_values else f"    {key!r}: {_kind(value)}")
+        print(f"    {key!r}: {value!r}" if show_values else f"    {key!r}: {kind(value)}")
     if not record.data:
         print("    (empty)")
     if not show_values:
         print("    (--show shows the values)")
     print()
-
-
-def _moment(seconds: int) -> str:
-    return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _kind(value: object) -> str:
-    """What a value is, and how long, without it."""
-    name = type(value).__name__
-    if isinstance(value, str | bytes | list | dict):
-        unit = {"str": "characters", "bytes": "bytes", "list": "items"}.get(name, "keys")
-        return f"{name} of {len(value)} {unit}"
-    return name
 
 
 def _needs_until(cookie: ForeignCookie, record: Record, settings: Mapping[str, Any], now: int) -> bool:

@@ -305,12 +305,15 @@ class Interface:
     def _answer_first(app: Any, function: Any) -> None:
         """Let the application ask a function before its own that run before a request.
 
-        A session is opened before those: so the first request that comes finds it. A page that redirects everything to its
+        A session is opened before those: so the request that wants it finds it. A page that redirects everything to its
         login must not end bindings.
         """
-        functions = app.before_request_funcs.setdefault(None, [])
+        functions = app.before_request_funcs.get(None, [])
         if function not in functions:
-            functions.insert(0, function)
+            app.before_request_funcs[None] = [
+                function,
+                *functions,
+            ]  # another thread may be going through the former list
 
     def _remembered(self, app: Application) -> SessionManager | None:
         """The manager, kept for the next request if only the configuration decides which it is."""

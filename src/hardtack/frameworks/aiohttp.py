@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hardtack._extras import explain
 from hardtack.adapters import (
+    ENDPOINTS,
     NO_CHANGES,
     Changes,
     adevice_answer,
     answer_to,
-    binds,
     cookies_of,
     discard,
     preload,
@@ -272,7 +272,7 @@ def _managed(sessions: SessionManager, *, hooked: bool) -> Middleware:
                 "the application and its sub-application have two session managers, and each would set a cookie: "
                 "call setup() with one manager"
             )
-        if binds(sessions):
+        if request.path.startswith(ENDPOINTS):
             device = await _device_answer(sessions, request)
             if device is not None:
                 return device

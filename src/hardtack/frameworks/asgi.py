@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, ClassVar, Final, NoReturn
 
 from hardtack.adapters import (
+    ENDPOINTS,
     FAILED,
     Answer,
     Changes,
     answer_to,
     asgi_device_answer,
     asgi_request,
-    binds,
     check_manager,
     cookie_header,
     discard,
@@ -76,7 +76,6 @@ class SessionMiddleware:
         self.passive = passive
         self.waits = waits(sessions)
         """Whether opening and saving can wait for a store; where they cannot, a coroutine for each would cost time."""
-        self.binds = binds(sessions)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -88,7 +87,7 @@ class SessionMiddleware:
                 "each would set a cookie from what the other has put into the scope"
             )
         sessions = self.sessions
-        if self.binds and await self._answer_device(scope, send):
+        if ENDPOINTS in scope["path"] and await self._answer_device(scope, send):
             return
         request = asgi_request(scope)
         if self.passive is not None:
@@ -184,7 +183,7 @@ class Response:
         if self.started or not _begins_response(message):
             return self.server(message)
         if self.scope.get("session", self.session) is not self.session:
-            self._refuse_replacement()
+            self._refuse_replacement(message)
         if self.state.accessed:
             status = message.get("status")
             if self.tried or self.middleware.waits or (status is not None and status >= _SERVER_ERROR):
@@ -227,9 +226,15 @@ class Response:
             raise error
         raise translated from error
 
-    def _refuse_replacement(self) -> None:
+    def _refuse_replacement(self, message: Message) -> None:
         if self.scope.get("root_path", "") != self.root_path:
-            return  # of a mounted application, such as an administration site, which has sessions of its own
+            # Of a mounted application, such as an administration site, which has sessions of its own.
+            name = self.middleware.sessions.cookie.name
+            if any(
+                key.lower() == b"set-cookie" and value.startswith(f"{name}=".encode()) for key, value in _pairs(message)
+            ):
+                self.middleware.sessions.core.warn_once(_OVERWRITTEN % name)
+            return
         raise ConfigError(
             "scope['session'] has been replaced: by another session middleware inside of this one, which is to be removed, "
             "or by the application, which is to fill the session that is there, or call its logout()"
@@ -240,7 +245,7 @@ class Response:
         if changes.set_cookies and scheme in ("http", "ws"):  # asked here, too: the host is dear to find out
             warn_plain_http(self.middleware.sessions, scheme, asgi_request(self.scope).host)
         # A copy: an application may send one constant message to everyone, and would hand out this cookie with it.
-        headers: list[tuple[bytes, bytes]] = list(message.get("headers") or ())
+        headers = _pairs(message)
         if message["type"] == "websocket.accept":
             headers.extend((b"set-cookie", value.encode("latin-1")) for value in changes.set_cookies)
         else:
@@ -299,6 +304,16 @@ class Response:
         headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in pairs]
         await self.server({"type": f"{kind}.start", "status": answer.status, "headers": headers})
         await self.server({"type": f"{kind}.body", "body": answer.text.encode()})
+
+
+_OVERWRITTEN: Final = (
+    "a session middleware in a mounted application sets a cookie that is called %s too: each overwrites the other's, and users "
+    "lose their session in both; give one of the two another name"
+)
+
+
+def _pairs(message: Message) -> list[tuple[bytes, bytes]]:
+    return list(message.get("headers") or ())
 
 
 def _begins_response(message: Message) -> bool:

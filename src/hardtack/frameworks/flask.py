@@ -19,10 +19,10 @@ except ImportError as error:
     raise ImportError(message) from error
 
 from hardtack.adapters import (
+    ENDPOINTS,
     Changes,
     StreamedBody,
     answer_to,
-    binds,
     cookies_of,
     discard,
     warn_plain_http,
@@ -64,7 +64,7 @@ class SessionInterface(Interface, FlaskInterface):
         manager = self._manager(app)
         if manager is None:
             return None
-        if binds(manager):
+        if ENDPOINTS in request.path:
             self._answer_first(app, _device_response)
         told = wsgi_request(request.environ)
         told.passive = self.is_passive(app, request)

@@ -43,6 +43,7 @@ try:
     from litestar.enums import ScopeType
     from litestar.exceptions import (
         HTTPException,
+        NotFoundException,
         PermissionDeniedException,
         ServiceUnavailableException,
         WebSocketException,
@@ -71,6 +72,15 @@ _BEGINNINGS: Final = frozenset({"http.response.start", "websocket.accept", "webs
 
 _LITESTARS_ANSWER: Final = ExceptionHandlerMiddleware.__call__.__code__
 """What catches the exceptions of the application, and answers to them."""
+
+_LITESTARS_SESSION: Final = SessionMiddleware.__module__
+"""Whose code puts a session of Litestar's own into the scope; an application's `set_session` does it from elsewhere."""
+
+_BESIDE: Final = (
+    "a session middleware of Litestar's own is beside HardtackSessionConfig's: remove it from the middleware (and "
+    "session_auth from on_app_init, or give it HardtackSessionConfig(sessions) as its session_backend_config); request.session "
+    "would be of one of the two, and each would set a cookie"
+)
 
 _KEPT: Final = (bytes, dt.datetime, dt.date, dt.time, dt.timedelta, Decimal, UUID)
 """What a session keeps as it is, where msgspec would make text of it."""
@@ -197,20 +207,19 @@ class HardtackSessionConfig(BaseBackendConfig[HardtackBackend]):
     def device_endpoints(self) -> ASGIRouteHandler:
         """What to put into the `route_handlers` of an application whose manager has `binding=`: browsers prove keys there.
 
-        No guard and no authentication of the application stands before it, and middleware of the application does.
+        It stays there in a deploy without binding, so that no browser gives its key up for a 404. No guard and no
+        authentication of the application stands before it, and middleware of the application does.
         """
-        core = self.sessions.core
-        if core.binding is None:
-            raise ConfigError("device_endpoints need SessionManager(…, binding=DeviceBinding(…))")
+        beginning = self.sessions.core.endpoints
         options = {self.exclude_opt_key: True, "exclude_from_auth": True, "exclude_from_csrf": True}
 
-        @asgi(core.binding.beginning.rstrip("/"), is_mount=True, opt=options, copy_scope=True)
+        @asgi(beginning.rstrip("/"), is_mount=True, opt=options, copy_scope=True)
         async def endpoints(scope: Scope, receive: Receive, send: Send) -> None:
             raw = cast("dict[str, Any]", scope)
-            mounted = core.binding.beginning if core.binding is not None else ""
-            path = f"{mounted}{raw['path'].rstrip('/').rpartition('/')[2]}"
+            path = f"{beginning}{raw['path'].rstrip('/').rpartition('/')[2]}"
             device = await asgi_device_answer(self.sessions, {**raw, "path": path})
-            assert device is not None
+            if device is None:
+                raise NotFoundException
             headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in device.headers]
             await send({"type": "http.response.start", "status": device.status, "headers": headers})
             await send({"type": "http.response.body", "body": device.body, "more_body": False})
@@ -237,6 +246,8 @@ class HardtackMiddleware(SessionMiddleware[HardtackBackend]):
                 "two HardtackSessionConfig are in the middleware of one handler (SessionAuth brings its own): remove one; "
                 "each would set a cookie of its own"
             )
+        if "session" in raw:
+            raise ConfigError(_BESIDE)
         config = self.backend.config
         sessions = config.sessions
         request = asgi_request(raw)
@@ -280,6 +291,8 @@ class _Scope(dict[str, Any]):
         self.raw = raw
 
     def __setitem__(self, key: str, value: Any) -> None:
+        if key == "session" and sys._getframe(1).f_globals.get("__name__") == _LITESTARS_SESSION:
+            raise ConfigError(_BESIDE)
         dict.__setitem__(self, key, value)
         self.raw[key] = value
 

@@ -25,10 +25,10 @@ except ImportError as error:
     raise ImportError(message) from error
 
 from hardtack.adapters import (
+    ENDPOINTS,
     Changes,
     answer_to,
     asgi_device_answer,
-    binds,
     cookies_of,
     discard,
     is_unattached,
@@ -76,7 +76,7 @@ class SessionInterface(Interface, QuartInterface):
         manager = self._manager(app)
         if manager is None:
             return None
-        if binds(manager):
+        if ENDPOINTS in request.path:
             self._answer_first(app, _device_response)
         # HTTP/2 lets a client send several Cookie headers (RFC 9113 8.2.3).
         header = "; ".join(request.headers.getlist("Cookie"))

@@ -15,10 +15,10 @@ from typing import Any, Final
 
 from hardtack._extras import explain
 from hardtack.adapters import (
+    ENDPOINTS,
     Changes,
     adevice_answer,
     answer_to,
-    binds,
     check_manager,
     cookies_of,
     discard,
@@ -193,7 +193,7 @@ class _Adapter:
 
     async def open(self, request: AnyRequest) -> HTTPResponse | None:
         told = _told(request)
-        if binds(self.sessions):
+        if request.path.startswith(ENDPOINTS):
             device = await _device_answer(self.sessions, request, told)
             if device is not None:
                 return device

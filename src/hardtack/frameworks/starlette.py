@@ -81,8 +81,9 @@ class SessionMiddleware(asgi.SessionMiddleware):
     """Puts the session into `request.session`: `app.add_middleware(SessionMiddleware, sessions=SessionManager(…))`.
 
     With the arguments of Starlette's own middleware it takes that one's place: an encrypted cookie instead of a signed one,
-    of the same name and attributes, under a key made from `secret_key`. As there, `max_age` runs from the last write, and
-    is renewed by reading too; None means until the browser ends. No session outlives 400 days.
+    of the same attributes, under a key made from `secret_key`, and under a name of its own: libraries bring Starlette's own
+    middleware along, whose `session` would overwrite it. As there, `max_age` runs from the last write, and is
+    renewed by reading too; None means until the browser ends. No session outlives 400 days.
 
     What a session or its commit raises is an `HTTPException` as well, which the application's exception handlers answer.
     Starlette's own page for an exception that nothing handled saves nothing; any other response is saved, whatever its status.
@@ -101,7 +102,7 @@ class SessionMiddleware(asgi.SessionMiddleware):
         self,
         app: asgi.ASGIApp,
         secret_key: str | Secret | None = None,
-        session_cookie: str = "session",
+        session_cookie: str = "hardtack_session",
         max_age: int | None = 14 * 24 * 60 * 60,
         path: str = "/",
         same_site: Literal["lax", "strict", "none"] = "lax",

@@ -7,19 +7,18 @@ app = Application([("/", Visits)], sessions=SessionManager(…))
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from hardtack._extras import explain
 from hardtack.adapters import (
-    ENDPOINTS,
     RETRY_AFTER,
     SHARED_CACHE_HEADERS,
     Changes,
     adevice_answer,
     answer_to,
-    binds,
     blocks,
     carries_cookie,
     cookies_of,
@@ -140,8 +139,8 @@ class DeviceHandler(RequestHandler):
 
 
 def device_routes(sessions: SessionManager) -> list[tuple[str, type[RequestHandler]]]:
-    """The routes of a manager's endpoints, to stand first in an application; none where it binds nothing."""
-    return [(f"{ENDPOINTS}.*", DeviceHandler)] if binds(sessions) else []
+    """The routes of a manager's endpoints, to stand first in an application; without binding it answers proofs alone."""
+    return [(f"{re.escape(sessions.core.endpoints)}.*", DeviceHandler)]
 
 
 class SessionMixin(_Handler):

@@ -121,8 +121,15 @@ class Finds(Protocol):
     def find(self, subject: str) -> Iterable[str]: ...
 
 
+Progress = Callable[[int, int], object]
+"""Is told how many are done, and how many there are."""
+
+
 class Sweeps(Protocol):
-    """Optional: a store that does not forget by itself. Deletes what expired, in bounded batches; returns how many."""
+    """Optional: a store that does not forget by itself. Deletes what expired, in bounded batches; returns how many.
+
+    It may take `progress`, to be called with how many are done and how many there are: `hardtack sweep` then has a bar.
+    """
 
     def sweep(self, now: float) -> int: ...
 

@@ -1,6 +1,6 @@
 """What a token format must do, and every trait that the core asks of one, each with its default.
 
-`hardtack.testing.TokenContract` tests an implementation.
+`hardtack.testing.EngineContract` tests an implementation, in a `CookieEngine`.
 """
 
 from __future__ import annotations

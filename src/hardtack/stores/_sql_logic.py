@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from hardtack.errors import HardtackError, StoreFull, StoreUnavailable
-from hardtack.protocols import Entry, Tombstone, Version, VersionConflict
+from hardtack.protocols import Entry, Progress, Tombstone, Version, VersionConflict
 from hardtack.stores._common import new_version, subject_digest
 from hardtack.stores._steps import Request, Steps
 
@@ -74,6 +74,7 @@ class Logic:
         self._count = sa.select(sa.func.count()).select_from(table).where(column.expires_at > sa.bindparam("now"))
         self._count_subject = self._count.where(column.subject_hash == sa.bindparam("subject"))
         self._find = sa.select(column.key).where(column.subject_hash == sa.bindparam("subject"))
+        self._count_dead = sa.select(sa.func.count()).select_from(table).where(dead)
         self._select_dead = sa.select(column.key).where(dead).limit(batch)
         self._delete_dead = sa.delete(table).where(column.key.in_(sa.bindparam("keys", expanding=True)), dead)
         self._batch = batch
@@ -142,8 +143,10 @@ class Logic:
         number: int = rows[0][0]
         return number
 
-    def sweep(self, now: float) -> Steps[int]:
-        swept = 0
+    def sweep(self, now: float, progress: Progress | None = None) -> Steps[int]:
+        swept = total = 0
+        if progress is not None:
+            total = (yield Request((self._count_dead, {"now": int(now)})))[0][0]
         while True:
             rows = yield Request((self._select_dead, {"now": int(now)}))
             # By key and expiry: what was written again meanwhile stays.
@@ -154,6 +157,8 @@ class Logic:
                 if not lost_race(error):
                     raise
                 continue  # a deadlock with somebody who saved: look again
+            if progress is not None:
+                progress(swept, total)
             if len(rows) < self._batch:
                 return swept
 

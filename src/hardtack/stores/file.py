@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from hardtack.errors import ConfigError, StoreError, StoreFull, StoreUnavailable
-from hardtack.protocols import Entry, NativeIds, Tombstone, Version, VersionConflict
+from hardtack.protocols import Entry, NativeIds, Progress, Tombstone, Version, VersionConflict
 from hardtack.stores._common import is_full_disk, new_version_bytes
 from hardtack.stores._shared_files import SharedFiles
 from hardtack.stores.dancer_layout import Dancer2Layout, DancerLayout
@@ -168,18 +168,21 @@ class FileStore:
         live = [content for content in contents if content is not None and content.expires_at > time.time()]
         return sum(1 for content in live if subject is None or content.subject == subject)
 
-    def sweep(self, now: float) -> int:
+    def sweep(self, now: float, progress: Progress | None = None) -> int:
         """Delete the files that expired at `now`, and what a crash left behind; returns how many sessions went.
 
-        A damaged file stays, for somebody to look at.
+        A damaged file stays, for somebody to look at. `progress` as in `Sweeps`: of the files that were looked at.
         """
         swept = 0
         ended = self._keys(suffix=self._layout.ended_suffix) if self._layout.ended_suffix else ()
-        for key in {*self._keys(), *ended}:
+        keys = {*self._keys(), *ended}
+        for looked_at, key in enumerate(keys, 1):
             with _translated():
                 content = self._load(key)[1]
             if content is not None and content.expires_at <= now:
                 swept += self._sweep(key, now)
+            if progress is not None:
+                progress(looked_at, len(keys))
         for key in self._keys(prefix=".", suffix=".tmp"):
             with self._locked(key):  # whoever holds the lock is the only writer: this is not being written
                 self._temporary(key).unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 from hardtack._extras import explain
 from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.protocols import Progress
 from hardtack.stores import _forks
 from hardtack.stores._common import Translation, check_client, check_count
 from hardtack.stores._shares import SharesLayout
@@ -193,9 +194,9 @@ class SQLAlchemyStore(_Common, SteppedRenamingStore):  # type: ignore[misc]
         """How many entries there are, or how many of the subject's; see `Counts`."""
         return int(self._run(self._logic.count(subject)))
 
-    def sweep(self, now: float) -> int:
-        """Delete what expired at `now`, in batches; returns how many."""
-        return int(self._run(self._logic.sweep(now)))
+    def sweep(self, now: float, progress: Progress | None = None) -> int:
+        """Delete what expired at `now`, in batches; returns how many. `progress` as in `Sweeps`."""
+        return int(self._run(self._logic.sweep(now, progress)))
 
     def reconnect(self) -> None:
         """Use none of the connections that are open now again; see `Reconnects`."""
@@ -302,9 +303,9 @@ class AsyncSQLAlchemyStore(_Common, AsyncSteppedRenamingStore):  # type: ignore[
         """How many entries there are, or how many of the subject's; see `Counts`."""
         return int(await self._run(self._logic.count(subject)))
 
-    async def sweep(self, now: float) -> int:
-        """Delete what expired at `now`, in batches; returns how many."""
-        return int(await self._run(self._logic.sweep(now)))
+    async def sweep(self, now: float, progress: Progress | None = None) -> int:
+        """Delete what expired at `now`, in batches; returns how many. `progress` as in `Sweeps`."""
+        return int(await self._run(self._logic.sweep(now, progress)))
 
     async def reconnect(self) -> None:
         """Use none of the connections that are open now again; see `Reconnects`."""

@@ -122,7 +122,7 @@ class DbscClient:
         """A request of the site's own pages: the key is proved before, where it has to be."""
         url = urljoin(self.base, path)
         for _ in range(10):
-            skipped = self.refresh()
+            skipped = self.refresh(url)
             sent = [*(headers or []), ("Sec-Fetch-Site", "same-origin"), ("Sec-Fetch-Mode", "navigate")]
             if skipped:
                 sent.append(("Secure-Session-Skipped", skipped))
@@ -225,11 +225,17 @@ class DbscClient:
 
     # --- refresh
 
-    def refresh(self, *, now: bool = False) -> str:
-        """Prove each key whose cookie is gone or about to end; `now`: each. Returns why it could not, or nothing."""
+    def refresh(self, url: str = "", *, now: bool = False) -> str:
+        """Prove each key whose cookie is gone or about to end, and goes along to the URL; `now`: each.
+
+        Returns why it could not, or nothing.
+        """
         self.skipped = ""
         for session in list(self.bindings.values()):
-            cookie = next((each for (name, _), each in self._living("/") if name == session.cookie), None)
+            place = _path(session.attributes)
+            if url and not _is_within(urlsplit(url).path, place):
+                continue  # the cookie of an application under another path
+            cookie = next((each for (name, _), each in self._living(place) if name == session.cookie), None)
             left = None if cookie is None else cookie.expires
             missing = cookie is None
             soon = left is not None and left - self.clock() < self.early
@@ -305,8 +311,7 @@ class DbscClient:
         return [
             (place, cookie)
             for place, cookie in self.cookies.items()
-            if (cookie.expires is None or cookie.expires > now)
-            and (path == cookie.path or path.startswith(cookie.path.rstrip("/") + "/"))
+            if (cookie.expires is None or cookie.expires > now) and _is_within(path, cookie.path)
         ]
 
     def _keep(self, line: str) -> None:
@@ -324,6 +329,16 @@ class DbscClient:
 
 def _split(text: str) -> tuple[str, str, str]:
     return text.partition("=")
+
+
+def _path(attributes: str) -> str:
+    """The Path among attributes."""
+    return next((part.strip()[5:] for part in attributes.split(";") if part.strip().lower().startswith("path=")), "/")
+
+
+def _is_within(path: str, place: str) -> bool:
+    """Whether a cookie of a Path goes along to a path (RFC 6265 5.1.4)."""
+    return path == place or path.startswith(place.rstrip("/") + "/")
 
 
 def _attributes(text: str) -> set[str]:

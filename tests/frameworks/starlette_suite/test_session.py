@@ -11,11 +11,12 @@ import pytest
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from hardtack.frameworks.starlette import Session, SessionMiddleware
+from hardtack.frameworks.starlette import Session
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
+from tests.frameworks.starlette_suite.drop_in import SessionMiddleware
 from tests.frameworks.starlette_suite.types import TestClientFactory
 
 

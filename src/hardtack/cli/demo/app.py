@@ -13,6 +13,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from hardtack import EndedSessions
 from hardtack.cli.demo import device, experiments, shop
 from hardtack.cli.demo.guards import SameOriginMiddleware, SecurityHeadersMiddleware
 from hardtack.cli.demo.state import FOLDER, Demo
@@ -48,9 +49,9 @@ ROUTES: Final = [
 ]
 
 
-def create_app(store: Any = None) -> Starlette:
-    """The demo; with a store it keeps its sessions there, and closes it in the end."""
-    demo = Demo(store)
+def create_app(store: Any = None, ended: EndedSessions | None = None) -> Starlette:
+    """The demo; with a store it keeps its sessions there, and closes it in the end, as it does a list of ended sessions."""
+    demo = Demo(store, ended)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

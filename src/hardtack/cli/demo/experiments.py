@@ -141,7 +141,7 @@ async def following(request: Request) -> Response:
     session, experiment = await load(request), visitor_of(request).experiment
     if experiment is not None and experiment.exchange is None:
         experiment.exchange = exchange_of(request)
-        if demo_of(request).in_store and experiment.name == "replay" and session.is_new:
+        if demo_of(request).binds and experiment.name == "replay" and session.is_new:
             # A cookie whose session was just ended is left alone by hardtack for a minute (a slow request may have sent
             # it): the visitor should not have to wait.
             cookie = demo_of(request).sessions.cookie

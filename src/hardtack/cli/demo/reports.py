@@ -36,7 +36,7 @@ _TITLES: Final = {
     "stale": "A day and a minute went by",
 }
 
-# (experiment, whether sessions are in a store, whether there was a session afterwards)
+# (experiment, whether sessions are in a store, or what else was at work, whether there was a session afterwards)
 _TEXTS: Final = {
     ("flip", False, False): (
         "The tag no longer matches, so no byte of the contents reached a parser. The request got a new, empty session, and "
@@ -61,6 +61,10 @@ _TEXTS: Final = {
     ("replay", True, False): (
         "The session was deleted from the store when you logged out, so every copy of its cookie is worth nothing. (The demo "
         "has cleared the dead cookie again.)"
+    ),
+    ("replay", "ended", False): (
+        "The logout put the session on the list of ended sessions, which the server asks without a query: every copy of its "
+        "cookie is worth nothing. (The demo has cleared the dead cookie again.)"
     ),
     ("rotate", False, True): (
         "The old cookie was opened with the old key, which the ring still accepts, and the response carried the same session "
@@ -90,7 +94,9 @@ def report(experiment: Experiment, *, in_store: bool) -> Report:
     ]
     if not in_store:
         rows.append(Row("key id in the cookie", before.key_id or "none", after.key_id or "none"))
-    text = _TEXTS.get((experiment.name, in_store, after.id is not None), _UNEXPECTED)
+    is_listed = any(isinstance(event, events.Rejected) and event.reason == "revoked" for event in exchange.events)
+    kind = "ended" if is_listed and not in_store else in_store
+    text = _TEXTS.get((experiment.name, kind, after.id is not None), _UNEXPECTED)
     return Report(_TITLES[experiment.name], text, list(exchange.events), rows)
 
 

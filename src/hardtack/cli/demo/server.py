@@ -8,6 +8,7 @@ from typing import Any
 
 import uvicorn
 
+from hardtack import EndedSessions
 from hardtack.cli.demo.app import create_app
 
 
@@ -21,12 +22,12 @@ class _Server(uvicorn.Server):
         print(f"hardtack demo: {self.address}", flush=True)
 
 
-def serve(host: str, port: int, store: Any = None) -> None:
+def serve(host: str, port: int, store: Any = None, ended: EndedSessions | None = None) -> None:
     """Serve until interrupted; port 0 takes any that is free. Raises `OSError` where it cannot listen there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, port), family=family) as listener:
         server = _Server(
-            uvicorn.Config(create_app(store), log_level="warning", access_log=False, timeout_graceful_shutdown=1)
+            uvicorn.Config(create_app(store, ended), log_level="warning", access_log=False, timeout_graceful_shutdown=1)
         )
         shown = f"[{host}]" if family == socket.AF_INET6 else host
         server.address = f"http://{shown}:{listener.getsockname()[1]}/"

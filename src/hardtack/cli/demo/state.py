@@ -16,6 +16,7 @@ from hardtack import (
     CookieEngine,
     DeviceBinding,
     EncryptedToken,
+    EndedSessions,
     Key,
     Keyring,
     Session,
@@ -61,14 +62,15 @@ class RotatingToken(EncryptedToken):
 class Demo:
     """The session manager of the shop. With a store the cookie holds a random number; without one, the session."""
 
-    def __init__(self, store: Any = None) -> None:
+    def __init__(self, store: Any = None, ended: EndedSessions | None = None) -> None:
         self.clock = Clock()
         self.store = store
+        self.ended = ended
         # A key of this process: when the demo ends, its cookies are worth nothing. A real site reads its key from where its
         # other secrets are.
         self.token = RotatingToken(Key.generate())
         self.sessions = SessionManager(
-            CookieEngine(self.token) if store is None else StoreEngine(store),
+            self.engine(),
             # Plain http: on a real site, Cookie() with its defaults, __Host- and Secure.
             cookie=Cookie.for_development(),
             lifetime=LIFETIME,
@@ -76,8 +78,13 @@ class Demo:
             purpose="hardtack-demo",
             on_event=record,
             clock=self.clock,
-            binding=None if store is None else DeviceBinding(keys=Key.generate()),
+            ended=self.ended,
+            binding=None if store is None and ended is None else DeviceBinding(keys=Key.generate()),
         )
+
+    def engine(self) -> CookieEngine | StoreEngine:
+        """Where sessions are."""
+        return CookieEngine(self.token) if self.store is None else StoreEngine(self.store)
 
     @property
     def in_store(self) -> bool:
@@ -165,7 +172,7 @@ def _notice(event: Event) -> str:
     if isinstance(event, Expired):
         return "You were away for too long, and your session has ended."
     if isinstance(event, Rejected):
-        if event.reason == "ended":
+        if event.reason in ("ended", "revoked"):
             return "This session was ended. For a minute this browser's old cookie cannot start another one."
         return f"Your session cookie could not be used ({event.reason}), and you start afresh."
     return ""

@@ -1,7 +1,11 @@
 // Opens hardtack's tokens with node's own cryptography: written from docs/token-format.md, and from nothing else.
 //
-// Reads {secret, tokens: [{format, token, cookie, purpose}]} as JSON from standard input; writes a list in the same order, of
-// {record} or {refused}. Each value is [type, content] there, such as ["int", "5"] or ["dict", [[key, value], …]].
+// `node reader.mjs v1.json` checks itself against the vectors, and says how many it has opened and refused.
+//
+// Without an argument it reads {secret, tokens: [{format, token, cookie, purpose}]} as JSON from standard input, and writes a
+// list in the same order, of {record} or {refused}. Each value is [type, content] there, such as ["int", "5"] or
+// ["dict", [[key, value], …]].
+import { deepStrictEqual } from "node:assert/strict";
 import { createCipheriv, createDecipheriv, createHmac, hkdfSync, timingSafeEqual } from "node:crypto";
 import { readFileSync } from "node:fs";
 
@@ -90,9 +94,10 @@ function unpack(raw) {
 // no data can hold that tag, because a dict that would read as one is written inside {"$": …}.
 
 const NUMBERS = /"(?:[^"\\]|\\.)*"|-?\d+(\.\d+)?([eE][-+]?\d+)?/g;
-const parseJson = (source) => fromJson(JSON.parse(source.replace(NUMBERS, (found, point, exponent) => {
+const tagged = (source) => JSON.parse(source.replace(NUMBERS, (found, point, exponent) => {
   return found[0] === '"' ? found : JSON.stringify({ [point ?? exponent ? "$float" : "$int"]: found });
-})));
+}));
+const parseJson = (source) => fromJson(tagged(source));
 const NOT_FINITE = { nan: NaN, inf: Infinity, "-inf": -Infinity };
 const dictOf = (object) => ["dict", Object.entries(object).map(([key, item]) => [["str", key], fromJson(item)])];
 const TAGS = {
@@ -146,5 +151,26 @@ function open(secret, token) {
   }
 }
 
-const { secret, tokens } = JSON.parse(readFileSync(0, "utf8"));
-process.stdout.write(JSON.stringify(tokens.map((token) => open(Buffer.from(secret, "hex"), token))));
+// --- the program
+
+function check(source) {
+  const vectors = tagged(source);
+  const secret = Buffer.from(vectors.keys.secret, "hex");
+  deepStrictEqual(base64(derive(secret, "key-id", 5)), base64(Buffer.from(vectors.keys.key_id, "hex")));
+  const good = ["encrypted", "signed"].flatMap((format) => vectors[format].map((each) => ({ format, ...each })));
+  for (const each of good) {
+    const [id, ...rest] = fromJson(each.record)[1]; // the id is bytes in MessagePack, and their base64url in JSON
+    deepStrictEqual(open(secret, each), { record: [each.format === "encrypted" ? ["bytes", id[1]] : id, ...rest] });
+  }
+  for (const each of vectors.refused) deepStrictEqual(open(secret, each), { refused: each.reason }, each.why);
+  for (const each of vectors.values) deepStrictEqual(unpack(Buffer.from(each.messagepack, "hex")), fromJson(each.json), each.python);
+  return `opened ${good.length}, refused ${vectors.refused.length}, read ${vectors.values.length} values\n`;
+}
+
+const source = readFileSync(process.argv[2] ?? 0, "utf8");
+if (process.argv[2]) {
+  process.stdout.write(check(source));
+} else {
+  const { secret, tokens } = JSON.parse(source);
+  process.stdout.write(JSON.stringify(tokens.map((token) => open(Buffer.from(secret, "hex"), token))));
+}
