@@ -178,11 +178,11 @@ class Core:
             self.moving[values.encode_bytes(new)] = state
         return new
 
-    def check_finds(self) -> None:
+    def check_limits(self, beyond: str) -> None:
         """Raise `ConfigError` where the sessions of a user cannot be found, and so not be limited."""
-        from hardtack.lifecycle.stored import finding_engine
+        from hardtack.lifecycle.limit import check_limits
 
-        finding_engine(self)
+        check_limits(self, beyond)
 
     def check_impersonates(self) -> None:
         """Raise `ConfigError` where the engine cannot keep the session of one who acts as another beside that."""

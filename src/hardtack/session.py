@@ -232,8 +232,10 @@ class Session(dict[str, Any]):
             lifetime: can shorten the manager's, not exceed it.
             persistent: whether the browser keeps the cookie over a restart ("remember me"); None: as the manager says.
             label: what a list of this user's sessions shows, such as "Firefox on Linux"; at most 200 characters.
-            at_most: sessions that the user may have, this one included; needs a store that can find them.
-            beyond: what happens beyond that: "end_oldest", or "refuse", where the commit raises `TooManySessions`.
+            at_most: sessions that the user may have, this one included; needs a store that can find them, or a
+                `registry=` of the manager for sessions in cookies.
+            beyond: what happens beyond that: "end_oldest", or "refuse", where the commit raises `TooManySessions`;
+                sessions in cookies can only have the oldest end.
             sid: the provider's session id (OpenID Connect), by which it may end this login later.
 
         Raises `ConfigError` for a setting that is not understood.
@@ -244,7 +246,7 @@ class Session(dict[str, Any]):
         limit = None if at_most is None and beyond == "end_oldest" else login_limit(at_most, beyond)
         state = self._changing()
         if limit is not None and state.core is not None:
-            state.core.check_finds()
+            state.core.check_limits(limit[1])
         state.limit = limit
         if state.waiting is not None or state.beside is not None:
             from hardtack import impersonation

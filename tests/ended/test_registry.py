@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from tests.ended.kit import eventually
 from tests.kit import KEY, START, Jar, Site
 
 from hardtack import CookieEngine, EndedSessions, SessionManager, StoreEngine
 from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.events import Destroyed, LoggedOut
 from hardtack.flow import run
 from hardtack.lifecycle import registry
 from hardtack.session import state_of
@@ -118,6 +122,98 @@ def test_what_has_ended_is_listed_no_more(end: str, site: Site) -> None:
 
     assert ids(site) == [other]
     assert site.sessions.count() == (2 if end == "login" else 1)
+
+
+def test_the_oldest_login_ends_beyond_the_limit(site: Site) -> None:
+    """Its cookie is used no more, and the newest ones go on."""
+    jars = [Jar() for _ in range(4)]
+    logins = [log_in(site, jar, at_most=2) for jar in jars]
+
+    assert [site.sessions.open(jar.header).subject for jar in jars] == [None, None, "alice", "alice"]
+    assert sorted(ids(site)) == sorted(logins[2:])
+    assert [event.cause for event in site.told(LoggedOut)] == ["at_most", "at_most"]
+    assert len(site.told(Destroyed)) == 2
+
+
+def test_a_login_again_in_one_browser_counts_once(site: Site) -> None:
+    """The session that becomes another is not one more; nor does another user's count."""
+    other, bob = Jar(), Jar()
+    log_in(site, bob, "bob", at_most=1)
+    log_in(site, other, at_most=2)
+    for _ in range(3):
+        log_in(site, at_most=2)
+
+    assert site.open().subject == "alice"
+    assert [site.sessions.open(jar.header).subject for jar in (other, bob)] == ["alice", "bob"]
+    assert len(ids(site)) == 2
+
+
+def test_the_login_that_was_made_last_is_the_newest(site: Site, store: Counted) -> None:
+    """Also where an older one was drawn by a clock ahead of ours: who has just logged in is not who is logged out."""
+    ahead, jar = Jar(), Jar()
+    log_in(site, ahead)
+    (key,) = store.find("alice")
+    core = site.sessions.core
+    assert core.registry is not None
+    (record,) = run(registry.sessions_of(core, "alice"), store)
+    later = record.with_changes(options={**record.options, "drawn": record.options["drawn"] + 3_000_000})
+    run(registry.forget(core, record.id), store)
+    run(registry.note(core, later), store)
+    assert store.find("alice") == [key]
+
+    log_in(site, jar, at_most=1)
+
+    assert (site.sessions.open(ahead.header).subject, site.sessions.open(jar.header).subject) == (None, "alice")
+
+
+def test_of_logins_at_once_no_more_than_the_limit_are_left(tmp_path: Path) -> None:
+    """As in several processes: each has a list of its own that follows one channel, and they share the store."""
+    store, url = MemoryStore(), f"file://{tmp_path}/ended"
+    sites = [Site(CookieEngine(KEY), ended=EndedSessions.from_url(url), registry=store) for _ in range(4)]
+    lists = [ended for site in sites if (ended := site.sessions.core.ended) is not None]
+    lists[0].create()
+    try:
+        for ended in lists:
+            ended.start()
+        eventually(lambda: all(ended.is_fresh for ended in lists), 60)
+        for _ in range(5):
+            jars = [Jar() for _ in sites]
+            with ThreadPoolExecutor(len(sites)) as pool:
+                found = list(pool.map(lambda pair: log_in(*pair, at_most=2), zip(sites, jars, strict=True)))
+            assert len(sites[0].sessions.list("alice")) == 2
+            assert {each.id for each in sites[0].sessions.list("alice")} < set(found)
+    finally:
+        for site in sites:
+            site.sessions.close()
+
+
+def test_the_limit_holds_while_the_channel_is_down(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of the oldest is known here at once and told later; the login is not lost."""
+    oldest, newest = Jar(), Jar()
+    log_in(site, oldest)
+    ended = site.sessions.core.ended
+    assert ended is not None
+    end_session = ended.end_session
+
+    def fail(*args: Any) -> None:
+        end_session(*args)
+        raise StoreUnavailable("the channel is down")
+
+    monkeypatch.setattr(ended, "end_session", fail)
+
+    log_in(site, newest, at_most=1)
+
+    assert (site.sessions.open(oldest.header).subject, site.sessions.open(newest.header).subject) == (None, "alice")
+
+
+def test_a_login_in_a_cookie_cannot_be_refused_for_the_limit(site: Site) -> None:
+    """It could not be taken back; nobody is logged in."""
+    session = site.open()
+
+    with pytest.raises(ConfigError, match="beyond='refuse'"):
+        session.login("alice", at_most=1, beyond="refuse")
+
+    assert session.subject is None
 
 
 def test_it_forgets_at_the_deadline(site: Site) -> None:

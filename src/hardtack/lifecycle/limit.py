@@ -6,18 +6,30 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from hardtack import values
-from hardtack.errors import TooManySessions
+from hardtack.errors import ConfigError, TooManySessions
 from hardtack.events import Destroyed, LoggedOut
 from hardtack.flow import Delete, Flow
 from hardtack.impersonation import acts
 from hardtack.lifecycle import listed, registry
 from hardtack.lifecycle.listed import DRAWN, drawn_of
-from hardtack.lifecycle.stored import end_record, sessions_of, store_engine
+from hardtack.lifecycle.stored import end_record, finding_engine, sessions_of, store_engine
 from hardtack.protocols import Context, Kind, Saved, Saving, VersionConflict
 from hardtack.record import Record
 
 if TYPE_CHECKING:
     from hardtack.core import Core
+
+
+def check_limits(core: Core, beyond: str) -> None:
+    """Raise `ConfigError` where the sessions of a user cannot be found, or a login not be taken back."""
+    if core.registry is None:
+        finding_engine(core)
+    elif beyond == "refuse":
+        message = (
+            "login(beyond='refuse') needs a StoreEngine: of two logins at once in cookies neither can be taken back; leave it "
+            "out, and the oldest session ends"
+        )
+        raise ConfigError(message)
 
 
 def save_limited(core: Core, limit: tuple[int, str] | None, saving: Saving, context: Context) -> Flow[Saved]:
@@ -47,7 +59,9 @@ def check_limit(core: Core, saving: Saving, at_most: int, beyond: str) -> Flow[N
         if len([record for record in others if record.id not in ghosts]) >= at_most:
             raise _too_many(at_most)
     latest = max((drawn_of(record) for record in others), default=0)
-    new.options = {**new.options, DRAWN: max(saving.now * 1_000_000, latest + 1)}
+    # With a list of ended sessions the time is the channel's, which an end of all sessions is compared with.
+    drawn = latest if core.ended is not None else max(saving.now * 1_000_000, latest + 1)
+    new.options = {**new.options, DRAWN: drawn}
 
 
 def _successors(core: Core, saving: Saving) -> Flow[set[bytes]]:
@@ -81,9 +95,19 @@ def _keep_limit(core: Core, saving: Saving, saved: Saved, at_most: int, beyond: 
         yield from _take_back(core, saving, saved)
         raise _too_many(at_most)
     for record, key in surplus:
-        if (yield from end_record(core, record.id, key)):
+        if (yield from _end(core, record, key)):
             core.emit(Destroyed, record.id, False)
             core.emit(LoggedOut, record.id, new.subject, "at_most")
+
+
+def _end(core: Core, record: Record, key: str) -> Flow[bool]:
+    """End a session that is one too many; whether there was one."""
+    if core.registry is None:
+        return bool((yield from end_record(core, record.id, key)))
+    assert core.ended is not None
+    yield from listed.tell(core.ended, [record.id], changed=False)
+    yield from registry.forget(core, record.id)
+    return True
 
 
 def _take_back(core: Core, saving: Saving, saved: Saved) -> Flow[None]:
@@ -105,7 +129,12 @@ def _take_back(core: Core, saving: Saving, saved: Saved) -> Flow[None]:
 
 
 def _own_sessions(core: Core, subject: str) -> Flow[list[tuple[Record, str]]]:
-    """The sessions of a user, without those in which somebody else acts as the user."""
+    """The sessions of a user and their keys in the store, without those in which somebody else acts as the user.
+
+    A registry has the sessions in cookies, which have no key, and none in which somebody acts.
+    """
+    if core.registry is not None:
+        return [(record, "") for record in (yield from registry.sessions_of(core, subject))]
     found = yield from sessions_of(core, subject)
     return [pair for pair in found if pair[0].subject == subject and acts(pair[0]) is None]
 

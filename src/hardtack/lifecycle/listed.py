@@ -129,26 +129,26 @@ def _save(core: Core, ended: EndedSessions, saving: Saving, context: Context) ->
         return Saved(held=Held(dead=dead), record=None, lines=[])
     failure = None
     if old is not None and found is None and saving.kind is Kind.END:  # first: it happens whatever was put in since
-        failure = yield from _tell(ended, [old.id], changed=saving.new is not None)
+        failure = yield from tell(ended, [old.id], changed=saving.new is not None)
     elif saving.kind is Kind.END and saving.held.adopted:
-        failure = yield from _tell(ended, [saving.held.adopted], changed=saving.new is not None)
+        failure = yield from tell(ended, [saving.held.adopted], changed=saving.new is not None)
     saved: Saved = yield from core.engine.save(saving, context, core)
     if old is not None and found is None and not saved.dropped and saving.kind in (Kind.MOVE, Kind.REPLACE):
         # Only now: where the new session cannot be kept, the old one goes on. A channel that is away for a moment loses
         # no login: what it could not be told is known here, and told later.
         brief = saving.login and old.subject is None
-        yield from _tell(ended, [old.id], changed=True, brief=brief)
+        yield from tell(ended, [old.id], changed=True, brief=brief)
     replaced = saving.held.replaces
     if replaced is not None and not saved.dropped:
         yield from _tell_bound(ended, replaced, saving)
     successors = [each for each in saved.ended if old is None or each != old.id]
-    yield from _tell(ended, successors, changed=saving.new is not None)
+    yield from tell(ended, successors, changed=saving.new is not None)
     if failure is not None and not core.stored:
         raise failure
     return saved
 
 
-def _tell(
+def tell(
     ended: EndedSessions, ids: Iterable[bytes], *, changed: bool, brief: bool = False
 ) -> Flow[StoreUnavailable | None]:
     """Tell the list that ids are dead; why that could not be done, or None."""
@@ -168,11 +168,11 @@ def _try_to_tell(ended: EndedSessions, id: bytes, changed: bool, brief: bool) ->
 
 def _tell_bound(ended: EndedSessions, replaced: Record, saving: Saving) -> Flow[None]:
     """A session was bound to the device: copies of its cookie from before end, but beside the bound cookie of this binding."""
-    yield from _tell(ended, [replaced.id], changed=saving.kind is not Kind.END)
+    yield from tell(ended, [replaced.id], changed=saving.kind is not Kind.END)
     bond = None if saving.old is None else bond_of(saving.old)
     if bond is not None:
-        yield from _tell(ended, [mark_of(replaced.id, bond.id)], changed=True)
-        yield from _tell(ended, [mark_of(replaced.id)], changed=True, brief=True)
+        yield from tell(ended, [mark_of(replaced.id, bond.id)], changed=True)
+        yield from tell(ended, [mark_of(replaced.id)], changed=True, brief=True)
 
 
 def _draw(ended: EndedSessions, saving: Saving) -> Flow[None]:
@@ -185,7 +185,8 @@ def _draw(ended: EndedSessions, saving: Saving) -> Flow[None]:
         return
     previous = 0 if old is None else drawn_of(old)
     if saving.login:
-        drawn = yield Ask(partial(ended.draw_time, previous))
+        # After all that the user has where their number is limited, so that this one is the newest: see `check_limit`.
+        drawn = yield Ask(partial(ended.draw_time, max(previous, new.options.get(DRAWN, 0))))
     elif saving.kind is Kind.MOVE and old is not None:
         if not (ended.is_fresh or (yield Ask(ended.ensure_fresh))):
             # An end of the old id may be on its way, and the new one would outlive it.

@@ -50,13 +50,20 @@ def keep_up(core: Core, saving: Saving, saved: Saved) -> Flow[None]:
     replaced = saving.held.replaces  # by the one that was bound to the device
     begins = saving.login or replaced is not None or saving.kind in (Kind.CREATE, Kind.MOVE, Kind.REPLACE, Kind.END)
     if new is not None and new.subject is not None and begins and acts(new) is None:
-        entry = _entry(core, new)
-        put = registry.put(values.encode_bytes(entry.id), entry, core.deadlines(entry).absolute, None, core)
-        with suppress(VersionConflict):  # a parallel request has made the same of another system's cookie
-            yield put
+        yield from note(core, new)
     for ended in (old, replaced):
         if ended is not None and ended.subject is not None and begins and (new is None or new.id != ended.id):
             yield Delete(_key(core, ended.id))
+
+
+def note(core: Core, record: Record) -> Flow[None]:
+    """Note a session of a user. Raises `StoreUnavailable`."""
+    registry = core.registry
+    assert registry is not None
+    entry = _entry(core, record)
+    put = registry.put(values.encode_bytes(entry.id), entry, core.deadlines(entry).absolute, None, core)
+    with suppress(VersionConflict):  # a parallel request has made the same of another system's cookie
+        yield put
 
 
 def forget(core: Core, raw_id: bytes) -> Flow[None]:
