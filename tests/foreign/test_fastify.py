@@ -110,6 +110,16 @@ NACL_BOX = bytes.fromhex(
 )
 
 
+@pytest.fixture(params=["libsodium", "Python"])
+def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The secretbox of PyNaCl, and the one for where that is not installed."""
+    if request.param == "Python":
+        monkeypatch.setattr(nacl, "_libsodium", None)
+    else:
+        pytest.importorskip("nacl")
+
+
+@pytest.mark.usefixtures("implementation")
 def test_secretbox_of_nacl() -> None:
     """The example of "Cryptography in NaCl", section 10."""
     assert nacl.secretbox_seal(NACL_KEY, NACL_NONCE, NACL_PLAIN) == NACL_BOX
@@ -139,6 +149,7 @@ def test_xchacha20_poly1305_of_its_draft() -> None:
     assert nacl.xchacha_open(key, nonce, ciphertext, tag, associated) == XCHACHA_PLAIN
 
 
+@pytest.mark.usefixtures("implementation")
 @pytest.mark.parametrize("size", [0, 1, 31, 32, 33, 63, 64, 65, 95, 96, 97, 500])
 def test_texts_of_every_length(size: int) -> None:
     """At the borders of blocks as well; and each flipped bit is found."""
