@@ -15,6 +15,7 @@ from hardtack.events import (
     ChannelLost,
     Confirmed,
     Conflict,
+    CookiesLost,
     Created,
     CrossSite,
     Destroyed,
@@ -47,6 +48,13 @@ EXAMPLES: list[tuple[Event, int, str, str]] = [
     (Opened("a"), logging.DEBUG, "Opened(id='a', subject=None)", "touched it"),
     (Saved("a"), logging.DEBUG, "Saved(id='a')", "was changed"),
     (Renewed("a", "key"), logging.DEBUG, "Renewed(id='a', cause='key')", "under the key that issues now"),
+    (Renewed("a", "clock"), logging.WARNING, "Renewed(id='a', cause='clock')", "set the clocks of all servers"),
+    (
+        CookiesLost(20, "s"),
+        logging.WARNING,
+        "CookiesLost(logins=20, cookie='s')",
+        "no request has brought the cookie s",
+    ),
     (
         IdChanged("a", "b", True),
         logging.INFO,

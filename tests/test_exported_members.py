@@ -21,9 +21,9 @@ NAMES: dict[ModuleType, str] = {
         "SessionNotLoaded SessionTooLarge StoreError StoreFull StoreUnavailable TooManySessions UnsupportedValue"
     ),
     events: (
-        "Bound CacheControlReplaced ChannelLost Confirmed Conflict Created CrossSite Destroyed EndsKept EntriesSkipped Event "
-        "Expired IdChanged LateWrite LimitsRaised ListFresh ListStale Listener LoggedIn LoggedOut Opened ProofFailed Rejected "
-        "Renewed Saved StoreFailed StoreHangs TakenOver"
+        "Bound CacheControlReplaced ChannelLost Confirmed Conflict CookiesLost Created CrossSite Destroyed EndsKept "
+        "EntriesSkipped Event Expired IdChanged LateWrite LimitsRaised ListFresh ListStale Listener LoggedIn LoggedOut "
+        "Opened ProofFailed Rejected Renewed Saved StoreFailed StoreHangs TakenOver"
     ),
 }
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
 from hardtack import values
 from hardtack.binding.binding import Binding
 from hardtack.binding.paths import endpoints_of
 from hardtack.errors import ConfigError, HardtackError, StoreUnavailable
-from hardtack.events import CacheControlReplaced, Event, Expired, Rejected, StoreFailed, logger
+from hardtack.events import CacheControlReplaced, CookiesLost, Event, Expired, Rejected, StoreFailed, logger
 from hardtack.lifecycle import load, takeover
 from hardtack.lifetime import MAX_SKEW, Deadlines, absolute_deadline, deadlines
 from hardtack.protocols import Context, Engine, Held, engine_traits, is_async
@@ -23,6 +23,10 @@ from hardtack.tell import Teller
 if TYPE_CHECKING:
     from hardtack.ended import EndedSessions
     from hardtack.engines.store import StoreEngine
+
+
+_LOGINS_ALONE: Final = 20
+"""Logins without a cookie in between that nobody takes for chance."""
 
 
 class Core:
@@ -71,6 +75,8 @@ class Core:
         # Sessions whose new id was told and is not stored yet, while their requests last: see `end_all`.
         self.moving: WeakValueDictionary[str, State] = WeakValueDictionary()
         self._warned: set[str] = set()
+        self.logins_alone = 0
+        """Logins since a request has brought a cookie of ours."""
         engine.bind(self)
         if ended is not None:
             ended.bind(*list_terms(engine, settings), emit=teller.tell)
@@ -135,6 +141,12 @@ class Core:
         """The store did not do what it was asked for: why stands in the log, that it was in the event."""
         self.teller.log_failure(operation, error)
         self.emit(StoreFailed, operation, type(error).__name__, request=request)
+
+    def count_login(self) -> None:
+        """Somebody without a cookie has logged in. Whoever has, brings one with the next request, if nothing takes it away."""
+        self.logins_alone += 1
+        if self.logins_alone == _LOGINS_ALONE:
+            self.teller.tell(CookiesLost(self.logins_alone, self.cookie.name))
 
     def cache_control_replaced(self, before: str, after: str) -> None:
         """A response was kept from shared caches."""

@@ -138,8 +138,22 @@ class Renewed(Event):
     """The idle deadline was moved, the session was sealed anew under the key that issues now, or a clock that was ahead had
     written it."""
 
+    loudest = logging.WARNING
     id: str
     cause: Literal["idle_timeout", "key", "clock"]
+
+    @property
+    def severity(self) -> int:
+        """Clocks that do not agree end sessions at the wrong time; the other two are everyday."""
+        return logging.WARNING if self.cause == "clock" else logging.DEBUG
+
+    def _sentence(self) -> str:
+        if self.cause != "clock":
+            return super()._sentence()
+        return (
+            f"session {self.id} was saved by a clock more than 5 minutes ahead of this server's: sessions end at the wrong "
+            "time; set the clocks of all servers (NTP)"
+        )
 
 
 class IdChanged(Event):
@@ -239,7 +253,10 @@ _REJECTED = {
     "revoked": "it was ended before its deadline",
     "ended": "it was ended or replaced less than a minute ago",
     "actor_ended": "in it somebody acted as this user, whose own session has ended",
-    "unknown_id": "no such session is stored: it has ended, the store was emptied or evicts, or each worker has a MemoryStore",
+    "unknown_id": (
+        "no such session is stored: it has ended, the store was emptied or evicts, each worker has a MemoryStore, or it is of "
+        "another purpose or store"
+    ),
     "expired": "its time is over, or the format is no longer read",
 }
 
@@ -410,6 +427,24 @@ class CacheControlReplaced(Event):
         return (
             f"a response that sets a session cookie said {self.before!r} to caches, and says {self.after!r} now: do not touch "
             "the session in responses that are for everybody"
+        )
+
+
+class CookiesLost(Event):
+    """Users log in, one after another, and no request brings a session cookie back.
+
+    `logins`: how many since one did, in this process.
+    """
+
+    level = logging.WARNING
+    logins: int
+    cookie: str
+
+    def _sentence(self) -> str:
+        return (
+            f"{self.logins} users have logged in, and no request has brought the cookie {self.cookie} since: a proxy or a "
+            "cache removes Cookie from requests or Set-Cookie from answers, or browsers drop it (Secure over http, a Domain "
+            "that is not the site's); see what a browser is sent, and docs/behind-a-proxy.md"
         )
 
 

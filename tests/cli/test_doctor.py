@@ -64,6 +64,14 @@ def test_a_configuration_that_is_right(folder: Path, capsys: pytest.CaptureFixtu
     assert KEY not in out
 
 
+def test_a_list_of_ended_sessions(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With it a logout reaches the copies of a cookie."""
+    code, out = ran(capsys, folder, {"ended": "memory://"})
+
+    assert code == OK
+    assert "outlives the logout" not in out
+
+
 @pytest.mark.parametrize(
     ("settings", "more", "said"),
     [

@@ -114,6 +114,8 @@ def _load_former(core: Core, header: str, context: Context) -> Flow[Held]:
 def _begin(core: Core, session: Session, state: State) -> None:
     """What the engine found becomes what the session knows. Raises `StoreUnavailable` where it could not be asked."""
     assert state.held is not None
+    if state.held.names:
+        core.logins_alone = 0
     record = state.held.record
     if record is not None and state.refusal is None:
         state.record = state.base = state.meta = record

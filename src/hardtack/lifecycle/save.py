@@ -320,7 +320,9 @@ def settle(core: Core, session: Session, saving: Saving, sent: Record | None, sa
         return _accessed(core, lines)
     if saving.held.disputed and not saving.headers_sent:
         lines += planted_lines(core, state)
-    if core.hears(LoggedIn):  # none of what a commit tells is of a higher level
+    if saving.login and not saving.held.names:
+        core.count_login()
+    if core.hears(LoggedIn) or saving.renewal == "clock":  # nothing else that a commit tells is of a higher level
         _tell(core, state, saving, saved)
     record, loaded = saved.record, state.base
     if state.beside is not None and state.beside.own is not None:

@@ -128,6 +128,7 @@ _MEANINGS: Final[dict[type[Event], str]] = {
     events.EndsKept: "ends that could not be told are told when that can be done again",
     events.EntriesSkipped: "entries of the list that nobody with the key has written",
     events.LimitsRaised: "sessions may live longer than the list remembers ends: those are ended once more",
+    events.CookiesLost: "no cookie comes back",
     events.CacheControlReplaced: "the response must not be cached",
     events.CrossSite: "sent by another site: served without the session",
 }
