@@ -229,6 +229,7 @@ def test_a_session_in_a_store(sealed: bool, url: str, keys: Path, capsys: pytest
         (None, True, "the record is not sealed, and a manager with seal= refuses it"),
         (Key.generate(), True, "the record was sealed with the key"),
     ],
+    ids=["sealed", "unsealed", "other-key"],
 )
 def test_a_record_that_cannot_be_read(
     seal: Key | None, given: bool, said: str, url: str, keys: Path, capsys: pytest.CaptureFixture[str]

@@ -20,9 +20,9 @@ from hardtack.errors import InvalidToken
 
 try:
     from nacl import bindings as _libsodium
-    from nacl.exceptions import CryptoError
+    from nacl.exceptions import CryptoError as _CryptoError
 except ImportError:  # without the extra `fastify` the secretbox is Python's: the same, and twenty times as slow
-    _libsodium = None  # type: ignore[assignment]
+    _libsodium, _CryptoError = None, InvalidToken  # type: ignore[assignment,misc]
 
 NONCE = 24
 TAG = 16
@@ -43,7 +43,7 @@ def secretbox_open(key: bytes, nonce: bytes, box: bytes) -> bytes:
     if _libsodium is not None:
         try:
             return _libsodium.crypto_secretbox_open(box, nonce, key)
-        except CryptoError:
+        except _CryptoError:
             raise InvalidToken("tampered") from None
     subkey = _hsalsa20(key, nonce[:16])
     first = _salsa20_blocks(subkey, nonce[16:], range(1))
