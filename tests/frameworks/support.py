@@ -42,7 +42,8 @@ def source_of(package: str, cache: Path) -> Path:
     [file] = [each for each in cache.glob("*.tar.gz") if each.name.lower() == f"{wanted}.tar.gz"]
     with tarfile.open(file) as archive:
         top = archive.getnames()[0].partition("/")[0]
-        archive.extractall(cache, filter="data")
+        # Debian 12's Python 3.11.2 has no filters yet, and later ones warn without one.
+        archive.extractall(cache, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))  # type: ignore[arg-type]
     return (cache / top).rename(tree)
 
 
