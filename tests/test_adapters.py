@@ -607,3 +607,18 @@ def test_a_logout_that_another_site_sent_clears_no_cookie() -> None:
 
     assert adapters.cookies_of(refused.value) == []
     assert site.open()["n"] == 1
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+@pytest.mark.parametrize(
+    ("headers", "cookie"),
+    [
+        ([], b""),
+        ([(b"cookie", b"a=1")], b"a=1"),
+        ([(b"cookie", b"a=1"), (b"accept", b"*/*"), (b"cookie", b"b=2")], b"a=1; b=2"),
+        ([(b"x", b"1"), (b"x", b"2"), (b"cookie", b"a=1")], b"a=1"),
+    ],
+)
+def test_the_cookie_header_of_a_scope(kind: Any, headers: list[tuple[bytes, bytes]], cookie: bytes) -> None:
+    """HTTP/2 may have split it (RFC 9113 8.2.3), and a server may give any sequence of headers."""
+    assert adapters.cookie_header({"headers": kind(headers)}) == cookie

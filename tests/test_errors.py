@@ -14,6 +14,7 @@ from hardtack.errors import (
     ConfigError,
     HardtackError,
     InvalidToken,
+    ProofNeeded,
     SessionConflict,
     SessionNotLoaded,
     SessionTooLarge,
@@ -27,6 +28,7 @@ from hardtack.protocols import VersionConflict
 ERRORS: list[HardtackError] = [
     HardtackError("something"),
     ConfigError("lifetime=0 must be a second or more"),
+    ProofNeeded("the device has to prove its key", "/delete?again=1"),
     SessionTooLarge(5000, 4096, [("cart", 3000), ("name", 12)]),
     SessionTooLarge(5000, 4096, [("cart", 3000)], "; 3 cookies are allowed"),
     UnsupportedValue("cart[2].price", "decimal.Context", "store an id"),

@@ -258,6 +258,14 @@ def test_what_is_written_as_what_was_stored_changes_nothing() -> None:
         values.is_packed_as([{"a": b"x", "b": Word("y")}], packed, strict=True)
 
 
+def test_what_is_written_with_the_help_of_another_step_is_compared_too() -> None:
+    """A number of more than 64 bits is no error of what was stored."""
+    packed = values.pack_last([2**70], 0)
+
+    assert values.pack_unless([2**70], packed, 0) is None
+    assert values.pack_unless([2**70 + 1], packed, 0) is not None
+
+
 def test_what_few_sessions_hold_is_not_imported_with_hardtack() -> None:
     """decimal and zoneinfo took a fifth of its import."""
     program = (

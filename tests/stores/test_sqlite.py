@@ -10,6 +10,7 @@ import os
 import resource
 import sqlite3
 import stat
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ import pytest
 from hardtack import SessionManager, StoreEngine
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.protocols import VersionConflict
+from hardtack.stores import _sqlite_connections
 from hardtack.stores.sqlite import SQLiteStore
 from hardtack.testing import FindsContract, RenamesContract, StoreContract, SweepsContract
 from hardtack.testing.stores import create, in_an_hour, read
@@ -518,4 +520,40 @@ def test_reads_may_be_on_the_event_loop(path: Path, monkeypatch: pytest.MonkeyPa
     assert value == 1
     assert (threads["get"] == loop) is on_loop
     assert threads["put"] != loop
+    store.close()
+
+
+def test_a_file_that_another_process_makes_meanwhile_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look and the lock: what it has begun to write is not removed."""
+    path = tmp_path / "sessions.db"
+    first = SQLiteStore(path)
+    first.put("key", b"mine", expires_at=in_an_hour(), if_version=None, subject=None)
+    saved = path.read_bytes(), Path(f"{path}-wal").read_bytes()
+    first.close()
+    path.unlink()
+    real = _sqlite_connections._alone_in
+
+    @contextmanager
+    def alone(directory: Path) -> Iterator[None]:
+        with real(directory):
+            path.write_bytes(saved[0])
+            Path(f"{path}-wal").write_bytes(saved[1])
+            yield
+
+    monkeypatch.setattr(_sqlite_connections, "_alone_in", alone)
+    second = SQLiteStore(path)
+
+    entry = second.get("key")
+
+    assert entry is not None
+    assert entry.data == b"mine"
+    second.close()
+
+
+def test_without_locks_on_directories_it_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows, which deletes no file that is open."""
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    store = SQLiteStore(tmp_path / "sessions.db")
+
+    assert store.get("key") is None
     store.close()
