@@ -1246,3 +1246,13 @@ def test_settings_to_look_at() -> None:
     wrong: Any = "print"
     with pytest.raises(ConfigError, match="on_event"):
         site.sessions.on_event = wrong
+
+
+def test_a_manager_without_a_list_has_nothing_to_start() -> None:
+    """It can be told to all the same, so that a site need not ask what it has."""
+    site = Site()
+
+    site.sessions.start()
+    asyncio.run(site.sessions.astart())
+
+    assert not site.events

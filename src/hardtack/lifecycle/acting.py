@@ -34,8 +34,7 @@ def waiting_name(name: str) -> str:
 def find_waiting(core: Core, state: State, held: Held, context: Context) -> Flow[Held]:
     """What is to be used of what was found: a session in which somebody acts is worth nothing without her own."""
     record = held.record
-    if record is None or ACTOR not in record.options:
-        return held
+    assert record is not None
     raw_id, acting = waiting_id(record), acts(record)
     found = Held()
     if raw_id is not None and core.traits.impersonates:
