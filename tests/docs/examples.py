@@ -47,6 +47,9 @@ def examples(page: Path) -> list[Example]:
 def run_page(page: Path) -> dict[str, Any]:
     """Run the page's blocks as one module, and return its names."""
     module = ModuleType(f"example_{page.stem.replace('-', '_').lower()}")
+    del (
+        module.__spec__
+    )  # for Python 3.15 a module with a specification has a loader, and a traceback warns where it has none
     sys.modules[module.__name__] = module  # frameworks look for the types of annotations there
     exec("import os", module.__dict__)  # a page may take `os.environ` for known; the rest it says itself
     for example in examples(page):

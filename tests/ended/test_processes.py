@@ -15,6 +15,9 @@ from tests.ended.kit import eventually, new_id
 
 Make = Callable[..., Any]
 
+# What is tested is that this is safe here; Python 3.15 warns of it in the parent too.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
 
 class Worker:
     """A process that follows the channel."""
