@@ -60,7 +60,7 @@ def serving(name: str, url: str, log: Path) -> Iterator[int]:
             start_new_session=True,
         )
     try:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
@@ -85,7 +85,7 @@ def _answers_of(port: int, name: str) -> list[tuple[str, str]]:
     header = ""
     for turn in range(TURNS):
         path = "" if turn else f"login?{name}"
-        connection = HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", port, timeout=30)
         try:
             connection.request("GET", f"/{path}", headers={"Cookie": header})
             response = connection.getresponse()
@@ -110,8 +110,14 @@ def test_each_user_is_served_as_that_user(
     names = [f"user{number}" for number in range(USERS)]
 
     with serving(server, url, tmp_path / "log") as port, ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(lambda name: _answers_of(port, name), names))
+        for _ in range(20):  # on a busy machine one worker may have answered all before the others are there
+            answers = list(pool.map(lambda name: _answers_of(port, name), names))
+            wrong = [
+                (name, text) for name, texts in zip(names, answers, strict=True) for text, _ in texts if text != name
+            ]
+            workers = {worker for texts in answers for _, worker in texts}
+            if wrong or len(workers) > 1:
+                break
 
-    wrong = [(name, text) for name, texts in zip(names, answers, strict=True) for text, _ in texts if text != name]
     assert wrong == [], (tmp_path / "log").read_text()[-3000:]
-    assert len({worker for texts in answers for _, worker in texts}) > 1
+    assert len(workers) > 1
