@@ -73,7 +73,13 @@ class Visit:
 
     async def go(self, path: str) -> str:
         """What a page says of who is there."""
-        await self.page.goto(self.base + path)
+        while True:
+            try:
+                await self.page.goto(self.base + path)
+                break
+            except PlaywrightError as error:  # the browser's own page about the failure before may come only now
+                if "is interrupted by another navigation" not in str(error):
+                    raise
         return await self.page.inner_text("p")
 
     async def log_in(self) -> None:

@@ -43,6 +43,7 @@ def _failures(tests: Path, engine: str) -> set[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_applications_on_a_store(pytestconfig: pytest.Config) -> None:
     """Not one of Django's tests notices, but one that counts queries."""
     tree = source_of("django", pytestconfig.cache.mkdir("sdists"))
@@ -51,6 +52,7 @@ def test_applications_on_a_store(pytestconfig: pytest.Config) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_applications_on_a_cookie(pytestconfig: pytest.Config) -> None:
     """What passes with Django's signed_cookies passes with ours; several tests hold on to a session of before a request."""
     tree = source_of("django", pytestconfig.cache.mkdir("sdists"))
