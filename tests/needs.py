@@ -33,11 +33,24 @@ SLOW = {"hanging_port", "test_an_entry_expires_when_its_time_comes"}
 _TESTS = Path(__file__).parent
 
 SLOW_FILES = {
-    *("cli/test_cli", "docs/test_promises", "docs/test_writing_a_store", "ended/test_channels", "ended/test_failures"),
-    *("ended/test_processes", "ended/test_sessions", "foreign/test_shared_tables", "foreign/test_shipping"),
+    *(
+        "cli/test_cli",
+        "docs/test_promises",
+        "docs/test_token_format",
+        "docs/test_writing_a_store",
+        "ended/test_channels",
+        "ended/test_failures",
+    ),
+    *(
+        "ended/test_processes",
+        "ended/test_sessions",
+        "foreign/test_shared_tables",
+        "foreign/test_shipping",
+        "frameworks/test_sanic",
+    ),
     *("guarantees/test_ended", "guarantees/test_failures", "stores/test_dancer2_layout", "stores/test_file"),
     *("stores/test_full_disk", "stores/test_registry", "stores/test_sql_failures", "stores/test_sqlalchemy"),
-    *("stores/test_sqlite", "testing/test_channel_contract", "testing/test_engines"),
+    *("stores/test_sqlite", "test_audit", "testing/test_channel_contract", "testing/test_engines"),
 }
 """Files whose tests start processes, or wait for others, one by one: half of the time of all that need no server."""
 
