@@ -50,7 +50,13 @@ SLOW_FILES = {
     ),
     *("guarantees/test_ended", "guarantees/test_failures", "stores/test_dancer2_layout", "stores/test_file"),
     *("stores/test_full_disk", "stores/test_registry", "stores/test_sql_failures", "stores/test_sqlalchemy"),
-    *("stores/test_sqlite", "test_audit", "testing/test_channel_contract", "testing/test_engines"),
+    *(
+        "stores/test_sqlite",
+        "test_audit",
+        "test_impersonation",
+        "testing/test_channel_contract",
+        "testing/test_engines",
+    ),
 }
 """Files whose tests start processes, or wait for others, one by one: half of the time of all that need no server."""
 
