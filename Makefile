@@ -42,7 +42,7 @@ demo: $(VENV)/.demo  ## Start the demo shop, and print its address
 
 test: system node speedups dbsc-browser lint types coverage  ## Lint, types, all tests, branch coverage
 
-quick: $(VENV)/.dev lint  ## In a minute or two: lint, types by mypy, the tests that need no server, browser or Perl
+quick: $(VENV)/.dev lint  ## In a minute: lint, types by mypy, the tests that need no server, browser or Perl
 	$(BIN)/mypy
 	$(KEEP_BYTECODE) $(BIN)/python -m pytest -q -n 2 -m "$(ANYWHERE) and not slow" $(ARGS)
 
