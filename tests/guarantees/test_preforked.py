@@ -108,6 +108,8 @@ def test_each_user_is_served_as_that_user(
     """Forty people are logged in, and read at the same time: no foreign answer, and no error."""
     url = store_url(store, request, tmp_path)
     names = [f"user{number}" for number in range(USERS)]
+    wrong: list[tuple[str, str]] = []
+    workers: set[str] = set()
 
     with serving(server, url, tmp_path / "log") as port, ThreadPoolExecutor(16) as pool:
         for _ in range(20):  # on a busy machine one worker may have answered all before the others are there
