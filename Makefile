@@ -63,8 +63,8 @@ types: $(VENV)/.dev  ## Strict types, by two checkers
 	$(BIN)/pyright
 
 coverage: $(VENV)/.dev  ## All tests, and the branches of src/ that none of them took
-	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest $(ARGS)
+	rm -rf .coverage .coverage.* build/last-run
+	$(BIN)/coverage run -m pytest -o cache_dir=build/last-run $(ARGS) || $(BIN)/python tools/unsteady.py build/last-run $$?
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report $(if $(ARGS),,--fail-under=99)
 

@@ -364,11 +364,11 @@ def drop_tables(url: str, purpose: str) -> None:
 
 
 def delete_file(url: str, purpose: str) -> None:
-    """The file is gone."""
+    """The file is gone. SQLite's log goes first, or it might be that of a file which a process has made anew by then."""
     path = Path("/" + url.partition(":///")[2].lstrip("/"))
-    for each in path.parent.glob(f"{path.name}*"):
+    for each in sorted(path.parent.glob(f"{path.name}*"), reverse=True):
         if each.suffix != ".lock":
-            each.unlink()
+            each.unlink(missing_ok=True)  # who closes a database last removes its log
 
 
 LOSSES = {
