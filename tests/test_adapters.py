@@ -19,14 +19,15 @@ from hardtack.errors import (
     InvalidToken,
     SessionConflict,
     SessionFinished,
+    SessionNotLoaded,
     StoreUnavailable,
     TooManySessions,
 )
-from hardtack.events import LoggedIn, Opened
+from hardtack.events import LoggedIn, Opened, StoreFailed
 from hardtack.protocols import Context
 from hardtack.record import Record
 from hardtack.request import Request
-from hardtack.session import Session
+from hardtack.session import SENTINEL, Session
 from hardtack.state import State
 from hardtack.stores.memory import MemoryStore
 
@@ -300,6 +301,71 @@ def test_preloading_from_a_store_that_is_down_raises_nothing() -> None:
 
     with pytest.raises(StoreUnavailable):
         session.get("n")
+
+
+def test_a_session_that_is_handed_out_is_loaded() -> None:
+    """C code that reads a dict past its methods finds all of it, where nobody notes what is read; that is a look."""
+    site = Site(StoreEngine(MemoryStore(), on_conflict="last_write_wins"))
+    site.visit(n=1)
+    session = site.open()
+
+    adapters.hand_out(session)
+
+    assert dict.copy(session) == {"n": 1}
+    assert site.sessions.commit(session).accessed
+    adapters.hand_out(session)  # once more, which changes nothing
+    assert dict.copy(session) == {"n": 1}
+
+
+def test_a_session_that_cannot_be_loaded_is_handed_out_unread() -> None:
+    """Who only names it is served, and who uses it is told; the store is asked once for both."""
+    store = Down()
+    site = Site(StoreEngine(store))
+    site.visit(n=1)
+    store.down = True
+    named, used = site.open(), site.open()
+
+    for session in (named, used):
+        adapters.hand_out(session)
+        adapters.hand_out(session)
+        assert adapters.is_unread(session)
+        assert list(dict.keys(session)) == [SENTINEL]  # and C code finds no empty session
+    changes = site.sessions.commit(named, 200)
+    with pytest.raises(StoreUnavailable):
+        used.get("n")
+    adapters.hand_out(used)
+
+    assert (changes.accessed, changes.set_cookies) == (True, [])
+    assert used.degraded
+    assert used.get("n") is None
+    with pytest.raises(StoreUnavailable):
+        site.sessions.commit(used, 200)
+    assert len([event for event in site.events if isinstance(event, StoreFailed)]) == 2
+
+
+def test_a_logout_as_the_first_use_of_what_was_handed_out_clears_the_cookie() -> None:
+    """By the error, and by whatever page the application makes of it."""
+    store = Down()
+    site = Site(StoreEngine(store))
+    site.visit(n=1)
+    store.down = True
+    session = site.open()
+
+    adapters.hand_out(session)
+    with pytest.raises(StoreUnavailable) as caught:
+        session.logout()
+
+    assert "Max-Age=0" in caught.value.set_cookies[0]
+    assert site.sessions.commit(session, 502).set_cookies == list(caught.value.set_cookies)
+
+
+def test_a_session_that_only_async_code_can_load_is_not_handed_out_before() -> None:
+    """That is a mistake of the adapter, and said at once."""
+    site = Site(StoreEngine(AsyncStore()))
+    session = site.sessions.open(f"{Cookie().name}={'A' * 43}")
+
+    with pytest.raises(SessionNotLoaded):
+        adapters.hand_out(session)
 
 
 def test_data_can_be_replaced() -> None:

@@ -143,18 +143,24 @@ def run(flow: Flow[T], store: Store | None = None) -> T:
         return result
 
 
-async def arun(flow: Flow[T], store: AsyncStore | Store | None = None) -> T:
+async def arun(flow: Flow[T], store: AsyncStore | Store | None = None, first: Request | None = None) -> T:
     """Drive a flow to its end; a store that is `blocking` runs in a worker thread, an async one is awaited.
 
     A store whose reads wait for nothing has `blocking_get = False` besides: these are then called on the event loop.
+    What a flow asks for once it was cancelled is to clean up behind it, and no further cancellation interrupts that.
+    `first`: what it has asked for already.
     """
     try:
-        request = next(flow)
+        request = next(flow) if first is None else first
         while True:
             try:
                 answer = await _carry_out(request, store)
-            except BaseException as error:
+            except Exception as error:
                 request = flow.throw(error)
+            except GeneratorExit:  # the loop is gone, and nothing can be awaited
+                raise
+            except BaseException as error:
+                return await to_the_end(flow, store, flow.throw(error))
             else:
                 request = flow.send(answer)
     except StopIteration as stop:
@@ -162,7 +168,7 @@ async def arun(flow: Flow[T], store: AsyncStore | Store | None = None) -> T:
         return result
 
 
-async def to_the_end(flow: Flow[T], store: AsyncStore | Store | None = None) -> T:
+async def to_the_end(flow: Flow[T], store: AsyncStore | Store | None = None, first: Request | None = None) -> T:
     """`arun`, which no cancellation interrupts: the task is cancelled when the flow is at its end."""
     import asyncio
 
@@ -170,9 +176,9 @@ async def to_the_end(flow: Flow[T], store: AsyncStore | Store | None = None) -> 
 
     with CancelScope(shield=True):
         try:
-            work = asyncio.get_running_loop().create_task(arun(flow, store))
+            work = asyncio.get_running_loop().create_task(arun(flow, store, first))
         except RuntimeError:  # trio, where only scopes cancel
-            return await arun(flow, store)
+            return await arun(flow, store, first)
         cancelled: asyncio.CancelledError | None = None
         while not work.done():
             try:

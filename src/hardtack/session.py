@@ -111,8 +111,8 @@ class Session(dict[str, Any]):
         state.accessed = True
         return state
 
-    def _touch(self) -> None:
-        """Load the session, and let go of the unread one."""
+    def _touch(self, *, uses: bool = True) -> None:
+        """Load the session, and let go of the unread one. `uses`: where it cannot be loaded, somebody has to be told."""
 
     def _changing(self) -> State:
         """The state of a session that may be changed. Raises what forbids that."""
@@ -534,6 +534,16 @@ def touch(session: Session) -> State:
     return session._open()
 
 
+def hand_out(session: Session) -> None:
+    """Load a session that a handler has named, before it is used: C code that reads a dict past its methods finds it whole.
+
+    While the store cannot be read this raises nothing, and the session stays unread: its first use raises `StoreUnavailable`.
+    So a page that only names it is served, and a `logout()` that is its first use clears the cookie. The store is asked once.
+    """
+    session._touch(uses=False)
+    session._state.accessed = True
+
+
 def fold_views(session: Session) -> None:
     """For the parts of hardtack: put what was changed in the objects of `view()` into the session."""
     session._fold_views()
@@ -670,7 +680,7 @@ class Unread(Session):
 
     __slots__ = ()
 
-    def _touch(self) -> None:
+    def _touch(self, *, uses: bool = True) -> None:
         state = self._state
         # Threads of one request may touch it at once: the second must not load over what the first has changed.
         state.lock.acquire()  # by `with` it would take as long as all that it guards
@@ -680,7 +690,9 @@ class Unread(Session):
                 state.core.load(self)
                 state.accessed = True
         except HardtackError as error:
-            raise self.translate(error) from error
+            if uses or not isinstance(error, StoreUnavailable):
+                raise self.translate(error) from error
+            _hide(self)  # what was found out is kept: the first use does not ask again
         finally:
             state.lock.release()
 
@@ -988,7 +1000,12 @@ def become_unread(session: Session) -> None:
     """The store could not be asked, and is to be asked once more."""
     state = session._state
     state.refusal = state.held = None
-    state.phase = UNREAD
+    _hide(session)
+
+
+def _hide(session: Session) -> None:
+    """Whoever uses the session next loads it."""
+    session._state.phase = UNREAD
     dict.clear(session)
     _set(session, SENTINEL, SENTINEL)
     session.__class__ = phases_of(type(session)).unread

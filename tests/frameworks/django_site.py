@@ -214,6 +214,20 @@ def logout_and_fail(request: Any) -> Any:
     raise RuntimeError
 
 
+async def async_logout(request: Any) -> Any:
+    from django.contrib import auth
+
+    await auth.alogout(request)
+    return HttpResponse()
+
+
+def logout_and_apologize(request: Any) -> Any:
+    try:
+        return logout(request)
+    except StoreUnavailable:
+        return HttpResponse(status=502)
+
+
 async def async_logout_and_fail(request: Any) -> Any:
     from django.contrib import auth
 
@@ -445,6 +459,8 @@ urlpatterns = [
     path("whoami-slowly", whoami_slowly),
     path("password/<new>", password),
     path("logout-and-fail", logout_and_fail),
+    path("async/logout", async_logout),
+    path("logout-and-apologize", logout_and_apologize),
     path("async/logout-and-fail", async_logout_and_fail),
     path("async/logout-and-leave", logout_and_leave),
     path("visitor", visitor),

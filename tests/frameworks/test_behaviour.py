@@ -32,8 +32,6 @@ from hardtack.errors import SessionFinished
 # Sanic imports what websockets has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:websockets.*is deprecated:DeprecationWarning")
 
-LOADED_BY_THE_HANDLER = ("wsgi", "flask", "falcon-wsgi", "pyramid", "django-wsgi")
-
 KEY = Key(bytes(range(32)))
 MAX_SET_COOKIE = 4096  # bytes of a line that browsers keep
 
@@ -746,16 +744,28 @@ def test_a_logout_that_the_store_did_not_hear_of_clears_the_cookie(stored: World
 
 
 def test_a_logout_while_the_store_cannot_be_read_clears_the_cookie(stored: World) -> None:
-    """With a 503, where the handler is what loads the session: elsewhere nobody has asked for a logout yet."""
+    """With a 503, because copies of it are still good. It is the first use of the session: nothing has read it before."""
     stored.browser.get("/write-n")
+    copy = stored.browser.header
     stored.store.down = ALL_METHODS
 
     answer = stored.browser.get("/logout")
     stored.store.down = frozenset()
 
     assert answer.status == 503
-    if stored.framework in LOADED_BY_THE_HANDLER:
-        assert stored.browser.cookies == {}
+    assert "no-store" in answer.tokens("cache-control")
+    assert stored.browser.cookies == {}
+    assert stored.site.request("/read-n", copy).text == "1"
+
+
+def test_a_store_that_cannot_be_read_fails_nobody_who_only_names_the_session(stored: World) -> None:
+    """The error comes at the first use of it."""
+    stored.browser.get("/write-n")
+    stored.store.down = ALL_METHODS
+
+    answer = stored.browser.get("/named")
+
+    assert (answer.status, answer.set_cookies) == (200, [])
 
 
 @pytest.mark.parametrize("down", [frozenset(), ALL_METHODS - {"get"}], ids=["up", "down"])

@@ -693,6 +693,35 @@ def test_a_logout_without_the_store_still_clears_the_cookie() -> None:
         assert answer.cookies["sessionid"].value == ""
 
 
+@pytest.mark.parametrize(("path", "status"), [("/logout", 503), ("/flush", 503), ("/logout-and-apologize", 502)])
+def test_a_logout_while_the_store_cannot_be_read_clears_the_cookie(path: str, status: int) -> None:
+    """`django.contrib.auth.logout` asks first who logs out: that it cannot be told is no reason to keep the cookie."""
+    store = WatchedStore()
+    with using("store", HARDTACK_STORE=store):
+        client = browser()
+        client.get("/login/ann")
+        store.down = frozenset({"get"})
+
+        answer = client.get(path)
+
+        assert answer.status_code == status
+        assert answer.cookies["sessionid"].value == ""
+
+
+def test_asking_who_is_logged_in_while_the_store_cannot_be_read_is_no_logout() -> None:
+    """The cookie stays."""
+    store = WatchedStore()
+    with using("store", HARDTACK_STORE=store):
+        client = browser()
+        client.get("/login/ann")
+        store.down = frozenset({"get"})
+        answer = client.get("/whoami")
+        store.down = frozenset()
+
+        assert (answer.status_code, dict(answer.cookies)) == (503, {})
+        assert client.get("/whoami").content == b"ann"
+
+
 def test_sessions_of_a_user_can_be_listed_and_ended() -> None:
     """The user of django.contrib.auth is the record's subject."""
     with using("store"):
@@ -1111,6 +1140,27 @@ def test_an_async_store_that_is_down_is_a_503() -> None:
         assert (await client.get("/nothing")).status_code == 200
         store.inner.down = frozenset({"put"})
         assert (await client.get("/async/set/a/2")).status_code == 503
+
+    with using("store", HARDTACK_STORE=store):
+        asyncio.run(visit())
+
+
+@pytest.mark.parametrize("path", ["/async/logout", "/logout", "/flush"])
+@pytest.mark.parametrize("kind", [WatchedStore, AsyncStore])
+def test_an_async_logout_while_the_store_cannot_be_read_clears_the_cookie(path: str, kind: type[Any]) -> None:
+    """`alogout` asks first who logs out, as `logout` does; the page that asks only that keeps the cookie."""
+    store = kind()
+    inner = store.inner if kind is AsyncStore else store
+
+    async def visit() -> None:
+        client = async_browser()
+        await client.get("/async/set/a/1")
+        inner.down = frozenset({"get"})
+        asking = await client.get("/async/sync")
+        leaving = await client.get(path)
+        assert (asking.status_code, dict(asking.cookies)) == (503, {})
+        assert leaving.status_code == 503
+        assert leaving.cookies["sessionid"].value == ""
 
     with using("store", HARDTACK_STORE=store):
         asyncio.run(visit())

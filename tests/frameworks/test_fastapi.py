@@ -316,8 +316,35 @@ def test_an_http_exception_saves_and_another_does_not(sessions: SessionManager, 
     assert browser.get("/").json() == {"failures": 1}
 
 
+def test_an_endpoint_is_called_while_the_store_cannot_be_read(client: Client) -> None:
+    """It may log out, which clears the cookie; and one that only names its session answers."""
+    store = UnreliableStore()
+    sessions = manager(store)
+    cookie = cookie_of(sessions, visits=1)
+    app = app_of(sessions)
+
+    @app.get("/named")
+    async def named(session: CurrentSession) -> str:
+        return "ok"
+
+    @app.get("/logout")
+    async def logout(session: CurrentSession) -> None:
+        session.logout()
+
+    @app.get("/returned", response_model=None)
+    async def returned(session: CurrentSession) -> Any:
+        return {"session": session}
+
+    store.readable = False
+    browser = client(app)
+    answers = [browser.get(path, headers={"cookie": cookie}) for path in ("/named", "/logout", "/returned")]
+
+    assert [answer.status_code for answer in answers] == [200, 503, 503]
+    assert ["max-age=0" in answer.headers.get("set-cookie", "").lower() for answer in answers] == [False, True, False]
+
+
 def test_a_store_that_is_down_is_a_503(client: Client) -> None:
-    """The endpoint is not called when the session cannot be read, and does not answer when it cannot be saved."""
+    """The endpoint does not answer when the session cannot be saved."""
     store = UnreliableStore()
     app = app_of(manager(store))
 

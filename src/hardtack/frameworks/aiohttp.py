@@ -20,8 +20,8 @@ from hardtack.adapters import (
     answer_to,
     cookies_of,
     discard,
+    hand_out,
     preload,
-    touch,
     waits,
     warn_plain_http,
 )
@@ -106,12 +106,15 @@ def session_middleware(storage: SessionManager | AbstractStorage) -> Middleware:
 
 
 async def get_session(request: web.Request) -> Session:
-    """The session of a request, loaded. Raises `SetupError` where the middleware is missing."""
+    """The session of a request, loaded, as far as the store can be read: its first use raises `StoreUnavailable` where not.
+
+    Raises `SetupError` where the middleware is missing.
+    """
     session: Session | None = request.get(SESSION_KEY)
     if session is None:
         session = _checked(await _storage(request).load_session(request), "load_session")
         request[SESSION_KEY] = session
-    touch(session)  # orjson and its like, for web.json_response(dumps=…), read a dict past its methods
+    hand_out(session)  # orjson and its like, for web.json_response(dumps=…), read a dict past its methods
     return session
 
 

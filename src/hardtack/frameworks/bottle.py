@@ -14,7 +14,7 @@ except ImportError as error:
     message = explain("hardtack.frameworks.bottle", "bottle", error)
     raise ImportError(message) from error
 
-from hardtack.adapters import Answer, answer_to, check_manager, http_errors, touch
+from hardtack.adapters import Answer, answer_to, check_manager, hand_out, http_errors
 from hardtack.errors import ConfigError, HardtackError, StoreUnavailable
 from hardtack.frameworks import wsgi
 from hardtack.manager import SessionManager
@@ -44,13 +44,16 @@ class BottleSession(Session):
 
 
 class _RequestSession:
-    """What Bottle finds as `request.session`; the session is loaded then, because ujson reads a dict past its methods."""
+    """What Bottle finds as `request.session`; the session is loaded then, because ujson reads a dict past its methods.
+
+    Where the store cannot be read, the first use of the session tells.
+    """
 
     def __init__(self, session: BottleSession) -> None:
         self.session = session
 
     def __get__(self, request: object, owner: type | None = None) -> BottleSession:
-        touch(self.session)
+        hand_out(self.session)
         return self.session
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import Any, Final, NoReturn
 
@@ -94,7 +95,9 @@ class SessionMiddleware:
             _answer_device(resp, device)
             return
         request = self._told(req, wsgi_request(req.env))
-        req.context.session = self.sessions.open(req.env.get("HTTP_COOKIE"), request, kind=FalconSession)
+        session = self.sessions.open(req.env.get("HTTP_COOKIE"), request, kind=FalconSession)
+        req.context.session = session
+        req.context.session_watch = _watch_greenlet(self.sessions, session)
 
     def process_response(
         self, req: falcon.Request, resp: falcon.Response, resource: object, req_succeeded: bool
@@ -103,10 +106,13 @@ class SessionMiddleware:
         session = _session_of(req)
         if session is None:
             return
+        with req.context.session_watch:
+            self._respond_now(req, resp, session, failed=_failed(resp, req_succeeded))
+
+    def _respond_now(self, req: falcon.Request, resp: falcon.Response, session: Session, *, failed: bool) -> None:
         try:
             if resp.media is not None:
                 resp.render_body()  # now, and not after the commit, because the session may be in it; Falcon keeps the result
-            failed = _failed(resp, req_succeeded)
             changes = self.sessions.abort(session) if failed else self.sessions.commit(session, resp.status_code)
             changes.accessed = session.accessed
         except Exception as error:
@@ -282,7 +288,10 @@ _tasks: set[asyncio.Task[Any]] = set()
 
 
 class _Watch:
-    """A request until its response: where it is cancelled Falcon calls no hook, and what it ended has to end all the same."""
+    """A request until its response: where it is cancelled, or an error handler raises, Falcon calls no hook.
+
+    What it ended has to end all the same.
+    """
 
     def __init__(self, sessions: SessionManager, session: Session) -> None:
         self.sessions = sessions
@@ -298,8 +307,7 @@ class _Watch:
             self.task.remove_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[Any]) -> None:
-        if task.cancelled():
-            _in_background(task, self._abort())
+        _in_background(task, self._abort())
 
     async def _abort(self) -> None:
         with suppress(HardtackError):  # nobody is left who could be told; the event has been sent
@@ -310,6 +318,40 @@ def _in_background(task: asyncio.Task[Any], work: Coroutine[Any, Any, None]) -> 
     begun = task.get_loop().create_task(work)
     _tasks.add(begun)
     begun.add_done_callback(_tasks.discard)
+
+
+def _watch_greenlet(sessions: SessionManager, session: Session) -> AbstractContextManager[object]:
+    """The same under WSGI, where gevent serves the request: what kills its greenlet is no `Exception`, and passes Falcon by.
+
+    Without gevent nobody tells of a `SystemExit` or a `KeyboardInterrupt`, which end the process.
+    """
+    gevent: Any = sys.modules.get("gevent")
+    greenlet = None if gevent is None else gevent.getcurrent()
+    if greenlet is None or not isinstance(greenlet, gevent.Greenlet):
+        return nullcontext()
+    return _GreenletWatch(greenlet, sessions, session)
+
+
+class _GreenletWatch:
+    """A request until its response, as `_Watch`. Its greenlet may be that of a connection, which goes on with others."""
+
+    def __init__(self, greenlet: Any, sessions: SessionManager, session: Session) -> None:
+        self.greenlet = greenlet
+        self.sessions = sessions
+        self.session = session
+        greenlet.link(self)  # gevent calls it in a greenlet of its own, which may wait for a store
+
+    def __enter__(self) -> None:
+        """The response begins."""
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or issubclass(kind, Exception):  # else the greenlet is about to end
+            self.greenlet.unlink(self)
+
+    def __call__(self, greenlet: object) -> None:
+        """The greenlet has ended."""
+        with suppress(HardtackError):  # nobody is left who could be told; the event has been sent
+            self.sessions.abort(self.session)
 
 
 class _Websocket:

@@ -24,12 +24,12 @@ from hardtack.adapters import (
     cookie_header,
     cookies_of,
     discard,
+    hand_out,
     http_errors,
     known_id,
     preload,
     replace_data,
     state_of,
-    touch,
     waits,
     warn_plain_http,
 )
@@ -118,7 +118,7 @@ def get_session(connection: ASGIConnection[Any, Any, Any, Any]) -> Session:
     session = cast("dict[str, Any]", connection.scope).get(_SESSION)
     if not isinstance(session, Session):
         raise ConfigError("no session on this connection: add HardtackSessionConfig(sessions).middleware to the layer")
-    touch(session)  # as `request.session` does: msgspec reads a dict past its methods
+    hand_out(session)  # as `request.session` does: msgspec reads a dict past its methods
     return session
 
 
@@ -308,7 +308,7 @@ class _Scope(dict[str, Any]):
     def __getitem__(self, key: str) -> Any:
         value = dict.__getitem__(self, key)
         if key == "session" and isinstance(value, Session):
-            touch(value)
+            hand_out(value)
         return value
 
 

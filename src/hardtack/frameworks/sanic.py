@@ -22,8 +22,8 @@ from hardtack.adapters import (
     check_manager,
     cookies_of,
     discard,
+    hand_out,
     preload,
-    touch,
     waits,
     warn_plain_http,
 )
@@ -91,7 +91,7 @@ def get_session(request: AnyRequest) -> Session:
     exchange = _exchange(request)
     if exchange is None:
         raise ConfigError("no session on this request: call setup(app, sessions) when the application is made")
-    touch(exchange.session)
+    hand_out(exchange.session)
     return exchange.session
 
 
@@ -105,7 +105,7 @@ class _Context(SimpleNamespace):
 
     @property
     def session(self) -> Session:
-        touch(self.hardtack.session)
+        hand_out(self.hardtack.session)
         return self.hardtack.session
 
 

@@ -12,10 +12,10 @@ from hardtack.adapters import (
     Answer,
     answer_to,
     end_at_once,
+    hand_out,
     http_errors,
     state_of,
     take_as_loaded,
-    touch,
 )
 from hardtack.cookies import Cookie
 from hardtack.engines.cookie import CookieEngine
@@ -67,8 +67,8 @@ class Session(CoreSession):
         take_as_loaded(self)
 
     def mark_accessed(self) -> None:
-        """The handler asked for `request.session`, and gets it loaded: nothing of it can be read before."""
-        touch(self)
+        """The handler asked for `request.session`, and gets it loaded, as far as the store can be read."""
+        hand_out(self)
 
     @property
     def accessed(self) -> bool:

@@ -310,6 +310,9 @@ class _World:
         reply = getattr(self, f"on_{name}")(get_session())
         return Reply() if reply is None else reply
 
+    def on_named(self, session: Any) -> None:
+        """It has asked for the session, and does not use it."""
+
     def on_read(self, session: Any) -> Reply:
         return Reply(f"{session.get('n', 0)} {session.subject}")
 
@@ -642,6 +645,31 @@ class AdapterContract:
         assert untouched.status == 200
         assert (apology.status, apology.text) == (502, "sorry, stranger")
         assert world.get("/read").text == "1 None"
+
+    def test_a_store_that_cannot_be_read_fails_nobody_who_only_names_the_session(self, over_stores: _World) -> None:
+        """It is handed out all the same: the error comes at the first use of it."""
+        world = over_stores
+        world.get("/write")
+        world.store.unreadable = world.store.unwritable = True
+
+        answer = world.get("/named")
+
+        assert (answer.status, answer.set_cookies) == (200, [])
+
+    def test_a_logout_while_the_store_cannot_be_read_clears_the_cookie(self, over_stores: _World) -> None:
+        """It is the first use of the session, and never lost: in a 503, because a copy of the cookie is still good."""
+        world = over_stores
+        world.post("/login")
+        copy = world.header
+        world.store.unreadable = world.store.unwritable = True
+
+        answer = world.post("/logout")
+        world.store.unreadable = world.store.unwritable = False
+
+        assert answer.status == 503
+        assert "no-store" in answer.tokens("cache-control")
+        assert world.cookies == {}
+        assert world.with_cookie(copy).text == "0 ann"
 
     @pytest.mark.parametrize("path", ["/write", "/login", "/logout"])
     def test_a_store_that_cannot_be_written_is_a_503(self, over_stores: _World, path: str) -> None:

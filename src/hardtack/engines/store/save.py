@@ -202,12 +202,18 @@ class _Work:
                     yield from self.remember(bury)
                 return moved
         # Create under the new key, then end the old under its version. A crash between the two leaves the old session as
-        # it was, and a copy under a key that nobody knows.
-        created = yield from self.begin(saving.new, new_key)
+        # it was, and a copy under a key that nobody knows. Whatever else comes between them takes the copy away: it would
+        # stand in the list of the user's sessions, and count.
+        created: Version | None = None
         try:
+            created = yield from self.begin(saving.new, new_key)
             yield from self.bury(bury)
-        except VersionConflict:
-            yield Delete(new_key)
+        except GeneratorExit:  # nobody carries out what is asked for any more
+            raise
+        except BaseException as error:
+            if created is not None or not isinstance(error, Exception):  # cancelled, perhaps while it was being created
+                with suppress(StoreUnavailable):
+                    yield Delete(new_key)
             raise
         return created
 

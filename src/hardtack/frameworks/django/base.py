@@ -71,6 +71,7 @@ def current_manager() -> SessionManager:
 
 
 _SERVER_ERROR: Final = 500
+_AUTH: Final = "django.contrib.auth"
 
 
 class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
@@ -153,8 +154,11 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
         self._get_session()
 
     async def atouch(self) -> None:
-        """`touch` under async code."""
-        await self._aget_session()
+        """`touch` under async code. A session that could not be loaded is not asked for again."""
+        if self.is_touched:
+            self._get_session()
+        else:
+            await self._aget_session()
 
     def _begin_anew(self, data: dict[str, Any] | None = None) -> Session:
         """A session of which nothing is stored, in the place of the one inside."""
@@ -222,7 +226,11 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
             if no_load:
                 self._begin_anew()
             else:
-                touch(self.inner)
+                try:
+                    touch(self.inner)
+                except StoreUnavailable:
+                    self._clears_in_logout()
+                    raise
             data = self._session_cache = self._loaded()
         return data
 
@@ -233,11 +241,20 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
             if no_load:
                 self._begin_anew()
             else:
-                await self.inner.load()
+                try:
+                    await self.inner.load()
+                except StoreUnavailable:
+                    self._clears_in_logout()
+                    raise
             data = self._session_cache = self._loaded()
         return data
 
     _session = property(_get_session)
+
+    def _clears_in_logout(self) -> None:
+        """The session cannot be read. A logout of django.contrib.auth, which first asks who logs out, clears the cookie."""
+        if _is_in_logout():
+            self._ends(follows=True)  # raises, with what clears the cookie
 
     def _loaded(self) -> Any:
         """The data of the session inside, which is loaded."""
@@ -690,7 +707,17 @@ def _asked_by_auth() -> bool:
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and frame.f_code.co_name in ("flush", "aflush"):  # those of subclasses
         frame = frame.f_back
-    return frame is not None and frame.f_globals.get("__name__") == "django.contrib.auth"
+    return frame is not None and frame.f_globals.get("__name__") == _AUTH
+
+
+def _is_in_logout() -> bool:
+    """Whether `django.contrib.auth.logout` or `alogout` asks, to tell its signal who logs out."""
+    frame: FrameType | None = sys._getframe(3)
+    while frame is not None:
+        if frame.f_code.co_name in ("logout", "alogout") and frame.f_globals.get("__name__") == _AUTH:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _plain(data: Any) -> dict[str, Any]:
