@@ -141,7 +141,7 @@ class Binding:
         return any(key is not None and key.session == short(session_id) for key in keys)
 
     def may_bind(self, header: str) -> bool:
-        """Whether a request may bind its session: it carries a key cookie, which the browser has until it proves the key again."""
+        """Whether a request may bind its session: it has a key cookie, as until the browser proves the key again."""
         return self._key in header
 
     def names_in(self, header: str) -> list[str]:

@@ -138,9 +138,7 @@ def is_required(binding: Binding, record: Record, now: int) -> bool:
 # --- a session is bound
 
 
-def bind(
-    core: Core, binding: Binding, state: State, held: Held, bond: Bond, at: int, context: Context
-) -> Flow[Held]:
+def bind(core: Core, binding: Binding, state: State, held: Held, bond: Bond, at: int, context: Context) -> Flow[Held]:
     """The session goes on under the id that belongs to the binding. A parallel request may have been faster."""
     old = held.record
     assert old is not None

@@ -464,9 +464,9 @@ class EndedSessions:
         return bool(self._table.find_session(_id(id)))
 
     def claim(self, id: bytes, successor: bytes) -> bool:
-        """End an id whose session goes on under another, made of it; whether that one was claimed for it first, by whichever server.
+        """End an id whose session goes on under another, made of it; whether nobody has claimed it for a third one before.
 
-        Of several that claim an id for different ones at once, one gets True, and always the same. Appends, and reads the
+        Of servers that claim an id for different ones at once, one gets True, and always the same. Appends, and reads the
         channel to its end. Raises `StoreUnavailable`: the id has not ended, as far as is known here, and may be claimed again.
         """
         follower, runner = self._followed()
