@@ -324,7 +324,7 @@ async def preload(session: Session) -> None:
     """Load under async code, without looking: where the store is down, whoever looks at the session is told."""
     state = state_of(session)
     core = state.core
-    if core is not None and core.loads_first and state.held is None and carries(core, state.header):
+    if core is not None and state.held is None and core.loads_first(state.header) and carries(core, state.header):
         await arun(load_flow(core, session), core.engine.store)
 
 

@@ -168,10 +168,13 @@ class Core:
             raise ConfigError(message)
         return self.store
 
-    @property
-    def loads_first(self) -> bool:
+    def loads_first(self, header: str) -> bool:
         """Whether async code loads before the handler runs: what is in a store, and where a list has to be waited for."""
-        return self.stored or (self.ended is not None and not self.ended.is_fresh)
+        if self.stored:
+            return True
+        if self.ended is None:
+            return False
+        return not self.ended.is_fresh or (self.binding is not None and self.binding.may_bind(header))
 
     # --- what sessions ask
 

@@ -386,6 +386,11 @@ class StoreFailed(Event):
             )
         if self.operation == "decode":
             return f"a stored session cannot be read ({self.error}): wrong seal= key, or another program writes to this store"
+        if self.operation == "bind":
+            return (
+                f"the list of ended sessions could not be told that a session is bound to its device ({self.error}): it stays "
+                "unbound, and a later request binds it; look at the list's channel"
+            )
         return f"the session store failed to {self.operation} ({self.error}); requests that need it are answered 503"
 
 

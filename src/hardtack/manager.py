@@ -152,7 +152,7 @@ class SessionManager:
         """
         session = self.open(header, request, kind=kind)
         state = state_of(session)
-        if self.core.loads_first and state.phase is UNREAD and load.carries(self.core, state.header):
+        if self.core.loads_first(state.header) and state.phase is UNREAD and load.carries(self.core, state.header):
             await self.core.aload(session)
         return session
 

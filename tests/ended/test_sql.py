@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -50,6 +51,31 @@ def test_a_commit_that_was_overtaken_is_not_passed_over(channel: SQLChannel) -> 
     entries, position = read_all(channel, position)
     assert b"slow" in entries
     assert read_all(channel, position)[0] == []
+
+
+def test_who_appends_in_turn_waits_for_who_was_before_him(channel: SQLChannel) -> None:
+    """So that what came later cannot be read first; what has no turn goes on."""
+    _, position = read_all(channel)
+    slow = channel._engine.connect()
+    slow.execute(sa.select(channel.origins.c.one).with_for_update()).all()
+    insert(slow, channel, b"slow")
+    done = threading.Event()
+
+    def append() -> None:
+        channel.append_in_turn(lambda now: [b"next"], None)
+        done.set()
+
+    thread = threading.Thread(target=append)
+    thread.start()
+    put(channel, b"plain")
+    assert not done.wait(0.2)
+    assert read_all(channel, position)[0] == [b"plain"]
+    slow.commit()
+    slow.close()
+    thread.join()
+
+    entries = read_all(channel, position)[0]
+    assert entries.index(b"slow") < entries.index(b"next")
 
 
 def test_a_row_that_never_comes_is_not_waited_for(channel: SQLChannel, monkeypatch: Any) -> None:

@@ -140,6 +140,10 @@ class Binding:
         keys = map(self.tokens.read_key, _values_of(header, self._key))
         return any(key is not None and key.session == short(session_id) for key in keys)
 
+    def may_bind(self, header: str) -> bool:
+        """Whether a request may bind its session: it has a key cookie, as until the browser proves the key again."""
+        return self._key in header
+
     def names_in(self, header: str) -> list[str]:
         """The cookies of bindings that a request carries."""
         if self._bound not in header and self._key not in header:
@@ -162,11 +166,6 @@ def bond_of(record: Record) -> Bond | None:
 def option_of(bond: Bond) -> list[str]:
     """What a record keeps of a binding."""
     return [values.encode_bytes(part) for part in bond]
-
-
-def mark_of(session_id: bytes, binding: bytes = b"") -> bytes:
-    """What the list of ended sessions has of an id that was changed because the session was bound: to this, or to any."""
-    return hashlib.sha256(b"hardtack/1 bound mark" + short(session_id) + binding).digest()[:16]
 
 
 def seed_of(secret: bytes, binding: bytes) -> bytes:

@@ -13,11 +13,11 @@ from hardtack.binding.binding import LATE, REQUIRED, Binding, Bond, Status, bond
 from hardtack.binding.thumbprint import thumbprint_of
 from hardtack.binding.tokens import short
 from hardtack.engines.store import StoreEngine
-from hardtack.errors import ProofOutstanding
+from hardtack.errors import ProofOutstanding, StoreUnavailable
 from hardtack.events import Bound as BoundEvent
 from hardtack.events import IdChanged, ProofFailed
 from hardtack.flow import Flow
-from hardtack.lifecycle.listed import derived, judge, was_bound
+from hardtack.lifecycle.listed import claim, derived, find, goes_on, goes_on_as, judge
 from hardtack.protocols import Context, Held, Kind, Saving
 from hardtack.session import Session, refuse_changes, state_of
 
@@ -80,7 +80,7 @@ def open_flow(
             key = binding.key_of(header, each.binding)
             if each.session == short(record.id) and key is not None and "actor" not in record.options:
                 bond = Bond(each.key, each.binding, key.key)
-                return (yield from bind(core, state, held, bond, each.at, context))
+                return (yield from bind(core, binding, state, held, bond, each.at, context))
         device = Device(Status.UNBOUND)
         if is_required(binding, record, context.now):
             device.status = Status.UNPROVEN
@@ -138,26 +138,59 @@ def is_required(binding: Binding, record: Record, now: int) -> bool:
 # --- a session is bound
 
 
-def bind(core: Core, state: State, held: Held, bond: Bond, at: int, context: Context) -> Flow[Held]:
+def bind(core: Core, binding: Binding, state: State, held: Held, bond: Bond, at: int, context: Context) -> Flow[Held]:
     """The session goes on under the id that belongs to the binding. A parallel request may have been faster."""
     old = held.record
     assert old is not None
     new_id, moved = yield from core.engine.adopt(seed_of(held.secret or old.id, bond.id), context, core)
     if moved.record is None:
-        options = {**old.options, **derived(core, old), "binding": option_of(bond)}
-        record = old.with_changes(id=new_id, options=options)
         if isinstance(core.engine, StoreEngine):
-            moved = yield from _move(core, held, moved, record, context)
+            moved = yield from _move(core, held, moved, _bound(core, old, new_id, bond), context)
         else:
-            moved = yield from _heeded(core, state, Held(record=record, names=held.names, replaces=old), context)
+            moved = yield from _claim(core, binding, state, held, new_id, bond, context)
+            if moved is held:
+                state.device = Device(Status.UNBOUND)
+                return held
         if moved.record is not None:
             core.emit(IdChanged, old.id, new_id, core.old_still_valid, request=state.request)
             core.emit(BoundEvent, new_id, bond.id, bond.thumbprint, request=state.request)
-    state.device = Device(Status.BOUND, moved.record, at)
+    state.device = Device(Status.UNBOUND if moved.record is None else Status.BOUND, moved.record, at)
     moved.names = held.names
     if moved.record is not None:
         _resend(moved)
     return moved
+
+
+def _bound(core: Core, old: Record, id: bytes, bond: Bond) -> Record:
+    """The session as it goes on with the binding."""
+    return old.with_changes(id=id, options={**old.options, **derived(core, old), "binding": option_of(bond)})
+
+
+def _claim(
+    core: Core, binding: Binding, state: State, held: Held, id: bytes, bond: Bond, context: Context
+) -> Flow[Held]:
+    """Bind a session that lives in its cookie, unless another server has bound it to another key, or it was ended there.
+
+    Where the list cannot say so now, what is held stays unbound, and a later request binds it. Raises `StoreUnavailable` where
+    it must be bound.
+    """
+    old = held.record
+    assert old is not None
+    assert core.ended is not None
+    try:
+        first = yield from claim(core, old, id)
+    except StoreUnavailable as error:
+        if is_required(binding, old, context.now):
+            raise
+        core.store_failed("bind", error, state.request)
+        return held
+    found = find(core.ended, old)  # by what was read with the claim
+    if not first:
+        core.emit(ProofFailed, old.id, "bound", request=state.request)
+    if not first or (found is not None and found.kind == "ended"):
+        return (yield from judge(core, state, held, context))
+    bound = Held(record=_bound(core, old, id, bond), names=held.names, replaces=old)
+    return (yield from judge(core, state, bound, context))
 
 
 def _move(core: Core, held: Held, moved: Held, record: Record, context: Context) -> Flow[Held]:
@@ -214,7 +247,7 @@ def late(
     if isinstance(core.engine, StoreEngine):
         found = yield from _successor(core, state.header, dead.successor, context)
         return None if found is None else (found, False)
-    if core.ended is None or former is None or not was_bound(core.ended, former.id):
+    if core.ended is None or former is None or not goes_on(core.ended, former):
         return None
     # It can be read: what it saves would take the place of the cookie that the browser is about to get.
     return Held(record=former, names=held.names), False
@@ -235,14 +268,12 @@ def under(
     kept = binding.key_of(header, id)
     if former is None or kept is None or kept.session != short(former.id):
         return None
-    if core.ended is None or not was_bound(core.ended, former.id, id):
-        return None
     # Made again of the former cookie, as the request has made it whose answer was lost.
     new_id, _ = yield from engine.adopt(seed_of(former.id, id), context, core)
+    if core.ended is None or not goes_on_as(core.ended, former.id, new_id):
+        return None
     bond = Bond(thumbprint_of(kept.key), id, kept.key)
-    options = {**former.options, **derived(core, former), "binding": option_of(bond)}
-    record = former.with_changes(id=new_id, options=options)
-    made = Held(record=record, names=(context.cookie_name,), replaces=former)
+    made = Held(record=_bound(core, former, new_id, bond), names=(context.cookie_name,), replaces=former)
     found = yield from _heeded(core, state, made, context)
     return None if found.record is None else found
 

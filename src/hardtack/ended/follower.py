@@ -11,13 +11,16 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from hardtack.ended.entries import All, Codec, Entry, Limits, Origin, Skipped
-from hardtack.ended.protocol import Batch, Channel
+from hardtack.ended.protocol import Batch, Channel, Make
 from hardtack.ended.table import Table
 from hardtack.errors import StoreUnavailable
 from hardtack.events import ChannelLost, EndsKept, EntriesSkipped, Event, LimitsRaised
 
 if TYPE_CHECKING:
     from hardtack.ended.snapshot import Snapshots
+
+Append = Callable[[Make, int | None], None]
+"""One of a channel's methods that append."""
 
 SECOND: Final = 1_000_000
 AHEAD: Final = 60 * SECOND
@@ -274,17 +277,8 @@ class Follower:
 
         `again`: they were kept back before, and that was told.
         """
-        made: list[Entry] = []
-
-        def make(now: int) -> list[bytes]:
-            # After all that were drawn: the clock may be that of a replica which took over and is behind.
-            time = max(now, min(self.estimate() if self._now else now, now + AHEAD * 5 // 6)) + 1
-            made[:] = [entry if entry.time else _timed(entry, time) for entry in entries]
-            return [self.codec.seal(entry) for entry in made]
-
-        keep = self.table.life + 3600 if self._whole and self.table.life else None
         try:
-            self.channel.append(make, keep)
+            made = self._write(entries, self.channel.append)
         except StoreUnavailable:
             self._keep_back(entries, again)
             raise
@@ -294,6 +288,30 @@ class Follower:
             for entry in made:
                 self._know(entry)
                 self._recent.append((now, entry))
+
+    def claim(self, entries: Sequence[Entry]) -> None:
+        """Append entries of which the first of a name counts, and read to the end, so that the table has them in their order.
+
+        Raises `StoreUnavailable`: they are not kept back, and may have been appended all the same.
+        """
+        made = self._write(entries, getattr(self.channel, "append_in_turn", self.channel.append))
+        now = clock()
+        with self._lock:
+            self._recent.extend((now, entry) for entry in made)
+        self.read_to_end()
+
+    def _write(self, entries: Sequence[Entry], append: Append) -> list[Entry]:
+        """Append by this method of the channel; the entries with their times."""
+        made: list[Entry] = []
+
+        def make(now: int) -> list[bytes]:
+            # After all that were drawn: the clock may be that of a replica which took over and is behind.
+            time = max(now, min(self.estimate() if self._now else now, now + AHEAD * 5 // 6)) + 1
+            made[:] = [entry if entry.time else _timed(entry, time) for entry in entries]
+            return [self.codec.seal(entry) for entry in made]
+
+        append(make, self.table.life + 3600 if self._whole and self.table.life else None)
+        return made
 
     def _keep_back(self, entries: Sequence[Entry], again: bool) -> None:
         """Know at once what could not be appended, and append it later, with the time of now."""

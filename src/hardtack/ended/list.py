@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 import time
@@ -11,11 +12,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
 from hardtack.ended.channels import check_url, open_channel
-from hardtack.ended.entries import ID, MAX_SPARED, NOBODY, All, Codec, Entry, Limits, Provider, Session, Subject
+from hardtack.ended.entries import HASH, ID, MAX_SPARED, NOBODY, All, Codec, Entry, Limits, Provider, Session, Subject
 from hardtack.ended.follower import SECOND, Follower, clock
 from hardtack.ended.protocol import Channel
 from hardtack.ended.runner import Runner
-from hardtack.ended.table import SHARD_OF, Table
+from hardtack.ended.table import OWNER, SHARD_OF, Table
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.events import Event, logger
 from hardtack.lifetime import seconds
@@ -462,6 +463,26 @@ class EndedSessions:
         """Whether something that can be taken once is known to be taken."""
         return bool(self._table.find_session(_id(id)))
 
+    def claim(self, id: bytes, successor: bytes) -> bool:
+        """End an id whose session goes on under another, made of it; whether nobody has claimed it for a third one before.
+
+        Of servers that claim an id for different ones at once, one gets True, and always the same. Appends, and reads the
+        channel to its end. Raises `StoreUnavailable`: the id has not ended, as far as is known here, and may be claimed again.
+        """
+        follower, runner = self._followed()
+        if runner.failure is not None:  # nobody waits for a channel that is known to be away
+            raise runner.failure
+        # The claim first: an id that has ended, and of which nobody knows as what it goes on, would be nobody's.
+        follower.claim([Session(0, _claim_name(id), successor[:HASH], changed=True), Session(0, _id(id), changed=True)])
+        first = self.successor(id)
+        if not first:
+            raise StoreUnavailable("the list of ended sessions has lost what was just appended to it")
+        return first == successor[:OWNER]
+
+    def successor(self, id: bytes) -> bytes:
+        """The first 10 bytes of the id that a session goes on under which was claimed, where that is known; else nothing."""
+        return self._table.find_successor(_claim_name(id))
+
     def end_subject(self, subject: str, keep: bytes | Iterable[bytes] = ()) -> None:
         """End all sessions of a user, and of those who act as her, but for the ids in `keep`. Raises as `end_session`."""
         spared = tuple(map(_id, [keep] if isinstance(keep, bytes) else keep))
@@ -540,6 +561,10 @@ async def _in_thread(function: Callable[[], _T]) -> _T:
 
     # An end happens whatever becomes of the request: the thread goes on after a cancellation.
     return await anyio.to_thread.run_sync(function, abandon_on_cancel=True)
+
+
+def _claim_name(id: bytes) -> bytes:
+    return hashlib.sha256(b"hardtack/1 claim" + _id(id)).digest()[:ID]
 
 
 def _same(one: Keyring, other: Keyring) -> bool:

@@ -39,6 +39,10 @@ class Channel(Protocol):
     Every method raises `StoreUnavailable` where the channel cannot be reached, does not answer within some two seconds,
     answers nonsense, or does not take writes: the follower of a replica that was cut off must know that it is stale.
     All processes that share the list see one clock, and it is the channel's.
+
+    `append_in_turn`, with the arguments of `append`, is for a channel whose appends can overtake each other: entries that were
+    all appended by it can be read in one order alone. Who has read one of them has read, or can read no more, each that comes
+    before it. Where there is none, that must hold for `append`.
     """
 
     alone: bool

@@ -15,7 +15,7 @@ from hardtack.ended.entries import All, Entry, Limits, Provider, Session, Subjec
 RECORD: Final = 23
 SHARDS: Final = 256
 _FULL: Final = 16  # records in a bucket, on the average, before a shard is split: so a bucket stays in the small blocks
-_OWNER: Final = 10  # bytes of the owner's hash that are kept: 80 bits of a keyed hash
+OWNER: Final = 10  # bytes of the owner's hash that are kept: 80 bits of a keyed hash
 _SECOND: Final = 1_000_000
 _HOUR: Final = 3600 * _SECOND
 
@@ -160,7 +160,7 @@ class Table:
         if isinstance(entry, Session):
             flags = bytes([entry.changed | entry.brief << 1])
             seconds = min(entry.time // _SECOND, 0xFFFFFFFF).to_bytes(4, "big")
-            self.sessions.add(entry.id + entry.owner[:_OWNER] + flags + seconds, same=RECORD - 4)
+            self.sessions.add(entry.id + entry.owner[:OWNER] + flags + seconds, same=RECORD - 4)
         elif isinstance(entry, Subject):
             time = entry.time.to_bytes(7, "big")
             for spared in entry.spared:  # first: who finds the entry must find whom it spares
@@ -184,6 +184,11 @@ class Table:
     def find_session(self, id: bytes) -> list[tuple[bytes, bool, int]]:
         """For each entry of an id: the beginning of the owner's hash, whether it was changed, and when, in seconds."""
         return [(each[8:18], bool(each[18] & 1), int.from_bytes(each[19:], "big")) for each in self.sessions.find(id)]
+
+    def find_successor(self, name: bytes) -> bytes:
+        """The beginning of the id that a claim of this name was made for first, in the channel's order; empty: none was."""
+        found = self.sessions.find(name)
+        return found[0][8:18] if found else b""
 
     def find_subject(self, hash: bytes, id: bytes, drawn: int) -> int | None:
         """When this session of the user was ended, or None."""

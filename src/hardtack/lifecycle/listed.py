@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from hardtack.binding.binding import bond_of, mark_of
 from hardtack.errors import StoreUnavailable
 from hardtack.events import Rejected
 from hardtack.flow import Ask, Flow
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 DRAWN: Final = "drawn"
 REMEMBERED: Final = 60
 """Seconds for which a dead id is more than nobody's: longer than any request runs that began before."""
-_NEWEST: Final = 1 << 62
 _MICROSECONDS: Final = 1_000_000
 
 
@@ -64,10 +62,28 @@ def derived(core: Core, old: Record) -> dict[str, int]:
 # --- load
 
 
-def was_bound(ended: EndedSessions, id: bytes, binding: bytes = b"") -> bool:
-    """Whether an id was changed because its session was bound, by this binding or any, and for no other reason."""
-    found = ended.check(mark_of(id, binding), None, None, _NEWEST)
-    return found is not None and found.cause == "session"
+def goes_on_as(ended: EndedSessions, id: bytes, successor: bytes) -> bool:
+    """Whether an id has ended because its session was bound to the device, and is this one now."""
+    first = ended.successor(id)
+    return bool(first) and successor.startswith(first)
+
+
+def goes_on(ended: EndedSessions, former: Record) -> bool:
+    """Whether the session of an id was bound to the device, and has not ended since, as far as its id says."""
+    first = ended.successor(former.id)
+    if not first:
+        return False
+    found = ended.check(first, former.subject, None, drawn_of(former) + 1)
+    return found is None or found.kind == "changed"
+
+
+def claim(core: Core, old: Record, id: bytes) -> Flow[bool]:
+    """Claim for a session that lives in its cookie the id that it is bound under; whether nobody was faster.
+
+    Raises `StoreUnavailable`: then the session goes on as it was.
+    """
+    assert core.ended is not None
+    return bool((yield Ask(partial(core.ended.claim, old.id, id))))
 
 
 def is_alive(ended: EndedSessions, record: Record) -> bool:
@@ -138,9 +154,6 @@ def _save(core: Core, ended: EndedSessions, saving: Saving, context: Context) ->
         # no login: what it could not be told is known here, and told later.
         brief = saving.login and old.subject is None
         yield from tell(ended, [old.id], changed=True, brief=brief)
-    replaced = saving.held.replaces
-    if replaced is not None and not saved.dropped:
-        yield from _tell_bound(ended, replaced, saving)
     successors = [each for each in saved.ended if old is None or each != old.id]
     yield from tell(ended, successors, changed=saving.new is not None)
     if failure is not None and not core.stored:
@@ -164,15 +177,6 @@ def _try_to_tell(ended: EndedSessions, id: bytes, changed: bool, brief: bool) ->
     except StoreUnavailable as error:
         return error
     return None
-
-
-def _tell_bound(ended: EndedSessions, replaced: Record, saving: Saving) -> Flow[None]:
-    """A session was bound to the device: copies of its cookie from before end, but beside the bound cookie of this binding."""
-    yield from tell(ended, [replaced.id], changed=saving.kind is not Kind.END)
-    bond = None if saving.old is None else bond_of(saving.old)
-    if bond is not None:
-        yield from tell(ended, [mark_of(replaced.id, bond.id)], changed=True)
-        yield from tell(ended, [mark_of(replaced.id)], changed=True, brief=True)
 
 
 def _draw(ended: EndedSessions, saving: Saving) -> Flow[None]:

@@ -211,6 +211,31 @@ class ChannelContract:
 
         assert b"young" in read_all(created)[0]
 
+    def test_of_many_who_claim_at_once_all_agree_who_was_first(self, created: Any, other: Any) -> None:
+        """Each appends and then reads to the end: a browser's key is bound to a session in its cookie by who comes first.
+
+        `append_in_turn` is asked, where the channel has it: see `Channel`.
+        """
+        barrier = threading.Barrier(4, timeout=60)
+
+        def claim(number: int) -> list[bytes]:
+            channel = (created, other)[number % 2]
+            append = getattr(channel, "append_in_turn", channel.append)
+            firsts = []
+            for turn in range(20):
+                _, position = read_all(channel)
+                barrier.wait()
+                append(lambda now, mine=b"%d/%d" % (turn, number): [mine], None)
+                entries = read_all(channel, position)[0]
+                firsts.append(next(entry for entry in entries if entry.startswith(b"%d/" % turn)))
+                barrier.wait()
+            return firsts
+
+        with ThreadPoolExecutor(barrier.parties) as pool:
+            firsts = list(pool.map(claim, range(barrier.parties)))
+
+        assert firsts == [firsts[0]] * barrier.parties
+
     def test_parallel_appends_all_arrive(self, created: Any, other: Any) -> None:
         """A reader who follows meanwhile sees each of them, whichever is done first."""
         done = threading.Event()

@@ -99,7 +99,19 @@ class SQLChannel:
 
     def append(self, make: Make, keep: int | None) -> None:
         """Append; see `Channel`."""
+        self._append(make, keep)
+
+    def append_in_turn(self, make: Make, keep: int | None) -> None:
+        """Append after whoever does the same has committed; see `Channel`.
+
+        Not for all entries: who hangs with the lock would keep everybody from ending anything.
+        """
+        self._append(make, keep, in_turn=True)
+
+    def _append(self, make: Make, keep: int | None, *, in_turn: bool = False) -> None:
         with self._connection() as connection:
+            if in_turn:  # SQLite has no such lock, and needs none: one writes at a time
+                connection.execute(sa.select(self.origins.c.one).with_for_update()).all()
             now = self._now(connection)
             self._insert(connection, now, make(now))
         self._appended += 1

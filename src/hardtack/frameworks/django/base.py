@@ -292,7 +292,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
 
     async def preload(self) -> None:
         """Load before an async view runs, whose `request.session[...]` cannot wait for a store. That is no access yet."""
-        if self.manager.core.loads_first and self.session_key is not None:
+        if self.session_key is not None:
             await preload(self.inner)  # a view that needs no session still answers where the store is down
 
     # --- what Django asks for itself is no look of the view
