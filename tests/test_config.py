@@ -18,6 +18,7 @@ from hardtack import (
     EncryptedToken,
     EndedSessions,
     Key,
+    KnownDevices,
     SessionManager,
     SignedToken,
     StoreEngine,
@@ -144,6 +145,21 @@ def test_every_setting_of_a_binding_to_the_device() -> None:
     assert config.from_mapping({**settings, "binding": "no", "binding_observe": "yes"}).settings.binding is None
     assert config.from_mapping(settings, binding=given).settings.binding is given
     assert config.from_mapping({"store": MemoryStore()}, binding=given).settings.binding is given
+
+
+def test_for_how_long_a_device_is_known() -> None:
+    """Under the keys of the sessions, in cookies or in a store, where no object of code is given."""
+    cookies = config.from_mapping({"key": TEXT, "accept_keys": OTHER.export(), "known_devices": "90 days"})
+    stored = config.from_mapping({"store": MemoryStore(), "key": TEXT, "seal": "no", "known_devices": "90 days"})
+    given = KnownDevices(keys=KEY)
+
+    for manager in (cookies, stored):
+        devices: Any = manager.settings.known_devices
+        assert devices.lifetime == 90 * 86_400
+        assert devices.keys.current == KEY
+    assert list(cookies.settings.known_devices.keys) == [KEY, OTHER]  # type: ignore[union-attr, arg-type]
+    assert config.from_mapping({"store": MemoryStore()}, known_devices=given).settings.known_devices is given
+    assert config.from_mapping({"key": TEXT}).settings.known_devices is None
 
 
 def test_every_setting_of_a_store_session() -> None:
@@ -339,6 +355,9 @@ def test_words_for_no(word: Any) -> None:
             {"store": MemoryStore(), "binding": DeviceBinding(keys=KEY), "binding_observe": True},
             "binding_observe is for sessions that are bound",
         ),
+        ({"store": MemoryStore(), "known_devices": "1 year"}, "known_devices needs key: the cookie of known devices"),
+        ({"key": TEXT, "known_devices": "2 years"}, r"known_devices: KnownDevices(lifetime)=63072000 must be 400 days"),
+        ({"key": TEXT, "known_devices": "yes"}, "known_devices"),
         ({"key": TEXT, "ended": 1}, "ended=int must be a EndedSessions"),
         ({"store": MemoryStore(), "ended": "memory://"}, "the list of ended sessions needs a key"),
     ],

@@ -65,7 +65,7 @@ EXAMPLES: list[tuple[Event, int, str, str]] = [
     (
         LoggedIn("a", "alice"),
         logging.INFO,
-        "LoggedIn(id='a', subject='alice', actor=None, label=None)",
+        "LoggedIn(id='a', subject='alice', actor=None, label=None, known_device=None)",
         "alice is logged in",
     ),
     (

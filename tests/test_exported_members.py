@@ -13,8 +13,8 @@ from hardtack import errors, events
 
 NAMES: dict[ModuleType, str] = {
     hardtack: (
-        "Cookie CookieEngine DeviceBinding EncryptedToken EndedSessions Key Keyring Record Request Session SessionManager "
-        "SignedToken StoreEngine errors events"
+        "Cookie CookieEngine DeviceBinding EncryptedToken EndedSessions Key Keyring KnownDevices Record Request Session "
+        "SessionManager SignedToken StoreEngine errors events"
     ),
     errors: (
         "ConfigError CrossSiteRequest HardtackError InvalidToken ProofNeeded ProofOutstanding SessionConflict SessionFinished "
@@ -28,9 +28,9 @@ NAMES: dict[ModuleType, str] = {
 }
 
 SESSION = (
-    "accessed actor authenticated_at binding check_csrf confirm confirmed created_at csrf_token degraded destroy errors "
-    "expires_at flash flashes id impersonate is_new joined load login logout mark_accessed mark_modified modified once passive "
-    "prove regenerate seen_at stop_impersonating subject translate view"
+    "accessed actor authenticated_at binding check_csrf confirm confirmed created_at csrf_token degraded destroy "
+    "errors expires_at flash flashes id impersonate is_new joined knows_device load login logout mark_accessed "
+    "mark_modified modified once passive prove regenerate seen_at stop_impersonating subject translate view"
 )
 
 MANAGER = (

@@ -41,6 +41,7 @@ NO_OTHER_NAMES = [  # imported as a whole: there is no version without it
     ("testing.engines", "pytest", "pytest", "testing"),
     ("cli.demo", "jinja2", "jinja2", "demo"),
     ("cli.demo", "python_multipart", "python-multipart", "demo"),
+    ("cli.demo", "ua_parser", "ua-parser", "demo"),
     ("cli.demo", "uvicorn", "uvicorn", "demo"),
 ]
 

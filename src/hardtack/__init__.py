@@ -17,6 +17,7 @@ from hardtack.tokens.keys import Key, Keyring
 
 if TYPE_CHECKING:
     from hardtack.ended import EndedSessions
+    from hardtack.known_devices import KnownDevices
     from hardtack.tokens.signed import SignedToken
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Record",
     "Request",
     "EndedSessions",
+    "KnownDevices",
     "errors",
     "events",
 ]
@@ -40,7 +42,11 @@ __all__ = [
 __version__ = "0.1.0"
 
 # What few applications use is imported when it is asked for: it would take a sixth of importing hardtack.
-_LATER = {"EndedSessions": "hardtack.ended", "SignedToken": "hardtack.tokens.signed"}
+_LATER = {
+    "EndedSessions": "hardtack.ended",
+    "KnownDevices": "hardtack.known_devices",
+    "SignedToken": "hardtack.tokens.signed",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ from typing import Any, Final, NoReturn
 from hardtack.binding import DeviceBinding
 from hardtack.cookies import Cookie
 from hardtack.errors import ConfigError
+from hardtack.known_devices import KnownDevices
 from hardtack.lifetime import seconds
 from hardtack.tokens.keys import Key, quoted
 
@@ -159,6 +160,10 @@ def _binding(value: Any, label: str) -> bool | DeviceBinding:
     return value if isinstance(value, DeviceBinding) else _switch(value, label)
 
 
+def _known_devices(value: Any, label: str) -> int | KnownDevices:
+    return value if isinstance(value, KnownDevices) else _duration(value, label)
+
+
 def read_secret(path: Any, label: str) -> str:
     """What a file holds, without the white space around it. Raises `ConfigError`."""
     file = Path(path if isinstance(path, os.PathLike) else _text(path, label))
@@ -196,6 +201,7 @@ SETTINGS: Final[dict[str, Reader]] = {
     "binding": _binding,
     "binding_every": _duration,
     "binding_observe": _switch,
+    "known_devices": _known_devices,
     "lifetime": _duration,
     "idle_timeout": _maybe_duration,
     "persistent": _switch,

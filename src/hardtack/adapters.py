@@ -81,6 +81,7 @@ __all__ = [
     "create_empty",
     "data_of",
     "device_answer",
+    "devices_in",
     "discard",
     "drop",
     "end_own",
@@ -150,6 +151,12 @@ def blocks(sessions: SessionManager) -> bool:
 def carries_cookie(sessions: SessionManager, header: str) -> bool:
     """Whether a request carries a session cookie, of hardtack's or one to take over."""
     return carries(sessions.core, header)
+
+
+def devices_in(sessions: SessionManager, header: str) -> str:
+    """What of a Cookie header says who has logged in with the browser before, for another session that begins in it."""
+    devices = sessions.core.devices
+    return "" if devices is None else devices.header_of(header)
 
 
 def renew_only_when_saved(sessions: SessionManager) -> None:

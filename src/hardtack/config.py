@@ -21,6 +21,7 @@ from hardtack.ended import EndedSessions
 from hardtack.engines.cookie import CookieEngine
 from hardtack.engines.store import StoreEngine
 from hardtack.errors import ConfigError
+from hardtack.known_devices import KnownDevices
 from hardtack.manager import SessionManager
 from hardtack.protocols import Engine
 from hardtack.stores import from_url
@@ -178,7 +179,8 @@ def _manager(given: dict[str, _Given], overrides: dict[str, Any], label: Callabl
     else:
         engine = _cookie_engine(read, given, label)
     ended, binding = _list(read, given, label), _binding(read, given, label)
-    return SessionManager(engine, cookie=cookie, ended=ended, binding=binding, **policy, **code)
+    devices = _known_devices(read, given, label)
+    return SessionManager(engine, cookie=cookie, ended=ended, binding=binding, known_devices=devices, **policy, **code)
 
 
 def _list(read: dict[str, Any], given: dict[str, _Given], label: Callable[[str], str]) -> Any:
@@ -206,6 +208,18 @@ def _binding(read: dict[str, Any], given: dict[str, _Given], label: Callable[[st
     options = {name.removeprefix("binding_"): read[name] for name in FOR_BINDING if name in read}
     with named(given["binding"].label):
         return DeviceBinding(keys=ring, **options)
+
+
+def _known_devices(read: dict[str, Any], given: dict[str, _Given], label: Callable[[str], str]) -> KnownDevices | None:
+    """What tells known devices from new ones: what was given, or for how long one is known, under the same keys."""
+    devices = read.get("known_devices")
+    if devices is None or isinstance(devices, KnownDevices):
+        return devices
+    ring = _keyring(read, given, label)
+    if ring is None:
+        fail(given["known_devices"].label, f"needs {label('key')}: the cookie of known devices is sealed under it")
+    with named(given["known_devices"].label):
+        return KnownDevices(devices, ring)
 
 
 def _secrets_from_files(given: dict[str, _Given]) -> dict[str, _Given]:

@@ -45,6 +45,8 @@ DEFAULT_NAME: Final = "__Host-Http-session"
 FORMER_DEFAULT_NAME: Final = "__Host-session"
 """What the default was before: a manager on the default name also accepts sessions under this one."""
 
+_PREFIXES: Final = ("__host-http-", "__host-", "__secure-", "__http-")
+
 # RFC 9110 token: what a cookie's name may be made of.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _DOMAIN = re.compile(r"\.?[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*")
@@ -217,6 +219,13 @@ def _places(host: str, path: str) -> Iterator[tuple[str | None, str]]:
     yield from ((domain, "/") for domain in reversed(parents))
     yield from ((None, place) for place in paths)
     yield from ((domain, place) for place in paths[1:] for domain in reversed(parents))
+
+
+def split_prefix(name: str) -> tuple[str, str]:
+    """The prefix of a cookie's name that browsers heed, as it is written there or empty, and the rest of the name."""
+    lower = name.lower()
+    size = next((len(prefix) for prefix in _PREFIXES if lower.startswith(prefix)), 0)
+    return name[:size], name[size:]
 
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")

@@ -68,6 +68,8 @@ class Core:
         """Whether opening and saving may wait: for a store, or for the channel of the list."""
         self.old_still_valid = self.traits.old_still_valid and ended is None
         self.binding = None if settings.binding is None else Binding(settings.binding, engine, settings, ended)
+        self.devices = None if settings.known_devices is None else settings.known_devices.of(engine, settings)
+        """What tells known devices from new ones, or None."""
         self.endpoints = endpoints_of(settings.purpose)
         """What the paths begin with at which browsers prove keys, also of sessions that another deploy has bound."""
         self.always_renews = False

@@ -186,6 +186,7 @@ class LoggedIn(Event):
     """A user has shown a credential, and the session is theirs.
 
     Attributes:
+        known_device: whether the user has logged in with this browser before (`KnownDevices`); None: that is not known.
         until: the absolute deadline of the session, in Unix seconds, where it is known. It does not count for equality.
     """
 
@@ -194,11 +195,13 @@ class LoggedIn(Event):
     subject: str
     actor: str | None = None
     label: str | None = None
+    known_device: bool | None = None
     until: ClassVar[int | None] = None
 
     def _sentence(self) -> str:
         acting = f", as whom {self.actor} acts," if self.actor is not None else ""
-        return f"{self.subject}{acting} is logged in with session {self.id}"
+        device = ", on a device that is new to this user" if self.known_device is False else ""
+        return f"{self.subject}{acting} is logged in with session {self.id}{device}"
 
 
 class LoggedOut(Event):
@@ -262,7 +265,7 @@ _REJECTED = {
 
 
 class Rejected(Event):
-    """A cookie could not be used; the request got a new, empty session.
+    """A cookie could not be used; the request got a new, empty session, or its device is not known (`KnownDevices`).
 
     Reasons: `malformed`, `unknown_key`, `tampered`, `wrong_purpose`, `too_large`, `ambiguous`, `incomplete`, `future`,
     `revoked`, `unknown_id` (no such session in the store), `ended` (it was ended less than a minute ago), `actor_ended` (the

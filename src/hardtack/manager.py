@@ -31,6 +31,7 @@ from hardtack.tokens.keys import Key, Keyring
 
 if TYPE_CHECKING:
     from hardtack.ended import EndedSessions
+    from hardtack.known_devices import KnownDevices
 
 T = TypeVar("T")
 
@@ -67,6 +68,7 @@ class SessionManager:
         strict_values: a subclass of a type that is kept (an enum, an OAuth library's dict) is refused, instead of being kept
             as what it is underneath.
         binding: `DeviceBinding(…)` binds sessions to the device that they began on, where the browser can.
+        known_devices: `KnownDevices(…)` lets the event `LoggedIn` tell whether the user has logged in with this browser before.
         on_event: called with each event (`hardtack.events`); what it raises is logged and goes no further.
         mask_addresses: events carry the client's network instead of its address.
         clock: seconds since 1970, like `time.time`.
@@ -92,6 +94,7 @@ class SessionManager:
         cross_site_paths: Iterable[str] = (),
         strict_values: bool = False,
         binding: DeviceBinding | None = None,
+        known_devices: KnownDevices | None = None,
         on_event: Callable[[Event], object] | None = None,
         mask_addresses: bool = False,
         clock: Callable[[], float] = _time,
@@ -112,6 +115,7 @@ class SessionManager:
             strict_values=strict_values,
             clock=clock,
             binding=as_binding(binding),
+            known_devices=known_devices,
         )
         for ring in rings_of(checked):
             ring.check_lifetime(settings.lifetime)

@@ -87,6 +87,9 @@ class Session(dict[str, Any]):
     joined: ClassVar[tuple[str, ...]] = (FLASHES, ONCE)
     """For adapters: keys whose parallel changes are joined, and which nobody's decision rests on; "_f_": all that begin so."""
 
+    knows_device: ClassVar[bool] = True
+    """For adapters: whether it was opened with all of the request's cookies, and so with what they say of the device."""
+
     def __init__(self, mapping: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
         dict.__init__(self, mapping)
         state = self._state = State(None, "", None)

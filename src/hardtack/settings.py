@@ -21,6 +21,7 @@ RENEWALS_PER_IDLE_TIMEOUT: Final = 10
 
 if TYPE_CHECKING:
     from hardtack.binding.settings import DeviceBinding
+    from hardtack.known_devices import KnownDevices
 
 _SIZES: Final = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "KIB": 1024, "MIB": 1024**2}
 
@@ -50,6 +51,7 @@ class Settings(NamedTuple):
     clock: Callable[[], float]
     binding: DeviceBinding | None = None
     renews_when_read: bool = True
+    known_devices: KnownDevices | None = None
 
     def renewal_due(self, seen: int, now: int) -> bool:
         """Whether the idle deadline is to be moved: at most once in a tenth of the timeout, and in a second."""
@@ -74,6 +76,7 @@ def make_settings(
     strict_values: bool,
     clock: Callable[[], float],
     binding: DeviceBinding | None,
+    known_devices: KnownDevices | None,
 ) -> Settings:
     """The settings, or the `ConfigError` of the first that is wrong: it names the setting and says what to write."""
     instance(cookie, Cookie, "cookie", "Cookie(name=…)")
@@ -93,6 +96,7 @@ def make_settings(
         strict_values=switch(strict_values, "strict_values"),
         clock=clock,
         binding=binding,
+        known_devices=_known_devices(known_devices),
     )
 
 
@@ -193,6 +197,16 @@ def _purpose(purpose: Any) -> str:
     except UnicodeEncodeError:  # a lone surrogate, which no token could be bound to
         pass
     raise ConfigError("purpose must be a short str, such as the name of the application")
+
+
+def _known_devices(given: Any) -> KnownDevices | None:
+    if given is None:
+        return None
+    from hardtack.known_devices import KnownDevices
+
+    instance(given, KnownDevices, "known_devices", "KnownDevices(…), or None")
+    found: KnownDevices = given
+    return found
 
 
 def _texts(given: Any, setting: str) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ OPTIONS = (
 pytestmark = pytest.mark.program("chromium")
 
 PAGES = ("/", "/login", "/account", "/anatomy")
+FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 WIDE = ViewportSize(width=1280, height=900)
 PHONE = ViewportSize(width=360, height=740)
 
@@ -48,6 +49,13 @@ def cookie_demo() -> Iterator[str]:
 def store_demo() -> Iterator[str]:
     """The address of a demo whose sessions are in a store."""
     with demo_process("--store", "memory://") as (_, address):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def ended_demo() -> Iterator[str]:
+    """The address of a demo whose sessions are in cookies, beside a list of ended sessions."""
+    with demo_process("--ended", "memory://") as (_, address):
         yield address
 
 
@@ -247,6 +255,131 @@ def test_a_replayed_store_cookie_is_dead(new_page: NewPage, store_demo: str) -> 
 
     expect(page.locator("#happened")).to_contain_text("every copy of its cookie is worth nothing")
     expect(page.get_by_role("link", name="Log in", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("demo", ["store_demo", "ended_demo"])
+def test_the_account_logs_out_everywhere(new_page: NewPage, demo: str, request: pytest.FixtureRequest) -> None:
+    """Two browsers under their names, one button, and both are out; in cookies as in a store."""
+    address = request.getfixturevalue(demo)
+    here, there = new_page(address), new_page(address, user_agent=FIREFOX)
+    for page in (here, there):
+        log_in(page, "Joan")
+
+    here.goto("/account")
+    devices = here.get_by_role("region", name="Where you are logged in")
+    expect(devices.get_by_role("row", name="Firefox on Linux")).to_be_visible()
+    expect(devices.get_by_role("row", name="this browser")).to_have_count(1)
+    here.get_by_role("button", name="Log out everywhere").click()
+
+    expect(here.get_by_role("status")).to_contain_text("here and everywhere else")
+    there.goto("/")
+    expect(there.get_by_role("link", name="Log in", exact=True)).to_be_visible()
+    expect(there.get_by_role("status")).to_contain_text("This session was ended")
+
+
+@pytest.mark.parametrize("demo", ["store_demo", "ended_demo"])
+def test_a_copied_cookie_dies_with_the_logout(new_page: NewPage, demo: str, request: pytest.FixtureRequest) -> None:
+    """In the demo's second client, which says how soon, and in a second browser that was given the cookies."""
+    address = request.getfixturevalue(demo)
+    page, thief = new_page(address), new_page(address)
+    log_in(page, "Joan")
+    page.goto("/account")
+    page.get_by_role("button", name="Copy the cookie").click()
+    expect(page.locator("#copy")).to_contain_text("opens as Joan")
+    thief.context.add_cookies([{"name": "session", "value": cookie(page), "url": address}])
+    thief.goto("/account")
+    expect(thief.locator("header .user")).to_have_text("Joan")
+
+    page.get_by_role("button", name="Log out, and look at the copy").click()
+
+    expect(page.locator("#copy")).to_contain_text(re.compile(r"was refused \d+ ms after the logout"))
+    thief.goto("/")
+    expect(thief.get_by_role("link", name="Log in", exact=True)).to_be_visible()
+
+
+def test_a_copied_cookie_of_nothing_but_a_cookie_lives_on(new_page: NewPage, cookie_demo: str) -> None:
+    """The page waits for a second, and says what that means."""
+    page = new_page(cookie_demo)
+    log_in(page)
+    page.goto("/account")
+    page.get_by_role("button", name="Copy the cookie").click()
+
+    page.get_by_role("button", name="Log out, and look at the copy").click()
+
+    expect(page.locator("#copy")).to_contain_text("A second after the logout the second client is still Ada")
+
+
+def test_closing_the_account_asks_again(new_page: NewPage, ended_demo: str) -> None:
+    """The button comes with the confirmation."""
+    page = new_page(ended_demo)
+    log_in(page)
+    page.goto("/account")
+    expect(page.get_by_role("button", name="Close my account")).to_have_count(0)
+
+    page.get_by_label("Your name again").fill("Ada")
+    page.get_by_label("Your name again").press("Enter")
+    page.get_by_role("button", name="Close my account").click()
+
+    expect(page.get_by_role("status")).to_contain_text("The account of Ada is closed")
+    expect(page.locator("#main")).to_contain_text("Nobody is logged in.")
+
+
+@pytest.mark.parametrize("demo", ["cookie_demo", "store_demo", "ended_demo"])
+def test_the_administrator_acts_and_comes_back(new_page: NewPage, demo: str, request: pytest.FixtureRequest) -> None:
+    """Every page says so meanwhile, with the way back; her own cart has waited."""
+    page = new_page(request.getfixturevalue(demo))
+    log_in(page, "Captain")
+    add(page, "Lantern")
+    page.goto("/account")
+    page.get_by_label("Name of the user").fill("Ada")
+    page.get_by_role("button", name="Log in as").click()
+    banner = page.get_by_role("complementary", name="Acting as another user")
+    for path in PAGES:
+        page.goto(path)
+        expect(banner).to_contain_text("Captain acts as Ada")
+
+    banner.get_by_role("button", name="Be Captain again").click()
+
+    expect(page.get_by_role("status")).to_contain_text("You are Captain again.")
+    expect(banner).to_have_count(0)
+    page.goto("/")
+    expect(page.locator("#cart")).to_contain_text("Lantern")
+
+
+@pytest.mark.parametrize("demo", ["cookie_demo", "store_demo", "ended_demo"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_the_account_fits_and_can_be_read(
+    new_page: NewPage, demo: str, scheme: str, viewport: ViewportSize, request: pytest.FixtureRequest
+) -> None:
+    """In each of its states: with several devices, a copy that opens and one that is refused, confirmed, and acting."""
+    address = request.getfixturevalue(demo)
+    log_in(new_page(address, user_agent=FIREFOX), "Captain")
+    page = new_page(address, color_scheme=scheme, viewport=viewport)
+    log_in(page, "Captain")
+    page.goto("/account")
+
+    def check() -> None:
+        page.wait_for_load_state()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert page.evaluate(LOW_CONTRAST) == []
+
+    check()
+    page.get_by_label("Your name again").fill("Captain")
+    page.get_by_role("button", name="Confirm").click()
+    expect(page.get_by_role("button", name="Close my account")).to_be_visible()
+    page.get_by_role("button", name="Copy the cookie").click()
+    expect(page.locator("#copy")).to_contain_text("opens as Captain")
+    check()
+    page.get_by_label("Name of the user").fill("Ada Augusta, Countess of Lovelace (1815)")
+    page.get_by_role("button", name="Log in as").click()
+    expect(page.get_by_role("button", name="Be Captain again")).to_be_visible()
+    check()
+    page.get_by_role("button", name="Be Captain again").click()
+    expect(page.get_by_role("status")).to_contain_text("You are Captain again.")
+    page.locator("header").get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("link", name="Log in again")).to_be_visible()
+    check()
 
 
 @pytest.mark.parametrize("demo", ["cookie_demo", "store_demo"])

@@ -158,6 +158,11 @@ def create(request: Any) -> Any:
     return HttpResponse()
 
 
+def create_and_login(request: Any, name: str) -> Any:
+    request.session.create()
+    return login(request, name)
+
+
 def cdn(request: Any) -> Any:
     request.session["a"] = 1
     return HttpResponse(headers={"CDN-Cache-Control": "max-age=60"})
@@ -447,6 +452,7 @@ urlpatterns = [
     path("nested-slowly", nested_slowly),
     path("taken-back", taken_back),
     path("create", create),
+    path("create-and-login/<name>", create_and_login),
     path("delete", delete),
     path("async/delete", adelete),
     path("save", save),

@@ -44,6 +44,7 @@ from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
 
 from hardtack import SessionManager, SignedToken
+from hardtack.adapters import mark_login
 from hardtack.frameworks import aiohttp as hardtack_aiohttp
 from hardtack.frameworks import asgi, starlette, wsgi
 from hardtack.frameworks import fastapi as hardtack_fastapi
@@ -289,6 +290,7 @@ class _DjangoSession:
     def login(self, subject: str) -> None:
         self.session.cycle_key()
         self.session[self.USER] = subject
+        mark_login(self.session.inner)  # as hardtack does where Django tells of a login
 
     def regenerate(self) -> None:
         self.session.cycle_key()

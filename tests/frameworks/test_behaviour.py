@@ -26,13 +26,24 @@ from tests.frameworks.harness import (
 )
 from tests.frameworks.sites import SITES
 
-from hardtack import Cookie, CookieEngine, EndedSessions, Key, SessionManager, SignedToken, StoreEngine, events
+from hardtack import (
+    Cookie,
+    CookieEngine,
+    EndedSessions,
+    Key,
+    KnownDevices,
+    SessionManager,
+    SignedToken,
+    StoreEngine,
+    events,
+)
 from hardtack.errors import SessionFinished
 
 # Sanic imports what websockets has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:websockets.*is deprecated:DeprecationWarning")
 
 KEY = Key(bytes(range(32)))
+DEVICE = "__Host-Http-device-session"
 MAX_SET_COOKIE = 4096  # bytes of a line that browsers keep
 
 ENGINES: dict[str, Callable[[WatchedStore], Any]] = {
@@ -477,6 +488,23 @@ def test_the_id_from_before_a_login_is_dead(ending: World) -> None:
     ending.browser.get("/login")
 
     assert ending.site.request("/read-n", old).text == "0"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_login_on_a_known_device_is_told(make: Make, engine: str) -> None:
+    """By a cookie of its own beside the session's, with the same response; a logout leaves it."""
+    world = make(engine, known_devices=KnownDevices(keys=KEY))
+    answer = world.browser.get("/login")
+    world.browser.get("/logout")
+    left = set(world.browser.cookies)
+    world.browser.get("/login")
+    world.browser.get("/write-n")
+    known = [event.known_device for event in world.told(events.LoggedIn)]
+
+    assert sorted(line.partition("=")[0] for line in answer.set_cookies) == [DEVICE, "__Host-Http-session"]
+    assert left == {DEVICE}
+    assert known == [False, True]
+    assert world.browser.state()["subject"] == "ann"
 
 
 def test_logout_clears_the_cookie_and_the_data(world: World) -> None:

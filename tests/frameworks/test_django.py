@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.conf import settings  # type: ignore[import-untyped]
 from django.core.signing import JSONSerializer  # type: ignore[import-untyped]
 from django.http import HttpResponse, QueryDict  # type: ignore[import-untyped]
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory, override_settings  # type: ignore[import-untyped]
@@ -26,9 +27,9 @@ from tests.frameworks import django_site
 from tests.frameworks.harness import WatchedStore
 from tests.frameworks.support import source_of
 
-from hardtack import Cookie, CookieEngine, EndedSessions, Key, SessionManager, StoreEngine
+from hardtack import Cookie, CookieEngine, EndedSessions, Key, KnownDevices, SessionManager, StoreEngine
 from hardtack.errors import ConfigError, SessionFinished, SessionTooLarge, StoreUnavailable, UnsupportedValue
-from hardtack.events import Conflict, Created, Event, IdChanged, Opened, Rejected
+from hardtack.events import Conflict, Created, Event, IdChanged, LoggedIn, Opened, Rejected
 from hardtack.foreign.django import DjangoSignedCookie
 from hardtack.protocols import Entry, Version
 from hardtack.stores.memory import MemoryStore
@@ -1192,6 +1193,86 @@ def test_loading_an_async_store_that_is_down_is_the_stores_error() -> None:
 
         with pytest.raises(StoreUnavailable):
             session.get("a")
+
+
+# --- known devices
+
+
+def told_of_logins(name: str, header: str | None = "") -> list[Any]:
+    """What the events of a site's logins say of the device, as they come in."""
+    told: list[Any] = []
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, LoggedIn):
+            told.append(event.known_device)
+
+    engine(name).SessionStore(None, header).manager.on_event = on_event
+    return told
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_login_on_a_known_device_is_told(name: str) -> None:
+    """By a cookie beside the session's, which a logout, another user and a flush of the view leave."""
+    with using(name, HARDTACK_KNOWN_DEVICES="90 days"):
+        told, client = told_of_logins(name), browser()
+        answer = client.get("/login/ann")
+        client.get("/logout")
+        client.get("/login/bob")
+        client.get("/login/ann")
+        client.get("/flush")
+        client.get("/login/bob")
+
+        assert client.get("/whoami").content == b"bob"
+    assert sorted(answer.cookies) == ["device-sessionid", "sessionid"]
+    assert answer.cookies["device-sessionid"]["max-age"] == str(90 * 86_400)
+    assert told == [False, False, True, True]
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_async_django_is_told_the_same(name: str) -> None:
+    """With `alogin`, in an async view."""
+    users = [django_site.user(each).pk for each in ("ann", "bob")]
+
+    async def visit() -> Any:
+        client = async_browser()
+        for user in (*users, users[0]):
+            await client.get(f"/async/login/{user}")
+
+    with using(name, HARDTACK_KNOWN_DEVICES="90 days"):
+        told = told_of_logins(name)
+        asyncio.run(visit())
+
+    assert told == [False, False, True]
+
+
+def test_a_session_that_begins_anew_is_in_the_same_browser(under_ours: Any) -> None:
+    """`create()` in a view, and then a login: what the request's cookies say of the device is not lost."""
+    name = settings.SESSION_ENGINE.rpartition(".")[2]
+    with using(name, HARDTACK_KNOWN_DEVICES="90 days"):
+        told = told_of_logins(name)
+        for path in ("/login/ann", "/create-and-login/ann", "/create-and-login/bob", "/login/ann"):
+            under_ours.get(path)
+
+    assert told == [False, True, False, True]
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_of_a_session_known_by_its_key_nobody_says_what_the_device_is(name: str) -> None:
+    """Under Django's own middleware, and for the test client's `force_login`: they see and set one cookie."""
+    sessions = SessionManager(
+        StoreEngine(MemoryStore()) if name == "store" else CookieEngine(Key(bytes(range(32)))),
+        cookie=Cookie.for_development(name="sessionid"),
+        known_devices=KnownDevices(keys=Key(bytes(range(32)))),
+    )
+    with using(name, MIDDLEWARE=DJANGOS, HARDTACK_SESSIONS=sessions):
+        told, client = told_of_logins(name, None), browser()
+        client.get("/login/ann")
+        client.get("/login/bob")
+        client.force_login(django_site.user("ann"))
+
+        assert client.get("/whoami").content == b"ann"
+    assert told == [None, None, None]
+    assert set(client.cookies) == {"sessionid"}
 
 
 # --- parallel requests, under hardtack's middleware

@@ -42,6 +42,12 @@ BROKEN: list[tuple[str, dict[str, Any], str]] = [
     ("E003", {**COOKIE, "HARDTACK_PASSIVE": "nowhere.polls"}, "HARDTACK_PASSIVE cannot be imported"),
     ("E003", {**COOKIE, "HARDTACK_PASSIVE": ["/poll"]}, "must be a function"),
     ("W001", {**COOKIE, "MIDDLEWARE": DJANGOS, "HARDTACK_OVERFLOW": "chunk"}, "HARDTACK_OVERFLOW does nothing"),
+    (
+        "W001",
+        {**COOKIE, "MIDDLEWARE": DJANGOS, "HARDTACK_KNOWN_DEVICES": "1 year"},
+        "HARDTACK_KNOWN_DEVICES does nothing",
+    ),
+    ("E001", {**COOKIE, "HARDTACK_KNOWN_DEVICES": "soon"}, "HARDTACK_KNOWN_DEVICES"),
 ]
 
 

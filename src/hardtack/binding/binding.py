@@ -12,7 +12,7 @@ from hardtack import values
 from hardtack.binding.paths import REFRESH, START, endpoints_of
 from hardtack.binding.settings import DeviceBinding
 from hardtack.binding.tokens import ID_CHARACTERS, Bound, Tokens, short
-from hardtack.cookies import MAX_VALUES, Cookie, find_values, parse
+from hardtack.cookies import MAX_VALUES, Cookie, find_values, parse, split_prefix
 from hardtack.errors import ConfigError
 from hardtack.protocols import rings_of
 
@@ -34,7 +34,6 @@ REQUIRED: Final = 60
 LATE: Final = 10
 """Seconds in which the id from before the binding still opens the session: requests that were on their way carry it."""
 
-_PREFIXES: Final = ("__host-http-", "__host-", "__secure-", "__http-")
 _TAG: Final = 8
 _KEPT: Final = 3
 
@@ -196,10 +195,7 @@ def check(engine: Any, settings: Settings, ended: EndedSessions | None) -> None:
 
 
 def _beginning(cookie: Cookie) -> str:
-    name = cookie.name
-    for prefix in _PREFIXES:
-        if name.lower().startswith(prefix):
-            name = name[len(prefix) :]
+    _, name = split_prefix(cookie.name)
     # Browsers refuse to bind a cookie named __Host-Http-.
     return f"__Host-{name}" if cookie.secure and cookie.path == "/" and cookie.domain is None else name
 

@@ -88,9 +88,10 @@ def _show(found: Iterable[Stay], *, as_json: bool) -> None:
             continue
         who = login.get("subject", "")
         acting = f", as whom {login['actor']} acted," if login.get("actor") else ""
+        device = ", on a new device," if login.get("known_device") is False else ""
         where = " ".join(_quoted(login[name]) for name in ("label", "client", "agent") if login.get(name))
         end = f"until {stay.ended} ({stay.cause})" if stay.ended is not None else _open_end(login)
-        print(f"{login['time']} {end}: {_quoted(who)}{acting} {where}".rstrip())
+        print(f"{login['time']} {end}: {_quoted(who)}{acting}{device} {where}".rstrip())
 
 
 def _open_end(login: dict[str, Any]) -> str:

@@ -320,10 +320,9 @@ def settle(core: Core, session: Session, saving: Saving, sent: Record | None, sa
         return _accessed(core, lines)
     if saving.held.disputed and not saving.headers_sent:
         lines += planted_lines(core, state)
-    if saving.login and not saving.held.names:
-        core.count_login()
+    known = _count_login(core, session, saving, saved) if saving.login else None
     if core.hears(LoggedIn) or saving.renewal == "clock":  # nothing else that a commit tells is of a higher level
-        _tell(core, state, saving, saved)
+        _tell(core, state, saving, saved, known)
     record, loaded = saved.record, state.base
     if state.beside is not None and state.beside.own is not None:
         state.waiting = state.beside.own.waiting
@@ -336,6 +335,16 @@ def settle(core: Core, session: Session, saving: Saving, sent: Record | None, sa
             _show(session, sent, record, loaded, noted, Declared(core.traits.merge.names, session.joined))
     settle_phase(core, session, state)
     return _accessed(core, lines)
+
+
+def _count_login(core: Core, session: Session, saving: Saving, saved: Saved) -> bool | None:
+    """Count a login; whether the user has logged in with this browser before, which remembers it."""
+    if not saving.held.names:
+        core.count_login()
+    record = saved.record
+    if core.devices is None or record is None or record.subject is None or not session.knows_device:
+        return None
+    return core.devices.meet(core, state_of(session), record.subject, saved.lines, saving.now)
 
 
 def _show(
@@ -431,7 +440,7 @@ def _refused(core: Core, state: State, status: int | None) -> Changes:
 # --- what was done, told
 
 
-def _tell(core: Core, state: State, saving: Saving, saved: Saved) -> None:
+def _tell(core: Core, state: State, saving: Saving, saved: Saved, known: bool | None = None) -> None:
     old, record, request = saving.old, saved.record, state.request
     valid = core.old_still_valid
     who = acts(record)
@@ -456,7 +465,8 @@ def _tell(core: Core, state: State, saving: Saving, saved: Saved) -> None:
     if (saving.login or (who is not None and old is None)) and record.subject is not None:
         label = record.options.get("x-label")
         until = core.deadlines(record).absolute
-        core.emit(LoggedIn, record.id, record.subject, who and who[0], label, request=request, acting=who, until=until)
+        told = record.id, record.subject, who and who[0], label, known
+        core.emit(LoggedIn, *told, request=request, acting=who, until=until)
     if old is not None and record.options.get("confirmed", {}) != old.options.get("confirmed", {}):
         methods = tuple(sorted(record.options.get("confirmed", {})))
         core.emit(Confirmed, record.id, record.subject, methods, request=request, acting=who)

@@ -6,9 +6,10 @@ try:
     import jinja2
     import python_multipart
     import starlette
+    import ua_parser
     import uvicorn
 except ImportError as error:
     message = explain("the demo", "demo", error)
     raise ImportError(message) from error
 
-__all__ = ["jinja2", "python_multipart", "starlette", "uvicorn"]
+__all__ = ["jinja2", "python_multipart", "starlette", "ua_parser", "uvicorn"]

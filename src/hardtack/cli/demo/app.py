@@ -14,7 +14,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from hardtack import EndedSessions
-from hardtack.cli.demo import device, experiments, shop
+from hardtack.cli.demo import account, device, experiments, shop
 from hardtack.cli.demo.guards import SameOriginMiddleware, SecurityHeadersMiddleware
 from hardtack.cli.demo.state import FOLDER, Demo
 from hardtack.cli.demo.visitors import VisitorsMiddleware
@@ -34,8 +34,15 @@ ROUTES: Final = [
     Route("/login", shop.login_form),
     Route("/login", shop.login, methods=["POST"]),
     Route("/logout", shop.logout, methods=["POST"]),
-    Route("/account", shop.account),
-    Route("/account/end-others", shop.end_others, methods=["POST"]),
+    Route("/account", account.show),
+    Route("/account/end", account.end_one, methods=["POST"]),
+    Route("/account/end-others", account.end_others, methods=["POST"]),
+    Route("/account/end-everywhere", account.end_everywhere, methods=["POST"]),
+    Route("/account/copy", account.copy, methods=["POST"]),
+    Route("/account/confirm", account.confirm, methods=["POST"]),
+    Route("/account/close", account.close, methods=["POST"]),
+    Route("/account/act", account.act, methods=["POST"]),
+    Route("/account/stop", account.stop, methods=["POST"]),
     Route("/device", device.show),
     Route("/device/steal", device.steal, methods=["POST"]),
     Route("/anatomy", experiments.show),

@@ -7,9 +7,10 @@ from typing import Final, NamedTuple
 from starlette.requests import Request
 from starlette.responses import Response
 
-from hardtack import SessionManager, values
+from hardtack import values
 from hardtack.adapters import state_of
-from hardtack.cli.demo.state import IDLE_TIMEOUT, LIFETIME, Demo, demo_of, render
+from hardtack.cli.demo.state import Demo, demo_of, render
+from hardtack.cli.demo.thief import second_client
 from hardtack.cli.demo.visitors import record
 from hardtack.frameworks.starlette import load
 
@@ -61,18 +62,7 @@ async def steal(request: Request) -> Response:
 
 async def _open(demo: Demo, what: str, cookies: str, later: int) -> Theft:
     """A second client: it has the cookies, and no key."""
-    thief = SessionManager(
-        demo.engine(),
-        cookie=demo.sessions.cookie,
-        lifetime=LIFETIME,
-        idle_timeout=IDLE_TIMEOUT,
-        purpose=demo.sessions.purpose,
-        ended=demo.ended,
-        binding=demo.sessions.settings.binding,
-        on_event=record,
-        clock=lambda: demo.clock() + later,
-    )
-    session = await thief.aopen(cookies)
+    session = await second_client(demo, later, record).aopen(cookies)
     return Theft(what, session.subject, session.binding)
 
 

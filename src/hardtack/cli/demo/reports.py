@@ -133,7 +133,7 @@ _MEANINGS: Final[dict[type[Event], str]] = {
     events.CrossSite: "sent by another site: served without the session",
 }
 
-_DETAILS: Final = ("reason", "deadline", "cause", "outcome", "subject", "operation", "error")
+_DETAILS: Final = ("reason", "deadline", "cause", "outcome", "actor", "subject", "operation", "error")
 
 
 def meaning(event: Event) -> str:

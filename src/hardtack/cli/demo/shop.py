@@ -1,4 +1,4 @@
-"""The shop: things to put into a cart, without an account; and the account: login, logout, and a user's other sessions."""
+"""The shop: things to put into a cart, without an account; login and logout."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ from starlette.responses import Response
 from hardtack import Session
 from hardtack.cli.demo.state import (
     cart_total,
-    demo_of,
+    exchange_of,
     render,
     see_other,
     session_cookie,
     visitor_of,
 )
+from hardtack.devices import describe
 from hardtack.frameworks.starlette import load
 
 MAX_QUANTITY: Final = 12
 MAX_NAME: Final = 40
+
+ADMINISTRATOR: Final = "Captain"
+"""Who may log in as others."""
 
 
 class Product(NamedTuple):
@@ -47,6 +51,11 @@ async def field(request: Request, name: str) -> str:
     async with request.form() as form:
         value = form.get(name)
     return value if isinstance(value, str) else ""  # else it is an uploaded file
+
+
+def is_name(text: str) -> bool:
+    """Whether somebody can be called so."""
+    return bool(text) and len(text) <= MAX_NAME and text.isprintable()
 
 
 async def show(request: Request) -> Response:
@@ -82,20 +91,22 @@ async def remove(request: Request) -> Response:
 
 async def login_form(request: Request) -> Response:
     """The form to log in."""
-    return await render(request, "login.html")
+    return await render(request, "login.html", administrator=ADMINISTRATOR)
 
 
 async def login(request: Request) -> Response:
     """Log in, as anybody: the demo has no passwords. The id changes, so that one planted before is worth nothing."""
     name = (await field(request, "name")).strip()
-    if not name or len(name) > MAX_NAME or not name.isprintable():
+    if not is_name(name):
+        problem = f"A name of 1 to {MAX_NAME} letters."
         return await render(
-            request, "login.html", 422, name=name[:MAX_NAME], problem=f"A name of 1 to {MAX_NAME} letters."
+            request, "login.html", 422, name=name[:MAX_NAME], problem=problem, administrator=ADMINISTRATOR
         )
     session = await load(request)
     before = None if session.is_new else session.id
     cart_stays = session.subject in (None, name) and "cart" in session
-    session.login(name, persistent=await field(request, "remember") == "yes")
+    label = describe(request.headers.get("user-agent"))
+    session.login(name, persistent=await field(request, "remember") == "yes", label=label)
     session.flash(_welcome(session, before, cart_stays=cart_stays), "success")
     return see_other("/")
 
@@ -109,25 +120,13 @@ def _welcome(session: Session, before: str | None, *, cart_stays: bool) -> str:
 
 async def logout(request: Request) -> Response:
     """Log out: the session ends. The demo keeps its cookie for an experiment, as somebody would who had copied it."""
-    session = await load(request)
-    if session.subject is not None:
-        visitor_of(request).kept = session_cookie(request)
-        session.logout()
-        session.flash("You are logged out. The session has ended, and its cart with it.", "success")
-    return see_other("/")
-
-
-async def account(request: Request) -> Response:
-    """The user's sessions, in all browsers."""
-    demo, session = demo_of(request), await load(request)
-    found = await demo.sessions.alist(session.subject) if demo.finds and session.subject is not None else []
-    return await render(request, "account.html", sessions=found, now=demo.clock())
-
-
-async def end_others(request: Request) -> Response:
-    """End the user's sessions in all other browsers."""
-    demo, session = demo_of(request), await load(request)
-    if demo.finds and session.subject is not None:
-        ended = await demo.sessions.aend_all(session.subject, keep=session.id)
-        session.flash("No other session was there." if not ended else f"Ended elsewhere: {ended}.", "success")
-    return see_other("/account")
+    session, visitor = await load(request), visitor_of(request)
+    if session.subject is None:
+        return see_other("/")
+    visitor.kept = session_cookie(request)
+    session.logout()
+    session.flash("You are logged out. The session has ended, and its cart with it.", "success")
+    if visitor.copy is None or visitor.copy.left is not None:
+        return see_other("/")
+    exchange_of(request).afterwards.append(visitor.copy.leave)
+    return see_other("/account#copy")

@@ -28,6 +28,7 @@ from hardtack.cli.demo.visitors import Exchange, Visitor, record
 from hardtack.cookies import find_values
 from hardtack.events import Event, Expired, Rejected
 from hardtack.frameworks.starlette import load
+from hardtack.stores.memory import MemoryStore
 
 LIFETIME: Final = "14 days"
 IDLE_TIMEOUT: Final = "1 day"
@@ -66,6 +67,7 @@ class Demo:
         self.clock = Clock()
         self.store = store
         self.ended = ended
+        self.registry = MemoryStore() if store is None and ended is not None else None
         # A key of this process: when the demo ends, its cookies are worth nothing. A real site reads its key from where its
         # other secrets are.
         self.token = RotatingToken(Key.generate())
@@ -79,6 +81,8 @@ class Demo:
             on_event=record,
             clock=self.clock,
             ended=self.ended,
+            # Who is logged in, for the account's page: on a real site a store that outlives the process.
+            registry=self.registry,
             binding=None if store is None and ended is None else DeviceBinding(keys=Key.generate()),
         )
 
@@ -98,8 +102,13 @@ class Demo:
 
     @property
     def finds(self) -> bool:
-        """Whether the store can find a user's sessions; memcached keeps no list of its keys."""
-        return hasattr(self.store, "find")
+        """Whether a user's sessions can be listed; memcached keeps no list of its keys."""
+        return self.registry is not None or hasattr(self.store, "find")
+
+    @property
+    def ends(self) -> bool:
+        """Whether a user's sessions in other browsers can be ended."""
+        return self.finds or self.ended is not None
 
 
 def demo_of(request: Request) -> Demo:

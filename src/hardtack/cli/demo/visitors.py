@@ -22,6 +22,7 @@ from hardtack.events import Event
 
 if TYPE_CHECKING:
     from hardtack.cli.demo.experiments import Experiment
+    from hardtack.cli.demo.thief import Copy
 
 MAX_VISITORS: Final = 256
 MAX_EXCHANGES: Final = 10
@@ -57,6 +58,7 @@ class Visitor:
         line: the last Set-Cookie line of a session.
         kept: the session cookie as it was before the last logout. No real site keeps it; somebody who copied it does.
         experiment: what was tried last.
+        copy: the cookies that a second client has copied.
     """
 
     id: str
@@ -64,6 +66,7 @@ class Visitor:
     line: str = ""
     kept: str = ""
     experiment: Experiment | None = None
+    copy: Copy | None = None
 
 
 _current: ContextVar[Exchange | None] = ContextVar("exchange", default=None)

@@ -28,6 +28,7 @@ from hardtack.adapters import (
     cookie_value,
     create_empty,
     data_of,
+    devices_in,
     drop,
     end_own,
     force_save,
@@ -55,6 +56,7 @@ from hardtack.frameworks.django.kind import (
     USER,
     DjangoSession,
     Interrupted,
+    KeyedSession,
     name_and_value,
     place_of,
 )
@@ -131,8 +133,12 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
             header = self._header
             if header is None and self.session_key is not None:
                 header = f"{self.manager.cookie.name}={self.session_key}"
-            self._inner = self.manager.open(header, self.request, kind=DjangoSession)
+            self._inner = self.manager.open(header, self.request, kind=self._kind)
         return self._inner
+
+    @property
+    def _kind(self) -> type[DjangoSession]:
+        return KeyedSession if self._header is None else DjangoSession
 
     @property
     def is_touched(self) -> bool:
@@ -162,7 +168,8 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
 
     def _begin_anew(self, data: dict[str, Any] | None = None) -> Session:
         """A session of which nothing is stored, in the place of the one inside."""
-        inner = self._inner = self.manager.open(None, self.request, kind=DjangoSession)
+        devices = devices_in(self.manager, self.request_header)  # it begins in the same browser
+        inner = self._inner = self.manager.open(devices, self.request, kind=self._kind)
         replace_data(inner, data or {})
         return inner
 

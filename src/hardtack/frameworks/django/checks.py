@@ -15,7 +15,7 @@ from hardtack.frameworks.django.middleware import SessionMiddleware
 
 OURS: Final = "hardtack.frameworks.django.SessionMiddleware"
 
-_OF_THE_MIDDLEWARE: Final = ("OVERFLOW", "CROSS_SITE", "COOKIE_PARTITIONED")
+_OF_THE_MIDDLEWARE: Final = ("OVERFLOW", "CROSS_SITE", "COOKIE_PARTITIONED", "KNOWN_DEVICES")
 """Settings that do nothing under Django's own middleware."""
 
 

@@ -14,6 +14,7 @@ from hardtack.ended import EndedSessions
 from hardtack.engines.cookie import CookieEngine
 from hardtack.engines.store import StoreEngine
 from hardtack.errors import ConfigError
+from hardtack.known_devices import KnownDevices
 from hardtack.lifetime import seconds
 from hardtack.manager import SessionManager
 from hardtack.protocols import Engine
@@ -44,6 +45,7 @@ _NAMES: Final = (
     "TRUSTED_ORIGINS",
     "CROSS_SITE_PATHS",
     "PASSIVE",
+    "KNOWN_DEVICES",
     "SESSIONS",
     "STORE",
 )
@@ -98,6 +100,7 @@ def _made(engine: str, cookie_age: int, *, chunks: bool) -> SessionManager:
         lifetime=_LONGEST if lifetime is None else seconds(lifetime, "HARDTACK_LIFETIME"),
         idle_timeout=getattr(settings, "HARDTACK_IDLE_TIMEOUT", None),
         ended=_list(),
+        known_devices=_known_devices(),
         **_given_settings("max_size", "cross_site", "trusted_origins", "cross_site_paths"),
     )
     if lifetime is None:
@@ -121,6 +124,12 @@ def _list() -> Any:
     if name not in _lists:  # one for all the managers that there are: they are one application
         _lists[name] = EndedSessions.from_url(given, _keyring())
     return _lists[name]
+
+
+def _known_devices() -> KnownDevices | None:
+    """HARDTACK_KNOWN_DEVICES: for how long after a login a browser is known to a user. Raises `ConfigError`."""
+    given = getattr(settings, "HARDTACK_KNOWN_DEVICES", None)
+    return None if given is None else KnownDevices(seconds(given, "HARDTACK_KNOWN_DEVICES"), _keyring())
 
 
 def _check_names() -> None:

@@ -54,6 +54,14 @@ class DjangoSession(Session):
     errors = ERRORS
 
 
+class KeyedSession(DjangoSession):
+    """One that is known by its key alone, as under Django's own middleware: no other cookie of the request is known."""
+
+    __slots__ = ()
+
+    knows_device = False
+
+
 def name_and_value(line: str) -> tuple[str, str]:
     """Name and value of a Set-Cookie line."""
     name, _, value = line.partition(";")[0].partition("=")
