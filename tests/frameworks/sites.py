@@ -251,7 +251,7 @@ def aiohttp_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     async def start() -> tuple[int, Callable[[], object]]:
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
-        listening = _listening()
+        listening = listening_socket()
         await web.SockSite(runner, listening).start()
         return listening.getsockname()[1], lambda: loop.run(runner.cleanup())
 
@@ -355,7 +355,7 @@ def sanic_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     app.add_route(handle, "/<name>", methods=["GET", "POST"])
 
     async def start() -> tuple[int, Callable[[], object]]:
-        listening = _listening()
+        listening = listening_socket()
         server = await app.create_server(sock=listening, return_asyncio_server=True, access_log=False)
         await server.startup()
         await server.start_serving()
@@ -387,7 +387,7 @@ def tornado_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
             """Not on the terminal: some requests are meant to fail."""
 
     async def start() -> tuple[int, Callable[[], object]]:
-        listening = _listening()
+        listening = listening_socket()
         listening.setblocking(False)
         server = HTTPServer(
             Application(
@@ -405,7 +405,8 @@ def tornado_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     return HTTPSite(*loop.run(start()))
 
 
-def _listening() -> socket.socket:
+def listening_socket() -> socket.socket:
+    """A socket that listens on a free port."""
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     listening.listen()
