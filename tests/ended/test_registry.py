@@ -84,7 +84,6 @@ def test_an_end_names_the_id_that_there_is_now(site: Site, subject: str | None) 
     assert site.open().subject is None
 
 
-
 def test_a_login_is_listed(site: Site) -> None:
     """With its label, times and id; newest first; not when it was seen, which nobody writes."""
     first = log_in(site, Jar(), label="Firefox")
