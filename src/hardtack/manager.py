@@ -271,7 +271,9 @@ class SessionManager:
         """End one session, by its id; with `subject`, only if it is this user's. False where there was none.
 
         An id is public: an action of a user should always give the subject. Of sessions in cookies nobody knows which there
-        are: True means that the list of ended sessions was told. Raises `ConfigError` for those without a list.
+        are: True means that the list of ended sessions was told, also where the session goes on under an id that another
+        server has given it meanwhile. Take the id from a fresh `list()`, or use `end_all`. Raises `ConfigError` for those
+        without a list.
         """
         return self._run(administration.end(self.core, id, subject))
 

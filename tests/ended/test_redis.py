@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import redis
 from redis.exceptions import MovedError, ResponseError
-from tests.servers import RedisServer, free_port
+from tests.ended.kit import eventually, new_id
+from tests.servers import RedisCluster, RedisServer, free_port
 
 from hardtack.ended.channels import open_channel
 from hardtack.ended.channels.redis import RedisChannel
@@ -107,6 +108,10 @@ def test_a_cluster_that_is_not_there() -> None:
         "redis+sentinel://user:hunter2@localhost:26379/main?colour=blue",
         "redis+sentinel://user:hunter2@localhost:port/main",
         "redis+sentinel://user:hunter2@localhost:26379/main/x",
+        "redis+cluster://user:hunter2@localhost,other:port",
+        "unix://user:hunter2@localhost/run/redis.sock",
+        "unix://user:hunter2@/",
+        "redis+unix://user:hunter2@/run/redis.sock?db=one",
     ],
 )
 def test_urls_that_cannot_be_used(url: str) -> None:
@@ -115,6 +120,67 @@ def test_urls_that_cannot_be_used(url: str) -> None:
         open_channel(url, "")
 
     assert "hunter2" not in str(error.value)
+
+
+def test_a_cluster_is_found_by_any_of_its_nodes(redis_cluster: RedisCluster, purpose: str) -> None:
+    """The first one in the URL may be away."""
+    (known, *_) = redis_cluster.nodes
+    channel = open_channel(f"redis+cluster://127.0.0.1:{free_port()},{known.host}:{known.port}", purpose)
+
+    assert channel.reset(None, b"identity", [])
+
+    assert channel.read("", 0).origin == b"identity"
+    channel.close()
+
+
+class RedisOnASocket(RedisServer):
+    """redis-server that listens on a Unix socket as well, with a user who has a password."""
+
+    @property
+    def socket(self) -> str:
+        return f"{self.directory}/redis.sock"
+
+    def command(self) -> list[str]:
+        user = ("app", "on", ">se/cret", "~*", "&*", "+@all")
+        return [*super().command(), "--unixsocket", "redis.sock", "--user", *user]
+
+
+@pytest.fixture(scope="module")
+def socket_server() -> Iterator[RedisOnASocket]:
+    server = RedisOnASocket()
+    yield server
+    server.remove()
+
+
+@pytest.mark.program("redis")
+@pytest.mark.parametrize("scheme", ["unix", "redis+unix", "UNIX"])
+def test_a_server_on_a_unix_socket(scheme: str, socket_server: RedisOnASocket, make_list: Any) -> None:
+    """By the socket's path, a user and a database, as a store has it: what one list ends, another refuses."""
+    url = f"{scheme}://app:se%2Fcret@{socket_server.socket}?db=1"
+    ender, other = make_list(url), make_list(url)
+    ender.create()
+    other.start()
+    handle = new_id()
+
+    ender.end_session(handle)
+
+    eventually(lambda: other.check(handle))
+    with redis.Redis(unix_socket_path=socket_server.socket, db=1) as client:
+        assert list(client.scan_iter("*hardtack:ended*"))
+    with redis.Redis(unix_socket_path=socket_server.socket, db=0) as client:
+        assert client.dbsize() == 0
+
+
+@pytest.mark.program("redis")
+def test_a_wrong_password_on_a_unix_socket(socket_server: RedisOnASocket) -> None:
+    """Nobody gets in, and the message shows neither."""
+    channel = open_channel(f"unix://app:hunter2@{socket_server.socket}", "")
+
+    with pytest.raises(StoreUnavailable) as error:
+        put(channel, b"entry")
+
+    assert "hunter2" not in str(error.value)
+    channel.close()
 
 
 def test_the_login_at_a_server_behind_sentinel() -> None:

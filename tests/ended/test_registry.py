@@ -66,6 +66,24 @@ def ids(site: Site, subject: str = "alice") -> list[str]:
     return [each.id for each in site.sessions.list(subject)]
 
 
+@pytest.mark.parametrize("subject", ["alice", None])
+def test_an_end_names_the_id_that_there_is_now(site: Site, subject: str | None) -> None:
+    """By one from before a step-up nothing but a copy of the old cookie ends, though the list was told: docs say so."""
+    old = log_in(site)
+    stepped_up = site.open()
+    stepped_up.confirm("totp")
+    site.commit(stepped_up)
+
+    told = site.sessions.end(old, subject=subject)
+    still = site.open().subject
+    (listed,) = site.sessions.list("alice")
+    site.sessions.end(listed.id, subject=subject)
+
+    assert (told, still) == (True, "alice")
+    assert listed.id == stepped_up.id != old
+    assert site.open().subject is None
+
+
 def test_a_login_is_listed(site: Site) -> None:
     """With its label, times and id; newest first; not when it was seen, which nobody writes."""
     first = log_in(site, Jar(), label="Firefox")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import types
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from tests.ended.kit import KEY, new_id
 
-from hardtack.ended import EndedSessions
+from hardtack.ended import EndedSessions, runner
 from hardtack.errors import ConfigError
 
 Make = Callable[..., Any]
@@ -108,3 +109,15 @@ def test_what_is_bound_is_not_followed_yet() -> None:
 
     assert ended.check(new_id(), "alice") is None
     assert threading.active_count() == before
+
+
+def test_a_list_in_memory_is_closed_at_once(make_list: Make, monkeypatch: Any) -> None:
+    """Its thread is woken from the wait for entries, however long that is."""
+    monkeypatch.setattr(runner, "WAIT", 3600.0)
+    before = threading.enumerate()
+    ended = make_list("memory://")
+    ended.start()
+
+    ended.close()
+
+    assert [thread for thread in threading.enumerate() if thread not in before] == []

@@ -107,6 +107,9 @@ class Script:
     def read(session: Any, key: str) -> Reply:
         return Reply(str(session.get(key, 0)))
 
+    poll = read
+    """By a page that polls: each site's settings say that requests for `/poll` are no activity of the user."""
+
     @staticmethod
     def write(session: Any, key: str) -> Reply:
         session[key] = session.get(key, 0) + 1
@@ -219,6 +222,11 @@ async def _taken(session: Any) -> Any:
 
 _WAITING = {"slow": "write", "linger": "read", "late": ""}
 """What a handler does once the gate is open; empty: what its path names."""
+
+
+def polls(path: str) -> bool:
+    """Whether a request for this path is no activity of the user."""
+    return path.startswith("/poll")
 
 
 # --- what comes back

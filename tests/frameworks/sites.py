@@ -39,6 +39,7 @@ from tests.frameworks.harness import (
     Script,
     Site,
     WSGISite,
+    polls,
 )
 from tornado.httpserver import HTTPServer
 from tornado.web import Application, RequestHandler
@@ -69,6 +70,10 @@ if not settings.configured:
     settings.configure(SECRET_KEY="dev")
 
 
+def _polling_scope(scope: Any) -> bool:
+    return polls(scope["path"])
+
+
 def wsgi_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     """Plain WSGI."""
     shared = [("Content-Type", "text/plain")]
@@ -79,7 +84,7 @@ def wsgi_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
         start_response(f"{reply.status} Status", headers)
         return [reply.text.encode()]
 
-    return WSGISite(wsgi.SessionMiddleware(app, sessions))
+    return WSGISite(wsgi.SessionMiddleware(app, sessions, passive=lambda environ: polls(environ["PATH_INFO"])))
 
 
 def asgi_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
@@ -93,7 +98,7 @@ def asgi_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
         await send(shared if reply.shared else start)
         await send({"type": "http.response.body", "body": reply.text.encode()})
 
-    return ASGISite(asgi.SessionMiddleware(app, sessions), loop)
+    return ASGISite(asgi.SessionMiddleware(app, sessions, passive=_polling_scope), loop)
 
 
 def starlette_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
@@ -105,7 +110,7 @@ def starlette_site(sessions: SessionManager, script: Script, loop: Loop) -> Site
         return shared if reply.shared else PlainTextResponse(reply.text, reply.status, reply.headers)
 
     app = Starlette(routes=[Route("/{name}", handle, methods=["GET", "POST"])])
-    app.add_middleware(starlette.SessionMiddleware, sessions=sessions)
+    app.add_middleware(starlette.SessionMiddleware, sessions=sessions, passive=_polling_scope)
     return ASGISite(app, loop)
 
 
@@ -113,7 +118,7 @@ def fastapi_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     """FastAPI, its endpoints plain functions, which run in threads."""
     app = fastapi.FastAPI()
     shared = fastapi.Response("ok")
-    app.add_middleware(hardtack_fastapi.SessionMiddleware, sessions=sessions)
+    app.add_middleware(hardtack_fastapi.SessionMiddleware, sessions=sessions, passive=_polling_scope)
 
     @app.api_route("/{name}", methods=["GET", "POST"], response_model=None)
     def handle(name: str, request: fastapi.Request) -> Any:
@@ -125,10 +130,15 @@ def fastapi_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     return ASGISite(app, loop)
 
 
+class _FlaskInterface(SessionInterface):
+    def is_passive(self, app: Any, request: Any) -> bool:
+        return polls(request.path)
+
+
 def flask_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     """Flask."""
     app = flask.Flask("behaviour")
-    app.session_interface = SessionInterface(sessions)
+    app.session_interface = _FlaskInterface(sessions)
 
     @app.route("/<name>", methods=["GET", "POST"])
     def handle(name: str) -> Any:
@@ -138,10 +148,15 @@ def flask_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     return WSGISite(app)
 
 
+class _QuartInterface(QuartInterface):
+    def is_passive(self, app: Any, request: Any) -> bool:
+        return polls(request.path)
+
+
 def quart_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     """Quart."""
     app = quart.Quart("behaviour")
-    app.session_interface = QuartInterface(sessions)  # type: ignore[assignment]
+    app.session_interface = _QuartInterface(sessions)  # type: ignore[assignment]
 
     @app.route("/<name>", methods=["GET", "POST"])
     async def handle(name: str) -> Any:
@@ -163,7 +178,7 @@ def litestar_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
         own = litestar.Response(reply.text, status_code=reply.status, headers=reply.headers, media_type="text/plain")
         return shared if reply.shared else own
 
-    config = HardtackSessionConfig(sessions)
+    config = HardtackSessionConfig(sessions, passive=_polling_scope)
     app = litestar.Litestar([handle, config.device_endpoints], middleware=[config.middleware], logging_config=None)
     return ASGISite(app, loop)
 
@@ -177,7 +192,7 @@ def falcon_wsgi_site(sessions: SessionManager, script: Script, loop: Loop) -> Si
 
         on_post = on_get
 
-    app = falcon.App(middleware=[FalconMiddleware(sessions)])
+    app = falcon.App(middleware=[FalconMiddleware(sessions, passive=lambda req: polls(req.path))])
     app.add_route("/{name}", Resource())
     return WSGISite(app)
 
@@ -191,7 +206,7 @@ def falcon_asgi_site(sessions: SessionManager, script: Script, loop: Loop) -> Si
 
         on_post = on_get
 
-    app = falcon.asgi.App(middleware=[FalconMiddleware(sessions)])
+    app = falcon.asgi.App(middleware=[FalconMiddleware(sessions, passive=lambda req: polls(req.path))])
     app.add_route("/{name}", Resource())
     return ASGISite(app, loop)
 
@@ -208,7 +223,7 @@ def _falcon(resp: falcon.Response, reply: Reply) -> None:
 def bottle_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     """Bottle."""
     app: Any = bottle.Bottle()
-    app.install(SessionPlugin(sessions))
+    app.install(SessionPlugin(sessions, passive=lambda environ: polls(environ["PATH_INFO"])))
     shared = bottle.HTTPResponse("ok")
 
     def handle(name: str) -> Any:
@@ -232,7 +247,7 @@ def pyramid_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
         return response
 
     with Configurator() as config:
-        hardtack_pyramid.setup(config, sessions)
+        hardtack_pyramid.setup(config, sessions, passive=lambda request: polls(request.path))
         config.add_route("any", "/{name}")
         config.add_view(handle, route_name="any")
         return WSGISite(config.make_wsgi_app())
@@ -245,14 +260,20 @@ def aiohttp_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
         reply = await script.aact(request.path, lambda: hardtack_aiohttp.get_session(request))
         return web.Response(text=reply.text, status=reply.status, headers=reply.headers)
 
+    @web.middleware
+    async def mark(request: web.Request, handler: Any) -> Any:
+        request[hardtack_aiohttp.PASSIVE] = polls(request.path)
+        return await handler(request)
+
     app = web.Application()
     hardtack_aiohttp.setup(app, sessions)
+    app.middlewares.insert(0, mark)
     app.router.add_route("*", "/{name}", handle)
 
     async def start() -> tuple[int, Callable[[], object]]:
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
-        listening = _listening()
+        listening = listening_socket()
         await web.SockSite(runner, listening).start()
         return listening.getsockname()[1], lambda: loop.run(runner.cleanup())
 
@@ -307,6 +328,7 @@ class _DjangoSite:
         engine = "store" if token is None else "signed_cookie" if isinstance(token, SignedToken) else "encrypted_cookie"
         self.settings = override_settings(
             ALLOWED_HOSTS=["*"],
+            HARDTACK_PASSIVE=lambda request: polls(request.path),
             HARDTACK_SESSIONS=sessions,
             MIDDLEWARE=["hardtack.frameworks.django.SessionMiddleware"],
             ROOT_URLCONF=(django_path("<name>", view),),
@@ -347,7 +369,7 @@ def sanic_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     """Sanic, with its own server."""
     app: Any = sanic.Sanic(f"behaviour{next(_numbers)}", configure_logging=False)
     app.config.TOUCHUP = False  # it rewrites Sanic's own methods, once a process
-    hardtack_sanic.setup(app, sessions)
+    hardtack_sanic.setup(app, sessions, passive=lambda request: polls(request.path))
     shared = sanic.text("ok")
 
     async def handle(request: Any, name: str) -> Any:
@@ -357,7 +379,7 @@ def sanic_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     app.add_route(handle, "/<name>", methods=["GET", "POST"])
 
     async def start() -> tuple[int, Callable[[], object]]:
-        listening = _listening()
+        listening = listening_socket()
         server = await app.create_server(sock=listening, return_asyncio_server=True, access_log=False)
         await server.startup()
         await server.start_serving()
@@ -385,11 +407,14 @@ def tornado_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
 
         post = get
 
+        def session_is_passive(self) -> bool:
+            return polls(self.request.path)
+
         def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
             """Not on the terminal: some requests are meant to fail."""
 
     async def start() -> tuple[int, Callable[[], object]]:
-        listening = _listening()
+        listening = listening_socket()
         listening.setblocking(False)
         server = HTTPServer(
             Application(
@@ -407,7 +432,8 @@ def tornado_site(sessions: SessionManager, script: Script, loop: Loop) -> Site:
     return HTTPSite(*loop.run(start()))
 
 
-def _listening() -> socket.socket:
+def listening_socket() -> socket.socket:
+    """A socket that listens on a free port."""
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     listening.listen()

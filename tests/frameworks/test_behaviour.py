@@ -25,6 +25,7 @@ from tests.frameworks.harness import (
     is_elsewhere,
 )
 from tests.frameworks.sites import SITES
+from tests.kit import Clock
 
 from hardtack import (
     Cookie,
@@ -199,6 +200,24 @@ def test_an_id_that_the_client_made_up_is_never_adopted(stored: World) -> None:
 
     assert stored.browser.cookies["__Host-Http-session"] != invented
     assert stored.told(events.Rejected)
+
+
+@pytest.mark.parametrize("engine", ["encrypted", "store"])
+def test_a_page_that_polls_keeps_no_session_alive(make: Make, engine: str) -> None:
+    """The framework's setting says which one does: it is served and renews nothing, and any other page renews."""
+    for path, lives in (("/poll-n", False), ("/read-n", True)):
+        clock = Clock()
+        world = make(engine, idle_timeout="1 hour", clock=clock)
+        world.browser.get("/write-n")
+        writes = world.store.writes
+        clock.now += 3_000
+
+        answer = world.browser.get(path)
+
+        assert answer.text == "1"
+        assert bool(answer.set_cookies or world.store.writes > writes) is lives
+        clock.now += 3_000
+        assert world.browser.get("/read-n").text == ("1" if lives else "0")
 
 
 # --- the cookie

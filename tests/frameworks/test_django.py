@@ -1111,6 +1111,28 @@ def test_an_async_session_that_is_too_large() -> None:
 
 
 @pytest.mark.parametrize("name", ENGINES)
+def test_a_user_who_has_shown_a_factor_again(name: str) -> None:
+    """The session goes on under a new key; it says so by factor and age, and not in its data."""
+    with using(name, HARDTACK_STORE=MemoryStore()):
+        store = engine(name).SessionStore
+        session = store()
+        with pytest.raises(ConfigError, match="logged in"):
+            session.confirm("totp")
+        session["_auth_user_id"] = "7"
+        session.save()
+        before = session.session_key
+
+        asked = session.confirmed()
+        session.confirm("totp")
+        session.save()
+
+        again = store(session.session_key)
+        assert (asked, again.confirmed(by="totp"), again.confirmed(by="password")) == (False, True, False)
+        assert session.session_key != before
+        assert dict(again.items()) == {"_auth_user_id": "7"}
+
+
+@pytest.mark.parametrize("name", ENGINES)
 def test_async_cycling_and_flushing(name: str) -> None:
     """The a-twins."""
 

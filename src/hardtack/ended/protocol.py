@@ -75,3 +75,12 @@ class Channel(Protocol):
     def close(self) -> None:
         """Release what was opened."""
         ...
+
+
+@runtime_checkable
+class WakingChannel(Protocol):
+    """What a channel may also do, so that a list which is closed need not wait for the end of a read."""
+
+    def wake(self) -> None:
+        """Let each `read` that waits for entries return at once."""
+        ...

@@ -8,12 +8,14 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from hardtack.ended.follower import Follower, clock
+from hardtack.ended.protocol import WakingChannel
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.events import Event, ListFresh, ListStale, logger
 
 WAIT: Final = 0.5
 """Seconds that one read waits for entries; a channel that is read is never older than that."""
 _GATHER: Final = 0.02  # seconds after entries came: many at once are read at once
+_AWAKE: Final = 0.02  # seconds for a thread that was woken to end
 _PAUSE: Final = 0.05  # seconds after the first fault, doubled up to WAIT
 
 
@@ -57,6 +59,10 @@ class Runner:
         self._stop.set()
         with self._starting:
             if self._thread is not None:
+                channel = self._follower.channel
+                while isinstance(channel, WakingChannel) and self._thread.is_alive():
+                    channel.wake()  # again where it was about to wait only
+                    self._thread.join(_AWAKE)
                 self._thread.join()
                 self._thread = None
 

@@ -7,7 +7,10 @@ import hashlib
 from hardtack.ended.protocol import Channel
 from hardtack.errors import ConfigError
 
-_REDIS = ("redis", "rediss", "redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel")
+_REDIS = (
+    *("redis", "rediss", "unix", "redis+unix"),
+    *("redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel"),
+)
 _SQL = ("postgresql", "mysql", "mariadb", "sqlite")
 _KNOWN = ", ".join(f"{name}://" for name in ("memory", "file", *_REDIS, *_SQL))
 
@@ -31,6 +34,7 @@ def open_channel(url: str, purpose: str) -> Channel:
     - `memory://`: for tests, and for one process alone
     - `file:///var/lib/app/ended`, on a local disk
     - `redis://host:6379/0`, `rediss://…`, `redis+cluster://…`, `redis+sentinel://host:26379,host:26379/service/0`
+    - `unix:///run/redis/redis.sock?db=0`, a Redis on a Unix socket
     - what SQLAlchemy understands, with a sync driver: `postgresql+psycopg://…`, `mysql+pymysql://…`, `sqlite:///path`
 
     Raises `ConfigError`, and `ImportError` where a package is missing.

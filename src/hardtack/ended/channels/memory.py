@@ -67,6 +67,11 @@ class MemoryChannel:
             self._condition.notify_all()
             return True
 
+    def wake(self) -> None:
+        """Let those who wait for entries return; see `WakingChannel`."""
+        with self._condition:
+            self._condition.notify_all()
+
     def empty(self) -> None:
         """Lose everything, for tests."""
         with self._condition:

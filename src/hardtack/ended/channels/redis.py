@@ -19,6 +19,7 @@ from hardtack.errors import ConfigError, StoreUnavailable
 try:
     import redis
     from redis.backoff import NoBackoff
+    from redis.cluster import ClusterNode
     from redis.exceptions import ConnectionError as RedisConnectionError
     from redis.exceptions import MovedError, RedisClusterException, RedisError, ResponseError
     from redis.retry import Retry
@@ -94,10 +95,14 @@ class RedisChannel:
             if kind == "sentinel":
                 client = _from_sentinel(url, ssl=scheme == "rediss")
             elif kind == "cluster":
-                client = redis.RedisCluster.from_url(f"{scheme}://{rest}", **_timeouts())
+                rest, others = _cluster_hosts(url)
+                client = redis.RedisCluster.from_url(f"{scheme}://{rest}", startup_nodes=others, **_timeouts())
                 node = partial(_node_of, client, _names(suffix)[0])
                 return cls(node, partial(_look_up, client), client.close, suffix)
             else:
+                if "unix" in (scheme, kind):
+                    scheme = "unix"
+                    _check_socket(url)
                 client = redis.Redis.from_url(f"{scheme}://{rest}", **_timeouts())
                 _check_options(client.connection_pool)
         except (ValueError, TypeError):
@@ -201,6 +206,22 @@ def _check_options(pool: Any) -> None:
         raise ValueError
 
 
+def _cluster_hosts(url: str) -> tuple[str, list[Any]]:
+    """What follows the scheme, with the first host alone, as redis-py reads it; and the nodes that the others are."""
+    parts = urlsplit(url)
+    login, at, hosts = parts.netloc.rpartition("@")
+    first, *others = hosts.split(",")
+    rest = parts._replace(scheme="", netloc=f"{login}{at}{first}").geturl().removeprefix("//")
+    return rest, [ClusterNode(*_address(each, 6379)) for each in others]
+
+
+def _check_socket(url: str) -> None:
+    """Raise `ValueError` unless the URL names a socket: redis-py passes over what stands in the place of a host."""
+    parts = urlsplit(url)
+    if parts.netloc.rpartition("@")[2] or len(parts.path) < 2:
+        raise ValueError
+
+
 def _node_of(cluster: Any, key: str) -> Any:
     return cluster.get_redis_connection(cluster.get_node_from_key(key))
 
@@ -229,9 +250,9 @@ def _from_sentinel(url: str, ssl: bool) -> Any:
     return sentinel.master_for(unquote(service), db=int(database or 0), **options)
 
 
-def _address(text: str) -> tuple[str, int]:
+def _address(text: str, port_of_its_own: int = 26379) -> tuple[str, int]:
     host, _, port = text.partition(":")
-    return host or "127.0.0.1", int(port or 26379)
+    return host or "127.0.0.1", int(port or port_of_its_own)
 
 
 def _unavailable(error: BaseException) -> StoreUnavailable:
@@ -246,5 +267,6 @@ def _unavailable(error: BaseException) -> StoreUnavailable:
 
 _BAD_URL: Final = (
     "the URL of the list of ended sessions is not one that redis-py understands: redis://user:password@host:port/0, "
-    "redis+cluster://host:port, redis+sentinel://host:port,host:port/service/0"
+    "redis+cluster://host:port,host:port, redis+sentinel://host:port,host:port/service/0, "
+    "unix://user:password@/run/redis/redis.sock?db=0"
 )

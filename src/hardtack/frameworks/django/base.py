@@ -546,6 +546,17 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
                 self._go_on_empty()
         self.modified = True
 
+    def confirm(self, *methods: str) -> None:
+        """The user has shown a factor again: `Session.confirm`. Raises `ConfigError` where nobody is logged in."""
+        self._get_session()
+        self.inner.confirm(*methods)
+        self.modified = True
+
+    def confirmed(self, within: str | int | dt.timedelta = "10 minutes", by: str | None = None) -> bool:
+        """Whether the user has shown a factor again not longer ago than `within`: `Session.confirmed`."""
+        self._get_session()
+        return self.inner.confirmed(within, by)
+
     def _cycles_at_once(self) -> bool:
         """Ask for another key; whether it is to be saved now.
 
