@@ -382,7 +382,8 @@ def test_a_store_in_a_thread_has_its_spans_in_those_of_the_request(collected: Co
 class TestAMeasuredStore(SweepsContract, RenamesContract, FindsContract, StoreContract):
     """Between an engine and its store stands one that is a store as well, with all that the other can do."""
 
-    test_those_who_save_do_not_wait_for_a_sweep = None  # the store itself is tested for it, for a minute
+    def test_those_who_save_do_not_wait_for_a_sweep(self, tested_store: Any) -> None:
+        """The store itself is tested for it, for a minute."""
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[Any]:
@@ -396,7 +397,8 @@ class TestAMeasuredStore(SweepsContract, RenamesContract, FindsContract, StoreCo
 class TestAMeasuredAsyncStore(SweepsContract, RenamesContract, FindsContract, AsyncStoreContract):
     """The same for async code."""
 
-    test_those_who_save_do_not_wait_for_a_sweep = None  # the store itself is tested for it, for a minute
+    def test_those_who_save_do_not_wait_for_a_sweep(self, tested_store: Any) -> None:
+        """The store itself is tested for it, for a minute."""
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> Any:
