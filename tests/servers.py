@@ -230,6 +230,22 @@ class PostgreSQLServer(Server):
         """The same for an async driver."""
         return self.url.replace("psycopg", "asyncpg")
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Meanwhile it is stopped in its tracks, and so are its processes for each connection, which have left its group."""
+        with super().frozen():
+            assert self._process is not None
+            stats = [path.read_text() for path in Path("/proc").glob("[0-9]*/stat")]
+            fields = {int(stat.split()[0]): stat.rpartition(")")[2].split() for stat in stats}
+            children = [process for process, (_, parent, *_) in fields.items() if int(parent) == self._process.pid]
+            for process in children:
+                os.kill(process, signal.SIGSTOP)
+            try:
+                yield
+            finally:
+                for process in children:
+                    os.kill(process, signal.SIGCONT)
+
     def prepare(self) -> None:
         self.user = unprivileged_user("postgres")
         if self.user is not None:

@@ -30,6 +30,7 @@ IMPORTERS = [
     ("frameworks.starlette", "starlette", "starlette", "starlette"),
     ("frameworks.tornado", "tornado", "tornado", "tornado"),
     ("stores.redis", "redis", "redis", "redis"),
+    ("telemetry", "opentelemetry", "opentelemetry-api", "otel"),
     ("stores.memcached", "pymemcache", "pymemcache", "memcached"),
     ("stores.memcached", "aiomcache", "aiomcache", "memcached"),
     ("stores.sqlalchemy", "sqlalchemy", "sqlalchemy", "sqlalchemy"),

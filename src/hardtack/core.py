@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
@@ -77,6 +78,8 @@ class Core:
         # Sessions whose new id was told and is not stored yet, while their requests last: see `end_all`.
         self.moving: WeakValueDictionary[str, State] = WeakValueDictionary()
         self._warned: set[str] = set()
+        self.on_lines: Callable[[Sequence[str]], object] | None = None
+        """Is told the Set-Cookie lines of each response that has some; None: nobody is."""
         self.logins_alone = 0
         """Logins since a request has brought a cookie of ours."""
         engine.bind(self)

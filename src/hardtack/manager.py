@@ -391,11 +391,11 @@ class SessionManager:
     @property
     def on_event(self) -> Callable[[Event], object] | None:
         """Who is told."""
-        return self.core.teller.on_event
+        return self.core.teller.given
 
     @on_event.setter
     def on_event(self, on_event: Callable[[Event], object] | None) -> None:
-        self.core.teller.on_event = listener(on_event)
+        self.core.teller.given = listener(on_event)
 
     @property
     def clock(self) -> Callable[[], float]:

@@ -24,12 +24,40 @@ class Teller:
     What `on_event` raises is logged and goes no further. `mask_addresses`: clients are told by their network only.
     """
 
-    __slots__ = ("_logged", "_mask", "on_event")
+    __slots__ = ("_beside", "_given", "_logged", "_mask", "on_event")
 
     def __init__(self, on_event: Callable[[Event], object] | None, *, mask_addresses: bool = False) -> None:
-        self.on_event = on_event
+        self._given = self.on_event = on_event
+        self._beside: Callable[[Event], object] | None = None
         self._mask = mask_addresses
         self._logged: dict[tuple[object, ...], tuple[float, int]] = {}
+
+    @property
+    def given(self) -> Callable[[Event], object] | None:
+        """The application's `on_event`."""
+        return self._given
+
+    @given.setter
+    def given(self, on_event: Callable[[Event], object] | None) -> None:
+        self._given = on_event
+        self._join()
+
+    def listen_beside(self, listener: Callable[[Event], object] | None) -> None:
+        """Have another told before the application's `on_event`, whatever becomes of that; None: nobody."""
+        self._beside = listener
+        self._join()
+
+    def _join(self) -> None:
+        given, beside = self._given, self._beside
+
+        def both(event: Event) -> None:
+            assert beside is not None
+            assert given is not None
+            beside(event)
+            given(event)
+
+        # One attribute for both: it is looked at for each event that nobody hears.
+        self.on_event = both if given is not None and beside is not None else given or beside
 
     def hears(self, event: type[Event]) -> bool:
         """Whether anybody listens to events of a kind: asked first, it spares the call that would tell nobody."""

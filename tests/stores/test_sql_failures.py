@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -15,12 +16,15 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool, QueuePool
 from tests.servers import MariaDBServer, PostgreSQLServer
 from tests.stores.switch import Switch, switch
 
-from hardtack.errors import StoreUnavailable
+from hardtack import SessionManager, StoreEngine, events
+from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.protocols import Entry
+from hardtack.stores import _sql_engines
+from hardtack.stores.breaker import Breaker
 from hardtack.stores.sqlalchemy import AsyncSQLAlchemyStore, SQLAlchemyStore, sessions_table
 from hardtack.testing.stores import create, in_an_hour, new_key, read
 
@@ -104,6 +108,141 @@ def test_a_table_that_cannot_be_created_is_unavailable(tmp_path: Path) -> None:
         store.create_table()
     asyncio.run(main())
     store.close()
+
+
+# --- a server that hangs
+
+
+def is_left_alone(store: SQLAlchemyStore) -> bool:
+    """Whether a call fails, and without asking."""
+    with pytest.raises(StoreUnavailable) as raised:
+        store.get("key")
+    return "left alone for a moment" in str(raised.value)
+
+
+@pytest.mark.parametrize("server_of", ["postgresql", "mariadb"])
+def test_a_database_that_hangs_is_left_alone_for_a_moment(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, server_of: str
+) -> None:
+    """After some timeouts in a row calls fail at once; when it answers again, one call finds out. A manager tells of both."""
+    monkeypatch.setattr(_sql_engines, "TIMEOUT", 1.0)
+    server = request.getfixturevalue(f"{server_of}_server")
+    store = SQLAlchemyStore.from_url(server.url, breaker=Breaker(timeouts=2, pause=5, name=server_of))
+    store.create_table()
+    told: list[events.Event] = []
+    sessions = SessionManager(StoreEngine(store), on_event=told.append)
+    assert store.get("key") is None
+
+    with server.frozen():
+        waited = [is_left_alone(store) for _ in range(2)]
+        refused = [is_left_alone(store) for _ in range(50)]  # which would take minutes if each asked
+    eventually(lambda: store.get("key") is None)
+
+    assert (waited, refused) == ([False] * 2, [True] * 50)
+    hangs = [event for event in told if isinstance(event, events.StoreHangs)]
+    assert hangs == [events.StoreHangs(server_of, hangs) for hangs in (True, False)]
+    sessions.close()
+
+
+def eventually(check: Callable[[], bool]) -> None:
+    """Wait until it is so, and the store can be asked."""
+    deadline = time.monotonic() + 60
+    while True:
+        with suppress(StoreUnavailable):
+            if check():
+                return
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://127.0.0.1:{port}/test?connect_timeout=1",
+        "mysql+pymysql://application@127.0.0.1:{port}/test?connect_timeout=1",
+    ],
+    ids=["psycopg", "pymysql"],
+)
+@pytest.mark.parametrize(("option", "refused"), [("&breaker=1", True), ("&breaker=0", False)], ids=["one", "never"])
+def test_the_url_says_when_a_database_is_left_alone(hanging_port: int, url: str, option: str, refused: bool) -> None:
+    """Or that it never is. Who waits for a connection waits as well."""
+    store = SQLAlchemyStore.from_url(url.format(port=hanging_port) + option, breaker=7)
+
+    assert not is_left_alone(store)
+    assert is_left_alone(store) is refused
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+asyncpg://application@127.0.0.1:{port}/test?timeout=0.5",
+        "postgresql+psycopg://application@127.0.0.1:{port}/test?connect_timeout=1",
+        "mysql+asyncmy://application@127.0.0.1:{port}/test?connect_timeout=1",
+        "mysql+aiomysql://application@127.0.0.1:{port}/test?connect_timeout=1",
+    ],
+    ids=["asyncpg", "psycopg", "asyncmy", "aiomysql"],
+)
+@pytest.mark.parametrize(("option", "refused"), [("&breaker=1", True), ("&breaker=0", False)], ids=["one", "never"])
+def test_async_code_leaves_a_database_alone_too(hanging_port: int, url: str, option: str, refused: bool) -> None:
+    """In each event loop alike."""
+    store = AsyncSQLAlchemyStore.from_url(url.format(port=hanging_port) + option, timeout=1.0, breaker=7)
+
+    async def errors() -> list[bool]:
+        told = []
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable) as raised:
+                await store.get("key")
+            told.append("left alone for a moment" in str(raised.value))
+        return told
+
+    async def main() -> list[bool]:
+        with ThreadPoolExecutor(1) as pool:
+            first = await errors()
+            elsewhere = await asyncio.get_running_loop().run_in_executor(pool, asyncio.run, errors())
+        await store.close()
+        return [*first, *elsewhere]
+
+    assert asyncio.run(main()) == ([False, True, True, True] if refused else [False] * 4)
+
+
+def test_an_exhausted_pool_counts_as_a_timeout(tmp_path: Path) -> None:
+    """Whoever waits for one of its connections waits as long as for an answer."""
+    engine = sa.create_engine(
+        f"sqlite+pysqlite:///{tmp_path / 'sessions.sqlite'}",
+        poolclass=QueuePool,
+        pool_size=1,
+        max_overflow=0,
+        pool_timeout=0.1,
+    )
+    store = SQLAlchemyStore(engine, breaker=Breaker(timeouts=2, pause=60))
+    store.create_table()
+
+    with engine.connect():
+        refused = [is_left_alone(store) for _ in range(3)]
+
+    assert refused == [False, False, True]
+    engine.dispose()
+
+
+def test_a_database_that_is_gone_is_asked_each_time(refusing_port: int) -> None:
+    """A connection that is refused costs no time."""
+    store = SQLAlchemyStore.from_url(f"postgresql+psycopg://127.0.0.1:{refusing_port}/test", breaker=1)
+
+    assert [is_left_alone(store) for _ in range(3)] == [False] * 3
+    store.close()
+
+
+@pytest.mark.parametrize("option", ["breaker=x", "breaker=-1", "breaker=1&breaker=2", "breaker=%C2%B2"])
+@pytest.mark.parametrize("store", [SQLAlchemyStore, AsyncSQLAlchemyStore])
+def test_an_option_that_is_no_number_of_timeouts_is_refused(store: Any, option: str) -> None:
+    """When the store is made."""
+    with pytest.raises(ConfigError, match="url: its option breaker must be a whole number"):
+        store.from_url(f"postgresql+psycopg://localhost/test?{option}")
+    with pytest.raises(ConfigError, match="breaker is 'no'; it must be a Breaker, or a whole number"):
+        store.from_url("postgresql+psycopg://localhost/test", breaker="no")
+    with pytest.raises(ConfigError, match="url is not one that SQLAlchemy understands"):
+        store.from_url("nonsense", breaker=1)
 
 
 # --- a server that was demoted

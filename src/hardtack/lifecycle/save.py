@@ -392,6 +392,8 @@ def _drop(
 
 
 def _accessed(core: Core, lines: list[str], dropped: str = "") -> Changes:
+    if lines and core.on_lines is not None:
+        core.on_lines(lines)
     return Changes(lines, True, False, core.cache_control_replaced, dropped)
 
 

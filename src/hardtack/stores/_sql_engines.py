@@ -40,7 +40,7 @@ def is_async(url: str) -> bool:
         raise _bad_url() from None
 
 
-def engine_from_url(url: str, create: Callable[..., E], **settings: Any) -> tuple[E, Pooler]:
+def engine_from_url(url: str | URL, create: Callable[..., E], **settings: Any) -> tuple[E, Pooler]:
     """An engine, made by `create_engine` or `create_async_engine`, and what is known of a pooler before its database.
 
     Raises `ConfigError`.
@@ -170,7 +170,7 @@ def limit_waiting(engine: Engine, seconds: float) -> None:
                 if not ready and time.monotonic() > deadline:
                     connection.pgconn.finish()  # the answer may come yet, and is not the next caller's
                     message = f"no answer within {seconds:g} seconds"
-                    raise psycopg.OperationalError(message)
+                    raise psycopg.OperationalError(message) from TimeoutError(message)
                 awaited = steps.send(ready)
         except StopIteration as done:
             return done.value

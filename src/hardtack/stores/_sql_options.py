@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, cast
 
-from sqlalchemy.engine import URL, Engine
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.exc import ArgumentError
 
 from hardtack.errors import ConfigError
 
@@ -47,6 +48,20 @@ _NO_TEXT = {
 
 _DECIDED = {"autocommit"}
 """What the store decides: a rename is one transaction."""
+
+
+def take_breaker(url: str) -> tuple[str | URL, int | None]:
+    """The URL without the option `breaker`, which is the store's and no driver's; and its value. Raises `ConfigError`."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return url, None  # whoever makes an engine of it says what is wrong
+    if "breaker" not in parsed.query:
+        return parsed, None
+    text = parsed.query["breaker"]
+    if not (isinstance(text, str) and text.isascii() and text.isdecimal()):
+        raise ConfigError("url: its option breaker must be a whole number")
+    return parsed.difference_update_query(["breaker"]), int(text)
 
 
 def typed(url: URL) -> dict[str, Any]:

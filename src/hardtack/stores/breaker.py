@@ -168,12 +168,16 @@ def as_breaker(value: Any, name: str) -> Any:
     return Breaker(value, name=name) if value else _Closed()
 
 
+_TIMEOUT_NAMES = {"TimeoutError", "ConnectionTimeout"}
+"""What timeouts are called that are none of Python's: of a pool of SQLAlchemy, and of psycopg when it connects."""
+
+
 def _is_timeout(error: BaseException) -> bool:
     """Whether the error, or what it was raised from, is a timeout: every driver wraps that of the system."""
     seen = 0
     step: BaseException | None = error
     while step is not None and seen < 20:  # a chain may be a ring
-        if isinstance(step, TimeoutError):
+        if isinstance(step, TimeoutError) or type(step).__name__ in _TIMEOUT_NAMES:
             return True
         step = step.__cause__ or step.__context__
         seen += 1

@@ -9,7 +9,7 @@ import asyncio
 import os
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from hardtack._extras import explain
@@ -19,12 +19,13 @@ from hardtack.stores import _forks
 from hardtack.stores._common import Translation, check_client, check_count
 from hardtack.stores._shares import SharesLayout
 from hardtack.stores._steps import AsyncSteppedRenamingStore, SteppedRenamingStore
+from hardtack.stores.breaker import TIMEOUTS, Breaker, as_breaker
 from hardtack.stores.shared_layout import SharedTable
 
 try:
     import sqlalchemy as sa
     from sqlalchemy import event
-    from sqlalchemy.engine import Engine
+    from sqlalchemy.engine import URL, Engine
     from sqlalchemy.exc import DBAPIError
     from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
     from sqlalchemy.pool import NullPool, SingletonThreadPool, StaticPool
@@ -43,6 +44,7 @@ try:
         sessions_table,
         translate,
     )
+    from hardtack.stores._sql_options import take_breaker
 except ImportError as error:
     message = explain("SQLAlchemyStore", "sqlalchemy", error) + ", and your database's driver"
     raise ImportError(message) from error
@@ -62,7 +64,13 @@ class _Common(SharesLayout):
     _logic: Logic  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(
-        self, engine: Any, table: sa.Table | None, batch: int, autocommit: bool, layout: SharedTable | None
+        self,
+        engine: Any,
+        table: sa.Table | None,
+        batch: int,
+        autocommit: bool,
+        layout: SharedTable | None,
+        breaker: Breaker | int,
     ) -> None:
         check_client(engine, type(self).__name__, "engine", ("dialect", "execution_options"), "an engine of SQLAlchemy")
         check_count(batch, "batch")
@@ -86,12 +94,17 @@ class _Common(SharesLayout):
         self._logic = Logic(self.table, batch)
         if layout is not None:
             self._logic = SharedLogic(layout, self.table, batch, engine.dialect.name)
+        self._breaker = as_breaker(breaker, "the database of the sessions")
         self._process = os.getpid()
         _forks.watch(self)
 
     @property
     def _owned(self) -> bool:
         return self._pooler is not None
+
+    def listen(self, listener: Callable[[str, bool], object]) -> None:
+        """Have it told when the database is left alone, and when no longer; see `TellsOfHanging`."""
+        self._breaker.listen(listener)
 
     def _alone(self, statements: tuple[Any, ...]) -> bool:
         """Whether they are one statement, which may be sent without BEGIN and COMMIT: in one round trip."""
@@ -146,6 +159,7 @@ class SQLAlchemyStore(_Common, SteppedRenamingStore):  # type: ignore[misc]
             need two round trips to switch.
         layout: that of another system whose table is shared, such as `hardtack.foreign.layouts.DjangoTable`;
             `create_table` then makes the table of ended ids alone.
+        breaker: a `Breaker`, or after how many timeouts in a row the database is left alone for a second; 0 for never.
 
     Raises `ConfigError`.
     """
@@ -158,20 +172,24 @@ class SQLAlchemyStore(_Common, SteppedRenamingStore):  # type: ignore[misc]
         *,
         autocommit: bool = False,
         layout: SharedTable | None = None,
+        breaker: Breaker | int = TIMEOUTS,
     ) -> None:
         if isinstance(engine, AsyncEngine):
             raise ConfigError("engine is an AsyncEngine; use AsyncSQLAlchemyStore")
-        super().__init__(engine, table, batch, autocommit, layout)
+        super().__init__(engine, table, batch, autocommit, layout, breaker)
 
     @classmethod
-    def from_url(cls, url: str) -> SQLAlchemyStore:
+    def from_url(cls, url: str, breaker: Breaker | int = TIMEOUTS) -> SQLAlchemyStore:
         """A store with an engine of its own, which has timeouts and checks a connection before it is used.
+
+        The option `breaker` of the URL wins.
 
         Raises `ConfigError` where the URL cannot be read, has an option that the driver does not take, or its driver is
         not installed.
         """
-        engine, pooler = engine_from_url(url, sa.create_engine)
-        store = cls(engine)
+        plain, given = take_breaker(url)
+        engine, pooler = engine_from_url(plain, sa.create_engine)
+        store = cls(engine, breaker=breaker if given is None else given)
         store._pooler = pooler
         return store
 
@@ -212,7 +230,7 @@ class SQLAlchemyStore(_Common, SteppedRenamingStore):  # type: ignore[misc]
     def _perform(self, *statements: tuple[Any, Mapping[str, Any]]) -> Any:
         if self._process != os.getpid():
             self.after_fork()
-        with FOREIGN:
+        with self._breaker, FOREIGN:
             try:
                 return self._attempt(statements)
             except DBAPIError as error:
@@ -244,7 +262,7 @@ class AsyncSQLAlchemyStore(_Common, AsyncSteppedRenamingStore):  # type: ignore[
         table: see `SQLAlchemyStore`.
         batch: see `SQLAlchemyStore`.
         timeout: seconds for one statement or rename, waiting for a connection included.
-        autocommit, layout: see `SQLAlchemyStore`.
+        autocommit, layout, breaker: see `SQLAlchemyStore`.
 
     Raises `ConfigError`.
     """
@@ -258,12 +276,13 @@ class AsyncSQLAlchemyStore(_Common, AsyncSteppedRenamingStore):  # type: ignore[
         *,
         autocommit: bool = False,
         layout: SharedTable | None = None,
+        breaker: Breaker | int = TIMEOUTS,
     ) -> None:
         if isinstance(engine, Engine):
             raise ConfigError("engine is an Engine; use SQLAlchemyStore, or create_async_engine() and an async driver")
-        super().__init__(engine, table, batch, autocommit, layout)
+        super().__init__(engine, table, batch, autocommit, layout, breaker)
         self._timeout = timeout
-        self._url = ""
+        self._url: str | URL = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._loops = 0
         self._elsewhere: weakref.WeakKeyDictionary[Any, AsyncSQLAlchemyStore] = weakref.WeakKeyDictionary()
@@ -271,14 +290,17 @@ class AsyncSQLAlchemyStore(_Common, AsyncSteppedRenamingStore):  # type: ignore[
             event.listen(engine.sync_engine, "do_connect", close_when_cancelled)
 
     @classmethod
-    def from_url(cls, url: str, timeout: float = 2 * TIMEOUT) -> AsyncSQLAlchemyStore:
+    def from_url(
+        cls, url: str, timeout: float = 2 * TIMEOUT, breaker: Breaker | int = TIMEOUTS
+    ) -> AsyncSQLAlchemyStore:
         """A store with an engine of its own; see `SQLAlchemyStore.from_url`."""
-        return cls._from_url(url, timeout)
+        plain, given = take_breaker(url)
+        return cls._from_url(plain, timeout, breaker if given is None else given)
 
     @classmethod
-    def _from_url(cls, url: str, timeout: float, **settings: Any) -> AsyncSQLAlchemyStore:
+    def _from_url(cls, url: str | URL, timeout: float, breaker: Breaker | int, **settings: Any) -> AsyncSQLAlchemyStore:
         engine, pooler = engine_from_url(url, create_async_engine, **settings)
-        store = cls(engine, timeout=timeout)
+        store = cls(engine, timeout=timeout, breaker=breaker)
         store._pooler = pooler
         store._url = url
         return store
@@ -326,7 +348,7 @@ class AsyncSQLAlchemyStore(_Common, AsyncSteppedRenamingStore):  # type: ignore[
         self._loop = None
 
     async def _perform(self, *statements: tuple[Any, Mapping[str, Any]]) -> Any:
-        with FOREIGN:
+        with self._breaker, FOREIGN:
             here = self._here()
             async with asyncio.timeout(self._timeout):
                 try:
@@ -370,7 +392,7 @@ class AsyncSQLAlchemyStore(_Common, AsyncSteppedRenamingStore):  # type: ignore[
                 "or create_async_engine(…, poolclass=NullPool)"
             )
         if loop not in self._elsewhere:
-            self._elsewhere[loop] = self._from_url(self._url, self._timeout, poolclass=NullPool)
+            self._elsewhere[loop] = self._from_url(self._url, self._timeout, 0, poolclass=NullPool)
         return self._elsewhere[loop]
 
 
