@@ -23,7 +23,7 @@ from hardtack.stores.sqlalchemy import SQLAlchemyStore
 from hardtack.stores.sqlite import SQLiteStore
 
 KEY = Key.generate().export()
-GOOD = {"idle_timeout": "1 hour", "lifetime": "24 hours"}
+GOOD = {"idle_timeout": "1 hour", "lifetime": "24 hours", "purpose": "shop"}
 
 
 @pytest.fixture
@@ -61,6 +61,7 @@ def test_a_configuration_that_is_right(folder: Path, capsys: pytest.CaptureFixtu
     assert "good   the deadlines are within those of AAL2" in out
     assert "look   a copy of a cookie outlives the logout" in out
     assert "       do: set ended, the URL" in out
+    assert "shares its sessions" not in out
     assert KEY not in out
 
 
@@ -113,6 +114,7 @@ def test_a_level_without_an_idle_timeout(folder: Path, capsys: pytest.CaptureFix
         ({"cookie_domain": "example.org", "cookie_name": "sid"}, "every subdomain of example.org gets the cookie"),
         ({"cookie_samesite": "None"}, "other sites make the browser send the cookie"),
         ({"persistent": True}, "the browser keeps the cookie after it was closed"),
+        ({"purpose": ""}, "whose cookie is __Host-Http-session too, shares its sessions and logins"),
         ({"token": "signed"}, "reads what is in the session"),
         ({"max_set_cookie": 4096}, "nginx answers 502"),
         ({"overflow": "chunk"}, "a session may take several cookies"),

@@ -34,6 +34,7 @@ def check(sessions: SessionManager, level: int) -> Iterator[Finding]:
     """What is to be said of the settings, for a site of an assurance level."""
     yield from _cookie(sessions.cookie)
     yield from _times(sessions, level)
+    yield from _purpose(sessions)
     engine = sessions.core.engine
     if isinstance(engine, CookieEngine):
         yield from _cookie_engine(engine, sessions)
@@ -99,6 +100,16 @@ def _span(seconds: int) -> str:
         if seconds % size == 0:
             return f"{seconds // size} {unit}{'' if seconds == size else 's'}"
     return f"{seconds} seconds"
+
+
+def _purpose(sessions: SessionManager) -> Iterator[Finding]:
+    if not sessions.settings.purpose:
+        yield look(
+            f"another application with this key or store, whose cookie is {sessions.cookie.name} too, shares its sessions "
+            "and logins",
+            "set purpose, the application's name, or give each a key of its own; setting it ends today's sessions "
+            "(docs/recipes.md)",
+        )
 
 
 def _cookie_engine(engine: CookieEngine, sessions: SessionManager) -> Iterator[Finding]:
