@@ -130,8 +130,8 @@ def check_manager(sessions: Any, taker: str, *, sync: bool = False) -> SessionMa
         given = f"the class {sessions.__name__}" if isinstance(sessions, type) else type(sessions).__name__
         message = f"{taker} takes a SessionManager, not {given}"
         raise ConfigError(message)
-    if sync and sessions.core.traits.asynchronous:
-        store = type(sessions.engine.store).__name__
+    if sync and sessions.core.asynchronous:
+        store = type(sessions.core.asynchronous).__name__
         message = f"{store} is for async code, and {taker.partition('(')[0]} is not: use the sync twin of the store"
         raise ConfigError(message)
     return sessions
@@ -145,7 +145,8 @@ def waits(sessions: SessionManager) -> bool:
 def blocks(sessions: SessionManager) -> bool:
     """Whether a save can wait for a disk or a network, so that it must not be done on an event loop."""
     core = sessions.core
-    return core.ended is not None or (core.stored and (core.traits.asynchronous or core.traits.blocking))
+    stores = [each.traits for each in (core, *core.accepted) if each.stored]
+    return core.ended is not None or any(each.asynchronous or each.blocking for each in stores)
 
 
 def carries_cookie(sessions: SessionManager, header: str) -> bool:

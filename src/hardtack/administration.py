@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 from hardtack import values
 from hardtack.errors import ConfigError, SessionConflict, StoreUnavailable
 from hardtack.events import Destroyed, LoggedOut, Saved
-from hardtack.flow import Ask, Count, Flow
+from hardtack.flow import Ask, Count, Flow, on
 from hardtack.impersonation import LINK
-from hardtack.lifecycle import registry
+from hardtack.lifecycle import moving, registry
 from hardtack.lifecycle.save import change_unstored, refresh
 from hardtack.lifecycle.stored import (
     end_record,
@@ -31,7 +31,7 @@ from hardtack.lifetime import LATEST, Deadlines
 from hardtack.login import check_subject
 from hardtack.merge import Declared
 from hardtack.protocols import VersionConflict
-from hardtack.record import Record
+from hardtack.record import LEFT, Record
 from hardtack.session import Session, changing, data_of
 from hardtack.state import END, KEEP, REPLACE
 
@@ -81,6 +81,8 @@ def update(core: Core, session: Session | str, function: Change) -> Flow[dict[st
         state = changing(own)
         if state.core is not core:
             raise ConfigError("update() was given a session of another SessionManager, or one made by hand")
+        if state.held is not None and state.held.moved is not None and state.fate not in (END, REPLACE):
+            yield from moving.settle(core, state.held, context)
         begins = state.record is None or state.fate in (END, REPLACE)
         if begins:  # nothing is stored yet of what this request shows, so nobody else can change it
             dead = state.held is not None and state.held.dead is not None
@@ -113,22 +115,32 @@ def update(core: Core, session: Session | str, function: Change) -> Flow[dict[st
 
 def list_sessions(core: Core, subject: str) -> Flow[SessionInfos]:
     """`SessionManager.list`, as a flow."""
+    found = {info.id: info for info in (yield from _list(core, subject))}
+    for view in moving.stored_elsewhere(core):
+        if finds(view):
+            for info in (yield from on(view.store, _list(view, subject))):
+                found.setdefault(info.id, info)
+    return _newest_first(list(found.values()))
+
+
+def _list(core: Core, subject: str) -> Flow[SessionInfos]:
+    """Those that one engine has."""
     context = core.context()
     found = []
     if core.registry is not None:
         records = yield from registry.sessions_of(core, check_subject(subject, "list()"))
         found = [replace(_info(record, core.deadlines(record)), seen_at=None) for record in records]
-        return _newest_first(found)
+        return found
     for key in (yield from keys_of(core, subject)):
         record = yield from of_subject(core, key, subject, context)
-        if record is not None and not is_listed(core, record):
+        if record is not None and LEFT not in record.options and not is_listed(core, record):
             found.append(_info(record, core.deadlines(record)))
             acting = record.options.get(LINK)
             if acting is not None:  # the user acts as another in a session that the index has as the other's
                 record = yield from of_subject(core, acting, subject, context)
                 if record is not None and not is_listed(core, record):
                     found.append(_info(record, core.deadlines(record)))
-    return _newest_first(found)
+    return found
 
 
 def _newest_first(found: SessionInfos) -> SessionInfos:
@@ -137,6 +149,16 @@ def _newest_first(found: SessionInfos) -> SessionInfos:
 
 def count(core: Core, subject: str | None) -> Flow[int]:
     """`SessionManager.count`, as a flow."""
+    if subject is not None and core.accepted:
+        return len((yield from list_sessions(core, subject)))
+    total = yield from _count(core, subject)
+    for view in moving.stored_elsewhere(core):
+        total += yield from on(view.store, _count(view, subject))
+    return total
+
+
+def _count(core: Core, subject: str | None) -> Flow[int]:
+    """How many one engine has."""
     if core.registry is not None:
         if subject is None:
             return (yield from registry.count(core))
@@ -153,6 +175,14 @@ def count(core: Core, subject: str | None) -> Flow[int]:
 def end(core: Core, id: str, subject: str | None) -> Flow[bool]:
     """`SessionManager.end`, as a flow."""
     _id(id, "id")
+    ended = yield from _end_here(core, id, subject)
+    for view in moving.told_elsewhere(core):
+        ended = (yield from on(view.store, _end_here(view, id, subject))) or ended
+    return ended
+
+
+def _end_here(core: Core, id: str, subject: str | None) -> Flow[bool]:
+    """End a session of one engine."""
     if core.ended is not None and not core.stored:
         return (yield from _tell_end(core, core.ended, id, subject))
     engine, context = store_engine(core), core.context()
@@ -193,7 +223,8 @@ def end_all(core: Core, subject: str | None, keep: str | None, sid: str | None =
         return 0
     assert subject is not None
     if core.ended is None:
-        return (yield from _end_stored(core, subject, keep))
+        number = yield from _end_stored(core, subject, keep)
+        return number + (yield from _end_elsewhere(core, subject, keep))
     spared = [raw_id for raw_id in map(_raw, _kept(core, keep)) if raw_id is not None and len(raw_id) >= _COOKIE_ID]
     before = [] if core.registry is None else (yield from registry.sessions_of(core, _text(subject, "subject")))
     ended, failure = 0, None
@@ -207,10 +238,23 @@ def end_all(core: Core, subject: str | None, keep: str | None, sid: str | None =
             ended = yield from _end_stored(core, subject, keep)
         except StoreUnavailable as error:  # what the store cannot be told, the list can
             failure = error
+    try:
+        ended += yield from _end_elsewhere(core, subject, keep)
+    except StoreUnavailable as error:
+        failure = error
     if core.registry is not None:
         ended = len(before) - len((yield from registry.sessions_of(core, subject)))
     if failure is not None:
         raise failure
+    return ended
+
+
+def _end_elsewhere(core: Core, subject: str, keep: str | None) -> Flow[int]:
+    """End the sessions of a user that accepted stores have. Raises `ConfigError` for one that cannot find them."""
+    ended = 0
+    for view in moving.stored_elsewhere(core):
+        if core.ended is None or finds(view):
+            ended += yield from on(view.store, _end_stored(view, subject, keep))
     return ended
 
 
@@ -233,6 +277,8 @@ def close(core: Core) -> Flow[None]:
         yield from core.registry.close()
     if core.ended is not None:
         yield Ask(core.ended.close)
+    for view in moving.stored_elsewhere(core):
+        yield from on(view.store, view.engine.close())
     yield from core.engine.close()
 
 

@@ -11,7 +11,7 @@ from hardtack.binding.binding import Binding
 from hardtack.binding.paths import endpoints_of
 from hardtack.errors import ConfigError, HardtackError, StoreUnavailable
 from hardtack.events import CacheControlReplaced, CookiesLost, Event, Expired, Rejected, StoreFailed, logger
-from hardtack.lifecycle import load, takeover
+from hardtack.lifecycle import load, moving, takeover
 from hardtack.lifetime import MAX_SKEW, Deadlines, absolute_deadline, deadlines
 from hardtack.protocols import Context, Engine, Held, engine_traits, is_async
 from hardtack.record import Record
@@ -60,6 +60,10 @@ class Core:
         """What keeps a list of the sessions in cookies, or None."""
         self.store = engine.store if registry is None else registry.store
         """What flows ask: the engine's store, or that of the registry."""
+        self.accepted: tuple[Core, ...] = ()
+        """What works with the engines of ours whose sessions move to this one."""
+        self.places = moving.places_of(settings.cookie)
+        """The cookies that such sessions may come with."""
         self.load_now = self.traits.load_now
         self._context = Context(self.cookie.name, self.purpose, 0)
         self.save_now = None if ended is not None else self.traits.save_now  # what is saved may have to be told
@@ -83,6 +87,9 @@ class Core:
         self.logins_alone = 0
         """Logins since a request has brought a cookie of ours."""
         engine.bind(self)
+        moving.accept(self)
+        self.asynchronous = moving.asynchronous_store(self)
+        """A store that only async code can reach, or None."""
         if ended is not None:
             ended.bind(*list_terms(engine, settings), emit=teller.tell)
 
@@ -167,15 +174,18 @@ class Core:
 
     def sync_store(self) -> Any:
         """The store, for sync code. Raises `ConfigError` where only async code can reach it."""
-        if self.traits.asynchronous or (self.registry is not None and is_async(self.registry.store)):
-            store = type(self.store).__name__
+        asynchronous = self.asynchronous
+        if self.registry is not None and is_async(self.registry.store):
+            asynchronous = self.registry.store
+        if asynchronous is not None:
+            store = type(asynchronous).__name__
             message = f"{store} is for async code: use aopen, acommit and afinish, or the sync twin of the store"
             raise ConfigError(message)
         return self.store
 
     def loads_first(self, header: str) -> bool:
         """Whether async code loads before the handler runs: what is in a store, and where a list has to be waited for."""
-        if self.stored:
+        if self.stored or any(each.stored for each in self.accepted):
             return True
         if self.ended is None:
             return False

@@ -123,8 +123,34 @@ class Ask(NamedTuple):
         return self.function()
 
 
-Request = Ask | Get | Put | Delete | Rename | Find | Resolve | Count | Reconnect | Close
+class On(NamedTuple):
+    """A request to another store than the one that the flow is driven with."""
+
+    store: Any
+    request: Any
+
+    def call(self, store: Any) -> Any:
+        return self.request.call(self.store)
+
+
+Request = On | Ask | Get | Put | Delete | Rename | Find | Resolve | Count | Reconnect | Close
 Flow = Generator[Request, Any, T]
+
+
+def on(store: AsyncStore | Store | None, flow: Flow[T]) -> Flow[T]:
+    """The same flow, whose requests are carried out by another store."""
+    try:
+        request = next(flow)
+        while True:
+            try:
+                answer = yield On(store, request)
+            except BaseException as error:
+                request = flow.throw(error)
+            else:
+                request = flow.send(answer)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
 
 
 def run(flow: Flow[T], store: Store | None = None) -> T:
@@ -193,6 +219,8 @@ async def to_the_end(flow: Flow[T], store: AsyncStore | Store | None = None, fir
 
 
 async def _carry_out(request: Request, store: Any) -> Any:
+    if type(request) is On:
+        return await _carry_out(request.request, request.store)
     if type(request) is Ask:
         from anyio import to_thread
 

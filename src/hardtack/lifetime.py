@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 Duration = str | int | dt.timedelta
 
+Until = int | dt.date | dt.datetime
+"""When something is no longer read: Unix seconds, an aware datetime, or a date (it is read up to the end of it, UTC)."""
+
 LATEST = 253402300799
 """The last second that a datetime can say: a deadline after it is shown as this."""
 
@@ -76,6 +79,19 @@ def seconds(duration: Duration, setting: str = "duration") -> int:
         )
         raise ConfigError(message)
     return round(result)
+
+
+def unix_seconds(until: Until | None) -> int | None:
+    """`until` in Unix seconds; raises `ConfigError`."""
+    if until is None or type(until) is int:
+        return until
+    if isinstance(until, dt.datetime) and until.tzinfo is not None:
+        return int(until.timestamp())
+    if isinstance(until, dt.date) and not isinstance(until, dt.datetime):
+        midnight = dt.datetime(until.year, until.month, until.day, tzinfo=dt.UTC)
+        return int(midnight.timestamp()) + 86400
+    message = "until is neither Unix seconds, a date nor a datetime with a time zone; write datetime.date(2027, 1, 31)"
+    raise ConfigError(message)
 
 
 def _parse(text: str) -> float | None:

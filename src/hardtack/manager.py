@@ -18,7 +18,7 @@ from hardtack.engines.cookie import CookieEngine
 from hardtack.errors import ConfigError
 from hardtack.events import Event
 from hardtack.flow import Flow, arun, run, to_the_end
-from hardtack.lifecycle import load, save
+from hardtack.lifecycle import load, moving, save
 from hardtack.lifecycle.registry import make_registry
 from hardtack.lifetime import Duration
 from hardtack.protocols import AsyncStore, Engine, Store, TokenFormat, engine_traits, rings_of
@@ -57,7 +57,8 @@ class SessionManager:
         idle_timeout: how long it lives without a request that uses it; None: no such limit.
         persistent: whether the browser keeps the cookie over a restart.
         purpose: names the application where several share a key: a session of one does not open in another.
-        accept: formats of other systems whose sessions are taken over.
+        accept: formats of other systems whose sessions are taken over; and engines and tokens of hardtack's own, whose
+            sessions move here (docs/moving-a-live-site.md).
         ended: the list of ended sessions, `EndedSessions.from_url(…)`: what was ended is refused everywhere within a second.
         registry: a store that lists the logins of sessions in cookies, for `list` and `count`: one write at each.
         max_size: bytes that a stored session may have, such as "256 KiB"; None: any.
@@ -85,7 +86,7 @@ class SessionManager:
         idle_timeout: Duration | None = None,
         persistent: bool = False,
         purpose: str = "",
-        accept: Iterable[TokenFormat] = (),
+        accept: Iterable[TokenFormat | Engine] = (),
         ended: EndedSessions | None = None,
         registry: Store | AsyncStore | None = None,
         max_size: str | int | None = "256 KiB",
@@ -101,6 +102,7 @@ class SessionManager:
     ) -> None:
         checked: Engine = _engine(engine)
         traits = engine_traits(checked)
+        moving.check_engine(checked)
         settings = make_settings(
             cookie=(traits.default_cookie or Cookie)() if cookie is None else cookie,
             lifetime=lifetime,
@@ -108,6 +110,7 @@ class SessionManager:
             persistent=persistent,
             purpose=purpose,
             accept=accept,
+            own=moving.own_engine,
             max_size=max_size,
             cross_site=cross_site,
             trusted_origins=trusted_origins,
@@ -384,9 +387,9 @@ class SessionManager:
         return self.settings.purpose
 
     @property
-    def accept(self) -> tuple[TokenFormat, ...]:
-        """The formats of other systems whose sessions are taken over."""
-        return tuple(each.token for each in self.settings.accept)
+    def accept(self) -> tuple[TokenFormat | Engine, ...]:
+        """The formats of other systems whose sessions are taken over, and engines of ours whose sessions move here."""
+        return (*(each.token for each in self.settings.accept), *self.settings.moves)
 
     @property
     def on_event(self) -> Callable[[Event], object] | None:

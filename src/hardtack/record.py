@@ -15,6 +15,14 @@ import ormsgpack
 from hardtack import values
 from hardtack.errors import ConfigError, InvalidToken
 
+MOVED: Final = "x-moved"
+"""The option of a session that came from another engine: what it is there, so that it is the same each time it comes. In
+a store the id of its cookie; in a cookie the 32 bytes of its id in the store, which the same browser has had before."""
+
+LEFT: Final = "x-left"
+"""The option of a record in a store whose session went on in a cookie: when. It is read for as long as requests are on
+their way."""
+
 
 @dataclass(slots=True)
 class Record:

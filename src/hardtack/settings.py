@@ -35,7 +35,7 @@ class Accepted(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """A manager's settings. Durations in whole seconds, sizes in bytes."""
+    """A manager's settings. Durations in whole seconds, sizes in bytes. `moves`: engines of ours whose sessions move here."""
 
     cookie: Cookie
     lifetime: int
@@ -43,6 +43,7 @@ class Settings(NamedTuple):
     persistent: bool
     purpose: str
     accept: tuple[Accepted, ...]
+    moves: tuple[Engine, ...]
     max_size: int | None
     cross_site: str
     trusted_origins: frozenset[str]
@@ -68,7 +69,8 @@ def make_settings(
     idle_timeout: Duration | None,
     persistent: bool,
     purpose: str,
-    accept: Iterable[TokenFormat],
+    accept: Iterable[TokenFormat | Engine],
+    own: Callable[[Any], Engine | None],
     max_size: str | int | None,
     cross_site: str,
     trusted_origins: Iterable[str],
@@ -80,6 +82,7 @@ def make_settings(
 ) -> Settings:
     """The settings, or the `ConfigError` of the first that is wrong: it names the setting and says what to write."""
     instance(cookie, Cookie, "cookie", "Cookie(name=…)")
+    foreign, engines = _accepted(accept, cookie, own)
     if not callable(clock):
         fail("clock", clock, "a function that returns seconds since 1970, such as time.time")
     return Settings(
@@ -88,7 +91,8 @@ def make_settings(
         idle_timeout=None if idle_timeout is None else positive(idle_timeout, "idle_timeout"),
         persistent=switch(persistent, "persistent"),
         purpose=_purpose(purpose),
-        accept=_accepted(accept, cookie),
+        accept=foreign,
+        moves=engines,
         max_size=None if max_size is None else size(max_size, "max_size"),
         cross_site=choice(cross_site, "cross_site", "allow", "refuse"),
         trusted_origins=frozenset(map(_origin, _texts(trusted_origins, "trusted_origins"))),
@@ -227,11 +231,21 @@ def _path(text: str) -> str:
     return text if text.startswith("/") else str(fail("cross_site_paths", text, "made of paths that begin with '/'"))
 
 
-def _accepted(formats: Iterable[TokenFormat], cookie: Cookie) -> tuple[Accepted, ...]:
+def _accepted(
+    formats: Iterable[TokenFormat | Engine], cookie: Cookie, own: Callable[[Any], Engine | None]
+) -> tuple[tuple[Accepted, ...], tuple[Engine, ...]]:
+    """What is accepted: formats of other systems, and engines of ours."""
     if not isinstance(formats, Iterable):
         message = f"accept={type(formats).__name__} must be a list of token formats, such as [FlaskCookie(…)]"
         raise ConfigError(message)
-    return tuple(_accept(token, cookie) for token in formats)
+    foreign, engines = [], []
+    for given in formats:
+        engine = own(given)
+        if engine is None:
+            foreign.append(_accept(given if not hasattr(given, "token") else given.token, cookie))
+        else:
+            engines.append(engine)
+    return tuple(foreign), tuple(engines)
 
 
 def _accept(token: Any, cookie: Cookie) -> Accepted:

@@ -6,6 +6,7 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, Literal
 
 from hardtack import values
@@ -23,7 +24,7 @@ from hardtack.engines import chunks
 from hardtack.errors import ConfigError, InvalidToken, SessionTooLarge
 from hardtack.events import Rejected, logger
 from hardtack.flow import Flow
-from hardtack.lifetime import absolute_deadline
+from hardtack.lifetime import Until, absolute_deadline, unix_seconds
 from hardtack.protocols import (
     Context,
     CookieMap,
@@ -39,7 +40,7 @@ from hardtack.protocols import (
 )
 from hardtack.record import Record
 from hardtack.settings import choice
-from hardtack.tokens.encrypted import EncryptedToken
+from hardtack.tokens.encrypted import EncryptedToken, binding
 from hardtack.tokens.keys import Key, Keyring
 
 # Looking a member up in its Enum takes as long as a call, in Python 3.11.
@@ -62,6 +63,7 @@ class CookieEngine:
             cookies as fit into a request.
         max_set_cookie: bytes of one Set-Cookie line, at most 4096, which is what browsers keep. The default fits nginx as it
             comes, which answers 502 beyond 4 KB of headers; raise `proxy_buffer_size` there before you raise this.
+        until: for `accept=`: when its sessions are no longer taken over.
         max_header: bytes that a request's Cookie header may have with the chunks in it: servers refuse more than 8 KB.
     """
 
@@ -75,6 +77,7 @@ class CookieEngine:
         overflow: Literal["raise", "chunk"] = "raise",
         max_set_cookie: int = MAX_SET_COOKIE,
         max_header: int = MAX_HEADER,
+        until: Until | None = None,
     ) -> None:
         chunked = choice(overflow, "overflow", "raise", "chunk") == "chunk"
         _number(max_set_cookie, "max_set_cookie", _LEAST, LARGEST_SET_COOKIE)
@@ -97,6 +100,7 @@ class CookieEngine:
         self.chunked = chunked
         self.max_set_cookie = max_set_cookie
         self.max_header = max_header
+        self.until = unix_seconds(until)
         self._is_current = self.traits.is_current
         self._is_undated = self.traits.is_undated
 
@@ -175,7 +179,7 @@ class CookieEngine:
         newest, cookies = max(good, key=lambda pair: pair[0].seen)
         return Held(record=newest, names=names, current=self._is_current is None or self._is_current(cookies, context))
 
-    def _candidates(self, header: str, name: str, policy: Policy) -> tuple[list[str], list[CookieMap]]:
+    def _candidates(self, header: str, name: str, policy: Policy | None) -> tuple[list[str], list[CookieMap]]:
         """The cookies that are there, and what may be a session: each value on its own, each generation of chunks as one."""
         if not self.native:
             cookies = parse(header)
@@ -186,7 +190,8 @@ class CookieEngine:
         tokens = found.pop(name)
         if any(found.values()):
             parts = list(found.values())
-            tokens = [*chunks.joined(parts, lambda: policy.emit(Rejected, "incomplete", name)), *tokens]
+            tell = None if policy is None else partial(policy.emit, Rejected, "incomplete", name)
+            tokens = [*chunks.joined(parts, tell or _tell_nobody), *tokens]
         return present, [{name: [token]} for token in dict.fromkeys(tokens)]
 
     def _open(self, cookies: CookieMap, context: Context, policy: Policy) -> Record | None:
@@ -207,6 +212,20 @@ class CookieEngine:
             "writes it, or give the format until=<a date>",
             type(self.token).__name__,
         )
+
+    def seed(self, header: str, record: Record, context: Context) -> bytes:
+        """32 bytes that are the same for each of a session's cookies, and that only the holder of one can have made.
+
+        The id alone would not do: it is public. So it is the id under the key that sealed the cookie.
+        """
+        for cookies in self._candidates(header, context.cookie_name, None)[1]:
+            with suppress(InvalidToken):
+                if self.token.open(cookies, context) == record:
+                    break
+        framed = b"hardtack/1 moved" + binding(context.purpose, context.cookie_name)
+        if self.traits.sealed_by is None:
+            return hashlib.sha256(framed + cookies[context.cookie_name][-1].encode("utf-8", "surrogatepass")).digest()
+        return self.traits.sealed_by(cookies, context).mac(framed + record.id)
 
     def adopt(self, seed: bytes, context: Context, policy: Policy) -> Flow[tuple[bytes, Held]]:
         """The id of the session that takes the place of another system's."""
@@ -309,6 +328,10 @@ class CookieEngine:
     def close(self) -> Flow[None]:
         """Nothing to close."""
         yield from ()
+
+
+def _tell_nobody() -> None:
+    """It was told when the session was loaded."""
 
 
 def _token(token: Any) -> Any:

@@ -6,7 +6,6 @@ cookie means: who the user is, is told by the explicit `subject` function alone.
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import json
 import math
@@ -18,11 +17,10 @@ from hardtack import record as records
 from hardtack import values
 from hardtack.cookies import Cookie
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
+from hardtack.lifetime import Until as Until
+from hardtack.lifetime import unix_seconds as unix_seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
-
-Until = int | dt.date | dt.datetime
-"""When a format is no longer read: Unix seconds, an aware datetime, or a date (it is read up to the end of it, UTC)."""
 
 UNDATED: Final = "it does not say when it ends; give the format until=<a date>"
 _STAMP = re.compile(r"([0-9]{1,12}) ([0-9]{1,12})")
@@ -225,19 +223,6 @@ class ForeignCookie:
             return expires
         own = context.now + duration
         return own if expires is None else min(own, expires)
-
-
-def unix_seconds(until: Until | None) -> int | None:
-    """`until` in Unix seconds; raises `ConfigError`."""
-    if until is None or type(until) is int:
-        return until
-    if isinstance(until, dt.datetime) and until.tzinfo is not None:
-        return int(until.timestamp())
-    if isinstance(until, dt.date) and not isinstance(until, dt.datetime):
-        midnight = dt.datetime(until.year, until.month, until.day, tzinfo=dt.UTC)
-        return int(midnight.timestamp()) + 86400
-    message = "until is neither Unix seconds, a date nor a datetime with a time zone; write datetime.date(2027, 1, 31)"
-    raise ConfigError(message)
 
 
 def secret_bytes(secret: str | bytes, setting: str = "secret") -> bytes:

@@ -11,7 +11,7 @@ from hardtack.errors import SessionConflict
 from hardtack.events import Destroyed, LoggedOut, Rejected
 from hardtack.flow import Flow
 from hardtack.impersonation import ACTOR, LINK, acts, waiting_id
-from hardtack.lifecycle import listed, registry
+from hardtack.lifecycle import listed, moving, registry
 from hardtack.lifecycle.decide import decide
 from hardtack.lifecycle.limit import check_limit, save_limited
 from hardtack.lifetime import absolute_deadline
@@ -122,7 +122,7 @@ def end_others(
             headers_sent=saving.headers_sent or cause != "logout",
             header=saving.header,
         )
-        saved: Saved = yield from listed.save(core, ending, Context(core.cookie.name, core.purpose, saving.now))
+        saved: Saved = yield from moving.save(core, ending, Context(core.cookie.name, core.purpose, saving.now))
         yield from registry.keep_up(core, ending, saved)
         lines += saved.lines
         for each in saved.ended or [record.id]:

@@ -10,7 +10,7 @@ from hardtack.errors import ConfigError, TooManySessions
 from hardtack.events import Destroyed, LoggedOut
 from hardtack.flow import Delete, Flow
 from hardtack.impersonation import acts
-from hardtack.lifecycle import listed, registry
+from hardtack.lifecycle import listed, moving, registry
 from hardtack.lifecycle.listed import DRAWN, drawn_of
 from hardtack.lifecycle.stored import end_record, finding_engine, sessions_of, store_engine
 from hardtack.protocols import Context, Kind, Saved, Saving, VersionConflict
@@ -34,7 +34,7 @@ def check_limits(core: Core, beyond: str) -> None:
 
 def save_limited(core: Core, limit: tuple[int, str] | None, saving: Saving, context: Context) -> Flow[Saved]:
     """Save, and see to it that who logs in has not more sessions than the limit. Raises `TooManySessions`."""
-    saved: Saved = yield from listed.save(core, saving, context)
+    saved: Saved = yield from moving.save(core, saving, context)
     if core.registry is not None:
         yield from registry.keep_up(core, saving, saved)
     if limit is not None and saving.login and saved.record is not None:

@@ -12,7 +12,7 @@ from hardtack.errors import StoreUnavailable
 from hardtack.events import Opened
 from hardtack.flow import Flow, arun, run
 from hardtack.impersonation import ACTOR, acts
-from hardtack.lifecycle import acting, takeover
+from hardtack.lifecycle import acting, moving, takeover
 from hardtack.lifecycle.listed import is_alive, judge
 from hardtack.protocols import Context, Held
 from hardtack.session import Session, Unread, become_live, not_loaded, state_of
@@ -31,6 +31,7 @@ def load(core: Core, session: Session) -> None:
         if (
             load_now is not None
             and not core.settings.accept
+            and not core.accepted
             and core.binding is None
             and not has_former(core, state.header)
         ):
@@ -40,7 +41,7 @@ def load(core: Core, session: Session) -> None:
                     held = run(acting.find_waiting(core, state, held, core.context()), None)
                 state.held = held
         if state.held is None:
-            if core.traits.asynchronous and carries(core, state.header):
+            if core.asynchronous is not None and carries(core, state.header):
                 not_loaded()
             run(load_flow(core, session), core.engine.store)  # type: ignore[arg-type]
     if isinstance(session, Unread):
@@ -61,7 +62,7 @@ def load_flow(core: Core, session: Session) -> Flow[None]:
     state = state_of(session)
     context = core.context()
     try:
-        held = yield from core.engine.load(state.header, context, core)
+        held = yield from moving.load(core, state, context)
         if has_former(core, state.header):
             if held.names:  # both are there: what clears the one must not leave the other to the next request
                 held.names = (*held.names, *former_names(state.header))
@@ -74,6 +75,7 @@ def load_flow(core: Core, session: Session) -> Flow[None]:
         if core.ended is not None and held.record is not None:
             held = yield from judge(core, state, held, context)
         if core.binding is not None and held.names:
+            yield from moving.settle(core, held, context)
             kept = None if held.record is None else held.record.options.get("binding")
             at = 0 if kept is None else core.binding.proved_at(state.header, kept)
             if at:
@@ -147,7 +149,7 @@ def carries(core: Core, header: str) -> bool:
         return True
     if not header:
         return False
-    if has_former(core, header):
+    if has_former(core, header) or moving.carries(core, header):
         return True
     if not core.settings.accept:
         return False

@@ -48,7 +48,8 @@ def keep_up(core: Core, saving: Saving, saved: Saved) -> Flow[None]:
         return
     old, new = saving.old, saved.record
     replaced = saving.held.replaces  # by the one that was bound to the device
-    begins = saving.login or replaced is not None or saving.kind in (Kind.CREATE, Kind.MOVE, Kind.REPLACE, Kind.END)
+    comes = replaced is not None or saving.held.moved is not None
+    begins = saving.login or comes or saving.kind in (Kind.CREATE, Kind.MOVE, Kind.REPLACE, Kind.END)
     if new is not None and new.subject is not None and begins and acts(new) is None:
         yield from note(core, new)
     for ended in (old, replaced):

@@ -35,7 +35,7 @@ from hardtack.events import (
 from hardtack.events import Saved as SavedEvent
 from hardtack.flow import Flow, run
 from hardtack.impersonation import acts
-from hardtack.lifecycle import acting, claims, listed
+from hardtack.lifecycle import acting, claims, moving
 from hardtack.lifecycle.decide import KEPT, Lost, Nothing, decide, rests
 from hardtack.lifecycle.limit import check_limit, save_limited
 from hardtack.merge import Declared, Merged, changed_reads, join_options, merge, same
@@ -142,6 +142,7 @@ def prepare(core: Core, session: Session, saving: Saving) -> Saving:
         core.clear_foreign(state_of(session))
     if saving.new is not None and not saving.new.id:
         saving.new.id = core.new_id(state_of(session))
+        moving.forget(saving.new)
         saving.held = state_of(session).held or saving.held
     return saving
 
@@ -195,7 +196,8 @@ def save_flow(core: Core, session: Session, saving: Saving) -> Flow[Changes]:
         else:
             saved = yield from save_limited(core, state.limit, saving, context)
     except SessionTooLarge as error:
-        if core.stored or not _was_only_taken_over(session):
+        moved = not core.stored and saving.renewal and saving.held.moved is not None
+        if not moved and (core.stored or not _was_only_taken_over(session)):
             raise failed(core, session, saving, error) from error.__cause__
         return _keep_the_other(core, session)
     except HardtackError as error:
@@ -222,7 +224,7 @@ def _permit(core: Core, state: State, saving: Saving, context: Context) -> Flow[
         refused = saving.new is not None
         saving.new, saving.login = None, False
         if refused:
-            saved = yield from listed.save(core, saving, context)
+            saved = yield from moving.save(core, saving, context)
             _tell(core, state, saving, saved)
             raise
 

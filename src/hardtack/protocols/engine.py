@@ -15,6 +15,7 @@ from hardtack.tokens.keys import Keyring
 
 if TYPE_CHECKING:
     from hardtack.cookies import Cookie
+    from hardtack.core import Core
     from hardtack.events import Event
     from hardtack.flow import Flow
     from hardtack.record import Record
@@ -35,6 +36,20 @@ class Dead(NamedTuple):
     """The raw id that the session goes on under; empty where none is named."""
 
 
+class Moved(NamedTuple):
+    """Where a session is that comes from another engine of ours, and is not saved by this one yet."""
+
+    core: Core
+    """What works with that engine."""
+
+    key: str
+    """The store's key there; empty where it is a cookie."""
+
+    version: Version | None
+    record: Record
+    """As it is there."""
+
+
 @dataclass(slots=True, kw_only=True, eq=False, repr=False)
 class Held:
     """What an engine found in a request, and remembers until it saves.
@@ -53,6 +68,7 @@ class Held:
         resend: the cookie is to be sent with the next response, whatever that saves: the request came without it.
         replaces: the session whose place this one takes with the next save, and that ends by it.
         adopted: the raw id that was made of another system's cookie, under which nothing is stored yet.
+        moved: where the session comes from, if the manager's own engine has not saved it yet.
     """
 
     record: Record | None = None
@@ -68,6 +84,7 @@ class Held:
     resend: bool = False
     replaces: Record | None = None
     adopted: bytes = b""
+    moved: Moved | None = None
 
 
 _new: Final = Held.__new__
@@ -91,7 +108,7 @@ def hold(
     held.version = version
     held.key = key
     held.disputed = held.clear = held.resend = held.ahead = False
-    held.dead = held.replaces = None
+    held.dead = held.replaces = held.moved = None
     held.adopted = b""
     return held
 

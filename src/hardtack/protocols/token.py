@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from hardtack.record import Record
+    from hardtack.tokens.keys import Key
 
 CookieMap = Mapping[str, Sequence[str]]
 """Every cookie of a request: names to values in the order of the header, not decoded in any way."""
@@ -55,6 +56,8 @@ class TokenTraits(NamedTuple):
             that was given none. Default: None, the end stays.
         is_undated: whether the cookie of a record says nothing of its age, and no `until` ends it. Default: as the format.
         is_current: whether a good token was sealed under the key that issues now. Default: always.
+        sealed_by: the key that a good token was sealed under: the id in a store is made of it where the session moves there.
+            Default: None, of the token itself.
     """
 
     name: str
@@ -70,6 +73,7 @@ class TokenTraits(NamedTuple):
     sliding: int | None
     is_undated: Callable[[Record], bool] | None
     is_current: Callable[[CookieMap, Context], bool] | None
+    sealed_by: Callable[[CookieMap, Context], Key] | None
 
     def names_in(self, cookies: CookieMap, name: str) -> list[str]:
         """Those of a request's cookies that belong to the format, which is read under `name`."""
@@ -94,4 +98,5 @@ def token_traits(token: Any) -> TokenTraits:
         sliding=getattr(token, "sliding", None),
         is_undated=getattr(token, "is_undated", None),
         is_current=getattr(token, "is_current", None),
+        sealed_by=getattr(token, "sealed_by", None),
     )

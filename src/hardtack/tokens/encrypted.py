@@ -77,6 +77,12 @@ class EncryptedToken:
         """Whether the (good) token in the cookie was sealed under the key that issues now."""
         return cookies[context.cookie_name][-1].startswith(self._keys.current.beginning)
 
+    def sealed_by(self, cookies: Mapping[str, Sequence[str]], context: Context) -> Key:
+        """The key that the (good) token in the cookie was sealed under."""
+        key = self._find(_decode(last_value(cookies, context.cookie_name))[1:6])
+        assert key is not None
+        return key
+
 
 def last_value(cookies: Mapping[str, Sequence[str]], name: str) -> str:
     """The last value of a cookie. Raises `InvalidToken("missing")`."""

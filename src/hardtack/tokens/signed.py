@@ -71,6 +71,12 @@ class SignedToken:
         prefix = f"ht1.{values.encode_bytes(self._keys.current.id)}."
         return last_value(cookies, context.cookie_name).startswith(prefix)
 
+    def sealed_by(self, cookies: Mapping[str, Sequence[str]], context: Context) -> Key:
+        """The key that the (good) token in the cookie was signed under."""
+        key = self._find(_field(last_value(cookies, context.cookie_name).split(".")[1]))
+        assert key is not None
+        return key
+
 
 def _mac(key: Key, signed: str, context: Context) -> str:
     message = b"hardtack/1 signed" + binding(context.purpose, context.cookie_name) + signed.encode()

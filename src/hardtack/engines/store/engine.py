@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 from weakref import WeakMethod
@@ -15,11 +16,11 @@ from hardtack import record as records
 from hardtack import values
 from hardtack.cookies import MAX_VALUES, Cookie, find_values
 from hardtack.engines.store import save
-from hardtack.engines.store.tombstones import dead
+from hardtack.engines.store.tombstones import TOMBSTONE_SECONDS, dead
 from hardtack.errors import ConfigError, InvalidToken, SessionTooLarge
 from hardtack.events import Rejected, StoreFailed, StoreHangs
 from hardtack.flow import Close, Flow, Get, Put, Reconnect, Resolve
-from hardtack.lifetime import MAX_SKEW, absolute_deadline
+from hardtack.lifetime import MAX_SKEW, Until, absolute_deadline, unix_seconds
 from hardtack.merge import Declared
 from hardtack.protocols import (
     AsyncStore,
@@ -78,6 +79,7 @@ class StoreEngine:
         on_store_error: "raise" `StoreUnavailable` when a session cannot be loaded, or go on with an "anonymous" one.
         seal: a keyring that encrypts the records, bound to their keys. Without it, whoever can write the store can
             impersonate anyone, and whoever can read it can read every session.
+        until: for `accept=`: when its sessions are no longer taken over.
     """
 
     old_still_valid = False
@@ -90,6 +92,7 @@ class StoreEngine:
         merge: Iterable[str] = (),
         on_store_error: Literal["raise", "anonymous"] = "raise",
         seal: Keyring | Key | None = None,
+        until: Until | None = None,
     ) -> None:
         self.traits = store_traits(store)
         self.store: Store | AsyncStore = store
@@ -99,6 +102,9 @@ class StoreEngine:
         if seal is not None:
             instance(seal, (Keyring, Key), "seal", "Keyring or a Key: Key.parse(…) makes one of its text")
         self.seal = None if seal is None else as_keyring(seal)
+        self.until = unix_seconds(until)
+        self.beside: tuple[StoreEngine, ...] = ()
+        """Engines on the same store that seal otherwise, whose records are read too."""
         self.native = self.traits.native_ids
         self.cookie_ids = self.traits.cookie_ids
         if self.native is not None and self.seal is not None:
@@ -214,8 +220,20 @@ class StoreEngine:
         header = _SEALED + key.id
         return key.encrypting.seal(plain, _associated(header, raw_key, policy), header)
 
-    def decode(self, raw_key: bytes, data: bytes, policy: Policy) -> tuple[Record, bool]:
+    def decode(self, raw_key: bytes, data: bytes, policy: Policy, now: int = 0) -> tuple[Record, bool]:
         """The stored record, and whether it is sealed under the key that issues now. Raises `InvalidToken`."""
+        try:
+            return self._decode(raw_key, data, policy)
+        except InvalidToken as error:
+            if error.reason not in ("unknown_key", "malformed"):
+                raise  # what was changed under a key of ours is read by nobody who asks for less
+            for other in self.beside:
+                if other.until is None or now < other.until:
+                    with suppress(InvalidToken):
+                        return other._decode(raw_key, data, policy)[0], False
+            raise
+
+    def _decode(self, raw_key: bytes, data: bytes, policy: Policy) -> tuple[Record, bool]:
         current = True
         if self.seal is not None:
             header = data[:6]
@@ -262,7 +280,7 @@ class StoreEngine:
         """What an entry says. Raises `InvalidToken`."""
         if entry is None:
             return _NONE
-        record, current = self.decode(raw_key, entry.data, policy)
+        record, current = self.decode(raw_key, entry.data, policy, now)
         if "ended" in record.options:
             return Look(None, True, dead(record, now))
         latest = now + MAX_SKEW
@@ -348,6 +366,10 @@ class StoreEngine:
             held = Held()
             return self.new_id(held, policy), held
         secret = hashlib.sha256(b"hardtack/1 adopted" + seed).digest()
+        return (yield from self.find(secret, context, policy))
+
+    def find(self, secret: bytes, context: Context, policy: Policy) -> Flow[tuple[bytes, Held]]:
+        """What is held of the session under a secret that no cookie has brought, and its raw id."""
         raw_key = self.raw_key(secret, context.purpose)
         key = self.key(secret, raw_key)
         look, entry = yield from self.ask(raw_key, key, context.now, policy)
@@ -361,6 +383,16 @@ class StoreEngine:
                 key=key,
             )
         return raw_key, Held(secret=secret, key=key, dead=look.dead, adopted=raw_key)
+
+    def store_moved(self, held: Held, record: Record, now: int, policy: Policy) -> Flow[None]:
+        """Store a session that comes from another engine as it was loaded, for a moment: what is done next needs an entry.
+
+        Raises `VersionConflict` where a parallel request was faster.
+        """
+        loaded = record.with_changes()
+        loaded.prepared = record.kept_data()  # what the session holds may have been changed since
+        put = self.put(self.stored_key(held, record.id), loaded, now + TOMBSTONE_SECONDS, None, policy)
+        held.version = yield put
 
     def waiting(self, raw_id: bytes, header: str, context: Context, policy: Policy) -> Flow[Held]:
         """What is held of the session that waits while its user acts as another. That use of the browser keeps it."""

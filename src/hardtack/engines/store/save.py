@@ -12,6 +12,7 @@ from hardtack import values
 from hardtack.engines.store.tombstones import tombstone
 from hardtack.errors import SessionConflict, SessionTooLarge, StoreFull, StoreUnavailable
 from hardtack.flow import Delete, Flow, Put, Rename
+from hardtack.lifetime import absolute_deadline
 from hardtack.merge import Declared, Stale, assigned_in, join_options, merge
 from hardtack.protocols import (
     Context,
@@ -27,7 +28,7 @@ from hardtack.protocols import (
     VersionConflict,
     hold,
 )
-from hardtack.record import Record
+from hardtack.record import MOVED, Record
 
 if TYPE_CHECKING:
     from hardtack.engines.store.engine import StoreEngine
@@ -43,17 +44,9 @@ def save(engine: StoreEngine, saving: Saving, context: Context, policy: Policy) 
     work = _Work(engine, saving, context, policy)
     if saving.kind is _UPDATE:
         return work.update()
-    match saving.kind:
-        case Kind.EMPTY:
-            return work.update()
-        case Kind.CREATE:
-            return work.create()
-        case Kind.MOVE:
-            return work.move()
-        case Kind.REPLACE:
-            return work.replace()
-        case _:
-            return work.end()
+    if saving.held.moved is not None and saving.held.version is None and saving.old is not None:
+        return work.settle_first()
+    return work.carry_out()
 
 
 class _Work:
@@ -70,6 +63,39 @@ class _Work:
         self.policy = policy
         self.conflict: Literal["", "merged", "overwritten"] = ""
         self.overwritten: tuple[str, ...] = ()
+
+    def carry_out(self) -> Flow[Saved]:
+        """By its kind."""
+        match self.saving.kind:
+            case Kind.EMPTY:
+                return self.update()
+            case Kind.CREATE:
+                return self.create()
+            case Kind.MOVE:
+                return self.move()
+            case Kind.REPLACE:
+                return self.replace()
+            case _:
+                return self.end()
+
+    # --- the session comes from another engine of ours
+
+    def settle_first(self) -> Flow[Saved]:
+        """It is to end, or to get another id, and is not stored here yet: a parallel request that stores it must find that."""
+        saving, old = self.saving, self.saving.old
+        assert old is not None
+        try:
+            yield from self.engine.store_moved(self.held, old, self.context.now, self.policy)
+        except VersionConflict:  # one has stored it, and may have changed it
+            if saving.kind is Kind.MOVE:
+                reconciled = yield from self.reconcile(self.engine.stored_key(self.held, old.id))
+                if type(reconciled) is Saved:
+                    return reconciled
+                self.held.version = reconciled
+        except StoreFull:
+            if saving.kind is Kind.MOVE:
+                raise
+        return (yield from self.carry_out())
 
     # --- the session goes on under its id
 
@@ -164,7 +190,13 @@ class _Work:
         assert new is not None
         old_key = engine.stored_key(held, old.id)
         new_key = engine.key(held.secret, new.id)
-        grave = tombstone(old.id, self.context.now, changed=True, successor=b"" if engine.native else new.id)
+        grave = tombstone(
+            old.id,
+            self.context.now,
+            changed=True,
+            successor=b"" if engine.native else new.id,
+            until=_until(old, self.policy),
+        )
         version = held.version
         known = self.known_stale()
         if known:
@@ -301,14 +333,18 @@ class _Work:
     def end_one(self, raw_key: bytes, key: str, *, changed: bool, successor: bytes = b"") -> Flow[bool | Dead]:
         """End what is stored under one id. True if it was; what is remembered of it where it was dead already; else False."""
         engine = self.engine
-        version = self.held.version if self.saving.old is not None and self.saving.old.id == raw_key else None
+        old = self.saving.old
+        record = old if old is not None and old.id == raw_key else None
+        version = None if record is None else self.held.version
         for _ in range(MAX_ATTEMPTS):
             if version is None:
                 look, entry = yield from engine.ask(raw_key, key, self.context.now, self.policy)
                 if look.record is None or entry is None:
                     return look.dead or False
-                version = entry.version
-            grave = tombstone(raw_key, self.context.now, changed=changed, successor=successor)
+                version, record = entry.version, look.record
+            assert record is not None
+            until = _until(record, self.policy)
+            grave = tombstone(raw_key, self.context.now, changed=changed, successor=successor, until=until)
             try:
                 yield from self.bury(engine.bury(key, grave, version, self.policy))
             except VersionConflict:
@@ -501,6 +537,15 @@ def end_id(engine: StoreEngine, raw_key: bytes, key: str, context: Context, poli
     )
     return (yield from _Work(engine, saving, context, policy).end_chain(raw_key, key))
 
+
+def _until(record: Record, policy: Policy) -> int:
+    """Until when a dead id is remembered: of a session that came from a cookie, for as long as copies of that can live."""
+    partner = record.options.get(MOVED)
+    return absolute_deadline(record, policy.lifetime) if type(partner) is str and len(partner) == _COOKIE_ID else 0
+
+
+_COOKIE_ID: Final = 22
+"""Characters of the id of a session in a cookie."""
 
 _ONCE: Final = "_once"
 """The key of one-time values. Where another program reads the store too, only the session itself can tell that one is gone."""

@@ -14,12 +14,12 @@ TOMBSTONE_SECONDS: Final = 60
 """How long a dead id is remembered: longer than any request that began before runs on."""
 
 
-def tombstone(raw_key: bytes, now: int, *, changed: bool, successor: bytes = b"") -> Record:
-    """What is stored under a dead id. `changed` and `successor` as in `Dead`."""
+def tombstone(raw_key: bytes, now: int, *, changed: bool, successor: bytes = b"", until: int = 0) -> Record:
+    """What is stored under a dead id. `changed` and `successor` as in `Dead`; `until`: it stands longer than usual."""
     data: dict[str, object] = {"changed": True} if changed else {}
     if successor:
         data["successor"] = successor
-    return Record(raw_key, now, None, now, None, {"ended": now + TOMBSTONE_SECONDS}, data)
+    return Record(raw_key, now, None, now, None, {"ended": max(until, now + TOMBSTONE_SECONDS)}, data)
 
 
 def dead(record: Record, now: int) -> Dead | None:
@@ -31,7 +31,8 @@ def dead(record: Record, now: int) -> Dead | None:
     until = record.options.get("ended")
     if until is None or now >= until:
         return None
-    successor = record.data.get("successor", b"")
+    # One that stands longer keeps an old cookie dead. Where its session went is for requests that began before, and no others.
+    successor = record.data.get("successor", b"") if now < record.created + TOMBSTONE_SECONDS else b""
     changed = bool(record.data.get("changed", successor))
     made = record.created if record.created <= now + TOMBSTONE_SECONDS else now - TOMBSTONE_SECONDS
     return Dead(record.id, changed, min(made, now), successor if type(successor) is bytes else b"")
