@@ -30,7 +30,7 @@ TEST_PACKAGES := chromium redis-server memcached postgresql pgbouncer mariadb-se
 BENCH_PACKAGES := valgrind
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs dbsc-browser dbsc-quota quick lint types coverage bare pythons oldest wheel test-wheel bench fuzz fuzz-readers screenshot lock format system node speedups clean
+.PHONY: help demo test docs dbsc-browser dbsc-quota quick lint types coverage bare pythons oldest wheel test-wheel bench soak fuzz fuzz-readers screenshot lock format system node speedups clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -96,6 +96,9 @@ lock: $(BIN)/python  ## Write requirements-dev.txt: the versions of the developm
 bench: system speedups $(VENV)/.bench  ## Measure against the floor and the peers; writes benchmarks/results.md
 	@sh tools/apt-install.sh --optional $(BENCH_PACKAGES)
 	$(BIN)/python -m benchmarks
+
+soak: system $(VENV)/.dev  ## Ten minutes under load while servers fail; writes the table of docs/operations.md
+	$(BIN)/python -m benchmarks.soak
 
 fuzz: $(VENV)/.fuzz  ## Throw RUNS (a million) inputs at what reads from the network
 	$(BIN)/python fuzz/cookie_header.py -runs=$(RUNS) -max_len=6000

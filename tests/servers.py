@@ -153,6 +153,30 @@ class RedisServer(Server):
         return self.answers(b"PING\r\n", b"+PONG")
 
 
+class SentinelServer(Server):
+    """A Redis Sentinel that watches one master."""
+
+    def __init__(self, master: RedisServer) -> None:
+        self.master = master
+        super().__init__()
+
+    @property
+    def url(self) -> str:
+        return ""
+
+    def prepare(self) -> None:
+        (self.directory / "sentinel.conf").write_text(
+            f"port {self.port}\nbind {self.host}\nsentinel monitor main {self.master.host} {self.master.port} 1\n"
+            "sentinel down-after-milliseconds main 1000\n"
+        )
+
+    def command(self) -> list[str]:
+        return [find_program("redis-server", "valkey-server"), "sentinel.conf", "--sentinel"]
+
+    def ready(self) -> bool:
+        return self.answers(b"PING\r\n", b"+PONG")
+
+
 class RedisClusterNode(RedisServer):
     """One node of a Redis Cluster."""
 
@@ -168,8 +192,10 @@ class RedisClusterNode(RedisServer):
 class RedisCluster:
     """Three masters, no replicas."""
 
+    node: ClassVar[type[RedisClusterNode]] = RedisClusterNode
+
     def __init__(self) -> None:
-        self.nodes = [RedisClusterNode() for _ in range(3)]
+        self.nodes = [self.node() for _ in range(3)]
         addresses = [f"{node.host}:{node.port}" for node in self.nodes]
         self.nodes[0].run_as_server(
             find_program("redis-cli", "valkey-cli"),

@@ -17,9 +17,8 @@ import redis
 import sqlalchemy as sa
 from tests.ended.kit import KEY, OTHER_KEY, eventually, new_id
 from tests.needs import find_program
-from tests.servers import MariaDBServer, PostgreSQLServer, RedisServer, unprivileged_user
+from tests.servers import MariaDBServer, PostgreSQLServer, RedisServer, SentinelServer, unprivileged_user
 from tests.stores.conftest import broken_port, hanging_port, hanging_up_port, nonsense_port, refusing_port
-from tests.stores.test_redis import SentinelServer
 
 from hardtack import Keyring, values
 from hardtack.ended.channels import file as file_module

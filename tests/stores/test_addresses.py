@@ -15,8 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from tests.servers import MemcachedServer, RedisCluster, RedisServer
-from tests.stores.test_redis import SentinelServer
+from tests.servers import MemcachedServer, RedisCluster, RedisServer, SentinelServer
 
 from hardtack.errors import StoreUnavailable
 from hardtack.stores import from_url

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.servers import MemcachedServer, RedisCluster, RedisServer
-from tests.stores.test_redis import SentinelServer
+from tests.servers import MemcachedServer, RedisCluster, RedisServer, SentinelServer
 
 from hardtack.stores import from_url
 

@@ -16,37 +16,13 @@ import redis
 import redis.asyncio
 from redis.crc import key_slot
 from redis.sentinel import Sentinel
-from tests.needs import find_program
-from tests.servers import RedisCluster, RedisServer, Server
+from tests.servers import RedisCluster, RedisServer, SentinelServer
 
 from hardtack.errors import ConfigError, StoreError, StoreUnavailable
 from hardtack.protocols import Entry, Tombstone, VersionConflict
 from hardtack.stores.redis import AsyncRedisStore, RedisStore
 from hardtack.testing import AsyncStoreContract, FindsContract, RenamesContract, StoreContract
 from hardtack.testing.stores import create, in_an_hour, new_key, read
-
-
-class SentinelServer(Server):
-    """A Redis Sentinel that watches one master."""
-
-    def __init__(self, master: RedisServer) -> None:
-        self.master = master
-        super().__init__()
-
-    @property
-    def url(self) -> str:
-        return ""
-
-    def prepare(self) -> None:
-        (self.directory / "sentinel.conf").write_text(
-            f"port {self.port}\nbind {self.host}\nsentinel monitor main {self.master.host} {self.master.port} 1\n"
-        )
-
-    def command(self) -> list[str]:
-        return [find_program("redis-server", "valkey-server"), "sentinel.conf", "--sentinel"]
-
-    def ready(self) -> bool:
-        return self.answers(b"PING\r\n", b"+PONG")
 
 
 @pytest.fixture

@@ -16,10 +16,9 @@ from redis.backoff import NoBackoff
 from redis.connection import Connection
 from redis.exceptions import OutOfMemoryError
 from redis.retry import Retry
-from tests.servers import RedisCluster, RedisServer
+from tests.servers import RedisCluster, RedisServer, SentinelServer
 from tests.stores.interrupt import Interrupted, interrupted
 from tests.stores.switch import switch
-from tests.stores.test_redis import SentinelServer
 
 from hardtack.errors import StoreError, StoreFull, StoreUnavailable
 from hardtack.protocols import Entry, VersionConflict
