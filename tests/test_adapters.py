@@ -414,6 +414,16 @@ def test_a_session_made_by_hand_can_be_attached() -> None:
     assert site.open()["n"] == 1
 
 
+def test_an_empty_session_made_by_hand_has_nothing_to_say() -> None:
+    """It has come from no request: there is no cookie to clear."""
+    site = stored()
+    session = Session()
+    adapters.attach(session, site.sessions)
+    adapters.mark_accessed(session)
+
+    assert site.commit(session).set_cookies == []
+
+
 def test_a_look_can_be_taken_back() -> None:
     """Where the framework knows better: the response has nothing to say."""
     session = Site().open()

@@ -292,6 +292,18 @@ def test_accessed_says_that_the_response_is_private() -> None:
     assert applied(changes) == [("Vary", "Cookie"), ("Cache-Control", "private")]
 
 
+@pytest.mark.parametrize("changes", [Changes(accessed=True), Changes(["s=1"], accessed=True), Changes(["s=1"])])
+@pytest.mark.parametrize("header", ["x", "vary"])
+def test_pairs_of_bytes_are_known_by_the_first(changes: Changes, header: str) -> None:
+    """`apply` takes either kind, and `apply_raw` bytes alone: both say the same."""
+    raw, known = [(header.encode(), b"1")], [(header.encode(), b"1")]
+
+    changes.apply(raw)
+    changes.apply_raw(known)
+
+    assert raw == known
+
+
 def test_set_cookie_is_never_stored() -> None:
     """A cache that kept a Set-Cookie would hand one user's session to the next."""
     changes = Changes(["s=1", "t=2"], accessed=True)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.kit import KEY, START, Jar, Site
 
-from hardtack import Cookie, CookieEngine, Request, Session, StoreEngine
+from hardtack import Cookie, CookieEngine, EndedSessions, Request, Session, StoreEngine
 from hardtack.adapters import end_own
 from hardtack.errors import (
     ConfigError,
@@ -171,6 +171,26 @@ def test_a_refused_login_that_was_ended_meanwhile_begins_nothing() -> None:
         site.commit(session)
 
     assert (dict(site.open()), site.sessions.count("alice")) == ({}, 2)
+
+
+def test_a_refused_login_brings_back_nothing_that_was_forgotten() -> None:
+    """The store knows nothing any more of what it began from, not even that its id was changed."""
+    site, store = racing()
+    site.visit(cart=["apple"])
+    old = site.open().id
+
+    def others() -> None:
+        site.clock.now -= 5
+        log_in(site, **REFUSE)
+        store.before["delete", 1] = lambda: MemoryStore.delete(store, old)
+
+    session = site.open()
+    session.login("alice", **REFUSE)
+    store.before["rename", 1] = others
+    with pytest.raises(TooManySessions):
+        site.commit(session)
+
+    assert (dict(site.open()), site.sessions.count("alice")) == ({}, 1)
 
 
 def test_a_logout_is_carried_out_where_the_login_after_it_is_refused() -> None:
@@ -499,9 +519,11 @@ def test_a_page_that_tells_of_the_store_may_be_sent() -> None:
     assert site.sessions.commit(session, 503).no_store
 
 
-def test_who_only_reads_keeps_a_cookie_that_ours_would_outgrow() -> None:
+@pytest.mark.parametrize("listed", [False, True])
+def test_who_only_reads_keeps_a_cookie_that_ours_would_outgrow(listed: bool) -> None:
     """Another system's cookie can be smaller by compression; who writes is told that it is too large."""
-    site = Site(accept=[Theirs()])
+    ended = EndedSessions.from_url("memory://") if listed else None
+    site = Site(accept=[Theirs()], ended=ended)
     header = f"theirs={secrets.token_hex(4_000)}"
     session = site.sessions.open(header)
     assert len(session["user"]) == 8_000
@@ -510,6 +532,7 @@ def test_who_only_reads_keeps_a_cookie_that_ours_would_outgrow() -> None:
 
     assert changes.set_cookies == []
     assert [event.reason for event in site.told(Rejected)] == ["too_large"]
+    site.sessions.close()
 
 
 def test_planted_cookies_are_cleared_beside_a_new_session() -> None:

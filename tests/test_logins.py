@@ -11,6 +11,7 @@ from tests.kit import KEY, START, Jar, Site
 from hardtack import CookieEngine, StoreEngine
 from hardtack.errors import ConfigError, SessionFinished, SessionTooLarge, TooManySessions
 from hardtack.events import Confirmed, Destroyed, LoggedIn, LoggedOut
+from hardtack.protocols import Entry
 from hardtack.session import Session, state_of
 from hardtack.stores.memory import MemoryStore
 
@@ -175,6 +176,32 @@ def test_the_oldest_login_ends() -> None:
     assert subjects == [None, None, "alice", "alice"]
     assert len(site.told(Destroyed)) == 2
     assert site.sessions.count("alice") == 2
+
+
+def test_a_login_that_ended_by_itself_meanwhile_is_not_told_of_twice() -> None:
+    """It was one too many when the list was read, and had gone when its turn came."""
+
+    class Outrun(MemoryStore):
+        """A store in which a session ends before it is read for the third time."""
+
+        key = ""
+        reads = 0
+
+        def get(self, key: str) -> Entry | None:
+            self.reads += key == self.key
+            if self.reads == 3:
+                self.delete(key)
+            return super().get(key)
+
+    store = Outrun()
+    site = Site(StoreEngine(store))
+    log_in(site)
+    (store.key,) = (info.id for info in site.sessions.list("alice"))
+
+    log_in(site, at_most=1)
+
+    assert site.told(LoggedOut) == []
+    assert site.sessions.count("alice") == 1
 
 
 def test_a_login_beyond_the_limit_is_refused() -> None:

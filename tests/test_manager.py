@@ -1210,6 +1210,14 @@ def test_stored_sessions_are_out_of_reach_of_cookies() -> None:
             call()
 
 
+def test_a_format_of_ones_own_says_when_it_was_made(caplog: pytest.LogCaptureFixture) -> None:
+    """It needs no `until`, and has the manager's cookie."""
+    token = EncryptedToken(Keyring(OTHER_KEY))
+
+    assert SessionManager(KEY, accept=[token]).accept == (token,)
+    assert caplog.text == ""
+
+
 def test_too_large_names_the_biggest_keys() -> None:
     """A session that outgrows its cookie is told before the response starts, with what takes the room."""
     site = Site()

@@ -11,7 +11,7 @@ import operator
 import pickle
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -577,3 +577,21 @@ def test_pydantic_never_writes_a_session_that_it_reads_past_its_methods(kind: An
         pydantic.TypeAdapter(kind).dump_python(session, mode=mode)
 
     assert pydantic.TypeAdapter(dict[str, object]).dump_python(dict(session), mode=mode) == {"user": "alice", "n": 1}
+
+
+def test_a_kind_of_session_with_an_order_of_its_own_is_saved_whole() -> None:
+    """What is stored is what the dict holds, and not what its methods show."""
+
+    class Shown(Session):
+        __slots__ = ()
+
+        def __iter__(self) -> Iterator[str]:
+            return iter([name for name in dict.keys(self) if not name.startswith("_")])
+
+    site = Site()
+    session = site.sessions.open("", kind=Shown)
+    session.update({"b": 1, "_a": 2})
+
+    site.commit(session)
+
+    assert dict(site.open()) == {"b": 1, "_a": 2}

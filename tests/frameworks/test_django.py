@@ -1179,9 +1179,9 @@ def test_an_async_logout_while_the_store_cannot_be_read_clears_the_cookie(path: 
         client = async_browser()
         await client.get("/async/set/a/1")
         inner.down = frozenset({"get"})
-        asking = await client.get("/async/sync")
+        for asking in (await client.get("/async/sync"), await client.get("/async/race/a/b")):
+            assert (asking.status_code, dict(asking.cookies)) == (503, {})
         leaving = await client.get(path)
-        assert (asking.status_code, dict(asking.cookies)) == (503, {})
         assert leaving.status_code == 503
         assert leaving.cookies["sessionid"].value == ""
 
@@ -1529,6 +1529,14 @@ def test_a_logout_before_an_exception_while_the_store_is_down() -> None:
 
 
 # --- a site of its own
+
+
+def test_a_site_that_logs_in_by_itself_tells_by_the_signal(stored: Any) -> None:
+    """It keeps the user's id alone: that is a login as any other."""
+    stored.get("/login-of-ones-own/ann")
+
+    (known,) = current_manager().list(str(django_site.user("ann").pk))
+    assert known.authenticated_at is not None
 
 
 def test_the_key_of_a_login_is_known_at_once(stored: Any) -> None:

@@ -494,8 +494,13 @@ def test_a_store_works_in_two_event_loops_at_once(url: str) -> None:
         await store.create_table()
         key = new_key()
         await acreate(store, key)
+
+        async def read_twice() -> Any:
+            await store.get(key)
+            return await store.get(key)
+
         results = await asyncio.gather(
-            *[asyncio.to_thread(lambda: asyncio.run(store.get(key))) for _ in range(3)], store.get(key)
+            *[asyncio.to_thread(lambda: asyncio.run(read_twice())) for _ in range(3)], store.get(key)
         )
         await store.close()
         return results

@@ -7,10 +7,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from hardtack.testing import engines
+from hardtack.testing import adapters, engines
 
 BROKEN = '''
 import pytest
@@ -116,9 +117,10 @@ def test_a_broken_engine_fails(tmp_path: Path) -> None:
     assert failed >= set(FOUND.items())
 
 
-def test_without_pytest_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("module", [engines, adapters])
+def test_without_pytest_the_extra_is_named(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says what to install."""
-    spec = importlib.util.find_spec(engines.__name__)
+    spec = importlib.util.find_spec(module.__name__)
     assert spec is not None
     assert spec.loader is not None
     monkeypatch.setitem(sys.modules, "pytest", None)

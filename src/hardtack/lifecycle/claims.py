@@ -57,12 +57,9 @@ def _claim(core: Core, name: str, until: int, now: int) -> Flow[bool]:
     return True
 
 
-def remove(core: Core, raw_id: bytes, names: tuple[str, ...]) -> Flow[None]:
+def remove(core: Core, engine: StoreEngine, raw_id: bytes, names: tuple[str, ...]) -> Flow[None]:
     """Take values out of a stored session of which a request has taken them that saved nothing, under whichever id it has."""
     from hardtack import administration
-
-    if not isinstance(core.engine, StoreEngine):
-        return
 
     def take(data: dict[str, Any]) -> None:
         kept = {name: entry for name, entry in data.get(ONCE, {}).items() if name not in names}
@@ -75,7 +72,7 @@ def remove(core: Core, raw_id: bytes, names: tuple[str, ...]) -> Flow[None]:
     seen: set[bytes] = set()
     while raw_id and raw_id not in seen:
         seen.add(raw_id)
-        look, _ = yield from core.engine.ask(raw_id, values.encode_bytes(raw_id), now, core)
+        look, _ = yield from engine.ask(raw_id, values.encode_bytes(raw_id), now, core)
         if look.record is not None:
             if any(name in look.record.data.get(ONCE, {}) for name in names):
                 with suppress(SessionConflict):  # it ended meanwhile, and its values with it

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 from hardtack import record as records
 from hardtack import values
 from hardtack.changes import Changes
+from hardtack.engines.store import StoreEngine
 from hardtack.errors import (
     ConfigError,
     HardtackError,
@@ -238,8 +239,9 @@ def _take(core: Core, state: State) -> Flow[None]:
 
 def _remove_taken(core: Core, state: State) -> Flow[None]:
     """What was taken is gone, though nothing of its request was saved."""
-    if state.once and core.stored and state.record is not None:
-        yield from claims.remove(core, state.record.id, tuple(name for name, _ in state.once))
+    engine = core.engine
+    if state.once and state.record is not None and isinstance(engine, StoreEngine):
+        yield from claims.remove(core, engine, state.record.id, tuple(name for name, _ in state.once))
 
 
 def _save_two(core: Core, state: State, saving: Saving, context: Context) -> Flow[Saved]:
