@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -392,7 +393,7 @@ def test_a_stale_session_expires(client: TestClient) -> None:
 
     assert "A day and a minute went by" in page
     assert "<span>deadline</span> idle" in page
-    assert "passed 1 min ago" in page
+    assert re.search(r"passed 1 min( \d+ s)? ago", page)  # on a busy machine seconds go by
     assert "put forward by 1 d" in page
     assert "You were away for too long" in client.get("/").text
 
