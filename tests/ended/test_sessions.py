@@ -703,6 +703,63 @@ def test_requests_ask_the_channel_at_logins_only(site: Any, channel: Away) -> No
     assert (channel.reads, channel.appends) == (before[0] + 1, before[1])
 
 
+# --- a deploy that has not reached all servers
+
+
+@pytest.fixture
+def deploying(make_site: Make, engine_kind: str) -> tuple[Site, Site]:
+    """A server that does not have the list yet, and one that does, by the time that it is."""
+    new = make_site()
+    old = Site(CookieEngine(KEY) if engine_kind == "cookie" else StoreEngine(new.sessions.engine.store))
+    new.clock.now = old.clock.now = time.time()
+    return old, new
+
+
+@pytest.mark.parametrize("change", ["regenerate", "confirm"])
+def test_nobody_is_logged_out_by_a_server_without_the_list(change: str, deploying: tuple[Site, Site]) -> None:
+    """Sessions of both go on at both, and get new ids at both, while another user's end."""
+    old, new = deploying
+    jars = [Jar() for _ in range(4)]
+    for site, jar, name in zip((old, new, old, new), jars, ("bob", "carol", "alice", "alice"), strict=True):
+        log_in(site, name, jar)
+
+    new.sessions.end_all("alice")
+
+    for site in (old, new, new, old, old):
+        for jar, name in zip(jars[:2], ("bob", "carol"), strict=True):
+            assert [who(old, jar.header), who(new, jar.header)] == [name, name]
+            session = site.sessions.open(jar.header)
+            getattr(session, change)()
+            jar.take(site.sessions.commit(session))
+    assert [who(new, jar.header) for jar in jars] == ["bob", "carol", None, None]
+
+
+def test_a_login_at_a_server_without_the_list_counts_by_the_second(deploying: tuple[Site, Site]) -> None:
+    """It says no more: in the second of an end it may have been before it, and is refused; afterwards it goes on."""
+    old, new = deploying
+    new.sessions.end_all("alice")
+    refused, lives = Jar(), Jar()
+
+    old.clock.now = new.clock.now = int(time.time()) - 1
+    log_in(old, jar=refused)
+    old.clock.now = new.clock.now = int(time.time()) + 2
+    log_in(old, jar=lives)
+
+    assert [who(new, jar.header) for jar in (refused, lives)] == [None, "alice"]
+
+
+def test_what_was_kept_stays_if_its_id_changes_where_the_list_is(deploying: tuple[Site, Site]) -> None:
+    """A server without the list gives a new id, and cannot say that it belongs to who was spared: the end counts."""
+    old, new = deploying
+    kept, changed = Jar(), Jar()
+    for jar, site in ((kept, new), (changed, old)):
+        new.sessions.end_all("alice", keep=log_in(new, jar=jar))
+        session = site.sessions.open(jar.header)
+        session.confirm("totp")
+        jar.take(site.sessions.commit(session))
+        assert who(new, jar.header) == ("alice" if site is new else None)
+
+
 # --- a channel that is away
 
 
@@ -761,6 +818,26 @@ def test_an_open_list_renews_nothing(make_site: Make, channel: Away) -> None:
     session.regenerate()
     with pytest.raises(StoreUnavailable, match="new id"):
         site.commit(session)
+
+
+def test_an_open_list_that_is_stale_for_an_hour_renews_nothing(make_site: Make, channel: Away) -> None:
+    """What another server has ended is served here meanwhile, gets no later deadline, and is refused when the list is back."""
+    site = make_site(on_stale="open", idle_timeout="2 hours")
+    log_in(site)
+    deadline = site.open().expires_at
+    _stale(site, channel)
+    codec = site.sessions.core.ended._codec
+    entry = Subject(0, codec.hash_subject("alice"), ())
+    MemoryChannel.append(channel, lambda now: [codec.seal(entry._replace(time=now))], None)  # away from here only
+
+    for _ in range(12):
+        site.clock.now += 300
+        session = site.open()
+        assert (session.subject, session.seen_at.timestamp(), session.expires_at) == ("alice", START, deadline)
+        assert site.commit(session).set_cookies == []
+
+    channel.away = False
+    eventually(lambda: who(site) is None)
 
 
 def test_a_request_that_goes_on_while_the_list_becomes_stale_renews_nothing(make_site: Make, channel: Away) -> None:

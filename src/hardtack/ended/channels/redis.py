@@ -34,6 +34,7 @@ BATCH: Final = 2000
 
 _T = TypeVar("_T")
 _Sentinel: Any = Sentinel  # which has no types
+_ClusterNode: Any = ClusterNode
 # redis-py takes the answer to its HELLO for a mapping without looking: nonsense is an AttributeError.
 _ERRORS: Final = (RedisError, RedisClusterException, OSError, AttributeError)
 
@@ -212,7 +213,7 @@ def _cluster_hosts(url: str) -> tuple[str, list[Any]]:
     login, at, hosts = parts.netloc.rpartition("@")
     first, *others = hosts.split(",")
     rest = parts._replace(scheme="", netloc=f"{login}{at}{first}").geturl().removeprefix("//")
-    return rest, [ClusterNode(*_address(each, 6379)) for each in others]
+    return rest, [_ClusterNode(*_address(each, 6379)) for each in others]
 
 
 def _check_socket(url: str) -> None:
