@@ -19,6 +19,7 @@ from hardtack.events import IdChanged, ProofFailed
 from hardtack.flow import Flow
 from hardtack.lifecycle.listed import derived, judge, was_bound
 from hardtack.protocols import Context, Held, Kind, Saving
+from hardtack.record import LEFT, MOVED
 from hardtack.session import Session, refuse_changes, state_of
 
 if TYPE_CHECKING:
@@ -144,7 +145,8 @@ def bind(core: Core, state: State, held: Held, bond: Bond, at: int, context: Con
     assert old is not None
     new_id, moved = yield from core.engine.adopt(seed_of(held.secret or old.id, bond.id), context, core)
     if moved.record is None:
-        options = {**old.options, **derived(core, old), "binding": option_of(bond)}
+        options = {name: value for name, value in old.options.items() if name not in (MOVED, LEFT)}
+        options |= {**derived(core, old), "binding": option_of(bond)}
         record = old.with_changes(id=new_id, options=options)
         if isinstance(core.engine, StoreEngine):
             moved = yield from _move(core, held, moved, record, context)
