@@ -673,6 +673,77 @@ def test_a_logout_after_the_move_is_told_of_both_ids(place: Place, old: str, new
     new_site.close()
 
 
+@pytest.mark.parametrize(("old", "new"), [("cookie", "store"), ("store", "cookie")])
+@pytest.mark.parametrize("asks", ["old", "new"])
+def test_an_end_by_either_id_reaches_both_forms(place: Place, old: str, new: str, asks: str) -> None:
+    """A list of devices shows the one, and the browser has the other by now."""
+    ended = _list(place)
+    sites = {"old": place.manager(old, new, ended=ended), "new": place.manager(new, old, ended=ended)}
+    for id_of in ("before", "after"):
+        place.jar = Jar()
+        before = place.login(sites["old"])
+        stolen = place.jar.header
+        after = place.visit(sites["new"])
+        assert after.subject == "alice"
+
+        sites[asks].end(before.id if id_of == "before" else after.id)
+
+        for site in sites.values():
+            if (old, id_of, site) == ("cookie", "after", sites["old"]) and asks == "old":
+                continue  # of an id in a store this deploy cannot know which cookie it came from
+            assert site.open(place.jar.header).subject is None, id_of
+            assert site.open(stolen).subject is None, id_of
+    sites["new"].close()
+
+
+@pytest.mark.parametrize(("old", "new"), [("cookie", "store"), ("store", "cookie")])
+def test_what_an_end_of_all_others_has_spared_moves(place: Place, old: str, new: str) -> None:
+    """By the id that it had before, also where it was stored already."""
+    ended = _list(place)
+    old_site, new_site = place.manager(old, ended=ended), place.manager(new, old, ended=ended)
+    for stored in (False, True):
+        place.jar = Jar()
+        session = place.login(old_site)
+        if stored:
+            place.visit(new_site, place.jar.header)
+        old_site.end_all("alice", keep=session.id)
+
+        assert place.visit(new_site).subject == "alice"
+        assert place.visit(new_site).subject == "alice"
+    new_site.close()
+
+
+def test_a_logout_in_the_old_form_reaches_what_was_stored(place: Place) -> None:
+    """Without a list: whoever has copied the new cookie has nothing, once the browser has logged out by its old one."""
+    old, new = place.manager("cookie", "store"), place.manager("store", "cookie")
+    place.login(old)
+    copied = Jar()
+    session = new.open(place.jar.header)
+    assert session.subject == "alice"
+    copied.take(new.commit(session))
+    assert new.open(copied.header).subject == "alice"
+
+    session = old.open(place.jar.header)
+    session.logout()
+    old.commit(session)
+
+    assert new.open(copied.header).subject is None
+    assert old.open(copied.header).subject is None
+
+
+def test_a_record_that_was_left_and_is_used_again_is_a_session_of_a_list(place: Place) -> None:
+    """The deploy that keeps sessions in the store goes on with it."""
+    old, new = place.manager("store", "cookie"), place.manager("cookie", "store")
+    place.login(old)
+    header = place.jar.header
+    place.visit(new)
+    assert old.list("alice") == []
+
+    place.visit(old, header, a=1)
+
+    assert len(old.list("alice")) == 1
+
+
 def test_a_registry_lists_what_has_moved_to_cookies(place: Place) -> None:
     """At the price of one write, as for a login."""
     ended = _list(place)

@@ -332,6 +332,9 @@ def _end(core: Core, raw_key: bytes, key: str) -> Flow[int]:
     """End a session, whoever's it is, and tell. How many that were: 0 or 1."""
     stored: tuple[Record, Any] | None = yield from living(core, raw_key, key, core.context())
     ended = yield from end_record(core, raw_key, key)
+    partner = b"" if stored is None else moving.partner_of(stored[0])
+    if ended and partner and core.ended is not None:  # the cookie that it came from, for the deploy that reads that
+        yield Ask(partial(core.ended.end_session, partner, "ended", None))
     for each in ended:
         core.emit(Destroyed, each, False)
         if stored is not None and stored[0].subject is not None:

@@ -19,6 +19,7 @@ from hardtack.events import IdChanged, ProofFailed
 from hardtack.flow import Flow
 from hardtack.lifecycle.listed import claim, derived, find, goes_on, goes_on_as, judge
 from hardtack.protocols import Context, Held, Kind, Saving
+from hardtack.record import LEFT, MOVED
 from hardtack.session import Session, refuse_changes, state_of
 
 if TYPE_CHECKING:
@@ -163,7 +164,8 @@ def bind(core: Core, binding: Binding, state: State, held: Held, bond: Bond, at:
 
 def _bound(core: Core, old: Record, id: bytes, bond: Bond) -> Record:
     """The session as it goes on with the binding."""
-    return old.with_changes(id=id, options={**old.options, **derived(core, old), "binding": option_of(bond)})
+    options = {name: value for name, value in old.options.items() if name not in (MOVED, LEFT)}
+    return old.with_changes(id=id, options=options | derived(core, old) | {"binding": option_of(bond)})
 
 
 def _claim(

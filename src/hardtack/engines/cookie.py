@@ -214,14 +214,17 @@ class CookieEngine:
         )
 
     def seed(self, header: str, record: Record, context: Context) -> bytes:
-        """32 bytes that are the same for each of a session's cookies, and that only the holder of one can have made.
+        """32 bytes that are the same for each cookie of a session, and that only who holds one can have made; or nothing.
 
         The id alone would not do: it is public. So it is the id under the key that sealed the cookie.
         """
+        cookies: CookieMap = {}
         for cookies in self._candidates(header, context.cookie_name, None)[1]:
             with suppress(InvalidToken):
                 if self.token.open(cookies, context) == record:
                     break
+        if not cookies:
+            return b""
         framed = b"hardtack/1 moved" + binding(context.purpose, context.cookie_name)
         if self.traits.sealed_by is None:
             return hashlib.sha256(framed + cookies[context.cookie_name][-1].encode("utf-8", "surrogatepass")).digest()

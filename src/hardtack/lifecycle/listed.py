@@ -14,7 +14,7 @@ from hardtack.events import Rejected
 from hardtack.flow import Ask, Flow
 from hardtack.merge import Declared, assigned_in
 from hardtack.protocols import Context, Dead, Held, Kind, Saved, Saving
-from hardtack.record import Record
+from hardtack.record import LEFT, MOVED, Record
 from hardtack.state import State
 
 if TYPE_CHECKING:
@@ -44,6 +44,11 @@ def find(ended: EndedSessions, record: Record) -> Ended | None:
         None if sid is None else ("", sid),
         record.seen,
     )
+
+
+def is_id_listed(ended: EndedSessions, id: bytes) -> bool:
+    """Whether the list has an id, whoever's it is."""
+    return ended.check(id, None, None, _NEWEST) is not None
 
 
 def _actor(record: Record) -> str | None:
@@ -229,5 +234,6 @@ def _without_it(core: Core, saving: Saving, found: Ended) -> Saved | None:
             return Saved(held=Held(dead=dead), record=None, lines=[], dropped="" if saving.renewal else "dead")
     if new.id == old.id:
         new.id = core.engine.new_id(saving.held, core)
+        new.options = {name: value for name, value in new.options.items() if name not in (MOVED, LEFT)}
     saving.kind, saving.old, saving.base, saving.new = Kind.CREATE, None, None, new
     return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -214,6 +214,9 @@ def _load(core: Core, state: State, context: Context) -> Flow[Held]:
     own = _Asked(core)
     held: Held = yield from core.engine.load(state.header, context, own)
     asked = own
+    if held.record is not None and _is_partner_ended(core, held, held.record):
+        core.emit(Rejected, "revoked", context.cookie_name, request=state.request)
+        return Held(names=held.names)
     if held.record is not None:
         if len(set(find_values(state.header, context.cookie_name))) > 1:
             others = (yield from _ask(core, state, context, own_name=True))[0]
@@ -278,8 +281,27 @@ def _found(core: Core, view: Core, header: str, held: Held, there: Context) -> _
         return _Found(view, held, core.engine.raw_key(secret, core.purpose), secret)
     if not view.stored:
         return _Found(view, held, record.id, b"")
-    framed = b"hardtack/1 moved" + len(core.purpose.encode()).to_bytes(2, "big") + core.purpose.encode()
-    return _Found(view, held, _partner(record, 16) or hashlib.sha256(framed + held.secret).digest()[:16], b"")
+    return _Found(view, held, _cookie_id(core, record, held.secret), b"")
+
+
+def _is_partner_ended(core: Core, held: Held, record: Record) -> bool:
+    """Whether the list has a session by the id that it has in an accepted engine: a deploy beside may have told that."""
+    if core.ended is None:
+        return False
+    raw_id = b""
+    if core.stored:
+        raw_id = _cookie_id(core, record, held.secret)
+    elif secret := _partner(record, 32):
+        views = stored_elsewhere(core)
+        raw_id = next((view.engine.raw_key(secret, core.purpose) for view in views), b"")  # type: ignore[attr-defined]
+    return bool(raw_id) and listed.is_id_listed(core.ended, raw_id)
+
+
+def _cookie_id(core: Core, record: Record, secret: bytes) -> bytes:
+    """The id of a stored session in a cookie: the one that it came from, or one that is made of its own."""
+    purpose = core.purpose.encode()
+    framed = b"hardtack/1 moved" + len(purpose).to_bytes(2, "big") + purpose
+    return _partner(record, 16) or hashlib.sha256(framed + secret).digest()[:16]
 
 
 def _partner(record: Record, size: int) -> bytes:
@@ -304,13 +326,23 @@ def _move(core: Core, state: State, own: Held, found: _Found, context: Context) 
         judged: Held = yield from listed.judge(core, state, Held(record=record, names=names), context)
         if judged.record is None:
             return judged
+    return (yield from _here(core, state, found, names, record, context))
+
+
+def _here(
+    core: Core, state: State, found: _Found, names: tuple[str, ...], record: Record, context: Context
+) -> Flow[Held]:
+    """What is held of it here: what a parallel request has stored, or what the other engine has."""
+    view, there = found.core, found.held
     options = {name: value for name, value in record.options.items() if name not in (MOVED, LEFT)}
     moved = Moved(view, there.key, there.version, record)
     held = Held(names=names, current=False, resend=True, moved=moved)
     if isinstance(core.engine, StoreEngine):
         held.secret, held.key = found.secret, values.encode_bytes(found.id)
         if view.stored:
-            held.resend = there.names != own.names  # under its own name the browser has it: the id stays what it was
+            held.resend = tuple(there.names) != (
+                core.cookie.name,
+            )  # under its own name the browser has it: the id stays what it was
         else:
             options[MOVED] = values.encode_bytes(record.id)
             _, stored = yield from core.engine.find(found.secret, context, core)
@@ -318,7 +350,9 @@ def _move(core: Core, state: State, own: Held, found: _Found, context: Context) 
                 return Held(names=names, dead=stored.dead)
             if stored.record is not None:
                 held.version = stored.version
-                if LEFT not in stored.record.options and stored.record.seen >= record.seen:
+                if core.ended is not None and listed.find(core.ended, stored.record) is not None:
+                    pass  # the list has spared this one, and not the other
+                elif LEFT not in stored.record.options and stored.record.seen >= record.seen:
                     # A parallel request was faster: what is stored is what goes on.
                     stored.names, stored.current, stored.resend, stored.adopted = names, False, True, b""
                     return stored
@@ -327,6 +361,8 @@ def _move(core: Core, state: State, own: Held, found: _Found, context: Context) 
         left = record.options.get(LEFT)
         # Its request began before the browser got the cookie that a parallel one has sent: to read is not to overwrite that.
         held.current = type(left) is int and 0 <= context.now - left < UNSETTLED
+    if found.id != record.id:
+        options |= listed.derived(core, record)  # what spares the one spares the other
     held.record = record.with_changes(id=found.id, options=options)
     records.pack(held.record)
     if not held.current:
@@ -362,6 +398,11 @@ def save(core: Core, saving: Saving, context: Context) -> Flow[Saved]:
     if not core.accepted:
         return (yield from listed.save(core, saving, context))
     old, moved, dead = saving.old, saving.held.moved, saving.held.dead
+    if core.stored and saving.new is not None and LEFT in saving.new.options:
+        saving.new.options = {
+            name: value for name, value in saving.new.options.items() if name != LEFT
+        }  # it is used again
+    secret = b"" if old is None or saving.kind is Kind.UPDATE else _secret_elsewhere(core, saving, old, context)
     if old is None and saving.kind is Kind.END and dead is not None and core.stored:
         old = Record(dead.id, 0, None, 0)  # what an engine that was down could not be told the first time
     saved: Saved = yield from listed.save(core, saving, context)
@@ -371,7 +412,7 @@ def save(core: Core, saving: Saving, context: Context) -> Flow[Saved]:
         if moved is not None:
             yield from _leave(core, moved, saving.now)
         return saved
-    failure = yield from _end(core, old, moved, changed=saving.new is not None)
+    failure = yield from _end(core, old, moved, secret, changed=saving.new is not None)
     if failure is not None:
         if saving.kind is Kind.END:  # else the login counts all the same
             raise failure
@@ -398,7 +439,20 @@ def _leave(core: Core, moved: Moved, now: int) -> Flow[None]:
         core.store_failed("save", error, None)
 
 
-def _end(core: Core, old: Record, moved: Moved | None, *, changed: bool) -> Flow[StoreUnavailable | None]:
+def _secret_elsewhere(core: Core, saving: Saving, old: Record, context: Context) -> bytes:
+    """What a session in a cookie is made of in a store, where a deploy beside has stored it."""
+    if core.stored or not core.engine.native:  # type: ignore[attr-defined]
+        return b""
+    secret = _partner(old, 32)
+    if secret or saving.held.moved is not None:
+        return secret
+    seed: bytes = core.engine.seed(saving.header, old, context)  # type: ignore[attr-defined]
+    return seed
+
+
+def _end(
+    core: Core, old: Record, moved: Moved | None, secret: bytes, *, changed: bool
+) -> Flow[StoreUnavailable | None]:
     """The session ended here, or got another id: so it does where it came from. Why that could not be, or None."""
     failure = None
     dead = set()
@@ -412,7 +466,7 @@ def _end(core: Core, old: Record, moved: Moved | None, *, changed: bool) -> Flow
             dead.add(moved.record.id)
         if core.stored:
             keys.add(values.encode_bytes(old.id))
-        elif secret := _partner(old, 32):
+        elif secret:
             raw_key = view.engine.raw_key(secret, core.purpose)
             keys.add(values.encode_bytes(raw_key))
             dead.add(raw_key)
@@ -432,13 +486,18 @@ def _once(request: Any) -> Flow[Any]:
     return (yield request)
 
 
-def told_elsewhere(core: Core) -> Iterable[Core]:
+def told_elsewhere(core: Core) -> Iterator[Core]:
     """What works with accepted engines that can be told of an end: stores, and cookies where there is a list."""
     return (
         view for view in core.accepted if view.engine is not core.engine and (view.stored or core.ended is not None)
     )
 
 
-def stored_elsewhere(core: Core) -> Iterable[Core]:
+def partner_of(record: Record) -> bytes:
+    """The id of the cookie that a stored session came from, or nothing."""
+    return _partner(record, 16)
+
+
+def stored_elsewhere(core: Core) -> Iterator[Core]:
     """What works with the stores of accepted engines."""
     return (view for view in core.accepted if view.stored and view.engine is not core.engine)
