@@ -95,6 +95,7 @@ def test_every_setting_of_a_cookie_session() -> None:
             "cookie_httponly": "no",
             "cookie_samesite": "strict",
             "cookie_partitioned": "yes",
+            "cookie_development": "no",
             "cookie_formerly": [{"name": "shop", "domain": "example.org"}],
         }
     )
@@ -701,3 +702,12 @@ def test_a_key_in_the_place_of_another_setting_is_not_shown(setting: str) -> Non
 def test_the_environment_is_in_no_signature() -> None:
     """help() and documentation generators print defaults."""
     assert inspect.signature(config.from_env).parameters["environ"].default is None
+
+
+def test_one_setting_is_for_development() -> None:
+    """It takes Secure and the name's prefix away, and is refused on a site; what is set beside it stands."""
+    sessions = config.from_env({"HARDTACK_KEY": TEXT, "HARDTACK_COOKIE_DEVELOPMENT": "yes"})
+    named = config.from_mapping({"key": TEXT, "cookie": Cookie.for_development(name="shop")})
+
+    assert sessions.cookie == Cookie.for_development()
+    assert named.cookie == Cookie.for_development(name="shop")

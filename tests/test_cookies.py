@@ -60,6 +60,61 @@ def test_for_development() -> None:
     assert Cookie.for_development(name="other").name == "other"
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(
+            "",
+            "localhost",
+            "shop.localhost",
+            "127.0.0.1",
+            "[::1]",
+            "[fe80::1%eth0]",
+            "192.168.1.5",
+            "10.0.0.1",
+            "testserver",
+        ),
+        *(
+            "web",
+            "nas.local",
+            "shop.test",
+            "shop.internal",
+            "www.example.org",
+            "LOCALHOST.",
+            "0.0.0.0",
+            "box.home.arpa",
+            "falconframework.org",
+        ),
+    ],
+)
+def test_a_cookie_for_development_is_for_hosts_of_ones_own(host: str) -> None:
+    """This machine, a private network, a container's name, and names that nobody can have."""
+    Cookie.for_development().check_place("http", host)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "why"),
+    [
+        ("https", "localhost", "this request came by https"),
+        ("wss", "localhost", "this request came by https"),
+        ("https", "www.shop.com", "this request came by https"),
+        ("http", "www.shop.com", "this request is for the public host 'www.shop.com'"),
+        ("http", "localhost.shop.com", "public host"),
+        ("http", "myexample.org", "public host"),
+        ("", "8.8.8.8", "public host '8.8.8.8'"),
+        ("http", "[2606:4700::1111]", "public host"),
+        ("http", f"{'x' * 300}.com", r"public host 'x{100}':"),
+    ],
+)
+def test_a_cookie_for_development_is_refused_where_a_site_is(scheme: str, host: str, why: str) -> None:
+    """Any other cookie goes there."""
+    with pytest.raises(ConfigError, match=f"for plain http on one's own machine, and .*{why}"):
+        Cookie.for_development().check_place(scheme, host)
+
+    Cookie().check_place(scheme, host)
+    Cookie("session", secure=False).check_place(scheme, host)
+
+
 def test_planted_cookies_are_cleared_where_ours_does_not_live() -> None:
     """On each parent domain of the host and each beginning of the path, in at most eight places."""
     lines = Cookie("sid").clear_planted("shop.example.org", "/cart/add")

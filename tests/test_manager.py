@@ -18,6 +18,7 @@ from hardtack import (
     EncryptedToken,
     Keyring,
     Record,
+    Request,
     SessionManager,
     SignedToken,
     StoreEngine,
@@ -827,6 +828,38 @@ def test_a_late_change_is_told_with_the_id() -> None:
 
 
 # --- plain http
+
+
+PUBLIC = Request(method="POST", scheme="https", host="www.shop.com")
+
+
+def test_a_cookie_for_development_saves_nothing_on_a_site() -> None:
+    """Whoever left it in the settings is told by the first session; reading and logging out go on."""
+    site = Site(cookie=Cookie.for_development())
+    site.visit(cart=1)
+
+    session = site.sessions.open(None, PUBLIC)
+    session["cart"] = 1
+    with pytest.raises(ConfigError, match=r"Cookie\.for_development"):
+        site.sessions.commit(session)
+    read = site.sessions.open(site.jar.header, PUBLIC)
+    assert read["cart"] == 1
+    assert site.sessions.commit(read).set_cookies == []
+    leaving = site.sessions.open(site.jar.header, PUBLIC)
+    leaving.logout()
+    site.jar.take(site.sessions.commit(leaving))
+
+    assert site.jar.cookies == {}
+
+
+def test_a_cookie_for_development_saves_on_ones_own_machine() -> None:
+    """And where nothing is known of the request."""
+    site = Site(cookie=Cookie.for_development())
+
+    for request in (None, Request(), Request(scheme="http", host="localhost:8000")):
+        session = site.sessions.open(None, request)
+        session["cart"] = 1
+        assert len(site.sessions.commit(session).set_cookies) == 1
 
 
 def test_secure_cookie_on_plain_http_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:

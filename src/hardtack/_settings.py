@@ -218,6 +218,7 @@ SETTINGS: Final[dict[str, Reader]] = {
     "cookie_httponly": _switch,
     "cookie_samesite": _maybe_text,
     "cookie_partitioned": _switch,
+    "cookie_development": _switch,
     "cookie_formerly": _places,
 }
 """Every setting, in the order of docs/configuration.md."""

@@ -171,7 +171,7 @@ def _manager(given: dict[str, _Given], overrides: dict[str, Any], label: Callabl
     read = {name: _settings.read(name, *each) for name, each in given.items()}
     attributes = {name.removeprefix("cookie_"): read[name] for name in read if name.startswith("cookie_")}
     with named(label("cookie_…")):
-        cookie = Cookie(**attributes)
+        cookie = Cookie.for_development(**attributes) if attributes.get("development") else Cookie(**attributes)
     policy = _chosen(read, *_POLICY)
     _check_together(given)
     if "store" in read:

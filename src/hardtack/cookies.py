@@ -57,6 +57,24 @@ _MAX_ATTRIBUTE = 1024
 _EPOCH = "Thu, 01 Jan 1970 00:00:00 GMT"
 
 
+# RFC 6761, 6762, 8375 and 2606: no site that others can reach has such a name. "internal" is ICANN's for private networks.
+_PRIVATE = re.compile(
+    r"[^.]*|(.*\.)?(localhost|local|localdomain|internal|lan|test|example|invalid|home\.arpa|example\.(com|net|org))"
+    r"|falconframework\.org"  # what Falcon's test client says where its test says nothing
+)
+
+
+def is_private_host(host: str) -> bool:
+    """Whether a host, without its port, is this machine or in a private network, or nothing that could be reached at all."""
+    from ipaddress import ip_address  # which takes as long to import as the rest of this module
+
+    host = host.strip("[]").removesuffix(".").lower()
+    try:
+        return not ip_address(host.partition("%")[0]).is_global
+    except ValueError:
+        return _PRIVATE.fullmatch(host) is not None
+
+
 @dataclass(frozen=True)
 class Cookie:
     """The cookie's name and attributes; the defaults are the safe ones.
@@ -70,6 +88,7 @@ class Cookie:
         partitioned: CHIPS: one cookie for each top-level site that embeds this one; needs `secure`.
         formerly: where the cookie was before its name, path or domain was changed: it is cleared there with each
             Set-Cookie, since a browser keeps both and would send both.
+        development: as `for_development` sets it: no session is stored for a request by https, or to a public host.
     """
 
     name: str = DEFAULT_NAME
@@ -80,12 +99,13 @@ class Cookie:
     samesite: Literal["Lax", "Strict", "None"] | None = "Lax"
     partitioned: bool = False
     formerly: Sequence[Cookie] = ()
+    development: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.formerly, Cookie) or not all(isinstance(each, Cookie) for each in self.formerly):
             raise ConfigError("cookie formerly= is a list of Cookies: [Cookie(name=…, path=…, domain=…)]")
         object.__setattr__(self, "formerly", tuple(self.formerly))
-        for setting in ("secure", "httponly", "partitioned"):
+        for setting in ("secure", "httponly", "partitioned", "development"):
             if not isinstance(getattr(self, setting), bool):
                 message = f"cookie {setting}={getattr(self, setting)!r} must be True or False"
                 raise ConfigError(message)
@@ -134,9 +154,29 @@ class Cookie:
 
     @classmethod
     def for_development(cls, **attributes: Any) -> Cookie:
-        """A cookie for plain http on one's own machine: named `session`, without Secure. Never for production."""
-        settings: dict[str, Any] = {"name": "session", "secure": False, **attributes}
+        """A cookie for plain http on one's own machine: named `session`, without Secure.
+
+        In production it is refused: saving a session for a request that came by https, or to a host that others can
+        reach by its name, raises `ConfigError`. So a setting that was forgotten is noticed at the first login.
+        """
+        settings: dict[str, Any] = {"name": "session", "secure": False, "development": True, **attributes}
         return cls(**settings)
+
+    def check_place(self, scheme: str, host: str) -> None:
+        """Raise `ConfigError` where a cookie for development meets a request of a site: `host` without port, "": unknown."""
+        if not self.development:
+            return
+        if scheme in ("https", "wss"):
+            where = "this request came by https"
+        elif not is_private_host(host):
+            where = f"this request is for the public host {host[:100]!r}"
+        else:
+            return
+        message = (
+            f"Cookie.for_development() is for plain http on one's own machine, and {where}: use Cookie() there, whose cookie "
+            "goes over https alone"
+        )
+        raise ConfigError(message)
 
     @cached_property
     def attributes(self) -> str:

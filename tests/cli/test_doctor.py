@@ -218,7 +218,7 @@ def test_redis(redis_server: RedisServer, folder: Path, capsys: pytest.CaptureFi
     assert code == OK
     assert "good   RedisStore takes a session, and gives it back" in out
     assert "good   the clock of Redis agrees with this one's" in out
-    assert "good   Redis drops no session before its end" in out
+    assert "good   Redis drops nothing before its end" in out
 
 
 def test_a_redis_that_evicts(redis_server: RedisServer) -> None:

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import io
+import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.servers import free_port
 
-from hardtack import Cookie, CookieEngine, EncryptedToken, Key, Keyring, SessionManager, SignedToken, StoreEngine
+from hardtack import (
+    Cookie,
+    CookieEngine,
+    EncryptedToken,
+    EndedSessions,
+    Key,
+    Keyring,
+    SessionManager,
+    SignedToken,
+    StoreEngine,
+)
 from hardtack.cli import FAILED, OK, USAGE, main
 from hardtack.stores.sqlite import SQLiteStore
 
@@ -343,3 +355,81 @@ def test_another_name(keys: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
     assert ran(capsys, cookie, "--keys", keys)[0] == OK
     assert ran(capsys, f"{cookie}; theme=dark", "--name", "__Host-shop", "--keys", keys)[0] == OK
+
+
+# --- the list of ended sessions
+
+
+@pytest.fixture
+def ended_url(tmp_path: Path) -> str:
+    url = f"sqlite:///{tmp_path / 'ended.sqlite'}"
+    ended = EndedSessions.from_url(url, key=KEY)
+    ended.bind(None, "", None, None)
+    ended.create()
+    ended.close()
+    return url
+
+
+def listed(url: str, act: Callable[[SessionManager, Any], object]) -> str:
+    """The Cookie header of a session before something was done with it that the list is told of."""
+    sessions = SessionManager(KEY, ended=EndedSessions.from_url(url))
+    session = sessions.open("")
+    session.login("Ada Lovelace", sid="at-the-provider")
+    cookie = "; ".join(line.partition(";")[0] for line in sessions.commit(session).set_cookies)
+    again = sessions.open(cookie)
+    act(sessions, again)
+    sessions.commit(again)
+    sessions.close()
+    return cookie
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (lambda sessions, session: session.logout(), "this session was ended"),
+        (lambda sessions, session: session.regenerate(), "it goes on under another id"),
+        (lambda sessions, session: sessions.end_all("Ada Lovelace"), "all sessions of its user"),
+        (
+            lambda sessions, session: sessions.end_all(sid="at-the-provider"),
+            "the login's session at its OpenID provider was ended",
+        ),
+        (lambda sessions, session: sessions.end_everything(), "everybody's sessions were ended"),
+    ],
+    ids=["logout", "regenerate", "user", "provider", "all"],
+)
+def test_a_session_on_the_list(
+    act: Any, said: str, ended_url: str, keys: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its cookie is good, and no manager takes it: why, and since when."""
+    cookie = listed(ended_url, act)
+
+    code, out, _ = ran(capsys, cookie, "--keys", keys, "--ended", ended_url)
+    without = ran(capsys, cookie, "--keys", keys)
+
+    assert code == FAILED
+    assert re.search(rf"cannot be used: revoked: the list has it: {said}.*, at \d{{4}}-.* UTC\.", out)
+    assert without[0] == OK
+
+
+def test_a_session_that_is_not_on_the_list(ended_url: str, keys: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And one that is no session, which is not looked up."""
+    cookie = listed(ended_url, lambda sessions, session: None)
+
+    good = ran(capsys, cookie, "--keys", keys, "--ended", ended_url)
+    bad = ran(capsys, "rubbish", "--keys", keys, "--ended", ended_url)
+
+    assert (good[0], bad[0]) == (OK, FAILED)
+    assert "It is not on the list of ended sessions." in good[1]
+    assert "malformed" in bad[1]
+
+
+def test_a_list_that_cannot_be_asked(tmp_path: Path, keys: Path, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without its keys, or without its channel, nothing can be said of it."""
+    cookie = cookie_of(CookieEngine(KEY))
+
+    keyless = ran(capsys, cookie, "--store", url, "--ended", "memory://")
+    nowhere = ran(capsys, cookie, "--keys", keys, "--ended", f"redis://127.0.0.1:{free_port()}")
+
+    assert (keyless[0], nowhere[0]) == (USAGE, FAILED)
+    assert "--ended needs the keys of the list: give --keys FILE" in keyless[2]
+    assert "cannot be used" in nowhere[2]

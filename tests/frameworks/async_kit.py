@@ -82,7 +82,7 @@ def manager(engine: Any = None, **options: Any) -> SessionManager:
 
 def plain(engine: Any = None, **options: Any) -> SessionManager:
     """The same with a cookie for plain http."""
-    return manager(engine, cookie=Cookie.for_development(), **options)
+    return manager(engine, cookie=Cookie("session", secure=False), **options)
 
 
 def stored(store: Any = None) -> StoreEngine:

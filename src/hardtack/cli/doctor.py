@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from hardtack import SessionManager, config
 from hardtack.cli import doctor_settings
+from hardtack.cli.doctor_ended import check_list
 from hardtack.cli.doctor_servers import awaited, check_store
 from hardtack.cli.findings import Finding, wrong
 from hardtack.errors import ConfigError, StoreError
@@ -61,7 +62,10 @@ async def _examine(file: Path | None, level: int) -> list[Finding]:
     except StoreError as error:  # a Redis Cluster is asked for its nodes at once
         return [wrong(str(error), "see that its server runs, and can be reached")]
     findings = [*doctor_settings.check_files(file, _given(file)), *doctor_settings.check(sessions, level)]
-    return [*findings, *await _servers(sessions)]
+    findings += await _servers(sessions)
+    if sessions.core.ended is not None:
+        findings += check_list(sessions.core.ended)
+    return findings
 
 
 async def _servers(sessions: SessionManager) -> list[Finding]:

@@ -75,14 +75,18 @@ async def _redis(store: Any) -> AsyncIterator[Finding]:
         )
         return
     yield clock("Redis", seconds - time.time())
+    yield eviction(memory, "Redis", "sessions, and logs users out")
+
+
+def eviction(memory: str, server: str, loss: str) -> Finding:
+    """What is to be said of a Redis that says this of its memory; `loss`: what it drops where it evicts."""
     policy = re.search(r"(allkeys|volatile)-[a-z]+", memory)
     if policy:
-        yield wrong(
-            f"Redis has maxmemory-policy {policy[0]}: when its memory is full it drops sessions, and logs users out",
+        return wrong(
+            f"{server} has maxmemory-policy {policy[0]}: when its memory is full it drops {loss}",
             "maxmemory-policy noeviction, and memory enough",
         )
-    else:
-        yield good("Redis drops no session before its end")
+    return good(f"{server} drops nothing before its end")
 
 
 def clock(name: str, ahead: float) -> Finding:

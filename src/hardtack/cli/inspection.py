@@ -8,7 +8,7 @@ import inspect
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -16,9 +16,11 @@ from typing import Any, NamedTuple
 from hardtack import Key, Keyring, values
 from hardtack.cli.shown import kind, moment
 from hardtack.cookies import DEFAULT_NAME, find_values
+from hardtack.ended import EndedSessions
 from hardtack.engines import chunks
 from hardtack.engines.store import StoreEngine
 from hardtack.errors import ConfigError, InvalidToken, StoreError
+from hardtack.lifecycle import listed
 from hardtack.lifetime import MAX_SKEW, deadlines, seconds
 from hardtack.protocols import Context, TokenFormat
 from hardtack.record import Record
@@ -69,6 +71,9 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--keys", type=Path, metavar="FILE", help="a key file, or one with a key (htk1_…) on each line")
     parser.add_argument("--store", metavar="URL", help="the store that has the session; sealed records need --keys too")
+    parser.add_argument(
+        "--ended", metavar="URL", help="the list of ended sessions, to look the session up; needs --keys"
+    )
     parser.add_argument("--name", help=f"the cookie's name (default: the only one, or {DEFAULT_NAME})")
     parser.add_argument("--purpose", default="", help="the purpose of the manager, if it has one")
     parser.add_argument("--lifetime", default="14 days", help="that of the manager (default: %(default)s)")
@@ -87,7 +92,11 @@ def run(arguments: argparse.Namespace) -> int:
         header = sys.stdin.read() if arguments.cookie == "-" else arguments.cookie
         header, question = _asked(header.strip().removeprefix("Cookie:").strip(), arguments)
         ring = None if arguments.keys is None else _ring(arguments.keys, question.now)
+        if arguments.ended is not None and ring is None:
+            raise ConfigError("--ended needs the keys of the list: give --keys FILE")
         answers = list(_answers(header, question, ring, arguments.store))
+        if arguments.ended is not None:
+            answers = list(_looked_up(answers, question, ring, arguments.ended))
     except (ConfigError, ImportError, UnicodeDecodeError) as error:
         print(f"hardtack: {error}", file=sys.stderr)
         return 2
@@ -151,6 +160,36 @@ def _answers(header: str, question: Question, ring: Keyring | None, url: str | N
         else:
             assert ring is not None
             yield _in_cookie(value, question, ring)
+
+
+# --- The list of ended sessions
+
+_CAUSES = {
+    "session": "this session was ended",
+    "subject": "all sessions of its user, or of the one who acts as that, were ended",
+    "provider": "the login's session at its OpenID provider was ended",
+    "all": "everybody's sessions were ended",
+}
+
+
+def _looked_up(answers: list[Answer], question: Question, ring: Keyring | None, url: str) -> Iterator[Answer]:
+    """The same answers, with what the list says of those that are good. Raises `StoreUnavailable` where it cannot be read."""
+    ended = EndedSessions.from_url(url, key=ring)
+    ended.bind(None, question.purpose, None, None)
+    try:
+        ended.start(timeout=10)
+        for answer in answers:
+            if answer.record is None or answer.problem is not None:
+                yield answer
+                continue
+            found = listed.find(ended, answer.record)
+            if found is None:
+                yield replace(answer, how=f"{answer.how} It is not on the list of ended sessions.")
+                continue
+            why = "it goes on under another id" if found.kind == "changed" else _CAUSES[found.cause]
+            yield replace(answer, problem=f"revoked: the list has it: {why}, at {moment(int(found.at))}")
+    finally:
+        ended.close()
 
 
 # --- A session in the cookie itself

@@ -12,7 +12,21 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
 from hardtack.ended.channels import check_url, open_channel
-from hardtack.ended.entries import HASH, ID, MAX_SPARED, NOBODY, All, Codec, Entry, Limits, Provider, Session, Subject
+from hardtack.ended.entries import (
+    HASH,
+    ID,
+    MAX_SPARED,
+    NOBODY,
+    All,
+    Codec,
+    Entry,
+    Limits,
+    Provider,
+    Session,
+    Skipped,
+    SkipReason,
+    Subject,
+)
 from hardtack.ended.follower import SECOND, Follower, clock
 from hardtack.ended.protocol import Channel
 from hardtack.ended.runner import Runner
@@ -505,6 +519,23 @@ class EndedSessions:
     def create(self) -> bool:
         """Create the channel, once, before the first deploy: an empty one is taken for lost. False: it was created before."""
         return self._running()[0].create()
+
+    def new_channel(self) -> Channel:
+        """A channel of its own to the list, for who looks at that by itself, and closes it.
+
+        Raises `ConfigError`, and `StoreUnavailable` where it cannot be opened yet.
+        """
+        return self._open_channel(self._purpose)
+
+    def unusable(self, entries: Iterable[bytes]) -> dict[SkipReason, int]:
+        """How many of these entries could not be used here, by the reason."""
+        codec, found = self._get_codec(), dict[SkipReason, int]()
+        for raw in entries:
+            try:
+                codec.open(raw)
+            except Skipped as skipped:
+                found[skipped.reason] = found.get(skipped.reason, 0) + 1
+        return found
 
     def stats(self) -> Stats:
         """What the list of this process is like."""

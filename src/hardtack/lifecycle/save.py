@@ -135,7 +135,10 @@ def _without_deciding(core: Core, session: Session, state: State, status: int | 
 
 
 def prepare(core: Core, session: Session, saving: Saving) -> Saving:
-    """The same, with an id where one is to be drawn."""
+    """The same, with an id where one is to be drawn. Raises `ConfigError` for a cookie for development on a site."""
+    if core.cookie.development and saving.kind is not _END:
+        request = state_of(session).request
+        core.cookie.check_place(*("", "") if request is None else (request.scheme, request.hostname))
     saving.joined = session.joined
     if saving.tracking is not None:
         saving.tracking = saving.tracking.so_far()

@@ -73,8 +73,8 @@ class Demo:
         self.token = RotatingToken(Key.generate())
         self.sessions = SessionManager(
             self.engine(),
-            # Plain http: on a real site, Cookie() with its defaults, __Host- and Secure.
-            cookie=Cookie.for_development(),
+            # Plain http, on any host: on a real site, Cookie() with its defaults, __Host- and Secure.
+            cookie=Cookie("session", secure=False),
             lifetime=LIFETIME,
             idle_timeout=IDLE_TIMEOUT,
             purpose="hardtack-demo",

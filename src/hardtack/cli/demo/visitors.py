@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MAX_VISITORS: Final = 256
 MAX_EXCHANGES: Final = 10
 
-COOKIE: Final = Cookie.for_development(name="demo-visitor")
+COOKIE: Final = Cookie("demo-visitor", secure=False)
 
 
 @dataclass

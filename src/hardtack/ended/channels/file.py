@@ -49,7 +49,7 @@ class FileChannel:
     alone = False
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path).absolute()
+        self._path = self.file = Path(path).absolute()
         self._lock = self._path.with_name(self._path.name + ".lock")
         directory = self._path.parent
         if not directory.is_dir():

@@ -82,7 +82,7 @@ class RedisChannel:
         close: Callable[[], None] = lambda: None,
         suffix: str = "",
     ) -> None:
-        self._node = node
+        self._node = self.node = node
         self._refresh = refresh
         self._close = close
         self.stream, self.identity, self._lock = _names(suffix)

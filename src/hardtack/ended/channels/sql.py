@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
+from pathlib import Path
 from typing import Any, Final
 
 from hardtack.ended.protocol import Batch, Make
@@ -91,6 +92,9 @@ class SQLChannel:
             sa.Column("origin", sa.LargeBinary, nullable=False),
         )
         self._appended = 0
+        database = self._engine.url.database
+        self.file = Path(database) if database and self._engine.dialect.name == "sqlite" else None
+        """The file of an SQLite database; None: it is another one."""
 
     @classmethod
     def from_url(cls, url: str, suffix: str = "") -> SQLChannel:
