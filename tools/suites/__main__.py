@@ -46,7 +46,7 @@ class Outcome:
 
 
 def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(part) for part in command], text=True, **options)  # type: ignore[no-any-return]
+    return subprocess.run([str(part) for part in command], text=True, **options)
 
 
 def checked(*command: str | Path) -> None:
@@ -85,17 +85,16 @@ def source_of(name: str) -> Path:
 def environment_of(suite: dict[str, Any], tree: Path) -> Path:
     """The suite's own virtual environment, with the package, what its tests need, and hardtack."""
     folder = WORK / "environments" / suite["name"]
-    python = folder / "bin" / "python"
+    python: Path = folder / "bin" / "python"
     ready = folder / "ready.json"
     told = json.dumps(suite)
     if not ready.is_file() or ready.read_text("utf-8") != told:
         checked(uv(), "venv", "--quiet", "--clear", "--python", sys.executable, folder)
         extras = f"[{','.join(suite['extras'])}]" if "extras" in suite else ""
         groups = [part for name in suite.get("groups", ()) for part in ("--group", f"{tree / 'pyproject.toml'}:{name}")]
-        ours = "django" if suite["kind"] == "django" else "flask" if suite["kind"] == "flask" else None
-        packages = [f"{tree}{extras}", "pytest", *([ours] if ours else []), *suite.get("needs", ())]
-        install = (uv(), "pip", "install", "--quiet", "--python", python)
-        checked(*install, *groups, *packages, "--editable", ROOT)
+        framework = {"django": ["django"], "flask": ["flask"]}.get(suite["kind"], [])
+        packages = [f"{tree}{extras}", "pytest", *framework, *suite.get("needs", ())]
+        checked(uv(), "pip", "install", "--quiet", "--python", python, *groups, *packages, "--editable", ROOT)
         ready.write_text(told, "utf-8")
     return python
 
@@ -121,19 +120,8 @@ def run_suite(suite: dict[str, Any], tree: Path, python: Path, kind: str) -> Non
     report.unlink(missing_ok=True)
     path = os.pathsep.join([str(HERE), str(HERE / "own"), str(tree)])
     told = {"SUITE_KIND": suite["kind"], "SUITE_SESSIONS": kind, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [
-        python,
-        "-m",
-        "pytest",
-        "-q",
-        "--tb=no",
-        "-p",
-        "suite_plugin",
-        "-p",
-        "no:cacheprovider",
-        "-o",
-        "addopts=",
-    ]
+    plugins = ("-p", "suite_plugin", "-p", "no:cacheprovider")
+    command: list[str | Path] = [python, "-m", "pytest", "-q", "--tb=no", *plugins, "-o", "addopts="]
     if "settings" in suite:
         told["SUITE_SETTINGS"] = suite["settings"]
         command += ["--ds=suite_settings"]
