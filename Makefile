@@ -30,7 +30,7 @@ TEST_PACKAGES := chromium redis-server memcached postgresql pgbouncer mariadb-se
 BENCH_PACKAGES := valgrind
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs dbsc-browser dbsc-quota quick lint types coverage bare pythons oldest wheel test-wheel bench soak fuzz fuzz-readers screenshot lock format system node speedups clean
+.PHONY: help demo test docs dbsc-browser dbsc-quota quick lint types coverage bare pythons oldest wheel test-wheel bench soak fuzz fuzz-readers screenshot suites lock format system node speedups clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -89,6 +89,9 @@ test-wheel:  ## The tests that need no server on the wheel in dist/, not on the 
 format: $(VENV)/.dev  ## Put the sources into the format that lint asks for
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+suites: $(BIN)/python  ## The test suites of eleven libraries on hardtack's sessions; writes docs/compatibility.md (half an hour; ARGS: names)
+	$(BIN)/python tools/suites $(ARGS)
 
 lock: $(BIN)/python  ## Write requirements-dev.txt: the versions of the development environment, with hashes
 	$(BIN)/python tools/lock.py

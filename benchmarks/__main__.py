@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: runs every measurement, and writes results.md and results.svg beside this file."""
+"""`python -m benchmarks`: runs every measurement, and writes results.md and results.svg beside this file, and the history."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from benchmarks import starlette_request, tokens
+from benchmarks import history, starlette_request, tokens
 from benchmarks.interleave import PAYLOADS, Times
 
 HERE = Path(__file__).parent
@@ -194,6 +194,7 @@ def main() -> None:
         "",
         *program_lines(),
     ]
+    history.append(history.ratios_of("\n".join(lines)), dt.datetime.now(dt.UTC).date().isoformat())
     (HERE / "results.md").write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
     (HERE / "results.svg").write_text(chart(middle, names), encoding="utf-8")
     print("\n".join(lines))

@@ -409,6 +409,25 @@ def test_an_error_that_the_application_answers_is_committed(client: FlaskClient)
     assert data_of(client) == {"handled": True}
 
 
+def test_a_test_looks_at_the_flashes_after_the_response(app: Flask) -> None:
+    """`with client:` keeps the context, and `get_flashed_messages()` takes them out there, as with Flask's own sessions."""
+    with app.test_client() as client:
+        client.get("/set/kept/1")
+        client.get("/flash")
+
+        assert flask.get_flashed_messages() == ["hello"]
+        session["afterwards"] = 1  # goes nowhere, as with Flask's own
+        assert client.get("/dump").get_json()["kept"] == 1
+        assert "afterwards" not in session
+
+
+def test_a_secret_that_is_taken_away_meanwhile(app: Flask) -> None:
+    """A suite does so within a context whose session was used; the end of that is no error."""
+    with app.test_request_context():
+        session["a"] = 1
+        app.secret_key = None
+
+
 def test_an_after_request_function_can_change_the_session(app: Flask, client: FlaskClient) -> None:
     """The session is saved after them."""
 

@@ -109,8 +109,16 @@ class SessionInterface(Interface, FlaskInterface):
         if response.is_streamed:
             finish, abort = partial(_finish, manager, session), partial(manager.abort, session)
             response.response = StreamedBody(response.response, finish, abort)  # type: ignore[arg-type]
-        else:
+        elif not _looked_at(request.environ if has_request_context() else {}):
             _finish(manager, session)
+
+
+def _looked_at(environ: dict[str, Any]) -> bool:
+    """Whether a test looks at the request after its response: `with client:` keeps the context.
+
+    There `get_flashed_messages()` and the like take things out of the session, and Flask's own sessions let them.
+    """
+    return "werkzeug.debug.preserve_context" in environ
 
 
 def _device_response() -> Response | None:
@@ -174,7 +182,8 @@ def _tear_down(sender: Flask, **details: Any) -> None:
     if session is None or session.concluded or not session.accessed or not isinstance(interface, SessionInterface):
         return
     manager = interface.manager_of(sender)
-    assert manager is not None  # it has opened the session
+    if manager is None:  # SECRET_KEY was taken away since
+        return
     with suppress(HardtackError):  # the response has left, or another error is on its way
         manager.abort(session)
 

@@ -1,0 +1,95 @@
+"""docs/compatibility.md: the table is what `make suites` has found, and that command tells an unexplained difference."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tools.suites import __main__ as suites
+
+REPORT = """<testsuites><testsuite>
+<testcase classname="tests.test_a.Case" name="test_good"/>
+<testcase classname="tests.test_a.Case" name="test_skipped"><skipped/></testcase>
+{}
+</testsuite></testsuites>"""
+FAILURE = '<testcase classname="tests.test_a.Case" name="{}"><{} message="{}&#10;more"/></testcase>'
+SUITE = {"name": "Flask-Thing", "kind": "flask", "paths": ["tests"]}
+
+
+@pytest.fixture
+def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of reports: one test fails everywhere, and one on hardtack's cookie only."""
+    monkeypatch.setattr(suites, "WORK", tmp_path)
+    (tmp_path / "reports").mkdir()
+    everywhere = FAILURE.format("test_network", "error", "no network")
+    for kind in suites.KINDS:
+        new = FAILURE.format("test_new", "failure", "TypeError: no") if kind == "cookie" else ""
+        (tmp_path / "reports" / f"Flask-Thing-{kind}.xml").write_text(REPORT.format(everywhere + new), "utf-8")
+    return tmp_path / "reports"
+
+
+def explained(**changed: Any) -> list[dict[str, Any]]:
+    return [
+        {
+            "suite": "Flask-Thing",
+            "sessions": ["cookie"],
+            "tests": ["tests.test_a.Case::test_new"],
+            "why": "It is new.\n",
+            **changed,
+        }
+    ]
+
+
+def test_the_page_is_what_the_runs_have_found() -> None:
+    """Results, explanations and page are of one state."""
+    listed = tomllib.loads((suites.HERE / "suites.toml").read_text("utf-8"))["suite"]
+    told = tomllib.loads((suites.HERE / "explained.toml").read_text("utf-8")).get("difference", [])
+    results = json.loads(suites.RESULTS.read_text("utf-8"))
+
+    assert (
+        suites.PAGE.read_text("utf-8").partition(suites.MARKER)[2]
+        == suites.page(listed, results, told).partition(suites.MARKER)[2]
+    )
+    assert [fault for name in results for fault in suites.judge(name, results[name]["differences"], told)] == []
+
+
+def test_what_fails_everywhere_is_no_difference(reports: Path) -> None:
+    """Only what the framework's own sessions of the same kind pass is."""
+    result = suites.result_of(SUITE, "1.0")
+
+    assert result["ran"] == 2
+    assert result["failed"] == {"own-cookie": 1, "cookie": 2, "own-store": 1, "store": 1}
+    assert result["differences"] == {"cookie": {"tests.test_a.Case::test_new": "TypeError: no"}, "store": {}}
+
+
+def test_a_difference_has_to_be_explained(reports: Path) -> None:
+    """For the sessions that it is of; and an explanation that nothing needs is a fault too."""
+    differences = suites.result_of(SUITE, "1.0")["differences"]
+
+    assert suites.judge("Flask-Thing", differences, explained()) == []
+    [unexplained] = suites.judge("Flask-Thing", differences, [])
+    assert "test_new fails, and explained.toml does not say why: TypeError: no" in unexplained
+    [needless] = suites.judge("Flask-Thing", differences, explained(sessions=["cookie", "store"]))
+    assert "store" in needless
+    assert "no longer differs" in needless
+
+
+def test_the_page_names_each_difference(reports: Path) -> None:
+    """The row has the counts, and below it stand the test and the reason."""
+    page = suites.page([SUITE], {"Flask-Thing": suites.result_of(SUITE, "1.0")}, explained())
+
+    assert "| 2 | 1 | 2 | 1 | 1 | 1 | 0 |" in page
+    assert "**Flask-Thing, on a cookie**: It is new.\n\n- `Case.test_new`" in page
+    assert "There is none." in suites.page([SUITE], {"Flask-Thing": suites.result_of(SUITE, "1.0")}, [])
+
+
+def test_a_suite_that_has_not_run_is_told(reports: Path) -> None:
+    """With the end of its log, and not as a suite without failures."""
+    (reports / "Flask-Thing-store.xml").unlink()
+    (reports / "Flask-Thing-store.log").write_text("ImportError: no module\n", "utf-8")
+
+    with pytest.raises(SystemExit, match=r"Flask-Thing has not run on store\nImportError: no module"):
+        suites.result_of(SUITE, "1.0")
