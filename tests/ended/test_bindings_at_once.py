@@ -258,6 +258,60 @@ def test_a_session_that_ended_at_another_server_is_not_bound(make: Callable[...,
     assert not one.told(Bound)
 
 
+@pytest.mark.parametrize("end", ["logout", "end", "end if it is hers"])
+def test_an_end_at_a_server_that_has_not_read_the_binding_reaches_the_bound_session(
+    make: Callable[..., BoundSite], channel: Slow, end: str
+) -> None:
+    """It names the id from before: once everybody has read it, the session is nobody's under the new one too."""
+    one, other = make(), make()
+    user, _ = user_and_thief(one)
+    session = other.sessions.open(cookies_of(user).partition("; ")[0])
+    assert session.subject == "alice"
+    assert page(user.get("/")) == "alice bound 0"
+    if end == "logout":
+        session.logout()
+        other.sessions.commit(session)
+    else:
+        assert other.sessions.end(session.id, subject=None if end == "end" else "alice")
+
+    channel.late = False
+
+    for site in (one, other):
+        eventually(lambda: visit(site, cookies_of(user))[0].subject is None)  # noqa: B023
+
+
+def test_an_end_of_another_user_does_not_reach_the_bound_session(make: Callable[..., BoundSite], channel: Slow) -> None:
+    """What an end asks of the former session it asks of the bound one."""
+    one = make()
+    user, _ = user_and_thief(one)
+    former = one.sessions.open(cookies_of(user).partition("; ")[0]).id
+    assert page(user.get("/")) == "alice bound 0"
+
+    one.sessions.end(former, subject="bob")
+
+    assert page(user.get("/")) == "alice bound 0"
+
+
+@pytest.mark.parametrize("late", [10, 0])
+def test_a_logout_that_comes_with_the_id_from_before_the_binding_ends_the_bound_session(
+    make: Callable[..., BoundSite], monkeypatch: pytest.MonkeyPatch, late: int
+) -> None:
+    """It was on its way while the session was bound, as on a store; a login in its place ends nothing."""
+    monkeypatch.setattr(binding_open, "LATE", late)
+    one = make()
+    user, _ = user_and_thief(one)
+    former = cookies_of(user).partition("; ")[0]
+    assert page(user.get("/")) == "alice bound 0"
+    for action in ("login", "logout"):
+        assert page(user.get("/")) == "alice bound 0"
+        session = one.sessions.open(former)
+        assert session.subject == ("alice" if late else None)
+        session.login("bob") if action == "login" else session.logout()
+        one.sessions.commit(session)
+
+    assert visit(one, cookies_of(user))[0].subject is None
+
+
 def test_a_session_that_is_spared_at_another_server_is_bound(make: Callable[..., BoundSite]) -> None:
     """All others of the user have ended, which the server that binds has not read: the claim reads it, and spares it too."""
     one, other = make(), make()

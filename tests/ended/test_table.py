@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from hardtack.ended.entries import All, Limits, Provider, Session, Subject
-from hardtack.ended.table import RECORD, SHARDS, Records, Table
+from hardtack.ended.entries import NOBODY, All, Limits, Provider, Session, Subject
+from hardtack.ended.table import RECORD, SHARDS, Records, Table, claim_name
 
 SECOND = 1_000_000
 NOW = 1_795_817_486 * SECOND
@@ -75,6 +75,33 @@ def test_a_session_with_another_owner_is_another_entry(table: Table) -> None:
     table.add(Session(NOW, OTHER, b"y" * 16))
 
     assert [owner[:1] for owner, _, _ in table.find_session(OTHER)] == [b"x", b"y"]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (2, 0, 1)], ids=str)
+@pytest.mark.parametrize("owner", [NOBODY, HASH], ids=["whoever", "hers"])
+def test_an_end_reaches_the_id_that_was_claimed_first(table: Table, order: tuple[int, ...], owner: bytes) -> None:
+    """Whichever of them comes first, and with what it asks of the owner. A second claim reaches nothing, nor does a change."""
+    first, second, changed = b"first id" * 2, b"second i" * 2, b"changed!"
+    name = claim_name(ID[:8])
+    entries = [
+        Session(NOW, name, first, changed=True),
+        Session(NOW, name, second, changed=True),
+        Session(NOW + SECOND, ID[:8], owner),
+    ]
+
+    for number in order:
+        table.add(entries[number])
+    table.add(Session(NOW, changed, changed=True))
+    table.add(Session(NOW, claim_name(changed), b"elsewher" * 2, changed=True))
+
+    assert table.find_successor(name) == first[:10]
+    assert table.find_session(first[:8]) == [(owner[:10], False, NOW // SECOND + 1)]
+    assert table.find_session(second[:8]) == table.find_session(b"elsewher") == []
+    again = Table()
+    for entry in table.entries():
+        again.add(entry)
+    assert again.find_session(first[:8]) == table.find_session(first[:8])
+    assert again.find_successor(name) == first[:10]
 
 
 def test_sessions_of_a_user(table: Table) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 import time
@@ -16,7 +15,7 @@ from hardtack.ended.entries import HASH, ID, MAX_SPARED, NOBODY, All, Codec, Ent
 from hardtack.ended.follower import SECOND, Follower, clock
 from hardtack.ended.protocol import Channel
 from hardtack.ended.runner import Runner
-from hardtack.ended.table import OWNER, SHARD_OF, Table
+from hardtack.ended.table import OWNER, SHARD_OF, Table, claim_name
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.events import Event, logger
 from hardtack.lifetime import seconds
@@ -473,7 +472,9 @@ class EndedSessions:
         if runner.failure is not None:  # nobody waits for a channel that is known to be away
             raise runner.failure
         # The claim first: an id that has ended, and of which nobody knows as what it goes on, would be nobody's.
-        follower.claim([Session(0, _claim_name(id), successor[:HASH], changed=True), Session(0, _id(id), changed=True)])
+        follower.claim(
+            [Session(0, claim_name(_id(id)), successor[:HASH], changed=True), Session(0, _id(id), changed=True)]
+        )
         first = self.successor(id)
         if not first:
             raise StoreUnavailable("the list of ended sessions has lost what was just appended to it")
@@ -481,7 +482,7 @@ class EndedSessions:
 
     def successor(self, id: bytes) -> bytes:
         """The first 10 bytes of the id that a session goes on under which was claimed, where that is known; else nothing."""
-        return self._table.find_successor(_claim_name(id))
+        return self._table.find_successor(claim_name(_id(id)))
 
     def end_subject(self, subject: str, keep: bytes | Iterable[bytes] = ()) -> None:
         """End all sessions of a user, and of those who act as her, but for the ids in `keep`. Raises as `end_session`."""
@@ -561,10 +562,6 @@ async def _in_thread(function: Callable[[], _T]) -> _T:
 
     # An end happens whatever becomes of the request: the thread goes on after a cancellation.
     return await anyio.to_thread.run_sync(function, abandon_on_cancel=True)
-
-
-def _claim_name(id: bytes) -> bytes:
-    return hashlib.sha256(b"hardtack/1 claim" + _id(id)).digest()[:ID]
 
 
 def _same(one: Keyring, other: Keyring) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import Final
 
-from hardtack.ended.entries import All, Entry, Limits, Provider, Session, Subject
+from hardtack.ended.entries import HASH, ID, NOBODY, All, Entry, Limits, Provider, Session, Subject
 
 RECORD: Final = 23
 SHARDS: Final = 256
@@ -18,6 +18,7 @@ _FULL: Final = 16  # records in a bucket, on the average, before a shard is spli
 OWNER: Final = 10  # bytes of the owner's hash that are kept: 80 bits of a keyed hash
 _SECOND: Final = 1_000_000
 _HOUR: Final = 3600 * _SECOND
+_CLAIM: Final = int.from_bytes(b"htkclaim", "big")
 
 
 def _unequal() -> bytes:
@@ -158,9 +159,9 @@ class Table:
     def add(self, entry: Entry) -> None:
         """Take an entry in; twice is once."""
         if isinstance(entry, Session):
-            flags = bytes([entry.changed | entry.brief << 1])
-            seconds = min(entry.time // _SECOND, 0xFFFFFFFF).to_bytes(4, "big")
-            self.sessions.add(entry.id + entry.owner[:OWNER] + flags + seconds, same=RECORD - 4)
+            self._add_session(entry)
+            for reached in self._reached(entry):
+                self._add_session(reached)
         elif isinstance(entry, Subject):
             time = entry.time.to_bytes(7, "big")
             for spared in entry.spared:  # first: who finds the entry must find whom it spares
@@ -180,6 +181,25 @@ class Table:
             known = self.limits.get(entry[1:])
             if known is None or known.time < entry.time:
                 self.limits = {**self.limits, entry[1:]: entry}
+
+    def _add_session(self, entry: Session) -> None:
+        flags = bytes([entry.changed | entry.brief << 1])
+        seconds = min(entry.time // _SECOND, 0xFFFFFFFF).to_bytes(4, "big")
+        self.sessions.add(entry.id + entry.owner[:OWNER] + flags + seconds, same=RECORD - 4)
+
+    def _reached(self, entry: Session) -> Iterator[Session]:
+        """What else ends by an entry: the end of an id reaches its session under the id that was claimed for it first.
+
+        A server that ends a session may not have read yet that another one binds it.
+        """
+        if not entry.changed:
+            successor = self.find_successor(claim_name(entry.id))
+            if successor:
+                yield entry._replace(id=successor[:ID])
+        elif entry.owner != NOBODY and self.find_successor(entry.id) == entry.owner[:OWNER]:
+            for owner, changed, at in self.find_session(claim_name(entry.id)):
+                if not changed:
+                    yield Session(at * _SECOND, entry.owner[:ID], owner + bytes(HASH - OWNER))
 
     def find_session(self, id: bytes) -> list[tuple[bytes, bool, int]]:
         """For each entry of an id: the beginning of the owner's hash, whether it was changed, and when, in seconds."""
@@ -258,6 +278,11 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.sessions) + len(self.subjects) + len(self.providers)
+
+
+def claim_name(id: bytes) -> bytes:
+    """The name under which an id, of 8 bytes, is claimed; of such a name, the id."""
+    return (int.from_bytes(id, "big") ^ _CLAIM).to_bytes(ID, "big")
 
 
 def _seconds(time: int) -> bytes:

@@ -148,6 +148,11 @@ def _save(core: Core, ended: EndedSessions, saving: Saving, context: Context) ->
         failure = yield from tell(ended, [old.id], changed=saving.new is not None)
     elif saving.kind is Kind.END and saving.held.adopted:
         failure = yield from tell(ended, [saving.held.adopted], changed=saving.new is not None)
+    elif saving.kind is Kind.END and saving.follows and not saving.login:
+        # A logout in a request that came with the id from before a binding ends what that is now.
+        former = old.id if old is not None else b"" if dead is None else dead.id
+        if former and ended.successor(former):
+            failure = yield from tell(ended, [former], changed=False)
     saved: Saved = yield from core.engine.save(saving, context, core)
     if old is not None and found is None and not saved.dropped and saving.kind in (Kind.MOVE, Kind.REPLACE):
         # Only now: where the new session cannot be kept, the old one goes on. A channel that is away for a moment loses
