@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -258,15 +259,28 @@ def test_two_applications_on_one_host_with_one_key_and_purpose() -> None:
     assert not [event for site in sites.values() for event in site.told(ProofFailed)]
 
 
-def test_the_word_of_the_client_reads_and_an_application_may_refuse_that(site: BoundSite) -> None:
-    """Who says that the server or the quota failed is served to read, as "unproven": that is what a handler can ask."""
+@pytest.mark.parametrize("alone", [False, True], ids=["pair", "session cookie alone"])
+def test_the_word_of_the_client_reads_and_an_application_may_refuse_that(site: BoundSite, alone: bool) -> None:
+    """Who says that the server or the quota failed is served to read, as "unproven": that is what a handler can ask.
+
+    docs/device-binding.md says so, in the sentence that is looked for here.
+    """
+    said = "a thief can send it as well, and read what the session shows"
+    assert said in (Path(__file__).parents[2] / "docs" / "device-binding.md").read_text(encoding="utf-8")
     browser = site.logged_in()
     thief = browser.copy()
     thief.keep_copies()
+    if alone:
+        thief.cookies = {place: each for place, each in thief.cookies.items() if "-bound-" not in place[0]}
     site.clock.now += EVERY + GRACE
+    skipped = [("Secure-Session-Skipped", "quota_exceeded")]
 
-    assert page(thief.get("/")) == "None unproven 0"
-    answer = thief.request("GET", "/", headers=[("Secure-Session-Skipped", "quota_exceeded")])
+    for _ in range(2):
+        assert page(thief.get("/")) == "None unproven 0"
+        answer = thief.request("GET", "/", headers=skipped)
 
-    assert page(answer) == "alice unproven 0"
-    assert answer.get("Set-Cookie") is None
+        assert page(answer) == "alice unproven 0"
+        assert answer.get("Set-Cookie") is None
+        assert thief.request("POST", "/count", headers=skipped).status == 503
+        site.clock.now += 86400
+    assert page(browser.get("/")) == "alice bound 0"

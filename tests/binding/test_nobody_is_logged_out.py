@@ -233,7 +233,7 @@ def test_a_session_that_ends_while_it_is_bound_is_over(store_site: BoundSite) ->
     store.get = get_slowly
     session = site.sessions.open(header)
 
-    assert session.subject is None
+    assert (session.subject, session.binding) == (None, "unbound")
     assert not site.told(Bound)
 
 

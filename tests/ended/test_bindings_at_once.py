@@ -233,6 +233,91 @@ def test_one_key_at_two_servers_is_one_session(servers: Servers) -> None:
         assert visit(site, f"{in_header(more)}; {proofs(header)}")[0].subject == "alice"
 
 
+# --- a new id at another server
+
+
+def test_who_changes_the_id_at_a_server_that_has_not_read_of_the_binding_gets_nothing(
+    make: Callable[..., BoundSite],
+) -> None:
+    """A thief with the copied cookie would else go on unbound, and bind a key of his own with the next offer."""
+    one, other = make(), make()
+    user, thief = user_and_thief(one)
+    assert page(user.get("/")) == "alice bound 0"
+    thief.send = other.wire
+    thief.bindings.clear()
+    thief.cookies = {place: each for place, each in thief.cookies.items() if "-bound-" not in place[0]}
+    before = cookies_of(thief)
+
+    assert thief.post("/regenerate").status == 409
+
+    assert cookies_of(thief) == before
+    assert page(thief.get("/")) in ("None unbound 0", "alice unbound 0")
+    assert page(user.get("/count")) == "alice bound 1"
+
+
+def test_a_session_that_got_another_id_at_another_server_is_not_bound(
+    make: Callable[..., BoundSite], channel: Slow
+) -> None:
+    """Whose server has not read of it yet. It goes on under the other id, and is bound by the next offer."""
+    one, other = make(), make()
+    user, thief = user_and_thief(one)
+    session = other.sessions.open(cookies_of(user).partition("; ")[0])
+    session.regenerate()
+    moved = in_header(other.sessions.commit(session).set_cookies)
+
+    assert visit(one, cookies_of(thief))[0].subject is None
+    assert not one.told(Bound)
+    channel.late = False
+    for site in (one, other):
+        eventually(lambda: visit(site, moved)[0].subject == "alice")  # noqa: B023
+        eventually(lambda: visit(site, cookies_of(user))[0].subject is None)  # noqa: B023
+        assert visit(site, f"{moved}; {proofs(cookies_of(user))}")[0].binding == "unbound"
+
+
+def test_a_new_id_asks_nobody_where_nothing_can_be_bound(make: Callable[..., BoundSite], channel: Slow) -> None:
+    """Of a session that is bound, of one whose time to register is over, and with a manager without binding."""
+    reads: list[float] = []
+    read = channel.read
+
+    def counted(position: str, wait: float) -> Batch:
+        if not wait:
+            reads.append(wait)
+        return read(position, wait)
+
+    one, plain = make(), make(binding=None)
+    user, _ = user_and_thief(one)
+    assert page(user.get("/")) == "alice bound 0"
+    old = one.browser(registers=False)
+    old.post("/login")
+    one.clock.now += 3600
+    user.refresh(now=True)
+    session = plain.sessions.open()
+    session.login("alice")
+    header = in_header(plain.sessions.commit(session).set_cookies)
+    channel.read = counted  # type: ignore[method-assign]
+
+    assert page(user.post("/regenerate")) == "alice bound 0"
+    assert page(old.post("/regenerate")) == "alice unbound 0"
+    session = plain.sessions.open(header)
+    session.regenerate()
+    assert plain.sessions.commit(session).set_cookies
+    assert not reads
+
+
+def test_a_new_id_while_the_channel_is_away(make: Callable[..., BoundSite], channel: Slow) -> None:
+    """As ever: it is known here, and told later. Nobody binds the session meanwhile."""
+    one = make()
+    user = one.browser(registers=False)
+    user.post("/login")
+    former = cookies_of(user)
+    channel.down = True
+
+    assert page(user.post("/regenerate")) == "alice unbound 0"
+    assert one.sessions.open(former).subject is None
+    channel.down = False
+    assert page(user.get("/")) == "alice unbound 0"
+
+
 # --- a session that ends meanwhile
 
 
@@ -256,6 +341,60 @@ def test_a_session_that_ended_at_another_server_is_not_bound(make: Callable[...,
 
     assert (session.subject, session.binding) == (None, "unbound")
     assert not one.told(Bound)
+
+
+@pytest.mark.parametrize("end", ["logout", "end", "end if it is hers"])
+def test_an_end_at_a_server_that_has_not_read_the_binding_reaches_the_bound_session(
+    make: Callable[..., BoundSite], channel: Slow, end: str
+) -> None:
+    """It names the id from before: once everybody has read it, the session is nobody's under the new one too."""
+    one, other = make(), make()
+    user, _ = user_and_thief(one)
+    session = other.sessions.open(cookies_of(user).partition("; ")[0])
+    assert session.subject == "alice"
+    assert page(user.get("/")) == "alice bound 0"
+    if end == "logout":
+        session.logout()
+        other.sessions.commit(session)
+    else:
+        assert other.sessions.end(session.id, subject=None if end == "end" else "alice")
+
+    channel.late = False
+
+    for site in (one, other):
+        eventually(lambda: visit(site, cookies_of(user))[0].subject is None)  # noqa: B023
+
+
+def test_an_end_of_another_user_does_not_reach_the_bound_session(make: Callable[..., BoundSite], channel: Slow) -> None:
+    """What an end asks of the former session it asks of the bound one."""
+    one = make()
+    user, _ = user_and_thief(one)
+    former = one.sessions.open(cookies_of(user).partition("; ")[0]).id
+    assert page(user.get("/")) == "alice bound 0"
+
+    one.sessions.end(former, subject="bob")
+
+    assert page(user.get("/")) == "alice bound 0"
+
+
+@pytest.mark.parametrize("late", [10, 0])
+def test_a_logout_that_comes_with_the_id_from_before_the_binding_ends_the_bound_session(
+    make: Callable[..., BoundSite], monkeypatch: pytest.MonkeyPatch, late: int
+) -> None:
+    """It was on its way while the session was bound, as on a store; a login in its place ends nothing."""
+    monkeypatch.setattr(binding_open, "LATE", late)
+    one = make()
+    user, _ = user_and_thief(one)
+    former = cookies_of(user).partition("; ")[0]
+    assert page(user.get("/")) == "alice bound 0"
+    for action in ("login", "logout"):
+        assert page(user.get("/")) == "alice bound 0"
+        session = one.sessions.open(former)
+        assert session.subject == ("alice" if late else None)
+        session.login("bob") if action == "login" else session.logout()
+        one.sessions.commit(session)
+
+    assert visit(one, cookies_of(user))[0].subject is None
 
 
 def test_a_session_that_is_spared_at_another_server_is_bound(make: Callable[..., BoundSite]) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from hardtack.ended.entries import All, Limits, Provider, Session, Subject
-from hardtack.ended.table import RECORD, SHARDS, Records, Table
+from hardtack.ended.entries import NOBODY, All, Limits, Provider, Session, Subject
+from hardtack.ended.table import RECORD, SHARDS, Records, Table, claim_name, claim_of
 
 SECOND = 1_000_000
 NOW = 1_795_817_486 * SECOND
@@ -75,6 +75,44 @@ def test_a_session_with_another_owner_is_another_entry(table: Table) -> None:
     table.add(Session(NOW, OTHER, b"y" * 16))
 
     assert [owner[:1] for owner, _, _ in table.find_session(OTHER)] == [b"x", b"y"]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (0, 2, 1), (2, 0, 1)], ids=str)
+@pytest.mark.parametrize("owner", [NOBODY, HASH], ids=["whoever", "hers"])
+def test_an_end_reaches_the_id_that_was_claimed_first(table: Table, order: tuple[int, ...], owner: bytes) -> None:
+    """Whichever of them comes first, and with what it asks of the owner. A second claim reaches nothing, nor does a change."""
+    first, second, changed = b"first id" * 2, b"second i" * 2, b"changed!"
+    name = claim_name(ID[:8])
+    entries = [
+        Session(NOW, name, claim_of(first, binds=True), changed=True),
+        Session(NOW, name, claim_of(second, binds=True), changed=True),
+        Session(NOW + SECOND, ID[:8], owner),
+    ]
+
+    for number in order:
+        table.add(entries[number])
+    table.add(Session(NOW, changed, changed=True))
+    table.add(Session(NOW, claim_name(changed), claim_of(b"elsewher" * 2, binds=True), changed=True))
+
+    assert table.find_claim(name) == claim_of(first, binds=True)[:10]
+    assert table.find_session(first[:8]) == [(owner[:10], False, NOW // SECOND + 1)]
+    assert table.find_session(second[:8]) == table.find_session(b"elsewher") == []
+    again = Table()
+    for entry in table.entries():
+        again.add(entry)
+    assert again.find_session(first[:8]) == table.find_session(first[:8])
+    assert again.find_claim(name) == table.find_claim(name)
+
+
+def test_an_end_does_not_reach_an_id_that_was_changed_otherwise(table: Table) -> None:
+    """A framework that ends what it finds under the old id must not end the tab that has just changed the password."""
+    claim = Session(NOW, claim_name(ID[:8]), claim_of(b"new id" * 3, binds=False), changed=True)
+    other = Session(NOW, claim_name(OTHER), claim_of(b"new id" * 3, binds=False), changed=True)
+
+    for entry in (claim, Session(NOW, ID[:8]), Session(NOW, OTHER), other):
+        table.add(entry)
+
+    assert table.find_session(b"new idne") == []
 
 
 def test_sessions_of_a_user(table: Table) -> None:

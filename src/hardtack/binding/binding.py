@@ -34,6 +34,8 @@ REQUIRED: Final = 60
 LATE: Final = 10
 """Seconds in which the id from before the binding still opens the session: requests that were on their way carry it."""
 
+_LATEST: Final = 60  # more than OFFERED, for an answer to the last offer
+
 _TAG: Final = 8
 _KEPT: Final = 3
 
@@ -64,6 +66,7 @@ class Binding:
         attributes: the same as text, but Max-Age, as a browser is told them.
         start, refresh: the paths of the endpoints, below the application's mount.
         beginning: what both paths begin with.
+        registers_for: seconds after a login in which a session may be bound by a key that was registered in time.
     """
 
     def __init__(self, device: DeviceBinding, engine: Any, settings: Settings, ended: EndedSessions | None) -> None:
@@ -76,6 +79,7 @@ class Binding:
             )
         self.device = device
         self._good_for = device.every + device.grace
+        self.registers_for = OFFERED + _LATEST + self._good_for
         self.tokens = Tokens(keys, settings.purpose, settings.cookie.name)
         self.settings = settings
         beginning = _beginning(settings.cookie)

@@ -295,10 +295,10 @@ class Follower:
         Raises `StoreUnavailable`: they are not kept back, and may have been appended all the same.
         """
         made = self._write(entries, getattr(self.channel, "append_in_turn", self.channel.append))
-        now = clock()
-        with self._lock:
-            self._recent.extend((now, entry) for entry in made)
         self.read_to_end()
+        now = clock()
+        with self._lock:  # only now: what is appended again counts here as the first, and nobody may have been told so
+            self._recent.extend((now, entry) for entry in made)
 
     def _write(self, entries: Sequence[Entry], append: Append) -> list[Entry]:
         """Append by this method of the channel; the entries with their times."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 import time
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
 from hardtack.ended.channels import check_url, open_channel
 from hardtack.ended.entries import (
-    HASH,
     ID,
     MAX_SPARED,
     NOBODY,
@@ -30,7 +28,7 @@ from hardtack.ended.entries import (
 from hardtack.ended.follower import SECOND, Follower, clock
 from hardtack.ended.protocol import Channel
 from hardtack.ended.runner import Runner
-from hardtack.ended.table import OWNER, SHARD_OF, Table
+from hardtack.ended.table import SHARD_OF, Table, bound_successor, claim_name, claim_of
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.events import Event, logger
 from hardtack.lifetime import seconds
@@ -477,9 +475,10 @@ class EndedSessions:
         """Whether something that can be taken once is known to be taken."""
         return bool(self._table.find_session(_id(id)))
 
-    def claim(self, id: bytes, successor: bytes) -> bool:
-        """End an id whose session goes on under another, made of it; whether nobody has claimed it for a third one before.
+    def claim(self, id: bytes, successor: bytes, *, binds: bool = True) -> bool:
+        """End an id whose session goes on under another; whether nobody has claimed it for a third one before.
 
+        `binds`: because it is bound to the device, so that an end of the former id is one of the new; else by `regenerate`.
         Of servers that claim an id for different ones at once, one gets True, and always the same. Appends, and reads the
         channel to its end. Raises `StoreUnavailable`: the id has not ended, as far as is known here, and may be claimed again.
         """
@@ -487,15 +486,16 @@ class EndedSessions:
         if runner.failure is not None:  # nobody waits for a channel that is known to be away
             raise runner.failure
         # The claim first: an id that has ended, and of which nobody knows as what it goes on, would be nobody's.
-        follower.claim([Session(0, _claim_name(id), successor[:HASH], changed=True), Session(0, _id(id), changed=True)])
-        first = self.successor(id)
+        mine, name = claim_of(successor, binds=binds), claim_name(_id(id))
+        follower.claim([Session(0, name, mine, changed=True), Session(0, _id(id), changed=True)])
+        first = self._table.find_claim(name)
         if not first:
             raise StoreUnavailable("the list of ended sessions has lost what was just appended to it")
-        return first == successor[:OWNER]
+        return mine.startswith(first)
 
     def successor(self, id: bytes) -> bytes:
-        """The first 10 bytes of the id that a session goes on under which was claimed, where that is known; else nothing."""
-        return self._table.find_successor(_claim_name(id))
+        """The first 9 bytes of the id under which a session goes on that was bound, where that is known; else nothing."""
+        return bound_successor(self._table.find_claim(claim_name(_id(id))))
 
     def end_subject(self, subject: str, keep: bytes | Iterable[bytes] = ()) -> None:
         """End all sessions of a user, and of those who act as her, but for the ids in `keep`. Raises as `end_session`."""
@@ -592,10 +592,6 @@ async def _in_thread(function: Callable[[], _T]) -> _T:
 
     # An end happens whatever becomes of the request: the thread goes on after a cancellation.
     return await anyio.to_thread.run_sync(function, abandon_on_cancel=True)
-
-
-def _claim_name(id: bytes) -> bytes:
-    return hashlib.sha256(b"hardtack/1 claim" + _id(id)).digest()[:ID]
 
 
 def _same(one: Keyring, other: Keyring) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import Final
 
-from hardtack.ended.entries import All, Entry, Limits, Provider, Session, Subject
+from hardtack.ended.entries import HASH, ID, All, Entry, Limits, Provider, Session, Subject
 
 RECORD: Final = 23
 SHARDS: Final = 256
@@ -18,6 +18,9 @@ _FULL: Final = 16  # records in a bucket, on the average, before a shard is spli
 OWNER: Final = 10  # bytes of the owner's hash that are kept: 80 bits of a keyed hash
 _SECOND: Final = 1_000_000
 _HOUR: Final = 3600 * _SECOND
+_BOUND: Final = b"\1"
+_CHANGED: Final = b"\2"
+_CLAIM: Final = int.from_bytes(b"htkclaim", "big")
 
 
 def _unequal() -> bytes:
@@ -158,9 +161,9 @@ class Table:
     def add(self, entry: Entry) -> None:
         """Take an entry in; twice is once."""
         if isinstance(entry, Session):
-            flags = bytes([entry.changed | entry.brief << 1])
-            seconds = min(entry.time // _SECOND, 0xFFFFFFFF).to_bytes(4, "big")
-            self.sessions.add(entry.id + entry.owner[:OWNER] + flags + seconds, same=RECORD - 4)
+            self._add_session(entry)
+            for reached in self._reached(entry):
+                self._add_session(reached)
         elif isinstance(entry, Subject):
             time = entry.time.to_bytes(7, "big")
             for spared in entry.spared:  # first: who finds the entry must find whom it spares
@@ -181,12 +184,31 @@ class Table:
             if known is None or known.time < entry.time:
                 self.limits = {**self.limits, entry[1:]: entry}
 
+    def _add_session(self, entry: Session) -> None:
+        flags = bytes([entry.changed | entry.brief << 1])
+        seconds = min(entry.time // _SECOND, 0xFFFFFFFF).to_bytes(4, "big")
+        self.sessions.add(entry.id + entry.owner[:OWNER] + flags + seconds, same=RECORD - 4)
+
+    def _reached(self, entry: Session) -> Iterator[Session]:
+        """What else ends by an entry: the end of an id reaches its session under the id that was claimed for it first.
+
+        A server that ends a session may not have read yet that another one binds it.
+        """
+        if not entry.changed:
+            successor = bound_successor(self.find_claim(claim_name(entry.id)))
+            if successor:
+                yield entry._replace(id=successor[:ID])
+        elif bound_successor(entry.owner) and self.find_claim(entry.id) == entry.owner[:OWNER]:
+            for owner, changed, at in self.find_session(claim_name(entry.id)):
+                if not changed:
+                    yield Session(at * _SECOND, entry.owner[:ID], owner + bytes(HASH - OWNER))
+
     def find_session(self, id: bytes) -> list[tuple[bytes, bool, int]]:
         """For each entry of an id: the beginning of the owner's hash, whether it was changed, and when, in seconds."""
         return [(each[8:18], bool(each[18] & 1), int.from_bytes(each[19:], "big")) for each in self.sessions.find(id)]
 
-    def find_successor(self, name: bytes) -> bytes:
-        """The beginning of the id that a claim of this name was made for first, in the channel's order; empty: none was."""
+    def find_claim(self, name: bytes) -> bytes:
+        """The first 10 bytes of the first claim of this name, in the channel's order; empty: there is none."""
         found = self.sessions.find(name)
         return found[0][8:18] if found else b""
 
@@ -258,6 +280,21 @@ class Table:
 
     def __len__(self) -> int:
         return len(self.sessions) + len(self.subjects) + len(self.providers)
+
+
+def claim_name(id: bytes) -> bytes:
+    """The name under which an id, of 8 bytes, is claimed; of such a name, the id."""
+    return (int.from_bytes(id, "big") ^ _CLAIM).to_bytes(ID, "big")
+
+
+def claim_of(successor: bytes, *, binds: bool) -> bytes:
+    """What a claim has in the place of an owner: 9 bytes of the id that it is for, and whether the session is bound by it."""
+    return successor[: OWNER - 1] + (_BOUND if binds else _CHANGED) + bytes(HASH - OWNER)
+
+
+def bound_successor(claim: bytes) -> bytes:
+    """The beginning of the id that a claim is for by which a session is bound; of anything else, nothing."""
+    return claim[: OWNER - 1] if claim[OWNER - 1 :].startswith(_BOUND) else b""
 
 
 def _seconds(time: int) -> bytes:

@@ -6,6 +6,7 @@ A manager without a list comes past none of this.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 DRAWN: Final = "drawn"
 REMEMBERED: Final = 60
 """Seconds for which a dead id is more than nobody's: longer than any request runs that began before."""
+_NEWEST: Final = 1 << 62
 _MICROSECONDS: Final = 1_000_000
 
 
@@ -82,13 +84,13 @@ def goes_on(ended: EndedSessions, former: Record) -> bool:
     return found is None or found.kind == "changed"
 
 
-def claim(core: Core, old: Record, id: bytes) -> Flow[bool]:
-    """Claim for a session that lives in its cookie the id that it is bound under; whether nobody was faster.
+def claim(core: Core, old: Record, id: bytes, *, binds: bool = True) -> Flow[bool]:
+    """Claim for a session that lives in its cookie the id that it goes on under; whether nobody was faster.
 
     Raises `StoreUnavailable`: then the session goes on as it was.
     """
     assert core.ended is not None
-    return bool((yield Ask(partial(core.ended.claim, old.id, id))))
+    return bool((yield Ask(partial(core.ended.claim, old.id, id, binds=binds))))
 
 
 def is_alive(ended: EndedSessions, record: Record) -> bool:
@@ -149,12 +151,19 @@ def _save(core: Core, ended: EndedSessions, saving: Saving, context: Context) ->
         # The browser has got, or is about to get, the cookie of what goes on: it is not to be cleared.
         return Saved(held=Held(dead=dead), record=None, lines=[])
     failure = None
-    if old is not None and found is None and saving.kind is Kind.END:  # first: it happens whatever was put in since
-        failure = yield from tell(ended, [old.id], changed=saving.new is not None)
-    elif saving.kind is Kind.END and saving.held.adopted:
-        failure = yield from tell(ended, [saving.held.adopted], changed=saving.new is not None)
+    if saving.kind is Kind.END:  # first: it happens whatever was put in since
+        failure = yield from _tell_end(ended, saving, found)
     saved: Saved = yield from core.engine.save(saving, context, core)
-    if old is not None and found is None and not saved.dropped and saving.kind in (Kind.MOVE, Kind.REPLACE):
+    claimed = False
+    if old is not None and found is None and _may_be_bound(core, saving, old):
+        assert saving.new is not None
+        with suppress(StoreUnavailable):  # while the channel is away, nobody binds the session either
+            claimed = yield from claim(core, old, saving.new.id, binds=False)
+            if not claimed:
+                dead = Dead(old.id, True, saving.now)
+                return Saved(held=Held(dead=dead), record=None, lines=[], dropped="dead")
+    moves = saving.kind in (Kind.MOVE, Kind.REPLACE)
+    if old is not None and found is None and not saved.dropped and moves and not claimed:
         # Only now: where the new session cannot be kept, the old one goes on. A channel that is away for a moment loses
         # no login: what it could not be told is known here, and told later.
         brief = saving.login and old.subject is None
@@ -164,6 +173,32 @@ def _save(core: Core, ended: EndedSessions, saving: Saving, context: Context) ->
     if failure is not None and not core.stored:
         raise failure
     return saved
+
+
+def _tell_end(ended: EndedSessions, saving: Saving, found: Ended | None) -> Flow[StoreUnavailable | None]:
+    """Tell the list of a session that ends; why that could not be done, or None."""
+    old, dead = saving.old, saving.held.dead
+    if old is not None and found is None:
+        return (yield from tell(ended, [old.id], changed=saving.new is not None))
+    if saving.held.adopted:
+        return (yield from tell(ended, [saving.held.adopted], changed=saving.new is not None))
+    # A logout in a request that came with the id from before a binding ends what that is now; a login does not.
+    if dead is None or saving.login or not saving.follows or not ended.successor(dead.id):
+        return None
+    return (yield from tell(ended, [dead.id], changed=False))
+
+
+def _may_be_bound(core: Core, saving: Saving, old: Record) -> bool:
+    """Whether another server may be binding a session that gets a new id here, which then would go on unbound beside."""
+    return (
+        core.binding is not None
+        and not core.stored
+        and saving.kind is Kind.MOVE
+        and not saving.login
+        and "binding" not in old.options
+        and old.authenticated is not None
+        and saving.now - old.authenticated <= core.binding.registers_for
+    )
 
 
 def tell(
