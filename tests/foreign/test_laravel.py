@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import random
 from typing import Any
 
 import pytest
@@ -349,3 +350,76 @@ def test_text_that_looks_like_the_end_of_one(text: str) -> None:
     """A text ends where its length says, whatever stands in it."""
     assert php.read(php.write({"k": text, "l": [text, 1]})) == {"k": text, "l": [text, 1]}
     assert php.read(php.write({text: "v"})) == {text: "v"}
+
+
+_KEYS = [b"a", b"user_id", b"_flash", b"0x", b"-1", b"", "kë".encode(), b"k\xff", b'q"q', b'x";y', b"5"]
+_TEXTS = [b"", b"hello", "Zoë".encode(), b"\xff\x00", b'say "hi"', b'a";b', b";", b"}", b'"', b'";', b"\n{"]
+_INTS = [0, 1, -1, 10**17, 10**18, (1 << 63) - 1, -(1 << 63), 1 << 63]
+_SCALARS = [b"N;", b"b:0;", b"b:1;", b"a:0:{}", b"d:1.5;", b"d:-0;", b"d:NAN;", b"d:1.0E+25;", b"d:1.;", b"O:1:"]
+_MARKS = b'0123456789:;{}"aisbdN-.O\xff'
+
+
+def _php_string(text: bytes, chance: random.Random) -> bytes:
+    return b's:%d:"%s";' % (len(text) + (chance.random() < 0.02), text)
+
+
+def _php_value(chance: random.Random, depth: int) -> bytes:
+    kind = chance.randrange(6 if depth < 5 else 4)
+    if kind == 0:
+        return chance.choice(_SCALARS[:6] if chance.random() < 0.8 else _SCALARS)
+    if kind == 1:
+        return b"i:%d;" % chance.choice(_INTS)
+    if kind in (2, 3):
+        return _php_string(chance.choice(_TEXTS), chance)
+    return _php_array(chance, depth + 1)
+
+
+def _php_array(chance: random.Random, depth: int) -> bytes:
+    count = chance.randrange(5)
+    keys = [b"i:%d;" % index for index in range(count)]
+    if chance.random() < 0.5:
+        keys = [_php_string(chance.choice(_KEYS[: chance.choice((3, 11))]), chance) for _ in range(count)]
+    if chance.random() < 0.7:
+        keys = list(dict.fromkeys(keys))
+    items = b"".join(key + _php_value(chance, depth) for key in keys)
+    return b"a:%d:{%s}" % (len(keys) + (chance.random() < 0.02), items)
+
+
+def _damaged(document: bytes, chance: random.Random) -> bytes:
+    raw = bytearray(document)
+    for _ in range(chance.choice((0, 0, 0, 1, 2))):
+        place = chance.randrange(len(raw) + 1)
+        raw[place : place + chance.randrange(3)] = bytes(chance.choices(_MARKS, k=chance.randrange(3)))
+    return bytes(raw)
+
+
+def _read_or_refused(document: bytes) -> str:
+    try:
+        return repr(php.read(document))
+    except InvalidToken as error:
+        return f"{error.reason}: {error}"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_quick_way_reads_what_the_slow_one_does(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrays that are found by one search are those that are read piece by piece, and what is refused there is here."""
+    chance = random.Random(seed)
+    documents = [_damaged(_php_array(chance, 0), chance) for _ in range(2000)]
+    for levels in (63, 64, 65, 66):
+        documents += [b"a:1:{i:0;" * levels + inner + b"}" * levels for inner in (b"N;", b"a:0:{}")]
+
+    found = [_read_or_refused(document) for document in documents]
+    quick = sum(php._plain_array(document) is not None for document in documents)
+    monkeypatch.setattr(php, "_plain_array", lambda document: None)
+
+    assert found == [_read_or_refused(document) for document in documents]
+    assert quick > 200
+
+
+@pytest.mark.parametrize(
+    "document", [b"a:1:{i:0;N;}}", b"a:1:{i:0;N;}i:1;N;", b"a:1:{i:0;N;}i:1;N;}", b"a:2:{i:0;N;i:0;N;}"]
+)
+def test_an_array_ends_where_the_document_does(document: bytes) -> None:
+    """Nothing follows an array, and no key stands in it twice."""
+    with pytest.raises(InvalidToken, match="malformed"):
+        php.read(document)

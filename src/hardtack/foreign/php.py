@@ -22,14 +22,15 @@ _BOOL = re.compile(rb"b:([01]);")
 _FLOAT = re.compile(rb"d:(NAN|-?INF|-?[0-9]{1,400}(?:\.[0-9]{1,400})?(?:E[+-]?[0-9]{1,4})?);")
 _STRING = re.compile(rb's:(0|[1-9][0-9]{0,8}):"')
 _ARRAY = re.compile(rb"a:(0|[1-9][0-9]{0,8}):\{")
-# Most of what a session holds, a key and a value at once: short integers, and ASCII without a quote. What it does not match is
-# read piece by piece.
-_PAIR = re.compile(
-    rb'(?:i:(0|[1-9][0-9]{0,17});|s:([1-9][0-9]{0,2}):"([A-Za-z_][^"\x80-\xff]*)";)'
-    rb'(?:i:(0|-?[1-9][0-9]{0,17});|s:(0|[1-9][0-9]{0,8}):"([^"\x80-\xff]*)";|a:(0|[1-9][0-9]{0,8}):\{)'
+# Most of what a session holds, a key and a value at once, and the arrays that end after it. Found from the first pair to the
+# last by one search, which is some three times as fast as a match for each; what is not so takes all that is left.
+_PAIRS = re.compile(
+    r'(?:i:(0|[1-9][0-9]{0,17});|s:([1-9][0-9]{0,8}):"([A-Za-z_][^"]*)";)'
+    r'(?:i:(0|-?[1-9][0-9]{0,17});|s:(0|[1-9][0-9]{0,8}):"([^"]*(?:"(?!;)[^"]*)*)";|a:([1-9][0-9]{0,8}):\{'
+    r"|(N;|b:[01];|a:0:\{\}|d:-?[0-9]{1,400}(?:\.[0-9]{1,400})?;))(\}*)|(.).*",
+    re.DOTALL,
 )
-_NO_PAIR = (None,) * 7
-_VALUE = 6  # the group of a text
+_CONSTANTS = {"N;": None, "b:0;": False, "b:1;": True}
 _TOO_MANY = "an array has more items than bytes"
 _SHORTEST_ITEM = 6  # bytes of an array's item: `i:0;N;`
 _CANONICAL_INT = re.compile(r"0|-?[1-9][0-9]{0,18}")
@@ -41,10 +42,71 @@ def read(document: bytes) -> Any:
     Raises `InvalidToken`: `unsafe` for objects, references and everything else that PHP would build by a name, else
     `malformed`.
     """
+    found = _plain_array(document)
+    if found is not None:
+        return found
     value, end = _value(document, 0, 0)
     if end != len(document):
         malformed("something follows the value")
     return value
+
+
+def _plain_array(document: bytes) -> list[Any] | dict[str, Any] | None:
+    """The value of a document that is as most sessions are, or None: `_value` reads all others, and says what is wrong."""
+    head = _ARRAY.match(document)
+    if not head:
+        return None
+    try:
+        # In Latin-1 each byte is a character, so that lengths are those of bytes.
+        return _joined(_PAIRS.findall(document.decode("latin-1"), head.end()), int(head[1]))
+    except UnicodeDecodeError:
+        return None
+
+
+def _joined(pairs: list[tuple[str, ...]], count: int) -> list[Any] | dict[str, Any] | None:
+    """The array of `count` items that these pairs are, or None."""
+    items: dict[str, Any] = {}
+    root: dict[str, Any] = {"": items}
+    above = [(root, "", 1)]
+    for number, key_size, key_text, integer, size, text, inner, other, ends, _ in pairs:
+        key = number
+        if key_size and int(key_size) == len(key_text):
+            key = key_text if key_text.isascii() else key_text.encode("latin-1").decode()
+        if not key or key in items:  # without a key it is no pair
+            return None
+        if size:
+            # A text that has its length, and no quote and semicolon in it, ends where it says.
+            if int(size) != len(text):
+                return None
+            items[key] = text if text.isascii() else text.encode("latin-1").decode()
+        elif integer:
+            items[key] = int(integer)
+        elif inner:
+            above.append((items, key, count))
+            items, count = {}, int(inner)
+            if len(above) > MAX_DEPTH:
+                return None
+        else:
+            items[key] = _other(other)
+        for _ in ends:
+            if len(items) != count or not above:
+                return None
+            array = items
+            items, key, count = above.pop()
+            items[key] = _list_or_mapping(array)
+    return root[""] if items is root and len(root) == 1 else None
+
+
+def _other(text: str) -> Any:
+    """An empty array, a float, or one of the constants."""
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    return [] if text[0] == "a" else float(text[2:-1])
+
+
+def _list_or_mapping(items: dict[str, Any]) -> list[Any] | dict[str, Any]:
+    is_list = "0" in items and list(items) == [*map(str, range(len(items)))]
+    return list(items.values()) if is_list else items
 
 
 def _value(document: bytes, at: int, depth: int) -> tuple[Any, int]:
@@ -106,23 +168,8 @@ def _items(document: bytes, at: int, count: int, depth: int) -> tuple[list[Any] 
     items: dict[str, Any] = {}
     is_list = True
     for index in range(count):
-        pair = _PAIR.match(document, at)
-        groups: tuple[Any, ...] = _NO_PAIR if pair is None else pair.groups()
-        number, key_size, key_text, integer, size, text, inner = groups
-        # A text that has its length, and no quote in it, ends where it says.
-        if pair is None or (number is None and int(key_size) != len(key_text)):
-            key, at = _key(document, at)
-            value, at = _value(document, at, depth + 1)
-        else:
-            key = int(number) if number is not None else key_text.decode()
-            if integer is not None:
-                value, at = int(integer), pair.end()
-            elif inner is not None:
-                value, at = _items(document, pair.end(), int(inner), depth + 1)
-            elif int(size) == len(text):
-                value, at = text.decode(), pair.end()
-            else:
-                value, at = _value(document, pair.start(_VALUE) - len(size) - 4, depth + 1)
+        key, at = _key(document, at)
+        value, at = _value(document, at, depth + 1)
         is_list = is_list and key == index
         items[str(key)] = value
     if len(items) != count or document[at : at + 1] != b"}":
