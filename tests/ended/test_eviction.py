@@ -40,8 +40,9 @@ def test_a_redis_that_evicts_its_index_keeps_no_session_from_its_end(
     """Nobody knows any more which sessions the user has: without the list they live, with it none does."""
     store = RedisStore.from_url(evicting.url)
     url = channel_url("file")
-    site = Site(StoreEngine(store), ended=EndedSessions.from_url(url, KEY))
-    site.sessions.core.ended.create()
+    ended = EndedSessions.from_url(url, KEY)
+    site = Site(StoreEngine(store), ended=ended)
+    ended.create()
     without, beside = Site(StoreEngine(store)), Site(StoreEngine(store), ended=EndedSessions.from_url(url, KEY))
     jars = [Jar() for _ in range(8)]
     for jar in jars:
