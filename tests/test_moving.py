@@ -101,7 +101,7 @@ class Place:
     def visit(self, sessions: SessionManager, header: str | None = None, **data: Any) -> Any:
         session = sessions.open(self.jar.header if header is None else header)
         session.update(data)
-        changes = sessions.commit(session) if session is not None else None
+        changes = sessions.commit(session)
         if header is None:
             self.jar.take(changes)
         return session
