@@ -1399,3 +1399,73 @@ def test_a_bound_session_stays_bound(place: Place) -> None:
     moving = place.manager("cookie", "store", binding=DeviceBinding(keys=KEY), ended=ended)
     assert place.visit(moving)["a"] == 1
     moving.close()
+
+
+def test_a_logout_from_another_systems_cookie_knows_of_no_record(place: Place) -> None:
+    """Its form says nothing of where the session was."""
+    flask = CookieEngine(FlaskCookie("secret"))
+    site = SessionManager(
+        flask, accept=[StoreEngine(place.stores["store"])], cookie=Cookie("session"), clock=place.clock
+    )
+    place.visit(site, user="alice")
+    session = site.open(place.jar.header)
+    assert session["user"] == "alice"
+    session.logout()
+    place.jar.take(site.commit(session))
+
+    assert place.jar.cookies == {}
+
+
+def test_a_logout_after_the_headers_of_a_login(place: Place) -> None:
+    """The request has brought no cookie, so nothing of it can be in the other engine."""
+    ended = _list(place)
+    site = place.manager("cookie", "store", ended=ended)
+    session = site.open("")
+    session.login("alice")
+    place.jar.take(site.commit(session))
+    session.logout()
+    site.finish(session)
+
+    assert site.open(place.jar.header).subject is None
+    site.close()
+
+
+class Plain:
+    """A store that can do what it must, and nothing beside."""
+
+    blocking = False
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.get, self.put, self.delete, self.close = store.get, store.put, store.delete, store.close
+
+
+def test_end_all_leaves_what_cannot_be_found_to_the_list(place: Place) -> None:
+    """An accepted store without `find` is no obstacle where there is a list; without one it is said."""
+    ended = _list(place)
+    plain = StoreEngine(Plain(place.stores["store"]))
+    site = SessionManager(place.engines["other"](), accept=[plain], ended=ended, clock=place.clock)
+    place.login(place.manager("store", ended=ended))
+
+    site.end_all("alice")
+
+    assert site.list("alice") == []
+    assert site.open(place.jar.header).subject is None
+    site.close()
+    with pytest.raises(ConfigError, match="find"):
+        SessionManager(place.engines["other"](), accept=[plain]).end_all("alice")
+
+
+def test_end_all_says_that_an_old_store_is_down(place: Place) -> None:
+    """The list was told all the same."""
+    ended = _list(place)
+    store = Failing(place.clock)
+    place.login(SessionManager(StoreEngine(store), ended=ended, clock=place.clock))
+    site = SessionManager(place.engines["other"](), accept=[StoreEngine(store)], ended=ended, clock=place.clock)
+    store.failing["get"] = StoreUnavailable("down")
+
+    with pytest.raises(StoreUnavailable):
+        site.end_all("alice")
+
+    store.failing.clear()
+    assert site.open(place.jar.header).subject is None
+    site.close()

@@ -242,7 +242,7 @@ def _accepted(
     for given in formats:
         engine = own(given)
         if engine is None:
-            foreign.append(_accept(given if not hasattr(given, "token") else given.token, cookie))
+            foreign.append(_accept(getattr(given, "token", given), cookie))
         else:
             engines.append(engine)
     return tuple(foreign), tuple(engines)

@@ -175,8 +175,8 @@ class Load:
 def server(heading: str, deploy: str, environment: dict[str, str]) -> Iterator[int]:
     """A process that serves a deploy: its port."""
     command = [sys.executable, "-m", "tests.guarantees.live_worker", heading, deploy]
+    port = free_port()
     if deploy == "dancer":
-        port = free_port()
         command = [find_program("perl"), str(DANCER), str(port), environment["DANCER_KEY"]]
     process = subprocess.Popen(
         command,

@@ -412,12 +412,17 @@ def save(core: Core, saving: Saving, context: Context) -> Flow[Saved]:
         if moved is not None:
             yield from _leave(core, moved, saving.now)
         return saved
-    failure = yield from _end(core, old, moved, secret, changed=saving.new is not None)
-    if failure is not None:
-        if saving.kind is Kind.END:  # else the login counts all the same
-            raise failure
-        core.store_failed("save", failure, None)
+    _check_ended(core, saving, (yield from _end(core, old, moved, secret, changed=saving.new is not None)))
     return saved
+
+
+def _check_ended(core: Core, saving: Saving, failure: StoreUnavailable | None) -> None:
+    """Raise where a logout did not reach an old record; a login counts all the same."""
+    if failure is None:
+        return
+    if saving.kind is Kind.END:
+        raise failure
+    core.store_failed("save", failure, None)
 
 
 def _leave(core: Core, moved: Moved, now: int) -> Flow[None]:
