@@ -149,16 +149,15 @@ def bind(core: Core, binding: Binding, state: State, held: Held, bond: Bond, at:
             moved = yield from _move(core, held, moved, _bound(core, old, new_id, bond), context)
         else:
             moved = yield from _claim(core, binding, state, held, new_id, bond, context)
-            if moved is held:
-                state.device = Device(Status.UNBOUND)
-                return held
-        if moved.record is not None:
+        if moved.record is not None and moved is not held:
             core.emit(IdChanged, old.id, new_id, core.old_still_valid, request=state.request)
             core.emit(BoundEvent, new_id, bond.id, bond.thumbprint, request=state.request)
-    state.device = Device(Status.UNBOUND if moved.record is None else Status.BOUND, moved.record, at)
-    moved.names = held.names
-    if moved.record is not None:
+    if moved.record is None or moved is held:
+        state.device = Device(Status.UNBOUND)
+    else:
+        state.device = Device(Status.BOUND, moved.record, at)
         _resend(moved)
+    moved.names = held.names
     return moved
 
 
