@@ -167,7 +167,7 @@ def test_a_read_that_takes_too_long(flaky: Flaky, make_list: Make, monkeypatch: 
     ended = make_list(flaky)
 
     def slow(position: str, wait: float) -> Any:
-        time.sleep(1.5)
+        time.sleep(3)
         return MemoryChannel.read(flaky, "", 0)
 
     monkeypatch.setattr(flaky, "read", slow)
@@ -175,7 +175,7 @@ def test_a_read_that_takes_too_long(flaky: Flaky, make_list: Make, monkeypatch: 
 
     with pytest.raises(StoreUnavailable, match="still being read"):
         ended.ensure_fresh()
-    assert time.monotonic() - began < 1.4
+    assert time.monotonic() - began < 2.8
     with pytest.raises(StoreUnavailable, match="in time"):
         ended.start(0.1)
 
