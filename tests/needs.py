@@ -54,6 +54,7 @@ SLOW_FILES = {
         "stores/test_sqlite",
         "test_audit",
         "test_impersonation",
+        "test_moving",
         "testing/test_channel_contract",
         "testing/test_engines",
     ),

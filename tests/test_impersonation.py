@@ -592,3 +592,14 @@ def test_under_async_code() -> None:
 def test_events_say_it_by_themselves() -> None:
     """An event that belongs to nobody who acts says nothing of it."""
     assert (Event.acting, "acts as" in str(LoggedOut("i", "bob", "stopped"))) == (None, False)
+
+
+def test_a_login_that_begins_to_act_in_the_same_request_is_told_too(stored: Site) -> None:
+    """Who looks for her later, in the audit log, must find that she came."""
+    session = stored.open()
+    session.login("root", label="Firefox")
+    session.impersonate("bob")
+    stored.commit(session)
+
+    told = [(event.subject, event.actor, event.label) for event in stored.told(LoggedIn)]
+    assert told == [("admin", None, None), ("root", None, "Firefox"), ("bob", "root", None)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from hardtack import values
 from hardtack.errors import SessionConflict
-from hardtack.events import Destroyed, LoggedOut, Rejected
+from hardtack.events import Destroyed, LoggedIn, LoggedOut, Rejected
 from hardtack.flow import Flow
 from hardtack.impersonation import ACTOR, LINK, acts, waiting_id
 from hardtack.lifecycle import listed, moving, registry
@@ -21,6 +21,7 @@ from hardtack.state import Beside, State
 
 if TYPE_CHECKING:
     from hardtack.core import Core
+    from hardtack.request import Request
 
 _WAITING: Final = "-actor"
 """What the name of the cookie ends with in which the session of one who acts waits."""
@@ -49,7 +50,17 @@ def find_waiting(core: Core, state: State, held: Held, context: Context) -> Flow
     return held
 
 
-def save_own(core: Core, saving: Saving, beside: Beside, context: Context) -> Flow[tuple[list[str], Saved | None]]:
+def tell_login(core: Core, record: Record, known: bool | None, request: Request | None) -> None:
+    """Who is logged in now, and who acts as them; `known` is whether this browser has logged them in before."""
+    assert record.subject is not None
+    who = acts(record)
+    told = record.id, record.subject, who and who[0], record.options.get("x-label"), known
+    core.emit(LoggedIn, *told, request=request, acting=who, until=core.deadlines(record).absolute)
+
+
+def save_own(
+    core: Core, saving: Saving, beside: Beside, context: Context, request: Request | None
+) -> Flow[tuple[list[str], Saved | None]]:
     """Save the session of the one who begins to act: its lines; or, where she is logged in no longer, what was done instead.
 
     It is compared with what is stored even where she has changed nothing: who was logged out everywhere does not come out
@@ -87,6 +98,8 @@ def save_own(core: Core, saving: Saving, beside: Beside, context: Context) -> Fl
         )
     if saved.dropped or saved.record is None or saved.record.subject != new.subject:
         return [], _without_her(saving)
+    if decision.login:  # she has logged in with the same request
+        tell_login(core, saved.record, None, request)
     lines = [*saved.lines, *(() if own.taken is None else own.taken.clearing)]
     saving.new.options = {**saving.new.options, ACTOR: [new.subject, values.encode_bytes(saved.record.id)]}
     own.waiting = saved.held

@@ -252,7 +252,7 @@ def _save_two(core: Core, state: State, saving: Saving, context: Context) -> Flo
     beside = state.beside
     lines: list[str] = []
     if beside is not None and beside.own is not None:
-        lines, instead = yield from acting.save_own(core, saving, beside, context)
+        lines, instead = yield from acting.save_own(core, saving, beside, context, state.request)
         if instead is not None:
             return instead
     saved: Saved = yield from save_limited(core, state.limit, saving, context)
@@ -472,10 +472,7 @@ def _tell(core: Core, state: State, saving: Saving, saved: Saved, known: bool | 
     if saved.conflict and not saving.renewal:
         core.emit(Conflict, record.id, saved.conflict, saved.paths, request=request, acting=who)
     if (saving.login or (who is not None and old is None)) and record.subject is not None:
-        label = record.options.get("x-label")
-        until = core.deadlines(record).absolute
-        told = record.id, record.subject, who and who[0], label, known
-        core.emit(LoggedIn, *told, request=request, acting=who, until=until)
+        acting.tell_login(core, record, known, request)
     if old is not None and record.options.get("confirmed", {}) != old.options.get("confirmed", {}):
         methods = tuple(sorted(record.options.get("confirmed", {})))
         core.emit(Confirmed, record.id, record.subject, methods, request=request, acting=who)
