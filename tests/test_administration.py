@@ -101,7 +101,8 @@ def test_taking_a_value_of_a_session_that_ended_is_no_error(site: Site) -> None:
 
     assert site.open().once.take(name) is None
     core = site.sessions.core
-    assert run(remove(core, b"x" * 32, ("name",)), core.sync_store()) is None
+    engine: Any = core.engine
+    assert run(remove(core, engine, b"x" * 32, ("name",)), core.sync_store()) is None
 
 
 def test_a_list_has_the_newest_login_first(site: Site) -> None:

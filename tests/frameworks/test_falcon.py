@@ -780,9 +780,8 @@ class SlowToKeep(MemoryStore):
 def test_a_logout_is_carried_out_where_a_greenlet_is_killed(moment: str) -> None:
     """By gevent: that is no exception that Falcon tells of. What came before, on the same connection, is over."""
     gevent: Any = pytest.importorskip("gevent")
-    from gevent.event import Event
-
-    reached = Event()
+    event: Any = pytest.importorskip("gevent.event")
+    reached = event.Event()
 
     def wait() -> None:
         reached.set()
