@@ -124,7 +124,7 @@ SERVE: dict[str, Callable[[Any], AbstractContextManager[str]]] = {
 class _AsAnswered(urllib.request.HTTPRedirectHandler):
     """Redirects come back as they are."""
 
-    def redirect_request(self, *given: Any) -> None:
+    def redirect_request(self, *given: Any, **named: Any) -> None:
         return None
 
 
@@ -136,7 +136,7 @@ def post(address: str, cookie: str = "", **form: str) -> tuple[int, str, list[st
     headers = {"Cookie": cookie} if cookie else {}
     request = urllib.request.Request(address, urlencode(form).encode(), headers)
     try:
-        answer = _open(request, timeout=30)
+        answer: Any = _open(request, timeout=30)
     except urllib.error.HTTPError as error:
         answer = error
     with answer:
