@@ -161,8 +161,7 @@ def program(name: str) -> dict[str, Any]:
 def test_an_account_is_deleted_by_who_has_shown_the_password_again(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a login nor a wrong password is enough, and nobody at all gets nowhere."""
     monkeypatch.setenv("HARDTACK_KEY", Key.generate().export())
-    page = program(name)
-    deleted: list[str] = []
+    page, deleted = program(name), list[str]()
     monkeypatch.setitem(page, "password_is_right", lambda user, password: (user, password) == ("alice", "right"))
     monkeypatch.setitem(page, "delete_user", deleted.append)
     session = page["sessions"].open()

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from hardtack.errors import ConfigError, StoreError, StoreFull, StoreUnavailable
@@ -35,6 +35,10 @@ _TOMBSTONES = HardtackLayout("json")
 
 _BEING_WRITTEN = 0.1
 """Seconds for which an empty file is taken for one that Dancer has emptied and not filled yet."""
+
+
+_LISTINGS: Final = 50
+"""Listings of the directory after which `find` gives up on what is new: on a busy site there is always something."""
 
 
 class FileStore:
@@ -157,9 +161,19 @@ class FileStore:
 
     def find(self, subject: str) -> list[str]:
         """The keys of the subject's entries. Reads every file: for now and then, not for every request."""
+        found, seen = [], set[str]()
         with _translated():
-            contents = {key: self._load(key)[1] for key in self._keys()}
-        return [key for key, content in contents.items() if content is not None and content.subject == subject]
+            # A session that changes its id between the listing and the look is in the next listing, under its new key.
+            for _ in range(_LISTINGS):
+                new = [key for key in self._keys() if key not in seen]
+                seen.update(new)
+                for key in new:
+                    content = self._load(key)[1]
+                    if content is not None and content.subject == subject:
+                        found.append(key)
+                if not new:
+                    break
+        return found
 
     def count(self, subject: str | None = None) -> int:
         """How many entries there are, or how many of the subject's; see `Counts`. Reads every file, as `find` does."""
