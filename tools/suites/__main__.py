@@ -228,7 +228,6 @@ def main(*arguments: str) -> int:
     if unknown:
         sys.exit(f"no such suite: {', '.join(sorted(unknown))}; there are {', '.join(each['name'] for each in suites)}")
     (WORK / "reports").mkdir(parents=True, exist_ok=True)
-    results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.is_file() else {}
     faults: list[str] = []
     for suite in suites:
         name = suite["name"]
@@ -239,6 +238,7 @@ def main(*arguments: str) -> int:
             python = environment_of(suite, tree)
             for kind in KINDS:
                 run_suite(suite, tree, python, kind)
+        results = json.loads(RESULTS.read_text("utf-8")) if RESULTS.is_file() else {}
         results[name] = result_of(suite, tree.name.rpartition("-")[2])
         found = judge(name, results[name]["differences"], explained)
         faults += found

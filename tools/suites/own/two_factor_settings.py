@@ -1,8 +1,5 @@
 """A site with two-factor logins, for test_two_factor.py: the package's source distribution leaves out its own."""
 
-from django.http import HttpResponse
-from django.urls import include, path
-
 SECRET_KEY = "a secret of the suites, of 32 characters or more"
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
 INSTALLED_APPS = [
@@ -36,16 +33,7 @@ TEMPLATES = [
     }
 ]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-ROOT_URLCONF = "two_factor_settings"
+ROOT_URLCONF = "two_factor_urls"
 LOGIN_URL = "two_factor:login"
 LOGIN_REDIRECT_URL = "/who/"
 USE_TZ = True
-
-
-def who(request):
-    """The user, and whether by two factors."""
-    return HttpResponse(f"{request.user.get_username()} {request.user.is_verified()}")
-
-
-core, namespace = __import__("two_factor.urls", fromlist=["urlpatterns"]).urlpatterns
-urlpatterns = [path("", include((core, namespace))), path("who/", who)]
