@@ -142,9 +142,9 @@ def seeds(directory: Path) -> None:
                     json.dumps(data).encode(),
                 ]
     for number, document in enumerate(documents):
-        # What a provider consumes of numbers stands at the end of an input.
+        # A provider takes a truth value from the front of an input, and a number from its end.
         for choice in range(len(DOCUMENTS)):
-            (directory / f"{number}-{choice}").write_bytes(document + bytes((choice, 1)))
+            (directory / f"{number}-{choice}").write_bytes(b"\x01" + document + bytes((choice,)))
 
 
 def figures(done: int) -> str:

@@ -312,3 +312,17 @@ def test_a_setting_of_another_kind_is_refused(make: Any, settings: dict[str, Any
     """When the object is made, and not for each visitor with an old cookie."""
     with pytest.raises(ConfigError, match=problem):
         make("a secret of 32 characters or more.", **settings)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+def test_json_is_read_in_each_encoding_that_it_may_have(encoding: str) -> None:
+    """With white space around it, as Go's encoder writes a line's end."""
+    for text in ('{"name": "Zoë"}', '{"name": "Zoë"}\n', ' \t{"name": "Zoë"} \r\n'):
+        assert parse_json(text.encode(encoding)) == {"name": "Zoë"}
+
+
+@pytest.mark.parametrize("text", ['{"a": 1}x', '{"a": 1}\xa0', '{"a": 1} {}', '\xa0{"a": 1}', "{", "", '{"a": NaN}'])
+def test_what_is_around_json_is_not_read(text: str) -> None:
+    """Nothing but JSON's own white space stands before or after it."""
+    with pytest.raises(InvalidToken, match="not JSON"):
+        parse_json(text)

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from urllib.parse import quote, unquote
 
 from hardtack.errors import InvalidToken, UnsupportedValue
-from hardtack.foreign.base import check_plain, malformed
+from hardtack.foreign.base import check_plain, decode_json, malformed
 
 JAVASCRIPT_SAFE = "!~*'()"
 """What `encodeURIComponent` leaves as it is, beside letters, digits and `-_.`."""
@@ -92,7 +92,7 @@ def read_javascript(text: str | bytes) -> Any:
     try:
         raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
         decoder = _WITH_LONG_NUMBERS if _LONG_NUMBER in raw.translate(_ALIKE) else _DECODER
-        return decoder.decode(raw.decode("utf-8", "surrogatepass") if isinstance(text, bytes) else text)
+        return decode_json(decoder, raw.decode("utf-8", "surrogatepass") if isinstance(text, bytes) else text)
     except (ValueError, RecursionError):
         raise InvalidToken("malformed", "not JSON") from None
 

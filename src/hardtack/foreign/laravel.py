@@ -51,6 +51,7 @@ class _Laravel(ForeignCookie):
             message = "old_secrets is a list of keys; split APP_PREVIOUS_KEYS at the commas"
             raise ConfigError(message)
         self._keys = [_app_key(each, _CIPHERS[self._cipher]) for each in (secret, *old_secrets)]
+        self._prefixes = {(key, self.cookie_name): _prefix(key, self.cookie_name) for key in self._keys}
 
     def _decrypt(self, name: str, value: str) -> str:
         """The text that the cookie of this name holds. Raises `InvalidToken`."""
@@ -64,7 +65,8 @@ class _Laravel(ForeignCookie):
             plain = self._opened(key, *fields)
             if plain is not None:
                 prefix, separator, text = plain.partition(b"|")
-                if not separator or not hmac.compare_digest(prefix, _prefix(key, name)):
+                expected = self._prefixes.get((key, name)) or _prefix(key, name)
+                if not separator or not hmac.compare_digest(prefix, expected):
                     raise InvalidToken("wrong_purpose", "it was made for another cookie")
                 return _text(text)
         raise InvalidToken("tampered")
