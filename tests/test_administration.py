@@ -101,7 +101,8 @@ def test_taking_a_value_of_a_session_that_ended_is_no_error(site: Site) -> None:
 
     assert site.open().once.take(name) is None
     core = site.sessions.core
-    engine: Any = core.engine
+    engine = core.engine
+    assert isinstance(engine, StoreEngine)
     assert run(remove(core, engine, b"x" * 32, ("name",)), core.sync_store()) is None
 
 
