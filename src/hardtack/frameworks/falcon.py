@@ -326,10 +326,10 @@ def _watch_greenlet(sessions: SessionManager, session: Session) -> AbstractConte
     Without gevent nobody tells of a `SystemExit` or a `KeyboardInterrupt`, which end the process.
     """
     gevent: Any = sys.modules.get("gevent")
-    greenlet = None if gevent is None else gevent.getcurrent()
-    if greenlet is None or not isinstance(greenlet, gevent.Greenlet):
+    if gevent is None:
         return nullcontext()
-    return _GreenletWatch(greenlet, sessions, session)
+    greenlet = gevent.getcurrent()
+    return _GreenletWatch(greenlet, sessions, session) if isinstance(greenlet, gevent.Greenlet) else nullcontext()
 
 
 class _GreenletWatch:
