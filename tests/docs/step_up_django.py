@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from typing import Any
 
 import django  # type: ignore[import-untyped]
 from django.conf import settings  # type: ignore[import-untyped]
@@ -36,7 +37,7 @@ from django.contrib.auth.models import User  # type: ignore[import-untyped]  # n
 from django.test import Client  # type: ignore[import-untyped]  # noqa: E402
 
 user = User.objects.create_user("alice", password="right")
-client = Client()
+client: Any = Client()
 assert client.post("/account/delete").status_code == 302  # to the login
 assert client.post("/confirm", {"password": "right"}).status_code == 302
 client.force_login(user)
