@@ -25,6 +25,7 @@ PROGRAMS = {
     "Requests under Flask": "flask_request.py",
     "Requests under Django": "django_request.py",
     "Requests under Litestar": "litestar_request.py",
+    "Noting what a request reads": "tracking.py",
     "Stores": "stores.py",
     "Session::Storage::Secure, beside the Perl module": "perl.py",
     "Cookies of other systems, beside their own implementations": "web_cookies.py",
