@@ -486,6 +486,65 @@ def test_another_engines_cookie_planted_beside_ours_makes_both_useless(place: Pl
         assert any("Domain=example.org" in line for line in moving.commit(session).set_cookies)
 
 
+@pytest.mark.parametrize("old", ["cookie", "signed", "chunked"])
+def test_junk_beside_an_old_cookie_does_no_harm(place: Place, old: str) -> None:
+    """Whatever the session holds: what is not equal to itself has made the last cookie stand for the one that was loaded."""
+    place.login(place.manager(old), number=float("nan"))
+    sessions = place.manager("store", old)
+
+    for junk in ("x", "", "AAAA", "ht1.AAAA.AAAA.AAAA"):
+        session = sessions.open(f"{place.jar.header}; {NAME}={junk}")
+        assert session.subject == "alice"
+        sessions.commit(session)
+
+    assert place.stores["store"].count() == 1
+
+
+@pytest.mark.parametrize("token", [EncryptedToken, SignedToken])
+def test_copies_of_a_cookie_under_two_keys_are_one_session(place: Place, token: Any) -> None:
+    """A key is replaced, and then the site moves: an older copy is the same session there, and dies with it."""
+    ring = Keyring(OTHER_KEY, accept=[KEY])
+    before = SessionManager(CookieEngine(token(KEY)), clock=place.clock)
+    place.login(before)
+    copied = place.jar.header
+    place.visit(SessionManager(CookieEngine(token(ring)), clock=place.clock), a=1)
+    assert place.jar.header != copied
+    store = StoreEngine(place.stores["store"])
+    sessions = SessionManager(store, accept=[token(ring)], clock=place.clock, on_event=place.events.append)
+    renewed = place.jar.header
+    session = place.visit(sessions, a=2)
+
+    for header in (copied, renewed, f"{copied}; {place.jar.header}", f"{copied}; {renewed}"):
+        again = sessions.open(header)
+        assert (again.id, dict(again)) == (session.id, {"a": 2})
+
+    gone = sessions.open(place.jar.header)
+    gone.logout()
+    place.jar.take(sessions.commit(gone))
+    place.clock.now += DAY
+    assert [sessions.open(header).subject for header in (copied, renewed)] == [None, None]
+
+
+def test_a_logout_in_the_old_form_reaches_what_a_copy_under_another_key_has_stored(place: Place) -> None:
+    """The deploy beside has stored the session by a copy of its cookie that was sealed under the key from before."""
+    ring = Keyring(OTHER_KEY, accept=[KEY])
+    place.login(place.manager("cookie"))
+    place.visit(
+        SessionManager(StoreEngine(place.stores["store"]), accept=[CookieEngine(ring)], clock=place.clock),
+        header=place.jar.header,
+        a=1,
+    )
+    assert place.stores["store"].count() == 1
+    older = SessionManager(CookieEngine(ring), accept=[StoreEngine(place.stores["store"])], clock=place.clock)
+    place.visit(older)
+
+    session = older.open(place.jar.header)
+    session.logout()
+    older.commit(session)
+
+    assert place.stores["store"].count() == 0
+
+
 def test_two_old_cookies_of_two_sessions_are_used_by_none(place: Place) -> None:
     """In one engine, and in two."""
     headers = []
