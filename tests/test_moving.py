@@ -822,6 +822,102 @@ def test_a_registry_lists_what_has_moved_to_cookies(place: Place) -> None:
 # --- administration
 
 
+@pytest.mark.parametrize(("old", "new"), [("store", "cookie"), ("store", "other")])
+@pytest.mark.parametrize("by", ["end", "end_all", "the-old-deploy", "a-new-id"])
+def test_a_request_on_its_way_does_not_move_what_was_ended_meanwhile(place: Place, old: str, new: str, by: str) -> None:
+    """It has read the session where it was, and stores it here after the end, which could not find it here yet."""
+    before = place.manager(old)
+    held = place.login(before)
+    stolen = place.jar.header
+    moving = place.manager(new, old)
+    late = moving.open(stolen)
+    assert late.subject == "alice"
+
+    ending = before if new == "cookie" or by == "the-old-deploy" else moving
+    if by == "a-new-id":
+        session = before.open(stolen)
+        session.regenerate()
+        place.jar.take(before.commit(session))
+    elif by == "end":
+        assert ending.end(held.id, "alice")
+    else:
+        assert ending.end_all("alice") == 1
+
+    late["late"] = True
+    changes = moving.commit(late)
+
+    assert (changes.dropped, changes.set_cookies) == ("dead", [])
+    for later in (0, 61, 3600):
+        place.clock.now = START + later
+        assert moving.open(stolen).subject is None
+    if by == "a-new-id":
+        assert moving.open(place.jar.header).subject == "alice"
+    else:
+        assert place.stores["other"].count() == place.stores["store"].count() == 0
+
+
+def test_a_request_on_its_way_does_not_make_a_cookie_of_what_was_logged_out(place: Place) -> None:
+    """Without a list nobody could end that cookie."""
+    place.login(place.manager("store"))
+    moving = place.manager("cookie", "store")
+    late, session = moving.open(place.jar.header), moving.open(place.jar.header)
+    assert late.subject == "alice"
+    session.logout()
+    moving.commit(session)
+
+    changes = moving.commit(late)
+
+    assert (changes.dropped, changes.set_cookies) == ("dead", [])
+
+
+@pytest.mark.parametrize("new", ["cookie", "other"])
+def test_a_move_goes_on_where_nobody_can_say_whether_it_was_ended_meanwhile(place: Place, new: str) -> None:
+    """Down after the deploy beside has saved it: a session is not lost for that."""
+    sessions, moving = place.manager("store"), place.manager(new, "store")
+    place.login(sessions)
+    late = moving.open(place.jar.header)
+    assert late.subject == "alice"
+    place.visit(sessions, a=1)
+    store = place.stores["store"]
+
+    def down(key: str) -> Entry | None:
+        raise StoreUnavailable("down")
+
+    store.get = down  # type: ignore[method-assign]
+    late["b"] = 1
+    place.jar.take(moving.commit(late))
+    del store.get  # type: ignore[method-assign]
+
+    assert [type(event) for event in place.events if type(event) is StoreFailed] == [StoreFailed]
+    assert place.manager(new).open(place.jar.header).subject == "alice"
+
+
+@pytest.mark.parametrize("call", ["end", "end_all"])
+def test_an_end_reaches_a_session_that_moves_between_its_two_questions(place: Place, call: str) -> None:
+    """It is here no longer after this store was asked, and there not yet before that one was."""
+    held = place.login(place.manager("store"))
+    moving = place.manager("other", "store")
+    late = moving.open(place.jar.header)
+    assert late.subject == "alice"
+    store = place.stores["store"]
+    asked = {"end": "get", "end_all": "find"}[call]
+    ask = getattr(store, asked)
+
+    def moved_first(*args: Any) -> Any:
+        setattr(store, asked, ask)
+        moving.commit(late)
+        return ask(*args)
+
+    setattr(store, asked, moved_first)
+
+    if call == "end":
+        assert moving.end(held.id, "alice")
+    else:
+        assert moving.end_all("alice") == 1
+
+    assert moving.open(place.jar.header).subject is None
+
+
 def test_list_count_and_end_reach_accepted_stores(place: Place) -> None:
     """A page of devices shows those that were not back since the move."""
     old = place.manager("store")

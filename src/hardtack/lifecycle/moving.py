@@ -27,6 +27,7 @@ from hardtack.lifecycle import listed
 from hardtack.lifecycle.decide import UNSETTLED
 from hardtack.protocols import (
     Context,
+    Dead,
     Engine,
     Held,
     Kind,
@@ -424,8 +425,11 @@ def save(core: Core, saving: Saving, context: Context) -> Flow[Saved]:
     if saved.dropped or old is None:
         return saved
     if saving.kind is Kind.UPDATE or (saving.kind is Kind.EMPTY and core.stored):
-        if moved is not None:
-            yield from _leave(core, moved, saving.now)
+        if moved is not None and (yield from _leave(core, moved, saving.now)):
+            if core.stored:
+                yield Delete(saved.held.key)
+            gone = Dead(moved.record.id, False, saving.now)
+            return Saved(held=Held(dead=gone), record=None, lines=[], dropped="dead")
         return saved
     _check_ended(core, saving, (yield from _end(core, old, moved, secrets, changed=saving.new is not None)))
     return saved
@@ -440,11 +444,14 @@ def _check_ended(core: Core, saving: Saving, failure: StoreUnavailable | None) -
     core.store_failed("save", failure, None)
 
 
-def _leave(core: Core, moved: Moved, now: int) -> Flow[None]:
-    """The session is saved here, so the one that it was ends; where it is a cookie now, a minute later."""
+def _leave(core: Core, moved: Moved, now: int) -> Flow[bool]:
+    """The session is saved here, so the one that it was ends; where it is a cookie now, a minute later.
+
+    Whether that had ended, or had got another id, since it was loaded: then it must not come back from here.
+    """
     view, record = moved.core, moved.record
     if not view.stored or LEFT in record.options:
-        return
+        return False
     assert isinstance(view.engine, StoreEngine)
     request: Any = Delete(moved.key, moved.version)
     if not core.stored:
@@ -453,10 +460,25 @@ def _leave(core: Core, moved: Moved, now: int) -> Flow[None]:
         request = view.engine.put(moved.key, left, now + TOMBSTONE_SECONDS, moved.version, view)
     try:
         yield from on(view.store, _once(request))
-    except (VersionConflict, StoreFull):  # it was saved there meanwhile, by the deploy that writes to it
-        return
+    except VersionConflict:  # it was saved there meanwhile, by the deploy that writes to it, or it was ended there
+        return (yield from _has_ended(core, moved, now))
+    except StoreFull:
+        return False
     except StoreUnavailable as error:  # it is taken over again, or ends with this one
         core.store_failed("save", error, None)
+    return False
+
+
+def _has_ended(core: Core, moved: Moved, now: int) -> Flow[bool]:
+    """Whether nothing is left of a session where it was. A logout here leaves nothing there; a store here has what tells."""
+    view = moved.core
+    engine: Any = view.engine
+    try:
+        look, entry = yield from on(view.store, engine.ask(moved.record.id, moved.key, now, view))
+    except StoreUnavailable as error:
+        core.store_failed("save", error, None)
+        return False
+    return look.dead is not None or (entry is None and not core.stored)
 
 
 def _secrets_elsewhere(core: Core, saving: Saving, old: Record, context: Context) -> list[bytes]:
