@@ -1215,6 +1215,38 @@ def test_a_login_is_not_lost_to_an_old_store_that_is_down(place: Place, new: str
     assert [event.operation for event in place.events if type(event) is StoreFailed] == ["save"]
 
 
+@pytest.mark.parametrize("call", ["regenerate", "login", "logout"])
+@pytest.mark.parametrize("moved", [False, True], ids=["first-request", "moved-before"])
+def test_an_old_store_that_could_not_be_told_brings_nothing_back(place: Place, call: str, moved: bool) -> None:
+    """Whoever has copied the cookie waits until the store is back, and until a dead id is usually forgotten."""
+    store, moving = _failing(place, place.engines["other"]())
+    stolen = place.jar.header
+    store.failing.update(put=StoreUnavailable("down"), delete=StoreUnavailable("down"))
+    if moved:
+        place.visit(moving, a=1)
+    session = moving.open(stolen)
+    if call == "logout":
+        session.logout()
+        with pytest.raises(StoreUnavailable):
+            moving.commit(session)
+        again = moving.open(stolen)  # the user tries it again, and it still is down
+        again.logout()
+        with pytest.raises(StoreUnavailable):
+            moving.commit(again)
+    else:
+        session.regenerate() if call == "regenerate" else session.login("alice")
+        place.jar.take(moving.commit(session))
+    store.failing.clear()
+
+    for later in (30, 61, DAY, 13 * DAY):
+        place.clock.now = START + later
+        assert moving.open(stolen).subject is None
+    if call != "logout":
+        assert moving.open(place.jar.header).subject == "alice"
+    place.clock.now = START + 15 * DAY
+    assert place.stores["other"].count() == 0
+
+
 def test_a_record_that_is_written_meanwhile_stays(place: Place) -> None:
     """By the deploy that writes to it: the compare-and-set says so, and it goes with the logout."""
     place.login(place.manager("store"), a=1)

@@ -19,12 +19,13 @@ from hardtack import values
 from hardtack.cookies import DEFAULT_NAME, FORMER_DEFAULT_NAME, Cookie, find_values
 from hardtack.engines.cookie import CookieEngine
 from hardtack.engines.store import StoreEngine
-from hardtack.engines.store.tombstones import TOMBSTONE_SECONDS
+from hardtack.engines.store.tombstones import TOMBSTONE_SECONDS, tombstone
 from hardtack.errors import ConfigError, StoreFull, StoreUnavailable
 from hardtack.events import Event, Rejected, StoreFailed, TakenOver, logger
 from hardtack.flow import Delete, Flow, on
 from hardtack.lifecycle import listed
 from hardtack.lifecycle.decide import UNSETTLED
+from hardtack.lifetime import absolute_deadline
 from hardtack.protocols import (
     Context,
     Dead,
@@ -431,8 +432,26 @@ def save(core: Core, saving: Saving, context: Context) -> Flow[Saved]:
             gone = Dead(moved.record.id, False, saving.now)
             return Saved(held=Held(dead=gone), record=None, lines=[], dropped="dead")
         return saved
-    _check_ended(core, saving, (yield from _end(core, old, moved, secrets, changed=saving.new is not None)))
+    failure = yield from _end(core, old, moved, secrets, changed=saving.new is not None)
+    if failure is not None and core.stored:
+        yield from _remember(core, old, saving.now)
+    _check_ended(core, saving, failure)
     return saved
+
+
+def _remember(core: Core, old: Record, now: int) -> Flow[None]:
+    """Know of a dead id for as long as its session would live: it still is in a store that could not be told.
+
+    Else it would come back from there by its old cookie, as soon as nobody remembers here that it has ended.
+    """
+    engine, key = core.engine, values.encode_bytes(old.id)
+    assert isinstance(engine, StoreEngine)
+    until = absolute_deadline(old, core.lifetime) if old.created else now + core.lifetime
+    with suppress(VersionConflict, StoreFull, StoreUnavailable):  # that something failed is told as it is
+        look, entry = yield from engine.ask(old.id, key, now, core)
+        dead = look.dead or Dead(old.id, False, now)
+        grave = tombstone(old.id, dead.at, changed=dead.changed, successor=dead.successor, until=until)
+        yield engine.bury(key, grave, None if entry is None else entry.version, core)
 
 
 def _check_ended(core: Core, saving: Saving, failure: StoreUnavailable | None) -> None:
