@@ -886,7 +886,7 @@ def test_a_move_goes_on_where_nobody_can_say_whether_it_was_ended_meanwhile(plac
     store.get = down  # type: ignore[method-assign]
     late["b"] = 1
     place.jar.take(moving.commit(late))
-    del store.get  # type: ignore[method-assign]
+    del store.get
 
     assert [type(event) for event in place.events if type(event) is StoreFailed] == [StoreFailed]
     assert place.manager(new).open(place.jar.header).subject == "alice"
