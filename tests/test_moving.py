@@ -486,6 +486,65 @@ def test_another_engines_cookie_planted_beside_ours_makes_both_useless(place: Pl
         assert any("Domain=example.org" in line for line in moving.commit(session).set_cookies)
 
 
+@pytest.mark.parametrize("old", ["cookie", "signed", "chunked"])
+def test_junk_beside_an_old_cookie_does_no_harm(place: Place, old: str) -> None:
+    """Whatever the session holds: what is not equal to itself has made the last cookie stand for the one that was loaded."""
+    place.login(place.manager(old), number=float("nan"))
+    sessions = place.manager("store", old)
+
+    for junk in ("x", "", "AAAA", "ht1.AAAA.AAAA.AAAA"):
+        session = sessions.open(f"{place.jar.header}; {NAME}={junk}")
+        assert session.subject == "alice"
+        sessions.commit(session)
+
+    assert place.stores["store"].count() == 1
+
+
+@pytest.mark.parametrize("token", [EncryptedToken, SignedToken])
+def test_copies_of_a_cookie_under_two_keys_are_one_session(place: Place, token: Any) -> None:
+    """A key is replaced, and then the site moves: an older copy is the same session there, and dies with it."""
+    ring = Keyring(OTHER_KEY, accept=[KEY])
+    before = SessionManager(CookieEngine(token(KEY)), clock=place.clock)
+    place.login(before)
+    copied = place.jar.header
+    place.visit(SessionManager(CookieEngine(token(ring)), clock=place.clock), a=1)
+    assert place.jar.header != copied
+    store = StoreEngine(place.stores["store"])
+    sessions = SessionManager(store, accept=[token(ring)], clock=place.clock, on_event=place.events.append)
+    renewed = place.jar.header
+    session = place.visit(sessions, a=2)
+
+    for header in (copied, renewed, f"{copied}; {place.jar.header}", f"{copied}; {renewed}"):
+        again = sessions.open(header)
+        assert (again.id, dict(again)) == (session.id, {"a": 2})
+
+    gone = sessions.open(place.jar.header)
+    gone.logout()
+    place.jar.take(sessions.commit(gone))
+    place.clock.now += DAY
+    assert [sessions.open(header).subject for header in (copied, renewed)] == [None, None]
+
+
+def test_a_logout_in_the_old_form_reaches_what_a_copy_under_another_key_has_stored(place: Place) -> None:
+    """The deploy beside has stored the session by a copy of its cookie that was sealed under the key from before."""
+    ring = Keyring(OTHER_KEY, accept=[KEY])
+    place.login(place.manager("cookie"))
+    place.visit(
+        SessionManager(StoreEngine(place.stores["store"]), accept=[CookieEngine(ring)], clock=place.clock),
+        header=place.jar.header,
+        a=1,
+    )
+    assert place.stores["store"].count() == 1
+    older = SessionManager(CookieEngine(ring), accept=[StoreEngine(place.stores["store"])], clock=place.clock)
+    place.visit(older)
+
+    session = older.open(place.jar.header)
+    session.logout()
+    older.commit(session)
+
+    assert place.stores["store"].count() == 0
+
+
 def test_two_old_cookies_of_two_sessions_are_used_by_none(place: Place) -> None:
     """In one engine, and in two."""
     headers = []
@@ -761,6 +820,102 @@ def test_a_registry_lists_what_has_moved_to_cookies(place: Place) -> None:
 
 
 # --- administration
+
+
+@pytest.mark.parametrize(("old", "new"), [("store", "cookie"), ("store", "other")])
+@pytest.mark.parametrize("by", ["end", "end_all", "the-old-deploy", "a-new-id"])
+def test_a_request_on_its_way_does_not_move_what_was_ended_meanwhile(place: Place, old: str, new: str, by: str) -> None:
+    """It has read the session where it was, and stores it here after the end, which could not find it here yet."""
+    before = place.manager(old)
+    held = place.login(before)
+    stolen = place.jar.header
+    moving = place.manager(new, old)
+    late = moving.open(stolen)
+    assert late.subject == "alice"
+
+    ending = before if new == "cookie" or by == "the-old-deploy" else moving
+    if by == "a-new-id":
+        session = before.open(stolen)
+        session.regenerate()
+        place.jar.take(before.commit(session))
+    elif by == "end":
+        assert ending.end(held.id, "alice")
+    else:
+        assert ending.end_all("alice") == 1
+
+    late["late"] = True
+    changes = moving.commit(late)
+
+    assert (changes.dropped, changes.set_cookies) == ("dead", [])
+    for later in (0, 61, 3600):
+        place.clock.now = START + later
+        assert moving.open(stolen).subject is None
+    if by == "a-new-id":
+        assert moving.open(place.jar.header).subject == "alice"
+    else:
+        assert place.stores["other"].count() == place.stores["store"].count() == 0
+
+
+def test_a_request_on_its_way_does_not_make_a_cookie_of_what_was_logged_out(place: Place) -> None:
+    """Without a list nobody could end that cookie."""
+    place.login(place.manager("store"))
+    moving = place.manager("cookie", "store")
+    late, session = moving.open(place.jar.header), moving.open(place.jar.header)
+    assert late.subject == "alice"
+    session.logout()
+    moving.commit(session)
+
+    changes = moving.commit(late)
+
+    assert (changes.dropped, changes.set_cookies) == ("dead", [])
+
+
+@pytest.mark.parametrize("new", ["cookie", "other"])
+def test_a_move_goes_on_where_nobody_can_say_whether_it_was_ended_meanwhile(place: Place, new: str) -> None:
+    """Down after the deploy beside has saved it: a session is not lost for that."""
+    sessions, moving = place.manager("store"), place.manager(new, "store")
+    place.login(sessions)
+    late = moving.open(place.jar.header)
+    assert late.subject == "alice"
+    place.visit(sessions, a=1)
+    store = place.stores["store"]
+
+    def down(key: str) -> Entry | None:
+        raise StoreUnavailable("down")
+
+    store.get = down  # type: ignore[method-assign]
+    late["b"] = 1
+    place.jar.take(moving.commit(late))
+    del store.get
+
+    assert [type(event) for event in place.events if type(event) is StoreFailed] == [StoreFailed]
+    assert place.manager(new).open(place.jar.header).subject == "alice"
+
+
+@pytest.mark.parametrize("call", ["end", "end_all"])
+def test_an_end_reaches_a_session_that_moves_between_its_two_questions(place: Place, call: str) -> None:
+    """It is here no longer after this store was asked, and there not yet before that one was."""
+    held = place.login(place.manager("store"))
+    moving = place.manager("other", "store")
+    late = moving.open(place.jar.header)
+    assert late.subject == "alice"
+    store = place.stores["store"]
+    asked = {"end": "get", "end_all": "find"}[call]
+    ask = getattr(store, asked)
+
+    def moved_first(*args: Any) -> Any:
+        setattr(store, asked, ask)
+        moving.commit(late)
+        return ask(*args)
+
+    setattr(store, asked, moved_first)
+
+    if call == "end":
+        assert moving.end(held.id, "alice")
+    else:
+        assert moving.end_all("alice") == 1
+
+    assert moving.open(place.jar.header).subject is None
 
 
 def test_list_count_and_end_reach_accepted_stores(place: Place) -> None:
@@ -1058,6 +1213,38 @@ def test_a_login_is_not_lost_to_an_old_store_that_is_down(place: Place, new: str
 
     assert place.visit(moving).subject == "bob"
     assert [event.operation for event in place.events if type(event) is StoreFailed] == ["save"]
+
+
+@pytest.mark.parametrize("call", ["regenerate", "login", "logout"])
+@pytest.mark.parametrize("moved", [False, True], ids=["first-request", "moved-before"])
+def test_an_old_store_that_could_not_be_told_brings_nothing_back(place: Place, call: str, moved: bool) -> None:
+    """Whoever has copied the cookie waits until the store is back, and until a dead id is usually forgotten."""
+    store, moving = _failing(place, place.engines["other"]())
+    stolen = place.jar.header
+    store.failing.update(put=StoreUnavailable("down"), delete=StoreUnavailable("down"))
+    if moved:
+        place.visit(moving, a=1)
+    session = moving.open(stolen)
+    if call == "logout":
+        session.logout()
+        with pytest.raises(StoreUnavailable):
+            moving.commit(session)
+        again = moving.open(stolen)  # the user tries it again, and it still is down
+        again.logout()
+        with pytest.raises(StoreUnavailable):
+            moving.commit(again)
+    else:
+        session.regenerate() if call == "regenerate" else session.login("alice")
+        place.jar.take(moving.commit(session))
+    store.failing.clear()
+
+    for later in (30, 61, DAY, 13 * DAY):
+        place.clock.now = START + later
+        assert moving.open(stolen).subject is None
+    if call != "logout":
+        assert moving.open(place.jar.header).subject == "alice"
+    place.clock.now = START + 15 * DAY
+    assert place.stores["other"].count() == 0
 
 
 def test_a_record_that_is_written_meanwhile_stays(place: Place) -> None:

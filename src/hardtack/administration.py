@@ -178,6 +178,8 @@ def end(core: Core, id: str, subject: str | None) -> Flow[bool]:
     ended = yield from _end_here(core, id, subject)
     for view in moving.told_elsewhere(core):
         ended = (yield from on(view.store, _end_here(view, id, subject))) or ended
+    if core.stored and not ended and any(moving.stored_elsewhere(core)):  # it may have moved between the two questions
+        return (yield from _end_here(core, id, subject))
     return ended
 
 
@@ -250,11 +252,17 @@ def end_all(core: Core, subject: str | None, keep: str | None, sid: str | None =
 
 
 def _end_elsewhere(core: Core, subject: str, keep: str | None) -> Flow[int]:
-    """End the sessions of a user that accepted stores have. Raises `ConfigError` for one that cannot find them."""
-    ended = 0
+    """End the sessions of a user that accepted stores have. Raises `ConfigError` for one that cannot find them.
+
+    And once more those that are here: one may have moved after it was looked for here, and before it was looked for there.
+    """
+    ended, asked = 0, False
     for view in moving.stored_elsewhere(core):
         if core.ended is None or finds(view):
             ended += yield from on(view.store, _end_stored(view, subject, keep))
+            asked = True
+    if asked and core.stored and finds(core):
+        ended += yield from _end_stored(core, subject, keep)
     return ended
 
 

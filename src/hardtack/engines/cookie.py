@@ -35,6 +35,7 @@ from hardtack.protocols import (
     Saving,
     TokenFormat,
     hold,
+    rings_of,
     saved,
     token_traits,
 )
@@ -213,22 +214,33 @@ class CookieEngine:
             type(self.token).__name__,
         )
 
-    def seed(self, header: str, record: Record, context: Context) -> bytes:
-        """32 bytes that are the same for each cookie of a session, and that only who holds one can have made; or nothing.
+    def seeds(self, header: str, record: Record, context: Context) -> list[bytes]:
+        """32 bytes that are the same for each cookie of a session, and that only who holds one can have made.
 
-        The id alone would not do: it is public. So it is the id under the key that sealed the cookie.
+        The id alone would not do: it is public. So it is the id under the key that sealed the cookie, and after that under each
+        other key of the ring, which may have sealed a copy. Empty: the request has no cookie.
         """
-        cookies: CookieMap = {}
-        for cookies in self._candidates(header, context.cookie_name, None)[1]:
-            with suppress(InvalidToken):
-                if self.token.open(cookies, context) == record:
-                    break
-        if not cookies:
-            return b""
+        candidates = self._candidates(header, context.cookie_name, None)[1]
+        if not candidates:
+            return []
+        cookies = max(candidates, key=partial(self._seen_in, record=record, context=context))  # the one that was loaded
         framed = b"hardtack/1 moved" + binding(context.purpose, context.cookie_name)
-        if self.traits.sealed_by is None:
-            return hashlib.sha256(framed + cookies[context.cookie_name][-1].encode("utf-8", "surrogatepass")).digest()
-        return self.traits.sealed_by(cookies, context).mac(framed + record.id)
+        keys: list[Key] = []
+        if self.traits.sealed_by is not None:
+            if self._seen_in(cookies, record, context) >= 0:  # else it is not what the request has brought any more
+                keys.append(self.traits.sealed_by(cookies, context))
+            keys += [key for ring in rings_of(self) for key in ring]
+        if not keys:
+            return [hashlib.sha256(framed + cookies[context.cookie_name][-1].encode("utf-8", "surrogatepass")).digest()]
+        return list(dict.fromkeys(key.mac(framed + record.id) for key in keys))
+
+    def _seen_in(self, cookies: CookieMap, record: Record, context: Context) -> int:
+        """When a cookie of the session was sealed last; -1 for what is none."""
+        with suppress(InvalidToken):
+            opened = self.token.open(cookies, context)
+            if opened.id == record.id:
+                return int(opened.seen)
+        return -1
 
     def adopt(self, seed: bytes, context: Context, policy: Policy) -> Flow[tuple[bytes, Held]]:
         """The id of the session that takes the place of another system's."""

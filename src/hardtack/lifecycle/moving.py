@@ -19,14 +19,16 @@ from hardtack import values
 from hardtack.cookies import DEFAULT_NAME, FORMER_DEFAULT_NAME, Cookie, find_values
 from hardtack.engines.cookie import CookieEngine
 from hardtack.engines.store import StoreEngine
-from hardtack.engines.store.tombstones import TOMBSTONE_SECONDS
+from hardtack.engines.store.tombstones import TOMBSTONE_SECONDS, tombstone
 from hardtack.errors import ConfigError, StoreFull, StoreUnavailable
 from hardtack.events import Event, Rejected, StoreFailed, TakenOver, logger
 from hardtack.flow import Delete, Flow, on
 from hardtack.lifecycle import listed
 from hardtack.lifecycle.decide import UNSETTLED
+from hardtack.lifetime import absolute_deadline
 from hardtack.protocols import (
     Context,
+    Dead,
     Engine,
     Held,
     Kind,
@@ -193,11 +195,11 @@ class _Found(NamedTuple):
 
     core: Core
     held: Held
-    id: bytes
-    """The raw id that it has, or will have, here."""
+    ids: tuple[bytes, ...]
+    """The raw id that it has, or will have, here; and those that it has where another key had sealed its cookie."""
 
-    secret: bytes
-    """In a store, the bytes that the id is made of."""
+    secrets: tuple[bytes, ...] = ()
+    """In a store, the bytes that the ids are made of."""
 
 
 def carries(core: Core, header: str) -> bool:
@@ -220,12 +222,12 @@ def _load(core: Core, state: State, context: Context) -> Flow[Held]:
     if held.record is not None:
         if len(set(find_values(state.header, context.cookie_name))) > 1:
             others = (yield from _ask(core, state, context, own_name=True))[0]
-            if any(each.id != held.record.id for each in others):
+            if any(held.record.id not in each.ids for each in others):
                 return _ambiguous(core, held.names, context)
     elif not held.disputed and held.dead is None:
         for _ in range(_ROUNDS):
             found, asked = yield from _ask(core, state, context, own_name=own.falls)
-            if asked.disputed or len({each.id for each in found}) > 1:
+            if asked.disputed or len({frozenset(each.ids) for each in found}) > 1:
                 names = [name for each in found for name in each.held.names]
                 return _ambiguous(core, [*held.names, *names, *asked.disputed], context)
             if found:
@@ -274,14 +276,15 @@ def _found(core: Core, view: Core, header: str, held: Held, there: Context) -> _
     record = held.record
     assert record is not None
     if isinstance(core.engine, StoreEngine):
-        secret = held.secret
+        secrets = [held.secret]
         if not view.stored:
             assert isinstance(view.engine, CookieEngine)
-            secret = _partner(record, 32) or view.engine.seed(header, record, there)
-        return _Found(view, held, core.engine.raw_key(secret, core.purpose), secret)
+            partner = _partner(record, 32)
+            secrets = [partner] if partner else view.engine.seeds(header, record, there)
+        return _Found(view, held, tuple(core.engine.raw_key(each, core.purpose) for each in secrets), tuple(secrets))
     if not view.stored:
-        return _Found(view, held, record.id, b"")
-    return _Found(view, held, _cookie_id(core, record, held.secret), b"")
+        return _Found(view, held, (record.id,))
+    return _Found(view, held, (_cookie_id(core, record, held.secret),))
 
 
 def _is_partner_ended(core: Core, held: Held, record: Record) -> bool:
@@ -337,19 +340,21 @@ def _here(
     options = {name: value for name, value in record.options.items() if name not in (MOVED, LEFT)}
     moved = Moved(view, there.key, there.version, record)
     held = Held(names=names, current=False, resend=True, moved=moved)
+    new_id = found.ids[0]
     if isinstance(core.engine, StoreEngine):
-        held.secret, held.key = found.secret, values.encode_bytes(found.id)
+        held.secret, held.key = found.secrets[0], values.encode_bytes(new_id)
         if view.stored:
             held.resend = tuple(there.names) != (
                 core.cookie.name,
             )  # under its own name the browser has it: the id stays what it was
         else:
             options[MOVED] = values.encode_bytes(record.id)
-            _, stored = yield from core.engine.find(found.secret, context, core)
+            stored = yield from _stored(core, found, context)
             if stored.dead is not None:
                 return Held(names=names, dead=stored.dead)
             if stored.record is not None:
-                held.version = stored.version
+                held.secret, held.key, held.version = stored.secret, stored.key, stored.version
+                new_id = stored.record.id
                 if core.ended is not None and listed.find(core.ended, stored.record) is not None:
                     pass  # the list has spared this one, and not the other
                 elif LEFT not in stored.record.options and stored.record.seen >= record.seen:
@@ -361,12 +366,24 @@ def _here(
         left = record.options.get(LEFT)
         # Its request began before the browser got the cookie that a parallel one has sent: to read is not to overwrite that.
         held.current = type(left) is int and 0 <= context.now - left < UNSETTLED
-    if found.id != record.id:
+    if new_id != record.id:
         options |= listed.derived(core, record)  # what spares the one spares the other
-    held.record = record.with_changes(id=found.id, options=options)
+    held.record = record.with_changes(id=new_id, options=options)
     records.pack(held.record)
     if not held.current:
-        core.emit(TakenOver, found.id, type(view.engine).__name__, request=state.request)
+        core.emit(TakenOver, new_id, type(view.engine).__name__, request=state.request)
+    return held
+
+
+def _stored(core: Core, found: _Found, context: Context) -> Flow[Held]:
+    """What is stored of it, or was: a copy of its cookie may have come before that another key of the ring had sealed."""
+    engine = core.engine
+    assert isinstance(engine, StoreEngine)
+    held = Held()
+    for secret in found.secrets:
+        held = (yield from engine.find(secret, context, core))[1]
+        if held.record is not None or held.dead is not None:
+            break
     return held
 
 
@@ -402,18 +419,39 @@ def save(core: Core, saving: Saving, context: Context) -> Flow[Saved]:
         saving.new.options = {
             name: value for name, value in saving.new.options.items() if name != LEFT
         }  # it is used again
-    secret = b"" if old is None or saving.kind is Kind.UPDATE else _secret_elsewhere(core, saving, old, context)
+    secrets = [] if old is None or saving.kind is Kind.UPDATE else _secrets_elsewhere(core, saving, old, context)
     if old is None and saving.kind is Kind.END and dead is not None and core.stored:
         old = Record(dead.id, 0, None, 0)  # what an engine that was down could not be told the first time
     saved: Saved = yield from listed.save(core, saving, context)
     if saved.dropped or old is None:
         return saved
     if saving.kind is Kind.UPDATE or (saving.kind is Kind.EMPTY and core.stored):
-        if moved is not None:
-            yield from _leave(core, moved, saving.now)
+        if moved is not None and (yield from _leave(core, moved, saving.now)):
+            if core.stored:
+                yield Delete(saved.held.key)
+            gone = Dead(moved.record.id, False, saving.now)
+            return Saved(held=Held(dead=gone), record=None, lines=[], dropped="dead")
         return saved
-    _check_ended(core, saving, (yield from _end(core, old, moved, secret, changed=saving.new is not None)))
+    failure = yield from _end(core, old, moved, secrets, changed=saving.new is not None)
+    if failure is not None and core.stored:
+        yield from _remember(core, old, saving.now)
+    _check_ended(core, saving, failure)
     return saved
+
+
+def _remember(core: Core, old: Record, now: int) -> Flow[None]:
+    """Know of a dead id for as long as its session would live: it still is in a store that could not be told.
+
+    Else it would come back from there by its old cookie, as soon as nobody remembers here that it has ended.
+    """
+    engine, key = core.engine, values.encode_bytes(old.id)
+    assert isinstance(engine, StoreEngine)
+    until = absolute_deadline(old, core.lifetime) if old.created else now + core.lifetime
+    with suppress(VersionConflict, StoreFull, StoreUnavailable):  # that something failed is told as it is
+        look, entry = yield from engine.ask(old.id, key, now, core)
+        dead = look.dead or Dead(old.id, False, now)
+        grave = tombstone(old.id, dead.at, changed=dead.changed, successor=dead.successor, until=until)
+        yield engine.bury(key, grave, None if entry is None else entry.version, core)
 
 
 def _check_ended(core: Core, saving: Saving, failure: StoreUnavailable | None) -> None:
@@ -425,11 +463,14 @@ def _check_ended(core: Core, saving: Saving, failure: StoreUnavailable | None) -
     core.store_failed("save", failure, None)
 
 
-def _leave(core: Core, moved: Moved, now: int) -> Flow[None]:
-    """The session is saved here, so the one that it was ends; where it is a cookie now, a minute later."""
+def _leave(core: Core, moved: Moved, now: int) -> Flow[bool]:
+    """The session is saved here, so the one that it was ends; where it is a cookie now, a minute later.
+
+    Whether that had ended, or had got another id, since it was loaded: then it must not come back from here.
+    """
     view, record = moved.core, moved.record
     if not view.stored or LEFT in record.options:
-        return
+        return False
     assert isinstance(view.engine, StoreEngine)
     request: Any = Delete(moved.key, moved.version)
     if not core.stored:
@@ -438,25 +479,40 @@ def _leave(core: Core, moved: Moved, now: int) -> Flow[None]:
         request = view.engine.put(moved.key, left, now + TOMBSTONE_SECONDS, moved.version, view)
     try:
         yield from on(view.store, _once(request))
-    except (VersionConflict, StoreFull):  # it was saved there meanwhile, by the deploy that writes to it
-        return
+    except VersionConflict:  # it was saved there meanwhile, by the deploy that writes to it, or it was ended there
+        return (yield from _has_ended(core, moved, now))
+    except StoreFull:
+        return False
     except StoreUnavailable as error:  # it is taken over again, or ends with this one
         core.store_failed("save", error, None)
+    return False
 
 
-def _secret_elsewhere(core: Core, saving: Saving, old: Record, context: Context) -> bytes:
+def _has_ended(core: Core, moved: Moved, now: int) -> Flow[bool]:
+    """Whether nothing is left of a session where it was. A logout here leaves nothing there; a store here has what tells."""
+    view = moved.core
+    engine: Any = view.engine
+    try:
+        look, entry = yield from on(view.store, engine.ask(moved.record.id, moved.key, now, view))
+    except StoreUnavailable as error:
+        core.store_failed("save", error, None)
+        return False
+    return look.dead is not None or (entry is None and not core.stored)
+
+
+def _secrets_elsewhere(core: Core, saving: Saving, old: Record, context: Context) -> list[bytes]:
     """What a session in a cookie is made of in a store, where a deploy beside has stored it."""
     if core.stored or not core.engine.native:  # type: ignore[attr-defined]
-        return b""
+        return []
     secret = _partner(old, 32)
     if secret or saving.held.moved is not None:
-        return secret
-    seed: bytes = core.engine.seed(saving.header, old, context)  # type: ignore[attr-defined]
-    return seed
+        return [secret] if secret else []
+    seeds: list[bytes] = core.engine.seeds(saving.header, old, context)  # type: ignore[attr-defined]
+    return seeds
 
 
 def _end(
-    core: Core, old: Record, moved: Moved | None, secret: bytes, *, changed: bool
+    core: Core, old: Record, moved: Moved | None, secrets: Sequence[bytes], *, changed: bool
 ) -> Flow[StoreUnavailable | None]:
     """The session ended here, or got another id: so it does where it came from. Why that could not be, or None."""
     failure = None
@@ -471,10 +527,10 @@ def _end(
             dead.add(moved.record.id)
         if core.stored:
             keys.add(values.encode_bytes(old.id))
-        elif secret:
-            raw_key = view.engine.raw_key(secret, core.purpose)
-            keys.add(values.encode_bytes(raw_key))
-            dead.add(raw_key)
+        else:
+            raw_keys = {view.engine.raw_key(each, core.purpose) for each in secrets}
+            keys |= set(map(values.encode_bytes, raw_keys))
+            dead |= raw_keys
         for key in sorted(keys):
             try:
                 yield from on(view.store, _once(Delete(key)))
