@@ -76,7 +76,6 @@ def load_flow(core: Core, session: Session) -> Flow[None]:
             held = yield from judge(core, state, held, context)
         if core.settings.keeps:
             held = yield from keeping.follow(core, state, held, context)
-            former = former if held.record is not None else None
         if core.binding is not None and held.names:
             yield from moving.settle(core, held, context)
             kept = None if held.record is None else held.record.options.get("binding")
