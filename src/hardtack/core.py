@@ -189,7 +189,11 @@ class Core:
             return True
         if self.ended is None:
             return False
-        return not self.ended.is_fresh or (self.binding is not None and self.binding.may_bind(header))
+        return (
+            self.settings.keeps
+            or not self.ended.is_fresh
+            or (self.binding is not None and self.binding.may_bind(header))
+        )
 
     # --- what sessions ask
 
@@ -232,4 +236,5 @@ class Core:
         """A logout that cannot be carried out clears the cookie with the answer to the error that says so."""
         if isinstance(error, StoreUnavailable):
             former = load.former_names(state.header) if load.has_former(self, state.header) else ()
-            error.set_cookies = self.cookie.clear_all([self.cookie.name, *former])
+            lines = self.cookie.clear_all([self.cookie.name, *former])
+            error.set_cookies = [*lines, *(takeover.clearing(self, state.header) if self.settings.keeps else ())]

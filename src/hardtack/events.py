@@ -209,13 +209,14 @@ class LoggedOut(Event):
 
     Causes: `logout` (by the handler), `login` (somebody else logged in), `ended` (from the server, by `end` or `end_all`),
     `at_most` (the user has logged in elsewhere, and has too many sessions), `expired`, `stopped` (who acted as the user does
-    so no longer).
+    so no longer), `elsewhere` (the cookie of another system that `keep_until=` leaves beside ours is gone, or another
+    user's).
     """
 
     level = logging.INFO
     id: str
     subject: str
-    cause: Literal["logout", "login", "ended", "at_most", "expired", "stopped"]
+    cause: Literal["logout", "login", "ended", "at_most", "expired", "stopped", "elsewhere"]
 
     def _sentence(self) -> str:
         return f"session {self.id} of {self.subject} ended: {self.cause}"
@@ -256,6 +257,10 @@ _REJECTED = {
     "revoked": "it was ended before its deadline",
     "ended": "it was ended or replaced less than a minute ago",
     "actor_ended": "in it somebody acted as this user, whose own session has ended",
+    "other_subject": (
+        "another system's cookie beside ours, which keep_until= leaves there, is of another user: both were ended; the user "
+        "logs in once more"
+    ),
     "unknown_id": (
         "no such session is stored: it has ended, the store was emptied or evicts, each worker has a MemoryStore, or it is of "
         "another purpose or store"

@@ -13,7 +13,7 @@ from hardtack.errors import ConfigError
 from hardtack.lifetime import Duration, absolute_deadline, seconds
 from hardtack.login import check_subject
 from hardtack.protocols import Held
-from hardtack.record import Record
+from hardtack.record import KEPT, Record
 from hardtack.session import changing, data_of, fold_views, show, state_of
 from hardtack.state import MOVE, NEW, Beside
 from hardtack.tracking import Tracking
@@ -52,7 +52,7 @@ def begin(session: Session, subject: str, lifetime: Duration) -> None:
     options: dict[str, Any] = {"lifetime": limit, ACTOR: [meta.subject, ""]}
     if core is not None:
         options["expires"] = absolute_deadline(meta.with_changes(created=meta.created or now), core.lifetime)
-    for name in ("persistent", "binding"):  # it is the same browser, on the same device
+    for name in ("persistent", "binding", KEPT):  # it is the same browser, on the same device
         if name in meta.options:
             options[name] = meta.options[name]
     before = state.beside or Beside()

@@ -24,6 +24,11 @@ LEFT: Final = "x-left"
 their way."""
 
 
+KEPT: Final = "x-kept"
+"""The option of a session that was taken over from a cookie that stays beside ours, and leads: that cookie's name, a
+digest of what was in it, and when that was written."""
+
+
 @dataclass(slots=True)
 class Record:
     """What is kept of a session. Times are whole Unix seconds.

@@ -10,7 +10,7 @@ from hardtack.cookies import Cookie
 from hardtack.errors import ConfigError
 from hardtack.events import logger
 from hardtack.lifetime import Duration, seconds
-from hardtack.protocols.engine import Engine, rings_of
+from hardtack.protocols.engine import Engine, engine_traits, rings_of
 from hardtack.protocols.token import TokenFormat, TokenTraits, token_traits
 from hardtack.tokens.keys import Keyring, quoted
 
@@ -53,6 +53,11 @@ class Settings(NamedTuple):
     binding: DeviceBinding | None = None
     renews_when_read: bool = True
     known_devices: KnownDevices | None = None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether some cookie of another system stays where it is when its session is taken over."""
+        return any(each.traits.keep_until is not None for each in self.accept)
 
     def renewal_due(self, seen: int, now: int) -> bool:
         """Whether the idle deadline is to be moved: at most once in a tenth of the timeout, and in a second."""
@@ -102,6 +107,36 @@ def make_settings(
         binding=binding,
         known_devices=_known_devices(known_devices),
     )
+
+
+def check_kept(settings: Settings, engine: Engine) -> None:
+    """Raise `ConfigError` for `keep_until=` where no cookie can stay beside ours, or nobody could tell whose it is."""
+    token = getattr(engine, "token", None)
+    if token is not None and token_traits(token).keep_until is not None:
+        message = (
+            f"keep_until= of {type(token).__name__} is for accept=[…]: sessions are written with that format here, and so its "
+            "cookie stays in any case; leave it out"
+        )
+        raise ConfigError(message)
+    for each in settings.accept:
+        if each.traits.keep_until is None:
+            continue
+        name = type(each.token).__name__
+        if each.traits.subject is None:
+            message = f"keep_until= of {name} needs subject=: without it nobody can tell whose the cookie is that leads"
+            raise ConfigError(message)
+        if each.cookie.name == settings.cookie.name:
+            message = (
+                f"keep_until= of {name} needs another cookie name than {settings.cookie.name!r}, which this manager's own "
+                "has: two cookies of one name cannot stay side by side; write Cookie(name=…)"
+            )
+            raise ConfigError(message)
+        if not engine_traits(engine).impersonates:
+            message = (
+                f"keep_until= of {name} needs sessions in hardtack's own form: this {type(engine).__name__} keeps them as "
+                "another program does, which has no place for what the session came from"
+            )
+            raise ConfigError(message)
 
 
 # --- the list of ended sessions

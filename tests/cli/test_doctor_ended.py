@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import redis
-from tests.cli.test_doctor import folder, ran
+from tests.cli.test_doctor import GOOD, folder, ran
 from tests.servers import RedisServer, free_port
 
 from hardtack import EndedSessions, Key
@@ -234,7 +234,7 @@ def test_a_configuration_with_a_list(folder: Path, capsys: pytest.CaptureFixture
 
     url = f"file://{folder}/ended"
     before, _ = ran(capsys, folder, {"ended": url})
-    created = main(["ended", url, "--create", "--key-file", str(folder / "key")])
+    created = main(["ended", url, "--create", "--purpose", GOOD["purpose"], "--key-file", str(folder / "key")])
     after, out = ran(capsys, folder, {"ended": url})
 
     assert (before, created, after) == (FAILED, OK, OK)

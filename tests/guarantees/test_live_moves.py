@@ -270,6 +270,50 @@ def test_from_flask_and_back(environment: dict[str, str]) -> None:
     play("From Flask to hardtack, and back", ["flask", "1", "2", "3", "2", "1", "flask"], environment)
 
 
+def test_from_flask_and_back_with_its_cookie_kept(environment: dict[str, str]) -> None:
+    """Flask itself, the two deploys, and back."""
+    play("From Flask, beside Flask", ["flask", "1", "2", "1", "flask"], environment)
+
+
+class LoginsThere(Load):
+    """Browsers that log in at one server, and ask and log out at any."""
+
+    def __init__(self, there: int) -> None:
+        super().__init__(dancer=False)
+        self._there = there
+        self.ports = [there]
+
+    def _get(self, browser: Browser, path: str, choose: random.Random, header: str | None = None) -> str:
+        if path.startswith("/login/"):
+            return browser.get(self._there, path, header)
+        return super()._get(browser, path, choose, header)
+
+
+def test_flask_beside_hardtack(environment: dict[str, str]) -> None:
+    """Flask, both, hardtack alone, and Flask alone again: who has logged in is, and who logs out at either is at both."""
+    heading = "From Flask, beside Flask"
+    with server(heading, "flask", environment) as flask, server(heading, "2", environment) as ours:
+        load = LoginsThere(flask)
+        try:
+            for number in range(BROWSERS):
+                load.add(f"user{number}")
+            for ports in ((flask,), (flask, ours), (ours,), (flask,), (flask, ours)):
+                load.serve(*ports)
+        finally:
+            load.stop()
+    assert load.wrong == []
+
+
+def test_without_keeping_it_flask_logs_out(environment: dict[str, str]) -> None:
+    """What the date is for: the other second deploy clears Flask's cookie, and Flask knows nobody any more."""
+    heading = "From Flask to hardtack, and back"
+    with server(heading, "flask", environment) as flask, server(heading, "2", environment) as ours:
+        browser = Browser("alice")
+        browser.get(flask, "/login/alice")
+        assert browser.get(ours, "/whoami") == "alice"
+        assert browser.get(flask, "/whoami") == "nobody"
+
+
 @pytest.mark.perl("Dancer", "Dancer::Session::Cookie", "HTTP::Server::Simple::PSGI")
 def test_from_dancer_with_both_running(environment: dict[str, str]) -> None:
     """Dancer itself, both, and hardtack alone."""

@@ -21,6 +21,7 @@ class Place(TypedDict, total=False):
     path: str
     domain: str | None
     until: Until | None
+    keep_until: Until | None
     subject: Callable[[dict[str, Any]], str | None] | None
     sliding: bool
 

@@ -28,7 +28,7 @@ class AiohttpSessionCookie(ForeignCookie):
     Parameters:
         secret: the storage's `secret_key`: 32 bytes, their base64url (44 characters), or a `Fernet` object.
         max_age: the storage's `max_age`, by default None: no limit.
-        cookie_name, path, domain, until, subject: see `ForeignCookie`.
+        cookie_name, path, domain, until, keep_until, subject: see `ForeignCookie`.
 
     Raises `ConfigError`.
     """
@@ -46,9 +46,12 @@ class AiohttpSessionCookie(ForeignCookie):
         path: str = "/",
         domain: str | None = None,
         until: Until | None = None,
+        keep_until: Until | None = None,
         subject: Callable[[dict[str, Any]], str | None] | None = None,
     ) -> None:
-        super().__init__(cookie_name=cookie_name, path=path, domain=domain, until=until, subject=subject)
+        super().__init__(
+            cookie_name=cookie_name, path=path, domain=domain, until=until, keep_until=keep_until, subject=subject
+        )
         self._fernet = _fernet(secret)
         self._max_age = shared.max_age_seconds(max_age)
 

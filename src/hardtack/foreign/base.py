@@ -35,6 +35,8 @@ class ForeignCookie:
         path, domain: where the other system sets it, so that it can be cleared there. A `__Host-` name has path "/" and no
             domain.
         until: after it the format is not read any more (`InvalidToken("expired")`).
+        keep_until: until then a cookie that is taken over stays in the browser, and leads: where it is gone, or another
+            user's, the session ends. For `accept=[…]`, with `subject`.
         subject: returns the user whom the data belongs to, or None; asked only when a session is taken over.
         sliding: each use moves the end that the cookie carries, as the other system does, up to the manager's `lifetime`
             from the session's beginning. Only for formats whose cookies end, with the setting that says how soon.
@@ -78,6 +80,7 @@ class ForeignCookie:
         path: str = "/",
         domain: str | None = None,
         until: Until | None = None,
+        keep_until: Until | None = None,
         subject: Callable[[dict[str, Any]], str | None] | None = None,
         sliding: bool = False,
     ) -> None:
@@ -97,6 +100,7 @@ class ForeignCookie:
         self.path = path
         self.domain = domain
         self.until = unix_seconds(until)
+        self.keep_until = unix_seconds(keep_until)
         self.subject = subject
 
     def _check_place(self, name: str, path: str, domain: str | None) -> None:

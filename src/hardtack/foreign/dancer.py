@@ -32,7 +32,7 @@ class DancerCookie(SessionStorageSecureCookie):
         old_secrets: former keys, read only. Dancer itself knows one key.
         default_duration: `session_expires`.
         cookie_name, path, domain: `session_name`, `session_cookie_path`, `session_domain`.
-        until, subject: see `ForeignCookie`. Without `session_expires` cookies have no end: they need `until`.
+        until, keep_until, subject: see `ForeignCookie`. Without `session_expires` cookies have no end: they need `until`.
         sliding: each use moves the end, as in Dancer, up to the manager's `lifetime`.
 
     Raises `ConfigError`.
@@ -51,6 +51,7 @@ class DancerCookie(SessionStorageSecureCookie):
         path: str = "/",
         domain: str | None = None,
         until: Until | None = None,
+        keep_until: Until | None = None,
         subject: Callable[[dict[str, Any]], str | None] | None = None,
         sliding: bool = False,
     ) -> None:
@@ -62,6 +63,7 @@ class DancerCookie(SessionStorageSecureCookie):
             path=path,
             domain=domain,
             until=until,
+            keep_until=keep_until,
             subject=subject,
             sliding=sliding,
         )
@@ -92,7 +94,7 @@ class Dancer2Cookie(SessionStorageSecureCookie):
         old_secrets: former keys, read only.
         default_duration: `cookie_duration`, or else `default_duration`.
         cookie_name, path, domain: `cookie_name`, `cookie_path`, `cookie_domain`.
-        until, subject: see `ForeignCookie`. Without a duration cookies have no end: they need `until`.
+        until, keep_until, subject: see `ForeignCookie`. Without a duration cookies have no end: they need `until`.
         sliding: each use moves the end, as in Dancer2, up to the manager's `lifetime`.
 
     Raises `ConfigError`.
@@ -112,6 +114,7 @@ class Dancer2Cookie(SessionStorageSecureCookie):
         path: str = "/",
         domain: str | None = None,
         until: Until | None = None,
+        keep_until: Until | None = None,
         subject: Callable[[dict[str, Any]], str | None] | None = None,
         sliding: bool = False,
     ) -> None:
@@ -123,6 +126,7 @@ class Dancer2Cookie(SessionStorageSecureCookie):
             path=path,
             domain=domain,
             until=until,
+            keep_until=keep_until,
             subject=subject,
             sliding=sliding,
         )

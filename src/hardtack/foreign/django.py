@@ -29,7 +29,7 @@ class DjangoSignedCookie(ForeignCookie):
         fallbacks: `SECRET_KEY_FALLBACKS`; read, never signed with.
         digest: `sha256`; `sha1` before Django 3.1.
         max_age: `SESSION_COOKIE_AGE`, by default 14 days.
-        cookie_name, path, domain, until, subject: see `ForeignCookie`; `SESSION_COOKIE_NAME` and so on.
+        cookie_name, path, domain, until, keep_until, subject: see `ForeignCookie`; `SESSION_COOKIE_NAME` and so on.
 
     Raises `ConfigError`.
     """
@@ -50,9 +50,12 @@ class DjangoSignedCookie(ForeignCookie):
         path: str = "/",
         domain: str | None = None,
         until: Until | None = None,
+        keep_until: Until | None = None,
         subject: Callable[[dict[str, Any]], str | None] | None = None,
     ) -> None:
-        super().__init__(cookie_name=cookie_name, path=path, domain=domain, until=until, subject=subject)
+        super().__init__(
+            cookie_name=cookie_name, path=path, domain=domain, until=until, keep_until=keep_until, subject=subject
+        )
         if digest not in _DIGESTS:
             message = f"digest={digest!r} is not one of Django's; write one of {', '.join(_DIGESTS)}"
             raise ConfigError(message)

@@ -32,7 +32,7 @@ class FlaskCookie(ForeignCookie):
         secret_fallbacks: `SECRET_KEY_FALLBACKS`; read, never signed with.
         salt, key_derivation, digest: where the application subclassed `SecureCookieSessionInterface`.
         max_age: `PERMANENT_SESSION_LIFETIME`, by default 31 days. Flask holds every session to it, permanent or not.
-        cookie_name, path, domain, until, subject: see `ForeignCookie`; `SESSION_COOKIE_NAME` and so on.
+        cookie_name, path, domain, until, keep_until, subject: see `ForeignCookie`; `SESSION_COOKIE_NAME` and so on.
 
     Raises `ConfigError`.
     """
@@ -54,9 +54,12 @@ class FlaskCookie(ForeignCookie):
         path: str = "/",
         domain: str | None = None,
         until: Until | None = None,
+        keep_until: Until | None = None,
         subject: Callable[[dict[str, Any]], str | None] | None = None,
     ) -> None:
-        super().__init__(cookie_name=cookie_name, path=path, domain=domain, until=until, subject=subject)
+        super().__init__(
+            cookie_name=cookie_name, path=path, domain=domain, until=until, keep_until=keep_until, subject=subject
+        )
         current = secret_bytes(secret)
         accept = secrets_bytes(secret_fallbacks, "secret_fallbacks")
         self._max_age = shared.max_age_seconds(max_age)

@@ -39,7 +39,7 @@ class LitestarCookie(ForeignCookie):
     Parameters:
         secret: the configuration's `secret`: 16, 24 or 32 bytes.
         max_age: the configuration's `max_age`, by default 14 days; used for writing.
-        cookie_name, path, domain, until, subject: see `ForeignCookie`; Litestar calls the name `key`.
+        cookie_name, path, domain, until, keep_until, subject: see `ForeignCookie`; Litestar calls the name `key`.
 
     Raises `ConfigError`.
     """
@@ -57,9 +57,12 @@ class LitestarCookie(ForeignCookie):
         path: str = "/",
         domain: str | None = None,
         until: Until | None = None,
+        keep_until: Until | None = None,
         subject: Callable[[dict[str, Any]], str | None] | None = None,
     ) -> None:
-        super().__init__(cookie_name=cookie_name, path=path, domain=domain, until=until, subject=subject)
+        super().__init__(
+            cookie_name=cookie_name, path=path, domain=domain, until=until, keep_until=keep_until, subject=subject
+        )
         key = secret_bytes(secret)
         if len(key) not in (16, 24, 32):
             message = "secret is not 16, 24 or 32 bytes long; copy the secret of Litestar's CookieBackendConfig"

@@ -50,9 +50,12 @@ class _MojoliciousSession(ForeignCookie):
         path: str,
         domain: str | None,
         until: Until | None,
+        keep_until: Until | None,
         subject: Callable[[dict[str, Any]], str | None] | None,
     ) -> None:
-        super().__init__(cookie_name=cookie_name, path=path, domain=domain, until=until, subject=subject)
+        super().__init__(
+            cookie_name=cookie_name, path=path, domain=domain, until=until, keep_until=keep_until, subject=subject
+        )
         self._secrets = all_secrets(secret, old_secrets)
         names = _KNOWN if moniker is None else _KNOWN | {text(moniker, "moniker").encode()}
         if not names.isdisjoint(self._secrets):
@@ -138,7 +141,7 @@ class MojoliciousCookie(_MojoliciousSession):
         moniker: the application's name (`app->moniker`), so that it can be refused as a secret.
         default_expiration: `app->sessions->default_expiration`, one hour; 0: cookies need not have an expiry.
         cookie_name, path, domain: `app->sessions->cookie_name`, `cookie_path`, `cookie_domain`.
-        until, subject: see `ForeignCookie`.
+        until, keep_until, subject: see `ForeignCookie`.
 
     Raises `ConfigError`.
     """
@@ -156,6 +159,7 @@ class MojoliciousCookie(_MojoliciousSession):
         path: str = "/",
         domain: str | None = None,
         until: Until | None = None,
+        keep_until: Until | None = None,
         subject: Callable[[dict[str, Any]], str | None] | None = None,
     ) -> None:
         super().__init__(
@@ -167,6 +171,7 @@ class MojoliciousCookie(_MojoliciousSession):
             path=path,
             domain=domain,
             until=until,
+            keep_until=keep_until,
             subject=subject,
         )
 
@@ -192,7 +197,7 @@ class MojoliciousEncryptedCookie(_MojoliciousSession):
     Args:
         secret: the first of `app->secrets`. The application's name is refused.
         moniker: the application's name (`app->moniker`); the keys are derived with it.
-        old_secrets, default_expiration, cookie_name, path, domain, until, subject: as for `MojoliciousCookie`. The
+        old_secrets, default_expiration, cookie_name, path, domain, until, keep_until, subject: as for `MojoliciousCookie`. The
             cookie's name is not bound: one secret, one cookie.
 
     Raises `ConfigError`.
@@ -212,6 +217,7 @@ class MojoliciousEncryptedCookie(_MojoliciousSession):
         path: str = "/",
         domain: str | None = None,
         until: Until | None = None,
+        keep_until: Until | None = None,
         subject: Callable[[dict[str, Any]], str | None] | None = None,
     ) -> None:
         if type(moniker) is not str or not moniker:
@@ -227,6 +233,7 @@ class MojoliciousEncryptedCookie(_MojoliciousSession):
             path=path,
             domain=domain,
             until=until,
+            keep_until=keep_until,
             subject=subject,
         )
         salt = moniker.encode()

@@ -25,7 +25,7 @@ class PlackCookie(ForeignCookie):
     Args:
         secret: `secret`.
         cookie_name, path, domain: `session_key`, `path`, `domain`.
-        until, subject: see `ForeignCookie`.
+        until, keep_until, subject: see `ForeignCookie`.
 
     Raises `ConfigError`.
     """
@@ -41,9 +41,12 @@ class PlackCookie(ForeignCookie):
         path: str = "/",
         domain: str | None = None,
         until: Until | None = None,
+        keep_until: Until | None = None,
         subject: Callable[[dict[str, Any]], str | None] | None = None,
     ) -> None:
-        super().__init__(cookie_name=cookie_name, path=path, domain=domain, until=until, subject=subject)
+        super().__init__(
+            cookie_name=cookie_name, path=path, domain=domain, until=until, keep_until=keep_until, subject=subject
+        )
         self._secret = secret_bytes(secret)
 
     def _read(self, value: str, context: Context) -> Record:

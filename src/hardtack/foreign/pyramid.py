@@ -29,7 +29,7 @@ class PyramidCookie(ForeignCookie):
         secret: the factory's `secret`.
         salt, hashalg: the factory's settings of these names.
         timeout: the factory's `timeout`, by default 20 minutes; None: no limit.
-        cookie_name, path, domain, until, subject: see `ForeignCookie`.
+        cookie_name, path, domain, until, keep_until, subject: see `ForeignCookie`.
 
     Raises `ConfigError`.
     """
@@ -49,9 +49,12 @@ class PyramidCookie(ForeignCookie):
         path: str = "/",
         domain: str | None = None,
         until: Until | None = None,
+        keep_until: Until | None = None,
         subject: Callable[[dict[str, Any]], str | None] | None = None,
     ) -> None:
-        super().__init__(cookie_name=cookie_name, path=path, domain=domain, until=until, subject=subject)
+        super().__init__(
+            cookie_name=cookie_name, path=path, domain=domain, until=until, keep_until=keep_until, subject=subject
+        )
         if hashalg not in _DIGESTS:
             message = f"hashalg={hashalg!r} is not known; write one of {', '.join(_DIGESTS)}"
             raise ConfigError(message)

@@ -43,7 +43,7 @@ class SessionStorageSecureCookie(ForeignCookie):
         protocol_version: what is written, 1 or 2.
         separator: `separator`; it is authenticated with the rest.
         default_duration: `default_duration`; a cookie written here ends no later than this.
-        cookie_name, path, domain, until, subject, sliding: see `ForeignCookie`. A cookie without an expiry is not
+        cookie_name, path, domain, until, keep_until, subject, sliding: see `ForeignCookie`. A cookie without an expiry is not
             taken over without `until` (`undated`).
 
     Raises `ConfigError`.
@@ -67,11 +67,18 @@ class SessionStorageSecureCookie(ForeignCookie):
         path: str = "/",
         domain: str | None = None,
         until: Until | None = None,
+        keep_until: Until | None = None,
         subject: Callable[[dict[str, Any]], str | None] | None = None,
         sliding: bool = False,
     ) -> None:
         super().__init__(
-            cookie_name=cookie_name, path=path, domain=domain, until=until, subject=subject, sliding=sliding
+            cookie_name=cookie_name,
+            path=path,
+            domain=domain,
+            until=until,
+            keep_until=keep_until,
+            subject=subject,
+            sliding=sliding,
         )
         if protocol_version not in (1, 2):
             message = f"protocol_version={protocol_version!r} must be 1 or 2"

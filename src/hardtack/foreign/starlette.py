@@ -23,7 +23,7 @@ class StarletteCookie(ForeignCookie):
     Parameters:
         secret: the middleware's `secret_key`.
         max_age: the middleware's `max_age`, by default 14 days; None: no limit.
-        cookie_name, path, domain, until, subject: see `ForeignCookie`; `session_cookie` and so on.
+        cookie_name, path, domain, until, keep_until, subject: see `ForeignCookie`; `session_cookie` and so on.
 
     Raises `ConfigError`.
     """
@@ -41,9 +41,12 @@ class StarletteCookie(ForeignCookie):
         path: str = "/",
         domain: str | None = None,
         until: Until | None = None,
+        keep_until: Until | None = None,
         subject: Callable[[dict[str, Any]], str | None] | None = None,
     ) -> None:
-        super().__init__(cookie_name=cookie_name, path=path, domain=domain, until=until, subject=subject)
+        super().__init__(
+            cookie_name=cookie_name, path=path, domain=domain, until=until, keep_until=keep_until, subject=subject
+        )
         self._max_age = shared.max_age_seconds(max_age)
         self._signer = itsdangerous_signer(
             secret_bytes(secret), (), salt="itsdangerous.Signer", key_derivation="django-concat", digest="sha1"

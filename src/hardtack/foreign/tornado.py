@@ -30,7 +30,7 @@ class TornadoCookie(ForeignCookie):
         key_version: the version that signs, where `secret` holds several.
         max_age: `max_age_days` as a duration, by default 31 days.
         cookie_name: the name of the cookie; Tornado has no default.
-        path, domain, until, subject: see `ForeignCookie`.
+        path, domain, until, keep_until, subject: see `ForeignCookie`.
 
     Raises `ConfigError`.
     """
@@ -49,9 +49,12 @@ class TornadoCookie(ForeignCookie):
         path: str = "/",
         domain: str | None = None,
         until: Until | None = None,
+        keep_until: Until | None = None,
         subject: Callable[[dict[str, Any]], str | None] | None = None,
     ) -> None:
-        super().__init__(cookie_name=cookie_name, path=path, domain=domain, until=until, subject=subject)
+        super().__init__(
+            cookie_name=cookie_name, path=path, domain=domain, until=until, keep_until=keep_until, subject=subject
+        )
         self._max_age = shared.max_age_seconds(max_age)
         self._secrets: dict[int, bytes] | None = None
         if isinstance(secret, Mapping):

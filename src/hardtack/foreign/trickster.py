@@ -23,7 +23,7 @@ class TricksterCookie(ForeignCookie):
     Args:
         secret: `secret`.
         cookie_name, path, domain: `name`, `path`, `domain`.
-        until, subject: see `ForeignCookie`.
+        until, keep_until, subject: see `ForeignCookie`.
 
     Raises `ConfigError`.
     """
@@ -39,9 +39,12 @@ class TricksterCookie(ForeignCookie):
         path: str = "/",
         domain: str | None = None,
         until: Until | None = None,
+        keep_until: Until | None = None,
         subject: Callable[[dict[str, Any]], str | None] | None = None,
     ) -> None:
-        super().__init__(cookie_name=cookie_name, path=path, domain=domain, until=until, subject=subject)
+        super().__init__(
+            cookie_name=cookie_name, path=path, domain=domain, until=until, keep_until=keep_until, subject=subject
+        )
         self._secret = secret_bytes(secret)
 
     def _read(self, value: str, context: Context) -> Record:

@@ -12,7 +12,7 @@ from hardtack.errors import StoreUnavailable
 from hardtack.events import Opened
 from hardtack.flow import Flow, arun, run
 from hardtack.impersonation import ACTOR, acts
-from hardtack.lifecycle import acting, moving, takeover
+from hardtack.lifecycle import acting, keeping, moving, takeover
 from hardtack.lifecycle.listed import is_alive, judge
 from hardtack.protocols import Context, Held
 from hardtack.session import Session, Unread, become_live, not_loaded, state_of
@@ -74,6 +74,8 @@ def load_flow(core: Core, session: Session) -> Flow[None]:
         former = held.record
         if core.ended is not None and held.record is not None:
             held = yield from judge(core, state, held, context)
+        if core.settings.keeps:
+            held = yield from keeping.follow(core, state, held, context)
         if core.binding is not None and held.names:
             yield from moving.settle(core, held, context)
             kept = None if held.record is None else held.record.options.get("binding")

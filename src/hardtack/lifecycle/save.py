@@ -144,6 +144,8 @@ def prepare(core: Core, session: Session, saving: Saving) -> Saving:
         saving.tracking = saving.tracking.so_far()
     if saving.kind is _EMPTY and not core.stored:  # it must not come back from another system's cookie
         core.clear_foreign(state_of(session))
+    if saving.login and core.settings.keeps:  # who logs in here is no longer who the other system's cookie says
+        core.clear_foreign(state_of(session))
     if saving.new is not None and not saving.new.id:
         saving.new.id = core.new_id(state_of(session))
         moving.forget(saving.new)

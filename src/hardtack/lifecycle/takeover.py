@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from hardtack import record as records
@@ -10,9 +11,9 @@ from hardtack.cookies import MAX_VALUES, each_alone, parse
 from hardtack.errors import InvalidToken, UnsupportedValue
 from hardtack.events import Rejected, TakenOver
 from hardtack.flow import Flow
-from hardtack.lifecycle import listed
+from hardtack.lifecycle import keeping, listed
 from hardtack.protocols import Context, CookieMap, Held
-from hardtack.record import Record
+from hardtack.record import KEPT, Record
 from hardtack.settings import Accepted
 from hardtack.state import State, Taken
 
@@ -26,7 +27,7 @@ def take_over(core: Core, state: State, context: Context) -> Flow[Held | None]:
     The new id is derived from the old cookie, so that parallel first requests make one session: a second one may find what
     the first has stored.
     """
-    found = _find(core, state, context)
+    found, _ = find(core, state, context, core.settings.accept)
     if found is None:
         return None
     accepted, record, names, cookies = found
@@ -36,6 +37,9 @@ def take_over(core: Core, state: State, context: Context) -> Flow[Held | None]:
     seed = _seed(context.purpose, {name: cookies[name] for name in names})
     new_id, held = yield from core.engine.adopt(seed, context, core)
     clearing = tuple(accepted.cookie.clear_cookie(name) for name in names)
+    kept = keeping.is_kept(accepted, context.now) and (held.dead is None or held.dead.changed)
+    if kept:
+        clearing = ()
     if held.record is not None or held.dead is not None:  # a parallel request was faster, or it was ended since
         held.resend = held.record is not None
         held.current = held.record is None
@@ -43,6 +47,8 @@ def take_over(core: Core, state: State, context: Context) -> Flow[Held | None]:
         return held
     created = min(record.created, context.now) if accepted.traits.authenticates_time else context.now
     options = {key: value for key, value in record.options.items() if key == "expires"}
+    if kept:
+        options[KEPT] = keeping.mark(accepted, record, context.now)
     authenticated = created if subject is not None else None
     meta = Record(new_id, created, authenticated, context.now, subject, options, record.data)
     if core.ended is not None:
@@ -50,7 +56,7 @@ def take_over(core: Core, state: State, context: Context) -> Flow[Held | None]:
         options[listed.DRAWN] = listed.drawn_of(meta) if created < context.now else 0
         dead = yield from listed.judge(core, state, Held(record=meta), context)
         if dead.record is None:
-            state.taken = Taken(None, clearing)
+            state.taken = Taken(None, tuple(accepted.cookie.clear_cookie(name) for name in names))
             return dead
     state.meta = meta
     state.base = record
@@ -86,10 +92,19 @@ def _seed(purpose: str, cookies: CookieMap) -> bytes:
 Found = tuple[Accepted, Record, list[str], CookieMap]
 
 
-def _find(core: Core, state: State, context: Context) -> Found | None:
+def find(
+    core: Core, state: State, context: Context, formats: Iterable[Accepted], *, beside: bool = False
+) -> tuple[Found | None, str]:
+    """The session of another system's cookie, or None; and the name of a cookie that came with several sessions, or "".
+
+    Args:
+        formats: those that are asked, in this order.
+        beside: for a session of ours, whose deadlines hold, and not those that the cookie would have alone.
+    """
+    ambiguous = ""
     cookies = parse(state.header)
     refused: set[str] = set()
-    for accepted in core.settings.accept:
+    for accepted in formats:
         name = accepted.cookie.name
         names = accepted.traits.names_in(cookies, name)
         if not names or name in refused:
@@ -99,20 +114,24 @@ def _find(core: Core, state: State, context: Context) -> Found | None:
         if len(candidates) > MAX_VALUES:
             core.emit(Rejected, "ambiguous", name, request=state.request)
             refused.add(name)
+            ambiguous = name
             continue
-        opened = [(_open(core, accepted, each, foreign, refused), each) for each in candidates]
+        opened = [(_open(core, accepted, each, foreign, refused, beside=beside), each) for each in candidates]
         good = [(record, each) for record, each in opened if record is not None]
         if len({record.id for record, _ in good}) > 1:
             # A sibling subdomain can plant a cookie of this name: it must not be able to choose the session.
             core.emit(Rejected, "ambiguous", name, request=state.request)
             refused.add(name)
+            ambiguous = name
         elif good:
             record, each = max(good, key=lambda pair: pair[0].seen)
-            return accepted, record, names, each
-    return None
+            return (accepted, record, names, each), ""
+    return None, ambiguous
 
 
-def _open(core: Core, accepted: Accepted, cookies: CookieMap, context: Context, refused: set[str]) -> Record | None:
+def _open(
+    core: Core, accepted: Accepted, cookies: CookieMap, context: Context, refused: set[str], *, beside: bool
+) -> Record | None:
     name = context.cookie_name
     try:
         record = accepted.token.open(cookies, context)
@@ -130,7 +149,7 @@ def _open(core: Core, accepted: Accepted, cookies: CookieMap, context: Context, 
         if error.reason != "malformed":
             refused.add(name)
         return None
-    if core.admit(record, context):
+    if beside or core.admit(record, context):
         return record
     refused.add(name)
     return None

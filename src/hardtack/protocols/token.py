@@ -49,6 +49,8 @@ class TokenTraits(NamedTuple):
         writes: it has a `seal` that works. Default: yes.
         authenticates_time: its cookies say, under a MAC, when they were made or when they end. Default: no.
         until: after it the format is not read any more, in Unix seconds. Default: None, for ever.
+        keep_until: until then a cookie that is taken over stays where it is, and leads, in Unix seconds. Default: None, it is
+            cleared.
         cookie_name, path, domain: where the other system keeps its cookie. Default: the manager's own name, "/", None.
         subject: says whose the data is where a session is taken over. Default: None, nobody's.
         cookie_names: those of a request's cookies that belong to it. Default: the one of its name.
@@ -65,6 +67,7 @@ class TokenTraits(NamedTuple):
     writes: bool
     authenticates_time: bool
     until: int | None
+    keep_until: int | None
     cookie_name: str | None
     path: str
     domain: str | None
@@ -90,6 +93,7 @@ def token_traits(token: Any) -> TokenTraits:
         writes=getattr(token, "writes", True),
         authenticates_time=getattr(token, "authenticates_time", False),
         until=getattr(token, "until", None),
+        keep_until=getattr(token, "keep_until", None),
         cookie_name=getattr(token, "cookie_name", None),
         path=getattr(token, "path", "/"),
         domain=getattr(token, "domain", None),
