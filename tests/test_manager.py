@@ -1247,7 +1247,10 @@ def test_a_format_of_ones_own_says_when_it_was_made(caplog: pytest.LogCaptureFix
     """It needs no `until`, and has the manager's cookie."""
     token = EncryptedToken(Keyring(OTHER_KEY))
 
-    assert SessionManager(KEY, accept=[token]).accept == (token,)
+    (engine,) = SessionManager(KEY, accept=[token]).accept
+
+    assert isinstance(engine, CookieEngine)
+    assert engine.token is token
     assert caplog.text == ""
 
 
