@@ -189,6 +189,7 @@ _OVERRIDES: Final = (
         "cross_site_paths",
         "strict_values",
         "binding",
+        "known_devices",
         "on_event",
         "mask_addresses",
         "clock",
