@@ -106,7 +106,7 @@ def make(framework: str, loop: Loop) -> Iterator[Make]:
         return world
 
     yield make
-    for world in worlds:
+    for world in reversed(worlds):  # Django's settings are put back in turn
         world.script.gate.set()
         world.site.close()
         if world.sessions.core.ended is not None:

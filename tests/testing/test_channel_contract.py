@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -125,6 +126,19 @@ class Overtaken(MemoryChannel):
         super().append(lambda now: entries, keep)
 
 
+class Contrary(MemoryChannel):
+    """Has another order for every second reader."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._readers: dict[int, int] = {}
+
+    def read(self, position: str, wait: float) -> Batch:
+        batch = super().read(position, wait)
+        number = self._readers.setdefault(threading.get_ident(), len(self._readers))
+        return batch._replace(entries=list(reversed(batch.entries))) if number % 2 else batch
+
+
 class Attached(MemoryChannel):
     """Does not say whether it is alone."""
 
@@ -145,6 +159,7 @@ RULES = {
     Careless: "test_old_entries_may_be_dropped_and_new_ones_never",
     Restless: "test_a_position_that_is_gone_begins_again",
     Overtaken: "test_parallel_appends_all_arrive",
+    Contrary: "test_of_many_who_claim_at_once_all_agree_who_was_first",
     Attached: "test_the_channel_has_the_methods_of_its_protocol",
 }
 
