@@ -356,6 +356,10 @@ _watched: WeakKeyDictionary[Any, _Watch] = WeakKeyDictionary()
 # --- a store that is measured
 
 
+_PROTOCOL: Final = ("blocking", "close")
+"""What the protocol of a store has beside its operations."""
+
+
 class InstrumentedStore:
     """A store whose calls are measured. What else it has and can do is that of the store itself."""
 
@@ -367,6 +371,8 @@ class InstrumentedStore:
             method = getattr(store, name, None)
             if method is not None:
                 setattr(self, name, wrap(name, method, type(store).__name__, watch))
+        # What `isinstance` looks for, which from Python 3.12 on finds nothing that `__getattr__` makes.
+        self.__dict__.update({name: getattr(store, name) for name in _PROTOCOL if hasattr(store, name)})
 
     def __getattr__(self, name: str) -> Any:
         if name == "measured_store":  # it is being copied, and has none yet
