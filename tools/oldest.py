@@ -46,7 +46,7 @@ def main(*arguments: str) -> None:
     lowest.write_text("\n".join(pinned) + "\n", encoding="utf-8")
     print("the lowest versions:", *pinned, flush=True)
 
-    packages = (f".[{','.join(extras)}]", "uvicorn", *tools)
+    packages = (f".[{','.join(extras)}]", "uvicorn", "python-multipart", *tools)  # the last two: what the pages use
     run(*uv, "install", "--quiet", "--python", PYTHON, "--constraints", lowest, "--editable", *packages)
     # A warning of an old package is no fault of hardtack.
     browser = "--ignore=tests/binding/test_browser.py"  # playwright is left out
