@@ -20,11 +20,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from tests.frameworks import gateway_kit
 from tests.kit import KEY, OTHER_KEY, Site
 
 from hardtack import CookieEngine, EndedSessions, Request, SessionManager, StoreEngine, events, telemetry
 from hardtack.errors import ConfigError, StoreError, StoreUnavailable
-from hardtack.protocols import Entry, Version, VersionConflict, store_traits
+from hardtack.protocols import Entry, VersionConflict, store_traits
 from hardtack.stores.file import FileStore
 from hardtack.stores.memory import MemoryStore
 from hardtack.stores.sqlalchemy import AsyncSQLAlchemyStore
@@ -109,31 +110,14 @@ class Broken(MemoryStore):
         return super().count(subject)
 
 
-class AsyncMemoryStore:
-    """A store for async code, in memory."""
-
-    def __init__(self) -> None:
-        self.store = MemoryStore()
-
-    async def get(self, key: str) -> Entry | None:
-        return self.store.get(key)
-
-    async def put(
-        self, key: str, data: bytes, *, expires_at: int, if_version: Version | None, subject: str | None
-    ) -> Version:
-        return self.store.put(key, data, expires_at=expires_at, if_version=if_version, subject=subject)
-
-    async def delete(self, key: str, *, if_version: Version | None = None) -> bool:
-        return self.store.delete(key, if_version=if_version)
+class AsyncMemoryStore(gateway_kit.AsyncMemoryStore):
+    """A store for async code, in memory, which finds and counts."""
 
     async def find(self, subject: str) -> Iterable[str]:
         return self.store.find(subject)
 
     async def count(self, subject: str | None = None) -> int:
         return self.store.count(subject)
-
-    async def close(self) -> None:
-        self.store.close()
 
 
 ENGINES: list[Callable[[], Any]] = [lambda: CookieEngine(KEY), lambda: StoreEngine(MemoryStore())]

@@ -121,28 +121,39 @@ def end_others(
 ) -> Flow[list[str]]:
     """End the sessions that end with this commit beside its own; the lines that clear their cookies."""
     lines: list[str] = []
+    context = Context(core.cookie.name, core.purpose, saving.now)
     for held, record in ends:
-        ending = Saving(
-            kind=Kind.END,
-            held=held,
-            old=record,
-            new=None,
-            base=record,
-            follows=cause == "logout",
-            expires_at=0,
-            max_age=None,
-            now=saving.now,
-            headers_sent=saving.headers_sent or cause != "logout",
-            header=saving.header,
-        )
-        saved: Saved = yield from moving.save(core, ending, Context(core.cookie.name, core.purpose, saving.now))
-        yield from registry.keep_up(core, ending, saved)
-        lines += saved.lines
-        for each in saved.ended or [record.id]:
-            core.emit(Destroyed, each, core.old_still_valid, request=state.request, acting=acts(record))
-        assert record.subject is not None  # each is somebody's
-        core.emit(LoggedOut, record.id, record.subject, cause, request=state.request, acting=acts(record))
+        sent = saving.headers_sent or cause != "logout"
+        ended = yield from end_session(core, state, held, record, cause, context, headers_sent=sent)
+        lines += ended
     return lines
+
+
+def end_session(
+    core: Core, state: State, held: Held, record: Record, cause: str, context: Context, *, headers_sent: bool
+) -> Flow[list[str]]:
+    """End a session that is not the request's own, or is not ended by its handler: in all places, and tell of it."""
+    ending = Saving(
+        kind=Kind.END,
+        held=held,
+        old=record,
+        new=None,
+        base=record,
+        follows=cause == "logout",
+        expires_at=0,
+        max_age=None,
+        now=context.now,
+        headers_sent=headers_sent,
+        header=state.header,
+    )
+    saved: Saved = yield from moving.save(core, ending, context)
+    yield from registry.keep_up(core, ending, saved)
+    who = acts(record)
+    for each in saved.ended or [record.id]:
+        core.emit(Destroyed, each, core.old_still_valid, request=state.request, acting=who)
+    if record.subject is not None:
+        core.emit(LoggedOut, record.id, record.subject, cause, request=state.request, acting=who)
+    return saved.lines
 
 
 def follow_move(core: Core, waiting: Held, new: Record, context: Context) -> Flow[None]:

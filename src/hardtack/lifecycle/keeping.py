@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from hardtack import record as records
 from hardtack import values
-from hardtack.events import Destroyed, LoggedOut, Rejected, TakenOver
+from hardtack.events import Rejected, TakenOver
 from hardtack.flow import Flow
 from hardtack.impersonation import acts
-from hardtack.lifecycle import moving, registry, takeover
-from hardtack.protocols import Context, Held, Kind, Saving
+from hardtack.lifecycle import acting, takeover
+from hardtack.protocols import Context, Held
 from hardtack.record import KEPT, Record
 from hardtack.settings import Accepted
 from hardtack.state import State, Taken
@@ -138,23 +138,6 @@ def _go_on(core: Core, state: State, held: Held, accepted: Accepted, theirs: Rec
 
 def _end(core: Core, state: State, held: Held, record: Record, context: Context) -> Flow[None]:
     """End a session because of the cookie that leads it, in all places, and clear that cookie with it."""
-    ending = Saving(
-        kind=Kind.END,
-        held=held,
-        old=record,
-        new=None,
-        base=record,
-        expires_at=0,
-        max_age=None,
-        now=context.now,
-        headers_sent=True,  # the response clears the cookies, if it does not set them anew
-        header=state.header,
-    )
-    saved = yield from moving.save(core, ending, context)
-    yield from registry.keep_up(core, ending, saved)
+    # The response clears the cookies, if it does not set them anew.
+    yield from acting.end_session(core, state, held, record, "elsewhere", context, headers_sent=True)
     takeover.clear(core, state)
-    who = acts(record)
-    for each in saved.ended or [record.id]:
-        core.emit(Destroyed, each, core.old_still_valid, request=state.request, acting=who)
-    if record.subject is not None:
-        core.emit(LoggedOut, record.id, record.subject, "elsewhere", request=state.request, acting=who)
