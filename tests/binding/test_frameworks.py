@@ -14,6 +14,7 @@ from tests.frameworks.sites import SITES
 from tests.kit import KEY, Clock
 
 from hardtack import SessionManager, StoreEngine
+from hardtack.adapters import asgi_device_answer
 from hardtack.binding import DeviceBinding
 from hardtack.frameworks.flask import SessionInterface
 from hardtack.stores.memory import MemoryStore
@@ -35,6 +36,10 @@ class BoundScript(Script):
     def prove(session: Any, key: str) -> Reply:
         inner = session if hasattr(session, "binding") else session.session.inner
         return Reply(str(inner.prove()))
+
+
+ELSEWHERE = "hardtack/elsewhere/start"
+setattr(BoundScript, ELSEWHERE, staticmethod(lambda session, key: Reply("a page")))  # where one function is all pages
 
 
 def asgi(site: ASGISite) -> Send:
@@ -162,6 +167,36 @@ def test_a_rolled_back_deploy_keeps_the_keys(name: str, loop: Loop) -> None:
     if name in ("litestar", "tornado"):  # whose endpoints are routes of their own
         assert visited.browser.post("/hardtack/session/start").status == 404
     site.close()
+
+
+def test_the_endpoints_of_another_purpose_are_the_applications_own(visited: Visited) -> None:
+    """Two applications on one host do not answer for one another: such a path is a page like any other."""
+    answer = visited.browser.post(f"/{ELSEWHERE}")
+    assert (answer.status, answer.body) == (200, b"a page") or answer.status == 404 or answer.status == 405
+    assert answer.get("Cache-Control") is None, "the endpoint answered"
+    assert visited.get("/login").startswith("200")
+    assert visited.get("/bound") == "200 ann bound"
+
+
+@pytest.mark.parametrize("left_in_the_path", [True, False])
+def test_an_endpoint_below_a_mount(loop: Loop, left_in_the_path: bool) -> None:
+    """Some ASGI servers leave the mount in the path, as the standard has it, and older ones take it away."""
+    sessions = SessionManager(StoreEngine(MemoryStore(), seal=KEY), binding=DeviceBinding())
+    path = "/hardtack/session/start"
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "scheme": "https",
+        "root_path": "/shop",
+        "path": f"/shop{path}" if left_in_the_path else path,
+        "headers": [],
+    }
+    answer = loop.run(asgi_device_answer(sessions, scope))
+    assert answer is not None
+    assert (answer.status, ("Allow", "POST") in answer.headers) == (405, True)
+
+    scope["path"] = f"/shop/cart{path}"
+    assert loop.run(asgi_device_answer(sessions, scope)) is None, "a page of the application"
 
 
 def test_a_proof_is_a_redirect(visited: Visited) -> None:
