@@ -966,11 +966,23 @@ def test_takeover_of_what_a_session_cannot_keep() -> None:
     assert site.told(Rejected) == [Rejected("malformed", "theirs")]
 
 
-def test_a_format_that_is_never_asked_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    """Under one name the manager's own cookie always comes first."""
-    Site(accept=[Theirs()], cookie=Cookie.for_development(name=Theirs().cookie_name))
+class ReadsRecords:
+    """A format that carries whole records and has no name of its own, but is only read: no engine of ours can be made of it."""
 
-    assert "accept=[Theirs(…)] is never asked" in caplog.text
+    native = True
+    writes = False
+    name = "reads records"
+
+    def open(self, cookies: Mapping[str, Sequence[str]], context: Context) -> Record:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("kind", [Theirs, ReadsRecords])
+def test_a_format_that_is_never_asked_is_warned_of(caplog: pytest.LogCaptureFixture, kind: type[Any]) -> None:
+    """Under one name the manager's own cookie always comes first."""
+    Site(accept=[kind()], cookie=Cookie.for_development(name=Theirs().cookie_name))
+
+    assert f"accept=[{kind.__name__}(…)] is never asked" in caplog.text
 
 
 @pytest.mark.parametrize(

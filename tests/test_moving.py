@@ -31,7 +31,7 @@ from hardtack.ended import EndedSessions
 from hardtack.errors import ConfigError, SessionConflict, SessionNotLoaded, SessionTooLarge, StoreFull, StoreUnavailable
 from hardtack.events import Expired, Rejected, StoreFailed, TakenOver
 from hardtack.foreign.flask import FlaskCookie
-from hardtack.protocols import Entry
+from hardtack.protocols import Entry, VersionConflict
 from hardtack.record import LEFT, MOVED
 from hardtack.request import Request
 from hardtack.stores.file import FileStore
@@ -873,23 +873,29 @@ def test_a_request_on_its_way_does_not_make_a_cookie_of_what_was_logged_out(plac
 @pytest.mark.parametrize("new", ["cookie", "other"])
 def test_a_move_goes_on_where_nobody_can_say_whether_it_was_ended_meanwhile(place: Place, new: str) -> None:
     """Down after the deploy beside has saved it: a session is not lost for that."""
-    sessions, moving = place.manager("store"), place.manager(new, "store")
-    place.login(sessions)
+    store, moving = _failing(place, place.engines[new]())
     late = moving.open(place.jar.header)
     assert late.subject == "alice"
-    place.visit(sessions, a=1)
-    store = place.stores["store"]
+    place.visit(SessionManager(StoreEngine(store), clock=place.clock), b=2)
+    changed = VersionConflict("by the deploy beside")
+    store.failing.update(put=changed, delete=changed, get=StoreUnavailable("down"))
+    late["c"] = 3
 
-    def down(key: str) -> Entry | None:
-        raise StoreUnavailable("down")
-
-    store.get = down  # type: ignore[method-assign]
-    late["b"] = 1
     place.jar.take(moving.commit(late))
-    del store.get
 
-    assert [type(event) for event in place.events if type(event) is StoreFailed] == [StoreFailed]
+    assert [event.operation for event in place.events if type(event) is StoreFailed] == ["save"]
     assert place.manager(new).open(place.jar.header).subject == "alice"
+
+
+def test_a_move_goes_on_where_the_old_store_is_full(place: Place) -> None:
+    """What is left there in the place of the session needs room; the session itself is in its cookie."""
+    store, moving = _failing(place, place.engines["cookie"]())
+    store.failing["put"] = StoreFull("full")
+
+    assert place.visit(moving).subject == "alice"
+
+    assert [event for event in place.events if type(event) is StoreFailed] == []
+    assert place.visit(place.manager("cookie")).subject == "alice"
 
 
 @pytest.mark.parametrize("call", ["end", "end_all"])

@@ -306,3 +306,15 @@ def test_only_an_array_of_seven_is_a_record(fields: object) -> None:
     """Whatever a decoder returns, anything but a list of seven is malformed."""
     with pytest.raises(InvalidToken, match="array of seven"):
         records.check(fields)
+
+
+def test_data_with_keys_that_are_no_text_is_packed_once() -> None:
+    """What was read is known as kept, and what was changed is written, where the packer needs help with the keys as well."""
+    record = records.unpack(records.pack(Record(bytes(16), 5, None, 7, None, {}, {"by_day": {1: "bread"}})))
+
+    assert record.packed_unless_kept({"by_day": {1: "bread"}}) is None
+    changed = record.packed_unless_kept({"by_day": {1: "cheese"}})
+    assert changed is not None
+    assert values.unpack(changed) == {"by_day": {1: "cheese"}}
+    with pytest.raises(UnsupportedValue, match="by_day"):
+        record.packed_unless_kept({"by_day": {1: object()}})

@@ -298,15 +298,13 @@ def _accept(token: Any, cookie: Cookie) -> Accepted:
         )
         raise ConfigError(message)
     name = cookie.name if traits.cookie_name is None else traits.cookie_name
-    if name == cookie.name and not traits.native:
+    if name == cookie.name:
         logger.warning(
             "accept=[%s(…)] is never asked: its cookie %r has the name of this manager's own, and a request that "
             "carries that is not taken over; give the manager another cookie, such as Cookie(name=…)",
             type(token).__name__,
             cookie.name,
         )
-    if traits.native:
-        return Accepted(token, traits, cookie)
     # The attributes under which another system set its cookie: clearing needs the same path and domain.
     secure = name.lower().startswith("__")
     return Accepted(token, traits, Cookie(name, traits.path, traits.domain, secure, samesite=None))

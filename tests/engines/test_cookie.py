@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.kit import KEY, OTHER_KEY, Site
+from tests.kit import KEY, OTHER_KEY, START, Site
 
-from hardtack import Cookie, CookieEngine, EncryptedToken, Record, SessionManager, SignedToken
+from hardtack import Cookie, CookieEngine, EncryptedToken, Key, Keyring, Record, SessionManager, SignedToken
 from hardtack.errors import ConfigError, SessionTooLarge
 from hardtack.events import Rejected
 from hardtack.foreign.dancer import DancerCookie, DancerLegacyCookie
@@ -18,6 +19,7 @@ from hardtack.foreign.litestar import LitestarCookie
 from hardtack.foreign.session_storage_secure import SessionStorageSecureCookie
 from hardtack.foreign.trickster import TricksterCookie
 from hardtack.protocols import Context
+from hardtack.tokens.encrypted import binding
 
 NAME = "__Host-Http-session"
 
@@ -306,3 +308,47 @@ def test_what_carries_a_cookie_is_known_without_opening_it(engine: CookieEngine)
         False,
         False,
     ]
+
+
+class NoKeys:
+    """A format of somebody else that carries whole records, and says nothing of keys."""
+
+    native = True
+    name = "no keys"
+
+    def __init__(self) -> None:
+        self._inner = EncryptedToken(KEY)
+        self.open, self.seal = self._inner.open, self._inner.seal
+
+
+@pytest.mark.parametrize("token", [NoKeys, lambda: EncryptedToken(KEY)], ids=["no-keys", "encrypted"])
+def test_seeds_hang_on_what_the_request_has_brought(token: Callable[[], Any]) -> None:
+    """Only who has a cookie of the session can make them: its id is public. Without a cookie there are none."""
+    engine = CookieEngine(token())
+    context = Context("sid", "", START)
+    record = Record(bytes(16), START, None, START)
+    cookie = f"sid={engine.token.seal(record, context)['sid']}"
+
+    seeds = engine.seeds(cookie, record, context)
+
+    assert seeds == engine.seeds(cookie, record, context)
+    assert all(len(seed) == 32 for seed in seeds)
+    another = Record(bytes(15) + b"1", START, None, START)
+    assert not set(seeds) & set(engine.seeds(f"sid={engine.token.seal(another, context)['sid']}", another, context))
+    assert engine.seeds("", record, context) == []
+
+
+def test_the_seeds_of_a_session_that_the_request_has_not_brought_are_those_of_the_ring() -> None:
+    """A login has changed the id: what the cookie was sealed under says nothing of the new one."""
+    old = CookieEngine(Keyring(OTHER_KEY, KEY))
+    new = CookieEngine(Keyring(KEY, OTHER_KEY))
+    context = Context("sid", "", START)
+    record = Record(bytes(16), START, None, START)
+    cookie = f"sid={old.token.seal(record, context)['sid']}"
+    other = Record(bytes(15) + b"1", START, None, START)
+
+    def seed(key: Key, of: Record) -> bytes:
+        return key.mac(b"hardtack/1 moved" + binding("", "sid") + of.id)
+
+    assert new.seeds(cookie, other, context) == [seed(KEY, other), seed(OTHER_KEY, other)]
+    assert new.seeds(cookie, record, context) == [seed(OTHER_KEY, record), seed(KEY, record)]

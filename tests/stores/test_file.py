@@ -26,6 +26,7 @@ from hardtack import record as records
 from hardtack.errors import ConfigError, StoreError, StoreUnavailable
 from hardtack.protocols import Entry, VersionConflict
 from hardtack.record import Record
+from hardtack.stores import file as file_store
 from hardtack.stores.file import FileStore
 from hardtack.stores.file_layout import Content, HardtackLayout
 from hardtack.testing import FindsContract, RenamesContract, StoreContract, SweepsContract
@@ -466,3 +467,20 @@ def test_count_is_of_what_lives(store: FileStore) -> None:
     file_of(store, "d").write_bytes(b"damaged")
 
     assert (store.count(), store.count("alice"), store.count("bob")) == (3, 2, 0)
+
+
+def test_find_ends_while_new_entries_come_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who changes the id as fast as the folder is read holds nobody up for ever, and what was seen is found."""
+    store = FileStore(tmp_path, "json")
+    listed = store._keys
+    keys: list[str] = []
+
+    def one_more() -> Any:
+        keys.append(new_key())
+        create(store, keys[-1], packed({}, "alice"), "alice")
+        return listed()
+
+    monkeypatch.setattr(store, "_keys", one_more)
+
+    assert sorted(store.find("alice")) == sorted(keys)
+    assert len(keys) == file_store._LISTINGS

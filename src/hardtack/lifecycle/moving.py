@@ -433,17 +433,18 @@ def save(core: Core, saving: Saving, context: Context) -> Flow[Saved]:
             return Saved(held=Held(dead=gone), record=None, lines=[], dropped="dead")
         return saved
     failure = yield from _end(core, old, moved, secrets, changed=saving.new is not None)
-    if failure is not None and core.stored:
-        yield from _remember(core, old, saving.now)
+    yield from _remember(core, old, failure, saving.now)
     _check_ended(core, saving, failure)
     return saved
 
 
-def _remember(core: Core, old: Record, now: int) -> Flow[None]:
-    """Know of a dead id for as long as its session would live: it still is in a store that could not be told.
+def _remember(core: Core, old: Record, failure: StoreUnavailable | None, now: int) -> Flow[None]:
+    """Know of a dead id for as long as its session would live, where it still is in a store that could not be told.
 
     Else it would come back from there by its old cookie, as soon as nobody remembers here that it has ended.
     """
+    if failure is None or not core.stored:
+        return
     engine, key = core.engine, values.encode_bytes(old.id)
     assert isinstance(engine, StoreEngine)
     until = absolute_deadline(old, core.lifetime) if old.created else now + core.lifetime
