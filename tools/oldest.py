@@ -43,6 +43,7 @@ def main(*arguments: str) -> None:
     output = ("--no-header", "--no-annotate", "--quiet", "--output-file", lowest)
     run(*uv, "compile", "--python", PYTHON, "--resolution", "lowest-direct", *chosen, *output, "pyproject.toml")
     pinned = [line for line in lowest.read_text("utf-8").splitlines() if line.partition("==")[0] in ours]
+    pinned.append("websockets<14")  # newer ones do not go with Sanic 24.12, which sends broken frames with them
     lowest.write_text("\n".join(pinned) + "\n", encoding="utf-8")
     print("the lowest versions:", *pinned, flush=True)
 

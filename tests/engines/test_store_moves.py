@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import anyio
@@ -121,7 +121,11 @@ class Slow:
     def __init__(self) -> None:
         self.inner = MemoryStore()
         self.at = 0
-        self.stopped = anyio.Event()
+
+    @cached_property
+    def stopped(self) -> anyio.Event:
+        """That it has stopped. Older versions of anyio make none outside of an event loop."""
+        return anyio.Event()
 
     async def get(self, key: str) -> Entry | None:
         await checkpoint()

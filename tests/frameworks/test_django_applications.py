@@ -38,17 +38,19 @@ def _failures(tests: Path, engine: str) -> set[str]:
     )
     ran = re.search(r"^Ran (\d+) tests", outcome.stderr, re.MULTILINE)
     assert ran is not None, outcome.stderr[-2000:]
-    assert int(ran[1]) > 1300
+    assert int(ran[1]) > 1100  # Django 5.1 has 1,163, and each later one more
     return set(re.findall(r"^(?:FAIL|ERROR): \w+ \(([\w.]+)\)", outcome.stderr, re.MULTILINE))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_applications_on_a_store(pytestconfig: pytest.Config) -> None:
-    """Not one of Django's tests notices, but one that counts queries."""
+    """Not one of Django's tests notices, but one that counts queries. (What else fails has to fail on Django's own.)"""
     tree = source_of("django", pytestconfig.cache.mkdir("sdists"))
 
-    assert _failures(tree / "tests", "hardtack.frameworks.django.store") <= COUNTED_QUERIES
+    ours = _failures(tree / "tests", "hardtack.frameworks.django.store") - COUNTED_QUERIES
+
+    assert not ours or ours <= _failures(tree / "tests", "django.contrib.sessions.backends.db")
 
 
 @pytest.mark.slow
