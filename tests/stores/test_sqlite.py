@@ -91,6 +91,41 @@ def test_every_connection_is_durable_as_asked(path: Path, synchronous: str, numb
     store.close()
 
 
+@contextmanager
+def written_to_without_a_log(path: Path) -> Iterator[sqlite3.Connection]:
+    """A new file that somebody else is writing to: SQLite says at once that it is locked to whoever changes its journal."""
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("CREATE TABLE others (a)")
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("INSERT INTO others VALUES (1)")
+        yield other
+
+
+def test_the_first_of_many_waits_for_another_one(path: Path) -> None:
+    """As the threads and processes of a new site do, which all open the new file with their first requests."""
+    store = SQLiteStore(path)
+    with written_to_without_a_log(path) as other:
+        release = threading.Timer(0.2, other.execute, ["COMMIT"])
+        release.start()
+        create(store, "key")
+        release.join()
+
+    assert read(store, "key").data == b"data"
+    store.close()
+
+
+def test_whoever_holds_a_new_file_for_good_is_not_waited_for_for_ever(path: Path) -> None:
+    """`timeout` is for that as well; and what no waiting helps against is told at once."""
+    store = SQLiteStore(path, timeout=0.1)
+    with written_to_without_a_log(path), pytest.raises(StoreUnavailable, match="locked"):
+        create(store, "key")
+
+    path.write_bytes(b"no database, but a text " * 100)
+    with pytest.raises(StoreUnavailable, match="not a database"):
+        create(store, "key")
+    store.close()
+
+
 def test_connections_are_used_again(store: SQLiteStore) -> None:
     """One thread after the other needs one connection; a conflict keeps it too."""
     create(store, "key")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -35,6 +36,8 @@ _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 _ATTEMPTS = 10
 """How often a connection is opened anew where the file is replaced just then."""
+_PAUSE = 0.005
+"""Seconds until a file is tried again that somebody else has locked."""
 
 
 class Idle(deque[sqlite3.Connection]):
@@ -176,13 +179,26 @@ class Connections:
         try:
             if connection.execute("PRAGMA page_count").fetchone() == (0,):
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # a sweep can then shorten the file
-            connection.execute("PRAGMA journal_mode = WAL")
+            self._write_ahead(connection)
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.executescript(SCHEMA)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _write_ahead(self, connection: sqlite3.Connection) -> None:
+        """Let the file have a log that is written ahead. Of several who do that to a new file SQLite lets nobody wait."""
+        until = time.monotonic() + self._timeout
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                time.sleep(_PAUSE)
+            else:
+                return
 
 
 @contextmanager
