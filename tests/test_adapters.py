@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from tests.kit import KEY, START, Site
 
 from hardtack import Cookie, CookieEngine, SessionManager, StoreEngine, adapters
 from hardtack.adapters import Answer
+from hardtack.binding import DeviceBinding
 from hardtack.errors import (
     ConfigError,
     CrossSiteRequest,
@@ -22,6 +24,7 @@ from hardtack.errors import (
     SessionNotLoaded,
     StoreUnavailable,
     TooManySessions,
+    UnsupportedValue,
 )
 from hardtack.events import LoggedIn, Opened, StoreFailed
 from hardtack.protocols import Context
@@ -120,6 +123,89 @@ def test_idle_deadline_that_moves_with_saves_alone() -> None:
     site.clock.now += 1
     site.visit(n=2)
     assert site.open().seen_at.timestamp() == START + 51
+
+
+@pytest.mark.parametrize("make", [Site, stored], ids=["cookie", "store"])
+def test_a_session_that_goes_on_as_it_is(make: Callable[..., Site]) -> None:
+    """It says what a commit would, and the session is committed: a later change is told as any late one is."""
+    site = make()
+    site.visit(n=1, deep={"a": [1]})
+    for look in (lambda session: session["n"], lambda session: session["deep"], dict):
+        session, committed = site.open(), site.open()
+        look(session)
+        look(committed)
+        changes, expected = adapters.rest(session), site.sessions.commit(committed)
+        assert changes is not None
+        assert list(changes) == list(expected)
+        session["n"] = 2
+        site.sessions.finish(session)
+        with pytest.raises(SessionFinished):
+            session["n"] = 3
+
+
+def _changed_inside(session: Session) -> None:
+    session["deep"]["a"].append(2)
+
+
+def _cannot_be_kept(session: Session) -> None:
+    session["deep"]["a"].append(object())
+
+
+@dataclasses.dataclass
+class _Counted:
+    n: int
+
+
+def _changed_in_a_view(session: Session) -> None:
+    session.view(_Counted).n = 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _changed_inside,
+        _cannot_be_kept,
+        _changed_in_a_view,
+        lambda session: session.update(n=2),
+        lambda session: session.login("bob"),
+        lambda session: session.logout(),
+        lambda session: session.regenerate(),
+        lambda session: setattr(session, "modified", True),
+    ],
+    ids=["inside", "unsupported", "view", "assigned", "login", "logout", "regenerate", "forced"],
+)
+@pytest.mark.parametrize("make", [Site, stored], ids=["cookie", "store"])
+def test_a_session_that_does_not_go_on_as_it_is(make: Callable[..., Site], change: Callable[[Session], object]) -> None:
+    """It is left for a commit, as if nobody had asked."""
+    site = make()
+    site.visit(n=1, deep={"a": [1]})
+    session = site.open()
+    change(session)
+
+    assert adapters.rest(session) is None
+    if change is _cannot_be_kept:
+        with pytest.raises(UnsupportedValue):
+            site.sessions.commit(session)
+        return
+    site.commit(session)
+    assert dict(site.open()) == dict(session)
+
+
+def test_what_has_to_be_committed_though_nothing_was_changed() -> None:
+    """One that is due to be renewed, one that a key which issues no longer has sealed, nobody's, and one that is bound."""
+    site = stored(idle_timeout=100)
+    site.visit(n=1)
+    site.clock.now += 50
+    due = site.open()
+    assert due["n"] == 1
+    assert adapters.rest(due) is None
+    assert adapters.rest(site.sessions.open()) is None
+    assert adapters.rest(Session()) is None
+    bound = stored(binding=DeviceBinding(keys=KEY))
+    bound.visit(n=1)
+    session = bound.open()
+    assert session["n"] == 1
+    assert adapters.rest(session) is None
 
 
 def test_sessions_that_end_at_once() -> None:

@@ -35,6 +35,7 @@ from hardtack.lifecycle import takeover
 from hardtack.lifecycle.decide import ends
 from hardtack.lifecycle.load import carries, load_flow
 from hardtack.lifecycle.save import is_late
+from hardtack.lifecycle.save import rest as _rest
 from hardtack.manager import SessionManager
 from hardtack.record import Record, pack
 from hardtack.request import Request, ScopeRequest
@@ -107,6 +108,7 @@ __all__ = [
     "put",
     "renew_only_when_saved",
     "renewal_due",
+    "rest",
     "replace_data",
     "replace_state",
     "set_fields",
@@ -429,6 +431,15 @@ def end_own(session: Session, *, follows: bool) -> None:
     """End the session with the next commit; `follows`: under whichever id it has by now, as a logout does."""
     session.destroy()
     state_of(session).follows = follows
+
+
+def rest(session: Session) -> Changes | None:
+    """What a response has to say of a session that goes on as it is; None where it is to be committed.
+
+    For an adapter that has to know whether anything was changed before it commits: the data is looked at once for both.
+    """
+    state = state_of(session)
+    return None if state.core is None else _rest(state.core, session)
 
 
 def renewal_due(session: Session) -> bool:

@@ -340,8 +340,8 @@ def test_seeds_hang_on_what_the_request_has_brought(token: Callable[[], Any]) ->
 
 def test_the_seeds_of_a_session_that_the_request_has_not_brought_are_those_of_the_ring() -> None:
     """A login has changed the id: what the cookie was sealed under says nothing of the new one."""
-    old = CookieEngine(Keyring(OTHER_KEY, KEY))
-    new = CookieEngine(Keyring(KEY, OTHER_KEY))
+    old = CookieEngine(Keyring(OTHER_KEY, [KEY]))
+    new = CookieEngine(Keyring(KEY, [OTHER_KEY]))
     context = Context("sid", "", START)
     record = Record(bytes(16), START, None, START)
     cookie = f"sid={old.token.seal(record, context)['sid']}"

@@ -10,6 +10,7 @@ import os
 import pickle
 import subprocess
 import sys
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -1675,6 +1676,24 @@ def test_the_host_behind_a_proxy_is_the_browsers() -> None:
         headers = {"origin": "http://shop.example", "x-forwarded-host": "shop.example"}
 
         assert browser().post("/set/a/1", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("alive", [True, False], ids=["during", "after"])
+def test_what_is_told_of_a_request_outlives_it(alive: bool) -> None:
+    """An event may tell of it in a thread that goes on after the response, and it keeps no request in memory for that."""
+    with using("encrypted_cookie"):
+        middleware = SessionMiddleware(lambda request: HttpResponse())
+        request: Any = RequestFactory().get("/shop/cart?a=1", secure=True, headers={"user-agent": "Firefox"})
+        middleware.process_request(request)
+        told, gone = request.session.request, weakref.ref(request)
+        if not alive:
+            del request
+
+        assert (gone() is not None) == alive
+        assert (told.method, told.scheme, told.host, told.path) == ("GET", "https", "testserver", "/shop/cart")
+        assert (told.query, told.user_agent, told.client, told.passive) == ("a=1", "Firefox", "127.0.0.1", False)
+        with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+            told.nothing  # noqa: B018
 
 
 def test_cookies_that_somebody_planted_are_cleared_and_ours_is_not() -> None:

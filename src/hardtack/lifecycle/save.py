@@ -113,6 +113,28 @@ def begin(core: Core, session: Session, status: int | None) -> Saving | Changes:
     return _accessed(core, _lines_without_saving(core, state, clears=decision.clears))
 
 
+def rest(core: Core, session: Session) -> Changes | None:
+    """What the response has to say of a session that goes on as it is; None where `begin` has to be asked.
+
+    For an adapter that has to know whether a session was changed before it commits it: its data is packed once for both.
+    """
+    state = state_of(session)
+    if state.core is not core or core.binding is not None or state.taken is not None or state.refusal is not None:
+        return None
+    if state.phase is not LIVE or not rests(state, core.settings, int(core.clock())):
+        return None
+    fold_views(session)
+    if state.tracking is None or not is_untouched(session):
+        assert state.record is not None
+        try:
+            if state.record.packed_unless_kept(data_of(session), core.settings.strict_values) is not None:
+                return None
+        except UnsupportedValue:
+            return None
+    settle_phase(core, session, state)
+    return _accessed(core, [])
+
+
 def _warn_of_lost_login(core: Core, old: Record, new: Record) -> None:
     """Say it where all of a session was put back after its end: that idiom is older than ids which can be changed."""
     if old.subject is None or new.subject is not None:

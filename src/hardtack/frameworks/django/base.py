@@ -42,6 +42,7 @@ from hardtack.adapters import (
     put,
     renewal_due,
     replace_data,
+    rest,
     set_fields,
     state_of,
     touch,
@@ -377,6 +378,12 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
         except HardtackError as error:
             self._fail(error, was_stored=was_stored)
         self._saved(changes, was_stored=was_stored)
+
+    def rest(self, status: int) -> Changes | None:
+        """What a response says of a session that is loaded and goes on as it is; None where `respond` has to be asked."""
+        if self._marked or self._unchanged is not None or status >= _SERVER_ERROR or not self._own_encoding:
+            return None
+        return None if settings.SESSION_SAVE_EVERY_REQUEST else rest(self.inner)
 
     def respond(self, status: int, *, saves: bool) -> Changes:
         """What a response says of the session, for hardtack's middleware: saved, if Django would save it, or else aborted.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from functools import cache
 from typing import Any, Final
 
 from django.conf import settings  # type: ignore[import-untyped]
@@ -78,6 +79,7 @@ def make_manager(kind: type, engine: str, cookie_age: int, *, chunks: bool) -> S
 
 def _forget(**changed: Any) -> None:
     made.clear()
+    _passive.cache_clear()
 
 
 setting_changed.connect(_forget)
@@ -162,10 +164,14 @@ def _given_settings(*names: str) -> dict[str, Any]:
 
 def is_passive(request: Any) -> bool:
     """Whether HARDTACK_PASSIVE, a function or the dotted path of one, says that a request is no activity of the user."""
+    asks = _passive()
+    return asks is not None and bool(asks(request))
+
+
+@cache
+def _passive() -> Any:
     given = getattr(settings, "HARDTACK_PASSIVE", None)
-    if given is None:
-        return False
-    return bool((import_string(given) if isinstance(given, str) else given)(request))
+    return import_string(given) if isinstance(given, str) else given
 
 
 def _keyring() -> Keyring:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import Any
+from weakref import ref
 
 from asgiref.sync import sync_to_async
 from django.conf import settings  # type: ignore[import-untyped]
@@ -86,7 +87,7 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
 
     def process_request(self, request: Any) -> None:
         """Give the request its session, which loads itself when it is touched."""
-        request.session = self.SessionStore.for_request(_cookie_header(request), _told(request))
+        request.session = self.SessionStore.for_request(_cookie_header(request), _Told(request))
 
     def process_exception(self, request: Any, exception: Exception) -> Any:
         """A view that found the store down is a 503, one whose save was dropped a 409."""
@@ -106,7 +107,8 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
             if _asks(session):
                 session.touch()
                 clears = may_clear(session)
-                changes = session.respond(response.status_code, saves=_saves(session))
+                rests = session.rest(response.status_code)
+                changes = session.respond(response.status_code, saves=_saves(session)) if rests is None else rests
         except HardtackError as error:
             page = _failed(error)
             discard(session.inner)
@@ -129,7 +131,10 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
             if _asks(session):
                 await session.atouch()
                 clears = may_clear(session)
-                changes = await session.arespond(response.status_code, saves=_saves(session))
+                rests = session.rest(response.status_code)
+                changes = (
+                    await session.arespond(response.status_code, saves=_saves(session)) if rests is None else rests
+                )
         except HardtackError as error:
             page = _failed(error)
             discard(session.inner)
@@ -163,13 +168,13 @@ def _asked(request: Any) -> tuple[str, str, str, Any]:
 def _device_answer(request: Any, kind: type[SessionStore]) -> DeviceAnswer | None:
     if not request.path_info.startswith(ENDPOINTS):
         return None
-    return device_answer(kind().manager, *_asked(request), _told(request))
+    return device_answer(kind().manager, *_asked(request), _Told(request))
 
 
 async def _adevice_answer(request: Any, kind: type[SessionStore]) -> DeviceAnswer | None:
     if not request.path_info.startswith(ENDPOINTS):
         return None
-    return await adevice_answer(kind().manager, *_asked(request), _told(request))
+    return await adevice_answer(kind().manager, *_asked(request), _Told(request))
 
 
 def _session_of(request: Any) -> SessionStore | None:
@@ -214,14 +219,32 @@ def _cookie_header(request: Any) -> str:
     return header or "; ".join(f"{name}={value}" for name, value in request.COOKIES.items())
 
 
-def _told(request: Any) -> Request:
-    """What hardtack is told of a request; scheme and host are those of the browser, as far as Django trusts the proxy."""
-    told = wsgi_request(request.META)
-    told.method, told.scheme, told.path = request.method or "", request.scheme, request.path
-    if settings.USE_X_FORWARDED_HOST:
-        told.host = request.META.get("HTTP_X_FORWARDED_HOST") or told.host
-    told.passive = is_passive(request)
-    return told
+class _Told(Request):
+    """What hardtack is told of a request, taken apart when it is asked for more than its method, as few are.
+
+    Scheme and host are those of the browser, as far as Django trusts the proxy.
+    """
+
+    __slots__ = ("_meta", "_request")
+
+    def __init__(self, request: Any) -> None:
+        self.method = request.method or ""
+        self.passive = is_passive(request)
+        self._meta = request.META
+        self._request = ref(request)  # the request has the session, which has this: they must not keep each other alive
+
+    def __getattr__(self, name: str) -> Any:
+        """Called for what is not set yet: all of it is set at once."""
+        if name not in Request.__slots__:
+            message = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(message)
+        found = wsgi_request(self._meta)
+        for each in ("client", "mount", "origin", "proof_skipped", "query", "sec_fetch_site", "user_agent"):
+            setattr(self, each, getattr(found, each))
+        request = self._request()
+        self.scheme, self.path = (found.scheme, found.path) if request is None else (request.scheme, request.path)
+        self.host = (settings.USE_X_FORWARDED_HOST and self._meta.get("HTTP_X_FORWARDED_HOST")) or found.host
+        return getattr(self, name)
 
 
 def _streams(response: Any) -> bool:

@@ -42,7 +42,8 @@ def conclude(session: SessionStore, response: Any, changes: Changes, *, clears: 
 
     `clears`: where nothing is left of the session, what the request carried of it is cleared, as Django does.
     """
-    _put(session, response, session.lines)
+    if session.lines:
+        _put(session, response, session.lines)
     for name, value in changes.headers:
         response.headers[name] = value
     cleared = clears and _clear_cookies(session, response)
