@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -124,6 +126,21 @@ def test_secretbox_of_nacl() -> None:
     """The example of "Cryptography in NaCl", section 10."""
     assert nacl.secretbox_seal(NACL_KEY, NACL_NONCE, NACL_PLAIN) == NACL_BOX
     assert nacl.secretbox_open(NACL_KEY, NACL_NONCE, NACL_BOX) == NACL_PLAIN
+
+
+def test_where_pynacl_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module is the same, and the secretbox is the one of Python."""
+    monkeypatch.setitem(sys.modules, "nacl", None)
+    spec = importlib.util.find_spec("hardtack.foreign._nacl")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    assert module._libsodium is None
+    assert module.secretbox_open(NACL_KEY, NACL_NONCE, NACL_BOX) == NACL_PLAIN
+    with pytest.raises(InvalidToken, match="tampered"):
+        module.secretbox_open(NACL_KEY, NACL_NONCE, NACL_BOX[:-1] + b"!")
 
 
 XCHACHA_PLAIN = (
