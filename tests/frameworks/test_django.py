@@ -277,7 +277,7 @@ def test_force_login_and_logout_of_the_client(client: Any) -> None:
 def test_set_expiry_is_sent_and_enforced(client: Any) -> None:
     """Seconds of inactivity, also beyond SESSION_COOKIE_AGE, as in Django."""
     answer = client.get(f"/expiry/{40 * 86400}")
-    assert int(answer.cookies["sessionid"]["max-age"]) == 40 * 86400
+    assert answer.cookies["sessionid"]["max-age"] == 40 * 86400
     _turn(15 * 86400)
     assert client.get("/dump").json()["a"] == 1
 
@@ -322,7 +322,7 @@ def test_a_lifetime_of_ones_own_limits_set_expiry(client: Any) -> None:
         _turn(3700)
 
         assert client.get("/dump").json() == {}
-        assert int(answer.cookies["sessionid"]["max-age"]) <= 86400
+        assert answer.cookies["sessionid"]["max-age"] <= 86400
 
 
 LISTED = {"HARDTACK_ENDED": "memory://", "HARDTACK_IDLE_TIMEOUT": "2 hours"}
@@ -446,6 +446,25 @@ def test_a_cookie_of_ours_survives_pickle() -> None:
 
     assert restored.OutputString() == line
     assert (restored.value, restored["secure"], restored["samesite"]) == ("b", True, "Lax")
+    restored["samesite"] = "Strict"
+    changed = pickle.loads(pickle.dumps(restored))
+    assert (changed.key, changed.value, changed["samesite"]) == ("a", "b", "Strict")
+    assert changed.OutputString() == restored.OutputString()
+
+
+def test_the_attributes_of_a_cookie_of_ours_are_what_django_would_have_set(client: Any) -> None:
+    """Middleware and tests that look into `response.cookies` find the same kinds: `max-age` is a number."""
+    theirs = HttpResponse()
+    theirs.set_cookie("sessionid", "a", max_age=100, httponly=True, samesite="Lax")
+
+    ours = client.get("/expiry/100").cookies["sessionid"]
+
+    # Without the end, as the two may have been made in different seconds.
+    assert {**ours, "expires": ""} == {**theirs.cookies["sessionid"], "expires": ""}
+    assert {key: type(value) for key, value in ours.items()} == {
+        key: type(value) for key, value in theirs.cookies["sessionid"].items()
+    }
+    assert client.get("/flush").cookies["sessionid"]["max-age"] == 0
 
 
 def test_a_cookie_of_ours_may_be_changed_by_others() -> None:
@@ -845,7 +864,7 @@ def test_a_manager_by_its_dotted_path() -> None:
     with using("encrypted_cookie", HARDTACK_SESSIONS=f"{__name__}.manager"):
         assert current_manager() is manager
         client = browser()
-        assert int(client.get("/set/a/1").cookies["sessionid"]["max-age"]) == 3600
+        assert client.get("/set/a/1").cookies["sessionid"]["max-age"] == 3600
         assert client.get("/dump").json() == {"a": 1}
         client.get("/login/ann")
         assert client.get("/whoami").content == b"ann"
@@ -1246,7 +1265,7 @@ def test_a_login_on_a_known_device_is_told(name: str) -> None:
 
         assert client.get("/whoami").content == b"bob"
     assert sorted(answer.cookies) == ["device-sessionid", "sessionid"]
-    assert answer.cookies["device-sessionid"]["max-age"] == str(90 * 86_400)
+    assert answer.cookies["device-sessionid"]["max-age"] == 90 * 86_400
     assert told == [False, False, True, True]
 
 
