@@ -410,7 +410,7 @@ async def test_a_redirect_carries_the_session(client: Client) -> None:
 async def test_a_test_looks_at_the_flashes_after_the_response(app: Quart) -> None:
     """`async with client:` keeps the context, and `get_flashed_messages()` takes them out there, as with Quart's own."""
     client = app.test_client()
-    async with client:  # type: ignore[attr-defined]  # the protocol leaves it out
+    async with client:
         await client.get("/set/kept/1")
         await client.get("/flash")
 
