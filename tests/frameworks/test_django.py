@@ -870,6 +870,29 @@ def test_a_manager_by_its_dotted_path() -> None:
         assert client.get("/whoami").content == b"ann"
 
 
+@pytest.mark.parametrize("asgi", [False, True])
+@pytest.mark.parametrize("name", ["encrypted_cookie", "store"])
+def test_a_session_that_a_view_has_put_there_has_the_cookie_of_the_manager(name: str, asgi: bool) -> None:
+    """As django-allauth's social login does: under SESSION_COOKIE_NAME, nobody would ask for it again."""
+    kept: Any = StoreEngine(MemoryStore()) if name == "store" else Key.generate()
+    sessions = SessionManager(kept, cookie=Cookie.for_development(name="shop"))
+    with using(name, HARDTACK_SESSIONS=sessions):
+        client = browser()
+        answer = asyncio.run(_through_asgi(client, "/replaced")) if asgi else client.get("/replaced")
+
+        assert set(answer.cookies) == {"shop"}
+        assert "no-store" in answer.headers["Cache-Control"]
+        assert client.get("/dump").json() == {"state": 1, "after": 2}
+
+
+async def _through_asgi(client: Any, path: str) -> Any:
+    """An answer of the asynchronous middleware, whose cookies the other client keeps."""
+    asynchronous = async_browser()
+    answer = await asynchronous.get(path)
+    client.cookies.update(asynchronous.cookies)
+    return answer
+
+
 def test_what_is_not_a_manager_is_refused() -> None:
     """The message names the setting."""
     with (
