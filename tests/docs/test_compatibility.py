@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,27 @@ def test_a_difference_has_to_be_explained(reports: Path) -> None:
     [needless] = suites.judge("Flask-Thing", differences, explained(sessions=["cookie", "store"]))
     assert "store" in needless
     assert "no longer differs" in needless
+
+
+def test_the_one_kind_of_sessions_that_flask_has_is_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its outcome is that of both kinds, and hardtack's two kinds are both run."""
+    monkeypatch.setattr(suites, "WORK", tmp_path)
+    (tmp_path / "reports").mkdir()
+    tree = tmp_path / "thing"
+    (tree / "tests").mkdir(parents=True)
+    (tree / "pytest.ini").write_text("[pytest]\n", "utf-8")
+    program = "import os\ndef test_sessions():\n    assert os.environ['SUITE_SESSIONS'] == 'none'\n"
+    (tree / "tests" / "test_thing.py").write_text(program, "utf-8")
+
+    suites.run_kinds(SUITE, tree, Path(sys.executable))
+
+    told = {kind: next(iter(suites.outcome_of(SUITE, kind).failed.values())) for kind in suites.KINDS}
+    assert {kind: text.split("'")[1] for kind, text in told.items()} == {
+        "own-cookie": "own-cookie",
+        "cookie": "cookie",
+        "own-store": "own-cookie",
+        "store": "store",
+    }
 
 
 def test_the_page_names_each_difference(reports: Path) -> None:

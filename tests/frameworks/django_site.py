@@ -438,6 +438,16 @@ def without(request: Any) -> Any:
     return HttpResponse()
 
 
+def replaced(request: Any) -> Any:
+    """What django-allauth does at the end of an OAuth flow, before the login."""
+    request.session["state"] = 1
+    request.session.save()
+    request.session = type(request.session)(request.session.session_key)
+    request.session.modified = True
+    request.session["after"] = 2
+    return HttpResponse("")
+
+
 async def async_assign(request: Any, key: str, value: int) -> Any:
     await asyncio.sleep(0)
     await request.session.aset(key, value)
@@ -452,6 +462,7 @@ async def async_sync(request: Any) -> Any:
 urlpatterns = [
     path("nothing", nothing),
     path("set/<key>/<int:value>", assign),
+    path("replaced", replaced),
     path("dump", dump),
     path("race/<read>/<written>", race),
     path("async/race/<read>/<written>", async_race),

@@ -278,7 +278,7 @@ def test_force_login_and_logout_of_the_client(client: Any) -> None:
 def test_set_expiry_is_sent_and_enforced(client: Any) -> None:
     """Seconds of inactivity, also beyond SESSION_COOKIE_AGE, as in Django."""
     answer = client.get(f"/expiry/{40 * 86400}")
-    assert int(answer.cookies["sessionid"]["max-age"]) == 40 * 86400
+    assert answer.cookies["sessionid"]["max-age"] == 40 * 86400
     _turn(15 * 86400)
     assert client.get("/dump").json()["a"] == 1
 
@@ -323,7 +323,7 @@ def test_a_lifetime_of_ones_own_limits_set_expiry(client: Any) -> None:
         _turn(3700)
 
         assert client.get("/dump").json() == {}
-        assert int(answer.cookies["sessionid"]["max-age"]) <= 86400
+        assert answer.cookies["sessionid"]["max-age"] <= 86400
 
 
 LISTED = {"HARDTACK_ENDED": "memory://", "HARDTACK_IDLE_TIMEOUT": "2 hours"}
@@ -447,6 +447,25 @@ def test_a_cookie_of_ours_survives_pickle() -> None:
 
     assert restored.OutputString() == line
     assert (restored.value, restored["secure"], restored["samesite"]) == ("b", True, "Lax")
+    restored["samesite"] = "Strict"
+    changed = pickle.loads(pickle.dumps(restored))
+    assert (changed.key, changed.value, changed["samesite"]) == ("a", "b", "Strict")
+    assert changed.OutputString() == restored.OutputString()
+
+
+def test_the_attributes_of_a_cookie_of_ours_are_what_django_would_have_set(client: Any) -> None:
+    """Middleware and tests that look into `response.cookies` find the same kinds: `max-age` is a number."""
+    theirs = HttpResponse()
+    theirs.set_cookie("sessionid", "a", max_age=100, httponly=True, samesite="Lax")
+
+    ours = client.get("/expiry/100").cookies["sessionid"]
+
+    # Without the end, as the two may have been made in different seconds.
+    assert {**ours, "expires": ""} == {**theirs.cookies["sessionid"], "expires": ""}
+    assert {key: type(value) for key, value in ours.items()} == {
+        key: type(value) for key, value in theirs.cookies["sessionid"].items()
+    }
+    assert client.get("/flush").cookies["sessionid"]["max-age"] == 0
 
 
 def test_a_cookie_of_ours_may_be_changed_by_others() -> None:
@@ -846,10 +865,33 @@ def test_a_manager_by_its_dotted_path() -> None:
     with using("encrypted_cookie", HARDTACK_SESSIONS=f"{__name__}.manager"):
         assert current_manager() is manager
         client = browser()
-        assert int(client.get("/set/a/1").cookies["sessionid"]["max-age"]) == 3600
+        assert client.get("/set/a/1").cookies["sessionid"]["max-age"] == 3600
         assert client.get("/dump").json() == {"a": 1}
         client.get("/login/ann")
         assert client.get("/whoami").content == b"ann"
+
+
+@pytest.mark.parametrize("asgi", [False, True])
+@pytest.mark.parametrize("name", ["encrypted_cookie", "store"])
+def test_a_session_that_a_view_has_put_there_has_the_cookie_of_the_manager(name: str, asgi: bool) -> None:
+    """As django-allauth's social login does: under SESSION_COOKIE_NAME, nobody would ask for it again."""
+    kept: Any = StoreEngine(MemoryStore()) if name == "store" else Key.generate()
+    sessions = SessionManager(kept, cookie=Cookie.for_development(name="shop"))
+    with using(name, HARDTACK_SESSIONS=sessions):
+        client = browser()
+        answer = asyncio.run(_through_asgi(client, "/replaced")) if asgi else client.get("/replaced")
+
+        assert set(answer.cookies) == {"shop"}
+        assert "no-store" in answer.headers["Cache-Control"]
+        assert client.get("/dump").json() == {"state": 1, "after": 2}
+
+
+async def _through_asgi(client: Any, path: str) -> Any:
+    """An answer of the asynchronous middleware, whose cookies the other client keeps."""
+    asynchronous = async_browser()
+    answer = await asynchronous.get(path)
+    client.cookies.update(asynchronous.cookies)
+    return answer
 
 
 def test_what_is_not_a_manager_is_refused() -> None:
@@ -1247,7 +1289,7 @@ def test_a_login_on_a_known_device_is_told(name: str) -> None:
 
         assert client.get("/whoami").content == b"bob"
     assert sorted(answer.cookies) == ["device-sessionid", "sessionid"]
-    assert answer.cookies["device-sessionid"]["max-age"] == str(90 * 86_400)
+    assert answer.cookies["device-sessionid"]["max-age"] == 90 * 86_400
     assert told == [False, False, True, True]
 
 

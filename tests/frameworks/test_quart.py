@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import quart
 from quart import Quart, session, websocket
-from quart.signals import got_websocket_exception
+from quart.signals import got_websocket_exception, websocket_tearing_down
 from quart.testing.connections import WebsocketResponseError
 from quart.typing import TestClientProtocol as Client
 from tests.frameworks.harness import WatchedStore
@@ -407,6 +407,19 @@ async def test_a_redirect_carries_the_session(client: Client) -> None:
     assert await data_of(client) == {"redirected": True}
 
 
+async def test_a_test_looks_at_the_flashes_after_the_response(app: Quart) -> None:
+    """`async with client:` keeps the context, and `get_flashed_messages()` takes them out there, as with Quart's own."""
+    client = app.test_client()
+    async with client:
+        await client.get("/set/kept/1")
+        await client.get("/flash")
+
+        assert quart.get_flashed_messages() == ["hello"]
+        session["afterwards"] = 1  # goes nowhere, as with Quart's own
+        assert (await data_of(client))["kept"] == 1
+        assert "afterwards" not in session
+
+
 async def test_an_after_request_function_can_change_the_session(app: Quart, client: Client) -> None:
     """The session is saved after them."""
 
@@ -726,6 +739,45 @@ async def test_a_failure_without_a_session_is_a_failure() -> None:
     app.secret_key = None
 
     assert (await app.test_client().get("/fail")).status_code == 500
+
+
+async def test_a_secret_that_is_taken_away_within_a_request() -> None:
+    """A suite does so within a context whose session was used; the end of that is no error."""
+    app = configured()
+
+    async with app.test_request_context("/"):
+        session["a"] = 1
+        app.secret_key = None
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_secret_that_is_taken_away_while_a_websocket_is_open(fails: bool) -> None:
+    """Neither the end by a client that leaves, nor that by a view that fails, is another error."""
+    app = configured()
+    ends: list[BaseException | None] = []
+    ended = asyncio.Event()
+
+    @app.websocket("/taken")
+    async def taken() -> None:
+        session["a"] = 1
+        app.secret_key = None
+        await websocket.send("taken")
+        if fails:
+            raise RuntimeError
+        await websocket.receive()
+
+    async def end(sender: Quart, exc: BaseException | None = None, **details: Any) -> None:
+        ends.append(exc)
+        ended.set()
+
+    with websocket_tearing_down.connected_to(end, app):
+        async with app.test_client().websocket("/taken") as socket:
+            assert await socket.receive() == "taken"
+            if fails:
+                await asyncio.wait_for(ended.wait(), 10)
+        await asyncio.wait_for(ended.wait(), 10)
+
+    assert [type(each) for each in ends] == [type(None) if fails else asyncio.CancelledError]
 
 
 async def test_a_permanent_session_is_refreshed_by_each_response() -> None:

@@ -71,14 +71,15 @@ if KIND == "social" and not SESSIONS.startswith("own"):
     from hardtack import Key, SessionManager, StoreEngine
     from hardtack.stores.memory import MemoryStore
 
+    # Once: a passphrase is made slow to try, and every test makes a strategy.
+    _key = Key.from_passphrase(KEY, salt="the suites")
+
     class Kept(dict[str, Any]):
         """What a strategy keeps, saved and loaded at each change, as between two requests."""
 
         def __init__(self) -> None:
             super().__init__()
-            engine: Any = (
-                StoreEngine(MemoryStore()) if SESSIONS == "store" else Key.from_passphrase(KEY, salt="the suites")
-            )
+            engine: Any = StoreEngine(MemoryStore()) if SESSIONS == "store" else _key
             self.sessions = SessionManager(engine, max_size=None)
 
         def __setitem__(self, name: str, value: Any) -> None:

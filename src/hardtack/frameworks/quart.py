@@ -142,8 +142,16 @@ class SessionInterface(Interface, QuartInterface):
             warn_plain_http(manager, "http", request.host)
         if isinstance(response, Response) and isinstance(response.response, IterableBody):
             response.response = _Body(response.response, manager, session)
-        elif has_request_context():
+        elif has_request_context() and not _looked_at(request.scope):
             await _finish(manager, session)
+
+
+def _looked_at(scope: Any) -> bool:
+    """Whether a test looks at the request after its response: `async with client:` keeps the context.
+
+    There `get_flashed_messages()` and the like take things out of the session, and Quart's own sessions let them.
+    """
+    return bool(scope.get("_quart._preserve_context"))
 
 
 async def _device_response() -> Any:
@@ -236,8 +244,8 @@ async def _websocket_ended(sender: Quart, **details: Any) -> None:
     interface = sender.session_interface
     if session is not None and not session.concluded and isinstance(interface, SessionInterface):
         manager = interface.manager_of(sender)
-        assert manager is not None  # it has opened the session
-        await _finish(manager, session)
+        if manager is not None:  # None where SECRET_KEY was taken away since
+            await _finish(manager, session)
 
 
 async def _request_ended(sender: Quart, **details: Any) -> None:
@@ -249,8 +257,11 @@ async def _request_ended(sender: Quart, **details: Any) -> None:
 
 async def _abort(sender: Quart, session: FlaskSession) -> None:
     interface: Any = sender.session_interface
+    manager = interface.manager_of(sender)
+    if manager is None:  # SECRET_KEY was taken away since
+        return
     with suppress(HardtackError):  # the response has left, or another error is on its way
-        await interface.manager_of(sender).aabort(session)
+        await manager.aabort(session)
 
 
 got_request_exception.connect(_abandon)

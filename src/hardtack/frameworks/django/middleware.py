@@ -99,9 +99,7 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
         """Save a session that was modified, and put the cookie into the response."""
         session = _session_of(request)
         if session is None:
-            return super().process_response(
-                request, response
-            )  # Django's own, for a session that the view has put there
+            return self._process_another(request, response)
         changes, clears = Changes(), False
         try:
             if _asks(session):
@@ -125,7 +123,7 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
         """`process_response` under ASGI."""
         session = _session_of(request)
         if session is None:
-            return await sync_to_async(super().process_response, thread_sensitive=True)(request, response)
+            return await sync_to_async(self._process_another, thread_sensitive=True)(request, response)
         changes, clears = Changes(), False
         try:
             if _asks(session):
@@ -146,6 +144,16 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
                 response.streaming_content = finished(response.streaming_content, session)
             else:
                 await session.manager.afinish(session.inner)
+        return response
+
+    def _process_another(self, request: Any, response: Any) -> Any:
+        """Django's own way, for a session that the view has put in the place of ours, as django-allauth does."""
+        response = super().process_response(request, response)
+        session, sent = getattr(request, "session", None), response.cookies.get(settings.SESSION_COOKIE_NAME)
+        if isinstance(session, SessionStore) and sent is not None and sent.value == session.session_key:
+            # The manager of HARDTACK_SESSIONS may have another cookie, which is what the next request is asked for.
+            del response.cookies[settings.SESSION_COOKIE_NAME]
+            response = conclude(session, response, Changes(), clears=False)
         return response
 
     def _conclude(self, request: Any, session: SessionStore, response: Any, changes: Changes, *, clears: bool) -> Any:

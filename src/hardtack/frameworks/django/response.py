@@ -151,13 +151,18 @@ class Line(Morsel[str]):
         super().__setitem__(key, value)
         self._line = None
 
-    def __reduce__(self) -> Any:
-        return Line, (self._line,)
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return super().__reduce_ex__(protocol) if self._line is None else (Line, (self._line,))
 
 
 @lru_cache(maxsize=64)
-def _attributes(text: str) -> dict[str, str | bool]:
+def _attributes(text: str) -> dict[str, str | int]:
     """The attributes of a Set-Cookie line, as far as this Python knows them: the same for all lines of one second."""
     known: Morsel[str] = Morsel()
     pairs = (attribute.partition("=") for attribute in text.split("; "))
-    return {key.lower(): value or True for key, _, value in pairs if known.isReservedKey(key)}
+    attributes: dict[str, str | int] = {
+        key.lower(): value or True for key, _, value in pairs if known.isReservedKey(key)
+    }
+    if "max-age" in attributes:
+        attributes["max-age"] = int(attributes["max-age"])  # a number, as `response.set_cookie()` leaves it
+    return attributes
