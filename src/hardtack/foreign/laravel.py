@@ -36,6 +36,7 @@ from hardtack.record import Record
 _ALPHABET = string.digits + string.ascii_letters
 _ID = re.compile("[A-Za-z0-9]{40}")
 _CIPHERS: Final = {"aes-128-cbc": 16, "aes-256-cbc": 32, "aes-128-gcm": 16, "aes-256-gcm": 32}
+_TEXT = frozenset({str})
 _SESSION_GUARD = "Illuminate\\Auth\\SessionGuard"
 
 
@@ -59,8 +60,9 @@ class _Laravel(ForeignCookie):
         envelope = parse_json(decode_padded(percent_decode(value)), numbers=False)
         if type(envelope) is not dict:
             malformed("it is not an envelope of Laravel's")
-        fields = [envelope.get(key, "") for key in ("iv", "value", "mac", "tag")]
-        if not all(type(field) is str and field.isascii() for field in fields):
+        get = envelope.get
+        fields = (get("iv", ""), get("value", ""), get("mac", ""), get("tag", ""))
+        if not (_TEXT.issuperset(map(type, fields)) and "".join(fields).isascii()):
             malformed("it is not an envelope of Laravel's")
         for key in self._keys:
             plain = self._opened(key, *fields)

@@ -67,7 +67,7 @@ class _Reader:
 
     def __init__(self, body: bytes) -> None:
         self.body = body
-        self.text = body.decode("ascii") if body.isascii() else ""  # a part of it is text without being decoded again
+        self.text = body.decode("latin-1")  # a character for each byte, so that most parts need not be decoded again
         self.at = 0
 
     def value(self, depth: int) -> Any:
@@ -140,8 +140,9 @@ class _Reader:
         if body[end : end + 2] != b'";':
             malformed("a string does not have its length")
         self.at = end + 2
-        if self.text:
-            return self.text[start:end]
+        text = self.text[start:end]
+        if text.isascii():
+            return text
         raw = body[start:end]
         try:
             return raw.decode()
