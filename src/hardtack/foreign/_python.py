@@ -88,9 +88,7 @@ def decode_padded(text: str, *, url_safe: bool = False) -> bytes:
         malformed("not base64")
     # Four characters are three bytes, and no others can be those: only where fewer bytes are left there are more spellings.
     left = len(raw) % 3
-    if len(text) != (len(raw) + 2) // 3 * 4 or (
-        left and text[-4:] != b64encode_as_string(raw[-left:], altchars)
-    ):
+    if len(text) != (len(raw) + 2) // 3 * 4 or (left and text[-4:] != b64encode_as_string(raw[-left:], altchars)):
         malformed("not base64 in its one spelling")
     return raw
 

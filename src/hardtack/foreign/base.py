@@ -309,9 +309,10 @@ def parse_json(text: str | bytes, *, constants: bool = False, numbers: bool = Tr
     `numbers=False`: whole numbers beyond 64 bits may come out rounded.
     """
     try:
-        raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
-        if not (numbers and has_long_number(raw)) and (value := quick_json(raw)) is not UNREAD:
-            return value
+        if _orjson is not None:
+            raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+            if not (numbers and has_long_number(raw)) and (value := quick_json(raw)) is not UNREAD:
+                return value
         if isinstance(text, bytes):
             encoding = "utf-8" if _OBJECT.match(text) else json.detect_encoding(text)
             text = text.decode(encoding, "surrogatepass")
