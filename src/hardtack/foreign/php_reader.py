@@ -28,6 +28,7 @@ _OPEN: Final = 0x7B
 _CLOSE: Final = 0x7D
 _MINUS: Final = 0x2D
 _ZERO: Final = 0x30
+_NINE: Final = 0x39
 
 _LARGEST: Final = (1 << 63) - 1
 _SHORTEST_ITEM: Final = 6  # bytes of an array's item: `i:0;N;`
@@ -56,16 +57,14 @@ def read(document: bytes) -> Any:
 
 def is_number(key: str) -> bool:
     """Whether PHP makes an integer of this key, in every array."""
-    # Few keys begin as a number does, and only those are worth the search.
-    return (
-        key[:1] in "-0123456789" and _CANONICAL_INT.fullmatch(key) is not None and -_LARGEST - 1 <= int(key) <= _LARGEST
-    )
+    return _CANONICAL_INT.fullmatch(key) is not None and -_LARGEST - 1 <= int(key) <= _LARGEST
 
 
 class _Reader:
-    __slots__ = ("at", "body", "text")
+    __slots__ = ("at", "body", "first", "text")
 
     def __init__(self, body: bytes) -> None:
+        self.first = 0  # byte of the string that was read last, or the quote behind an empty one
         self.body = body
         self.text = body.decode("latin-1")  # a character for each byte, so that most parts need not be decoded again
         self.at = 0
@@ -137,9 +136,10 @@ class _Reader:
         end = start + size
         if body[start - 2] != _COLON or body[start - 1] != _QUOTE:
             malformed("a string has no length")
-        if body[end : end + 2] != b'";':
+        if body[end] != _QUOTE or body[end + 1] != _SEMICOLON:
             malformed("a string does not have its length")
         self.at = end + 2
+        self.first = body[start]
         text = self.text[start:end]
         if text.isascii():
             return text
@@ -196,7 +196,7 @@ class _Reader:
                 return str(self.integer())
             if kind == _S:
                 key = self.string()
-                # A string that is a number is none in any array of PHP.
-                if isinstance(key, str) and not is_number(key):
+                # A string that is a number is none in any array of PHP; few keys begin as one does.
+                if isinstance(key, str) and (self.first > _NINE or not is_number(key)):
                     return key
         return malformed("a key is neither an integer nor text")
