@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from hardtack.errors import InvalidToken
 from hardtack.foreign import _ciphers as ciphers
-from hardtack.foreign import base, iron
+from hardtack.foreign import _python, base, iron
 from hardtack.foreign._keys import keyed_mac
 from hardtack.foreign._python import decode_padded
 from hardtack.foreign._text import read_javascript
@@ -36,6 +36,10 @@ READERS = {
     "constants": lambda raw: parse_json(raw, constants=True),
     "javascript": read_javascript,
 }
+
+
+# Of one, two and three bytes, in good spellings and in others; and what no decoder may pass over.
+QUARTETS = ["QUFB", "QQ==", "QR==", "QUI=", "QUJ=", "-_-_", "+/+/", "QQ", "QUI", "=", "==", "\n", " ", "\xe9"]
 
 
 def outcome(read: Any, raw: bytes | str) -> str:
@@ -113,7 +117,10 @@ def test_a_long_number_is_found_wherever_it_stands(before: int, digits: int, aft
     assert has_long_number(raw) == (digits >= 16)
 
 
-@given(st.text("AQgw+/-_= \n\xe9", max_size=14), st.booleans())
+@given(
+    st.lists(st.sampled_from(QUARTETS), max_size=4).map("".join) | st.text("AQgw+/-_= \n\xe9", max_size=6),
+    st.booleans(),
+)
 def test_base64_has_one_spelling(text: str, url_safe: bool) -> None:
     """The one that comes out when it is written again."""
     write = base64.urlsafe_b64encode if url_safe else base64.b64encode
@@ -129,6 +136,15 @@ def test_base64_has_one_spelling(text: str, url_safe: bool) -> None:
 
 
 _STANDARD = str.maketrans("-_", "+/")
+
+
+@pytest.mark.parametrize("text", ["QU FB", "QUFB\n", "QQ==\xe9\xe9\xe9\xe9", "QQ=====", "QQ==QUFB"])
+def test_a_decoder_that_passes_over_characters_is_found_out(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many characters as the bytes take, whatever the decoder thinks of others."""
+    monkeypatch.setattr(_python, "b64decode", lambda text, *_, **__: base64.b64decode(text.encode()))
+
+    with pytest.raises(InvalidToken, match="one spelling"):
+        _python.decode_padded(text)
 
 
 @pytest.mark.parametrize("digest", ["sha1", "sha256", "sha384", "sha512"])

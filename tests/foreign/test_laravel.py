@@ -322,6 +322,7 @@ def test_objects_and_references_are_refused(document: bytes, reader: str) -> Non
         b"a:1:{x:1;N;}",
         b"a:1;{}",
         b"s:1;1;",
+        b's:1:"a"x',
         b"s:1234567890:",
         b"b:1}",
         b"i:1}",
@@ -360,6 +361,22 @@ def test_objects_and_references_are_refused(document: bytes, reader: str) -> Non
 def test_documents_that_are_malformed(document: bytes, reader: str) -> None:
     """Whatever is too short, too long, too deep or of no kind."""
     assert refused_document(document, reader) == "malformed"
+
+
+@each_reader
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        (b's:1234567890:"x";', "a string has no length"),
+        (b"i:12345678901234567890;", "not one of 64 bits"),
+        (b"a:99999999:{i:0;N;}", "more items than bytes"),
+        (b"a:1234567890:{i:0;N;}", "more items than bytes"),
+    ],
+)
+def test_a_number_that_is_too_large_is_told(document: bytes, problem: str, reader: str) -> None:
+    """Before anything is done that often, or made that large."""
+    with pytest.raises(InvalidToken, match=problem):
+        reader_of(reader)(document)
 
 
 @each_reader

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hardtack.errors import InvalidToken
@@ -19,6 +19,10 @@ PIECES = [
 
 
 @given(st.lists(st.sampled_from(PIECES)).map("".join))
+@example("%\n").via("a line's end after a part of an escape")
+@example("%\r").via("the other line's end")
+@example("%zz=42").via("no escape, and what would be one in quoted-printable")
+@example("%%41").via("an escape after a part of one")
 def test_percent_encoding_is_read_as_by_the_standard_library(value: str) -> None:
     """Also where an escape is cut off, is none, or makes another one."""
     try:
