@@ -161,7 +161,7 @@ node: $(VENV)/.dev
 # Without a C compiler, the test of what is compiled is skipped by name.
 speedups: $(VENV)/.speedups
 
-$(VENV)/.speedups: $(VENV)/.dev speedups/setup.py src/hardtack/foreign/perl/reader.py src/hardtack/foreign/perl/snappy.py src/hardtack/foreign/perl/sereal.py
+$(VENV)/.speedups: $(VENV)/.dev speedups/setup.py src/hardtack/foreign/perl/reader.py src/hardtack/foreign/perl/snappy.py src/hardtack/foreign/perl/sereal.py src/hardtack/foreign/php_reader.py
 	@$(BIN)/python tools/speedups.py
 	@touch $@
 

@@ -4,7 +4,8 @@
 
 Each implementation runs in a process of its own, and times itself; rounds of all take turns. Both read the same cookie,
 and derive no key that they can keep: a site derives its keys once. What is not installed is named and left out.
-Session::Storage::Secure is measured by `benchmarks.perl`.
+The extra `fast` and `make speedups` change what is measured: the first line says what there is. Session::Storage::Secure is
+measured by `benchmarks.perl`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.web_originals import APP_KEY, KEY_BASE, SECRET, Theirs
+from hardtack.foreign import base, php
 from hardtack.foreign.authjs import AuthjsCookie, NextAuthCookie
 from hardtack.foreign.base import ForeignCookie
 from hardtack.foreign.express import CookieSessionCookie, KoaSessionCookie
@@ -88,6 +90,9 @@ def measure(system: str) -> dict[str, float]:
 
 
 def main() -> None:
+    json_by = "Python" if base.find_orjson() is None else "orjson"
+    php_by = "Python" if php.choose() is php.read_in_python else "hardtack-speedups"
+    print(f"JSON is read by {json_by}, PHP's serialize by {php_by}.")
     for system, (program, _) in SYSTEMS.items():
         try:
             taken = measure(system)

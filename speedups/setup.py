@@ -1,6 +1,6 @@
-"""Compile hardtack's readers of Perl's documents: `pip install ./speedups`, in the repository, where a C compiler is.
+"""Compile hardtack's readers of Perl's and PHP's documents: `pip install ./speedups`, in the repository, where a C compiler is.
 
-The sources are those of `hardtack.foreign.perl`, copied here under another package's name. Compiled by mypyc they check
+The sources are those of `hardtack.foreign`, copied here under another package's name. Compiled by mypyc they check
 each index as before, so that a damaged document is the same `InvalidToken`.
 """
 
@@ -16,7 +16,7 @@ from setuptools import setup
 HERE = Path(__file__).parent
 SOURCES = HERE.parent / "src"
 PACKAGE = "hardtack_speedups"
-MODULES = ("reader", "snappy", "sereal")
+MODULES = ("perl/reader", "perl/snappy", "perl/sereal", "php_reader")
 
 os.chdir(HERE)
 os.environ["MYPYPATH"] = str(SOURCES)
@@ -27,10 +27,12 @@ target.mkdir(exist_ok=True)
 (target / "__init__.py").write_text(
     f'"""Compiled parts of hardtack {version[1]}."""\n\n__version__ = "{version[1]}"\n', "utf-8"
 )
+paths = []
 for name in MODULES:
-    source = (SOURCES / "hardtack" / "foreign" / "perl" / f"{name}.py").read_text("utf-8")
-    (target / f"{name}.py").write_text(source.replace("hardtack.foreign.perl", PACKAGE), "utf-8")
-paths = [f"{PACKAGE}/{name}.py" for name in MODULES]
+    source = (SOURCES / "hardtack" / "foreign" / f"{name}.py").read_text("utf-8")
+    path = target / Path(name).with_suffix(".py").name
+    path.write_text(source.replace("hardtack.foreign.perl", PACKAGE), "utf-8")
+    paths.append(f"{PACKAGE}/{path.name}")
 setup(
     version=version[1],
     ext_modules=mypycify(["--ignore-missing-imports", "--follow-imports=silent", *paths], opt_level="3"),

@@ -1,4 +1,4 @@
-"""Compile and install `speedups`, which reads Perl's cookies faster, where a C compiler and Python's headers are.
+"""Compile and install `speedups`, which reads Perl's and Laravel's cookies faster, where a C compiler and Python's headers are.
 
 Without them the tests that need it are skipped by name, and the benchmarks measure Python.
 """

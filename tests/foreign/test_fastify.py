@@ -38,6 +38,14 @@ def test_it_ends_after_its_last_change() -> None:
     assert refused(COOKIE, cookies, NOW + 86401) == "expired"
 
 
+@pytest.mark.parametrize("tree", [[], 1, "text", None])
+def test_what_is_no_session_is_malformed(tree: Any) -> None:
+    """Also where `expiry` is so long that nothing has ended."""
+    cookie = FastifyCookie(KEY, expiry=100 * 365 * 86400)
+
+    assert refused(cookie, {"session": boxed(tree)}) == "malformed"
+
+
 @pytest.mark.parametrize("tree", [[], {}, {"__ts": "now"}, {"__ts": None}, 1])
 def test_without_a_time_it_is_refused(tree: Any) -> None:
     """The plugin takes a session without `__ts` for ever."""

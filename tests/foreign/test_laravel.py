@@ -6,6 +6,9 @@ import base64
 import hmac
 import json
 import random
+import sys
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -14,9 +17,10 @@ from hypothesis import strategies as st
 from tests.foreign.web_formats import php as php_data
 from tests.foreign.web_support import NOW, UNTIL, read, refused, seal, wrong_setting
 
+import hardtack
 from hardtack import values
 from hardtack.errors import InvalidToken, UnsupportedValue
-from hardtack.foreign import _ciphers, laravel, php
+from hardtack.foreign import _ciphers, laravel, php, php_reader
 from hardtack.foreign._text import percent_decode, percent_encode
 from hardtack.foreign.laravel import LaravelCookie, LaravelIdCookie, laravel_subject, read_laravel_data
 
@@ -216,12 +220,51 @@ def test_settings_are_checked() -> None:
 # --- PHP's serialize
 
 
-def refused_document(document: bytes) -> str:
+READERS = ("python", "pieces", "compiled")
+each_reader = pytest.mark.parametrize("reader", READERS)
+
+
+def reader_of(name: str) -> Callable[[bytes], Any]:
+    """One of the ways of reading: by a search, piece by piece, or the latter compiled, where that is installed."""
+    if name == "compiled":
+        module = pytest.importorskip(
+            "hardtack_speedups.php_reader", reason="hardtack-speedups is not installed, or an older one: make speedups"
+        )
+        compiled: Callable[[bytes], Any] = module.read
+        return compiled
+    return php.read_in_python if name == "python" else php_reader.read
+
+
+def refused_document(document: bytes, reader: str) -> str:
     with pytest.raises(InvalidToken) as caught:
-        php.read(document)
+        reader_of(reader)(document)
     return caught.value.reason
 
 
+def speedups_installed(monkeypatch: pytest.MonkeyPatch, version: str) -> Callable[[bytes], Any]:
+    """A compiled reader that says it is of this version."""
+    package, compiled = ModuleType("hardtack_speedups"), ModuleType("hardtack_speedups.php_reader")
+    monkeypatch.setattr(package, "__version__", version, raising=False)
+    monkeypatch.setattr(compiled, "read", lambda document: document, raising=False)
+    monkeypatch.setitem(sys.modules, "hardtack_speedups", package)
+    monkeypatch.setitem(sys.modules, "hardtack_speedups.php_reader", compiled)
+    read_one: Callable[[bytes], Any] = compiled.read
+    return read_one
+
+
+def test_the_compiled_reader_of_this_version_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of another version may lack a correction, and nobody needs any."""
+    compiled = speedups_installed(monkeypatch, hardtack.__version__)
+
+    assert php.choose() is compiled
+    speedups_installed(monkeypatch, "0.0.1")
+    assert php.choose() is php.read_in_python
+    monkeypatch.setitem(sys.modules, "hardtack_speedups", None)
+    assert php.choose() is php.read_in_python
+    assert php.read(b"i:1;") == 1
+
+
+@each_reader
 @pytest.mark.parametrize(
     ("document", "value"),
     [
@@ -243,14 +286,15 @@ def refused_document(document: bytes) -> str:
         (b'a:1:{s:19:"9223372036854775808";i:2;}', {"9223372036854775808": 2}),
     ],
 )
-def test_documents_that_are_read(document: bytes, value: Any) -> None:
+def test_documents_that_are_read(document: bytes, value: Any, reader: str) -> None:
     """Every kind of plain data."""
-    found = php.read(document)
+    found = reader_of(reader)(document)
 
     assert found == value
     assert type(found) is type(value)
 
 
+@each_reader
 @pytest.mark.parametrize(
     "document",
     [
@@ -261,15 +305,32 @@ def test_documents_that_are_read(document: bytes, value: Any) -> None:
         b"a:2:{i:0;i:1;i:1;r:2;}",
     ],
 )
-def test_objects_and_references_are_refused(document: bytes) -> None:
+def test_objects_and_references_are_refused(document: bytes, reader: str) -> None:
     """With their own reason: reading them would build whatever class they name."""
-    assert refused_document(document) == "unsafe"
+    assert refused_document(document, reader) == "unsafe"
 
 
+@each_reader
 @pytest.mark.parametrize(
     "document",
     [
         b"",
+        b"a",
+        b"s:",
+        b"s:1",
+        b'a:1:{s:1:"a";',
+        b"a:1:{x:1;N;}",
+        b"a:1;{}",
+        b"s:1;1;",
+        b's:1:"a"x',
+        b"s:1234567890:",
+        b"b:1}",
+        b"i:1}",
+        b"i:-0;",
+        b"i:-;",
+        b"i:-9223372036854775809;",
+        b"i:00;",
+        b"N:",
         b"N",
         b"N;N;",
         b"x:1;",
@@ -297,25 +358,43 @@ def test_objects_and_references_are_refused(document: bytes) -> None:
         b"a:1:{i:0;" * 70 + b"N;" + b"}" * 70,
     ],
 )
-def test_documents_that_are_malformed(document: bytes) -> None:
+def test_documents_that_are_malformed(document: bytes, reader: str) -> None:
     """Whatever is too short, too long, too deep or of no kind."""
-    assert refused_document(document) == "malformed"
+    assert refused_document(document, reader) == "malformed"
 
 
+@each_reader
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        (b's:1234567890:"x";', "a string has no length"),
+        (b"i:12345678901234567890;", "not one of 64 bits"),
+        (b"a:99999999:{i:0;N;}", "more items than bytes"),
+        (b"a:1234567890:{i:0;N;}", "more items than bytes"),
+    ],
+)
+def test_a_number_that_is_too_large_is_told(document: bytes, problem: str, reader: str) -> None:
+    """Before anything is done that often, or made that large."""
+    with pytest.raises(InvalidToken, match=problem):
+        reader_of(reader)(document)
+
+
+@each_reader
 @given(php_data(binary=True))
-def test_documents_come_back(data: dict[str, Any]) -> None:
+def test_documents_come_back(reader: str, data: dict[str, Any]) -> None:
     """Whatever is written reads as it was, with its types."""
-    found = php.read(php.write(data))
+    found = reader_of(reader)(php.write(data))
 
     assert (found or {}) == data
     assert values.pack(found or {}) == values.pack(data)
 
 
-@given(st.binary())
-def test_junk_is_never_another_error(raw: bytes) -> None:
+@each_reader
+@given(st.binary() | st.text('0123456789:;{}"aisbdNO-.').map(str.encode))
+def test_junk_is_never_another_error(reader: str, raw: bytes) -> None:
     """Nothing but InvalidToken."""
     try:
-        php.read(raw)
+        reader_of(reader)(raw)
     except InvalidToken as error:
         assert error.reason in ("malformed", "unsafe")  # noqa: PT017
 
@@ -345,11 +424,12 @@ def test_floats_as_php_writes_them(value: float, text: bytes) -> None:
     assert php.write(float("nan")) == b"d:NAN;"
 
 
+@each_reader
 @pytest.mark.parametrize("text", ['a";i:1;s:1:"', '"', 'x";', 'é";', "a:1:{i:0;"])
-def test_text_that_looks_like_the_end_of_one(text: str) -> None:
+def test_text_that_looks_like_the_end_of_one(text: str, reader: str) -> None:
     """A text ends where its length says, whatever stands in it."""
-    assert php.read(php.write({"k": text, "l": [text, 1]})) == {"k": text, "l": [text, 1]}
-    assert php.read(php.write({text: "v"})) == {text: "v"}
+    assert reader_of(reader)(php.write({"k": text, "l": [text, 1]})) == {"k": text, "l": [text, 1]}
+    assert reader_of(reader)(php.write({text: "v"})) == {text: "v"}
 
 
 _KEYS = [b"a", b"user_id", b"_flash", b"0x", b"-1", b"", "kë".encode(), b"k\xff", b'q"q', b'x";y', b"5"]
@@ -393,33 +473,32 @@ def _damaged(document: bytes, chance: random.Random) -> bytes:
     return bytes(raw)
 
 
-def _read_or_refused(document: bytes) -> str:
+def _read_or_refused(document: bytes, reader: str) -> str:
     try:
-        return repr(php.read(document))
+        return repr(reader_of(reader)(document))
     except InvalidToken as error:
         return f"{error.reason}: {error}"
 
 
+@pytest.mark.parametrize("reader", ["python", "compiled"])
 @pytest.mark.parametrize("seed", range(4))
-def test_the_quick_way_reads_what_the_slow_one_does(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_way_reads_what_the_slowest_one_does(seed: int, reader: str) -> None:
     """Arrays that are found by one search are those that are read piece by piece, and what is refused there is here."""
     chance = random.Random(seed)
     documents = [_damaged(_php_array(chance, 0), chance) for _ in range(2000)]
     for levels in (63, 64, 65, 66):
         documents += [b"a:1:{i:0;" * levels + inner + b"}" * levels for inner in (b"N;", b"a:0:{}")]
 
-    found = [_read_or_refused(document) for document in documents]
-    quick = sum(php._plain_array(document) is not None for document in documents)
-    monkeypatch.setattr(php, "_plain_array", lambda document: None)
+    found = [_read_or_refused(document, reader) for document in documents]
 
-    assert found == [_read_or_refused(document) for document in documents]
-    assert quick > 200
+    assert found == [_read_or_refused(document, "pieces") for document in documents]
+    assert sum(php._plain_array(document) is not None for document in documents) > 200
 
 
+@each_reader
 @pytest.mark.parametrize(
     "document", [b"a:1:{i:0;N;}}", b"a:1:{i:0;N;}i:1;N;", b"a:1:{i:0;N;}i:1;N;}", b"a:1:{i:0;N;i:0;N;}"]
 )
-def test_an_array_ends_where_the_document_does(document: bytes) -> None:
+def test_an_array_ends_where_the_document_does(document: bytes, reader: str) -> None:
     """Nothing follows an array, and no key stands in it twice."""
-    with pytest.raises(InvalidToken, match="malformed"):
-        php.read(document)
+    assert refused_document(document, reader) == "malformed"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hardtack.errors import InvalidToken
@@ -14,11 +14,15 @@ from hardtack.foreign._text import percent_decode, read_javascript
 
 PIECES = [
     "%", "%%", "%2", "2", "22", "5", "B", "a", "=", "+", '"', "%22", "%2C", "%3A", "%7B", "%7D", "%5B", "%5D", "%20",
-    "%3D", "%2B", "%2F", "%25", "%2525", "%C3", "%AB", "%c3%ab", "%E2%82%AC", "%7b", "%00",
+    "%3D", "%2B", "%2F", "%25", "%2525", "%C3", "%AB", "%c3%ab", "%E2%82%AC", "%7b", "%00", "\n", "\r", "\r\n", " ", "_",
 ]  # fmt: skip
 
 
 @given(st.lists(st.sampled_from(PIECES)).map("".join))
+@example("%\n").via("a line's end after a part of an escape")
+@example("%\r").via("the other line's end")
+@example("%zz=42").via("no escape, and what would be one in quoted-printable")
+@example("%%41").via("an escape after a part of one")
 def test_percent_encoding_is_read_as_by_the_standard_library(value: str) -> None:
     """Also where an escape is cut off, is none, or makes another one."""
     try:

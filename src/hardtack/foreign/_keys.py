@@ -8,6 +8,9 @@ import hmac
 import threading
 from collections.abc import Callable, Sequence
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.hmac import HMAC
+
 from hardtack.errors import ConfigError
 from hardtack.foreign._place import Secret
 from hardtack.foreign.base import secret_bytes, secrets_bytes
@@ -53,12 +56,20 @@ def keyed_mac(key: bytes, message: bytes, digest: str) -> bytes:
     """HMAC under a configured key, whose blocks are hashed once a process. A key of one cookie alone goes to `hmac.digest`."""
     keyed = _keyed(key, digest).copy()
     keyed.update(message)
-    return keyed.digest()
+    return keyed.finalize()
 
 
 @functools.lru_cache(maxsize=256)
-def _keyed(key: bytes, digest: str) -> hmac.HMAC:
-    return hmac.new(key, digestmod=digest)
+def _keyed(key: bytes, digest: str) -> HMAC:
+    return HMAC(key, _HASHES[digest]())
+
+
+_HASHES: dict[str, Callable[[], hashes.HashAlgorithm]] = {
+    "sha1": hashes.SHA1,
+    "sha256": hashes.SHA256,
+    "sha384": hashes.SHA384,
+    "sha512": hashes.SHA512,
+}
 
 
 def same(expected: str | bytes, given: str) -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import binascii
 import json
-import string
 from collections.abc import Collection, Iterator
 from typing import Any, NoReturn
 from urllib.parse import quote, unquote
 
 from hardtack.errors import InvalidToken, UnsupportedValue
-from hardtack.foreign.base import check_plain, decode_json, malformed
+from hardtack.foreign.base import UNREAD, check_plain, decode_json, has_long_number, malformed, quick_json
 
 JAVASCRIPT_SAFE = "!~*'()"
 """What `encodeURIComponent` leaves as it is, beside letters, digits and `-_.`."""
@@ -22,21 +22,17 @@ def percent_decode(value: str) -> str:
     first = value.find("%")
     if first < 0:
         return value
-    # None of these is a part of another escape, and a search for each is faster than a split at all.
-    begin, plain = value[:first], value[first:]
-    for escape, character in _FREQUENT.items():
-        plain = plain.replace(escape, character)
-        if "%" not in plain:
-            return begin + plain
-    plain = begin + plain
+    # Quoted-printable is the same with "=" for "%", and has a decoder in C, five times as fast. It has three things more: "=",
+    # line ends, and "==" for one of it, which makes one character of two, where an escape makes one of three.
+    begin, escaped = value[:first], value[first:]
     try:
-        return unquote(plain, errors="strict")
+        if "=" not in escaped and "\n" not in escaped and "\r" not in escaped:
+            plain = binascii.a2b_qp(escaped.replace("%", "="))
+            if len(escaped) - len(plain) == 2 * escaped.count("%"):
+                return begin + plain.decode()
+        return unquote(value, errors="strict")
     except UnicodeDecodeError:
         malformed("its percent-encoding is not UTF-8")
-
-
-# What base64 needs, then what stands between two of them, then what JSON is full of.
-_FREQUENT = {f"%{ord(character):02X}": character for character in '=/+;",:{}[] '}
 
 
 def percent_encode(value: str, *, safe: str = "") -> str:
@@ -91,7 +87,11 @@ def read_javascript(text: str | bytes) -> Any:
     """
     try:
         raw = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
-        decoder = _WITH_LONG_NUMBERS if _LONG_NUMBER in raw.translate(_ALIKE) else _DECODER
+        decoder = _DECODER
+        if has_long_number(raw):
+            decoder = _WITH_LONG_NUMBERS
+        elif (value := quick_json(raw)) is not UNREAD:
+            return value
         return decode_json(decoder, raw.decode("utf-8", "surrogatepass") if isinstance(text, bytes) else text)
     except (ValueError, RecursionError):
         raise InvalidToken("malformed", "not JSON") from None
@@ -109,10 +109,6 @@ def _no_constant(name: str) -> NoReturn:
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)
 _WITH_LONG_NUMBERS = json.JSONDecoder(parse_int=_number, parse_constant=_no_constant)
-# A double holds every number of 15 digits. Where all digits are alike a longer one is found as a text is: a regular expression
-# takes longer than the decoder.
-_ALIKE = bytes(ord("0") if chr(byte) in string.digits else ord(" ") for byte in range(256))
-_LONG_NUMBER = b"0" * 16
 
 
 def _has_key(value: Any, name: str) -> bool:

@@ -95,10 +95,9 @@ class FastifyCookie(ForeignCookie):
         if len(box) < nacl.TAG or len(nonce) != nacl.NONCE:
             malformed("its box or its nonce is too short")
         data = read_javascript(self._opened(box, nonce))
-        made = seconds_of(data.get("__ts")) if type(data) is dict else 0
+        made = seconds_of(data.pop("__ts", None)) if type(data) is dict else 0
         expires = not_expired(made + self._expiry, context)
-        content = {key: item for key, item in data.items() if key != "__ts"}
-        return self._record(content, context, nonce, created=began(made, context), expires=expires)
+        return self._record(data, context, nonce, created=began(made, context), expires=expires)
 
     def _opened(self, box: bytes, nonce: bytes) -> bytes:
         for key in self._accepted():

@@ -87,7 +87,7 @@ class GorillaCookie(ForeignCookie):
         raise InvalidToken("tampered")
 
     def _mac(self, key: bytes, date: bytes, encoded: bytes) -> bytes:
-        return keyed_mac(key, b"|".join((self.cookie_name.encode(), date, encoded)), "sha256")
+        return keyed_mac(key, b"%b|%b|%b" % (self.cookie_name.encode(), date, encoded), "sha256")
 
     def _write(self, record: Record, context: Context) -> str:
         plain = write_json(record.data, largest_int=EXACT_IN_A_DOUBLE).encode()

@@ -36,6 +36,7 @@ from hardtack.record import Record
 _ALPHABET = string.digits + string.ascii_letters
 _ID = re.compile("[A-Za-z0-9]{40}")
 _CIPHERS: Final = {"aes-128-cbc": 16, "aes-256-cbc": 32, "aes-128-gcm": 16, "aes-256-gcm": 32}
+_TEXT = frozenset({str})
 _SESSION_GUARD = "Illuminate\\Auth\\SessionGuard"
 
 
@@ -51,15 +52,17 @@ class _Laravel(ForeignCookie):
             message = "old_secrets is a list of keys; split APP_PREVIOUS_KEYS at the commas"
             raise ConfigError(message)
         self._keys = [_app_key(each, _CIPHERS[self._cipher]) for each in (secret, *old_secrets)]
+        self._cbc = {key: ciphers.CbcKey(key) for key in self._keys}
         self._prefixes = {(key, self.cookie_name): _prefix(key, self.cookie_name) for key in self._keys}
 
     def _decrypt(self, name: str, value: str) -> str:
         """The text that the cookie of this name holds. Raises `InvalidToken`."""
-        envelope = parse_json(decode_padded(percent_decode(value)))
+        envelope = parse_json(decode_padded(percent_decode(value)), numbers=False)
         if type(envelope) is not dict:
             malformed("it is not an envelope of Laravel's")
-        fields = [envelope.get(key, "") for key in ("iv", "value", "mac", "tag")]
-        if not all(type(field) is str and field.isascii() for field in fields):
+        get = envelope.get
+        fields = (get("iv", ""), get("value", ""), get("mac", ""), get("tag", ""))
+        if not (_TEXT.issuperset(map(type, fields)) and "".join(fields).isascii()):
             malformed("it is not an envelope of Laravel's")
         for key in self._keys:
             plain = self._opened(key, *fields)
@@ -76,7 +79,7 @@ class _Laravel(ForeignCookie):
         if self._cipher.endswith("cbc"):
             if not same(keyed_mac(key, (iv + value).encode(), "sha256").hex(), mac):
                 return None
-            return ciphers.open_cbc(key, decode_padded(iv), decode_padded(value))
+            return self._cbc[key].open(decode_padded(iv), decode_padded(value))
         try:
             return ciphers.open_gcm(key, decode_padded(iv), decode_padded(value), decode_padded(tag))
         except InvalidToken as error:
@@ -178,7 +181,7 @@ class LaravelCookie(_Laravel):
 
     def _read(self, value: str, context: Context) -> Record:
         identifier, _, sealed = value.partition("=")
-        content = parse_json(self._decrypt(identifier, sealed))
+        content = parse_json(self._decrypt(identifier, sealed), numbers=False)
         data = content.get("data") if type(content) is dict else None
         if type(data) is not str:
             malformed("it is not what the cookie driver writes")

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
-from hardtack.errors import InvalidToken, UnsupportedValue
+from hardtack.errors import UnsupportedValue
+from hardtack.foreign import php_reader
+from hardtack.foreign._speedups import compiled
 from hardtack.foreign._text import is_utf8
-from hardtack.foreign.base import check_plain, malformed
+from hardtack.foreign.base import check_plain
 
-MAX_DEPTH = 64
-_INT = re.compile(rb"i:(0|-?[1-9][0-9]{0,18});")
-_BOOL = re.compile(rb"b:([01]);")
-_FLOAT = re.compile(rb"d:(NAN|-?INF|-?[0-9]{1,400}(?:\.[0-9]{1,400})?(?:E[+-]?[0-9]{1,4})?);")
-_STRING = re.compile(rb's:(0|[1-9][0-9]{0,8}):"')
 _ARRAY = re.compile(rb"a:(0|[1-9][0-9]{0,8}):\{")
 # Most of what a session holds, a key and a value at once, and the arrays that end after it. Found from the first pair to the
 # last by one search, which is some three times as fast as a match for each; what is not so takes all that is left.
@@ -31,9 +29,6 @@ _PAIRS = re.compile(
     re.DOTALL,
 )
 _CONSTANTS = {"N;": None, "b:0;": False, "b:1;": True}
-_TOO_MANY = "an array has more items than bytes"
-_SHORTEST_ITEM = 6  # bytes of an array's item: `i:0;N;`
-_CANONICAL_INT = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
 
 def read(document: bytes) -> Any:
@@ -42,17 +37,26 @@ def read(document: bytes) -> Any:
     Raises `InvalidToken`: `unsafe` for objects, references and everything else that PHP would build by a name, else
     `malformed`.
     """
+    return _read(document)
+
+
+def read_in_python(document: bytes) -> Any:
+    """What `read` returns, without compiled code: by one search where that finds all, else piece by piece."""
     found = _plain_array(document)
-    if found is not None:
-        return found
-    value, end = _value(document, 0, 0)
-    if end != len(document):
-        malformed("something follows the value")
-    return value
+    return php_reader.read(document) if found is None else found
+
+
+def choose() -> Callable[[bytes], Any]:
+    """The reader: compiled where `hardtack-speedups` is installed, which needs no search, or that of Python."""
+    chosen = compiled("php_reader", php_reader)
+    return read_in_python if chosen is php_reader else chosen.read
+
+
+_read = choose()
 
 
 def _plain_array(document: bytes) -> list[Any] | dict[str, Any] | None:
-    """The value of a document that is as most sessions are, or None: `_value` reads all others, and says what is wrong."""
+    """The value of a document that is as most sessions are, or None: `php_reader` reads all others, and says what is wrong."""
     head = _ARRAY.match(document)
     if not head:
         return None
@@ -84,7 +88,7 @@ def _joined(pairs: list[tuple[str, ...]], count: int) -> list[Any] | dict[str, A
         elif inner:
             above.append((items, key, count))
             items, count = {}, int(inner)
-            if len(above) > MAX_DEPTH:
+            if len(above) > php_reader.MAX_DEPTH:
                 return None
         else:
             items[key] = _other(other)
@@ -107,85 +111,6 @@ def _other(text: str) -> Any:
 def _list_or_mapping(items: dict[str, Any]) -> list[Any] | dict[str, Any]:
     is_list = "0" in items and list(items) == [*map(str, range(len(items)))]
     return list(items.values()) if is_list else items
-
-
-def _value(document: bytes, at: int, depth: int) -> tuple[Any, int]:
-    """A value, and where it ends."""
-    kind = document[at : at + 2]
-    if kind == b"N;":
-        return None, at + 2
-    if kind == b"s:":
-        return _string(document, at)
-    if kind == b"a:":
-        return _array(document, at, depth)
-    if kind == b"i:":
-        return _int(document, at)
-    if kind == b"b:" and (found := _BOOL.match(document, at)):
-        return found[1] == b"1", found.end()
-    if kind == b"d:" and (found := _FLOAT.match(document, at)):
-        return float(found[1].replace(b"INF", b"inf")), found.end()
-    if kind not in (b"O:", b"C:", b"E:", b"r:", b"R:"):
-        malformed("not what PHP's serialize writes")
-    raise InvalidToken("unsafe", "it has a PHP object or a reference in it; keep plain data in the session")
-
-
-def _int(document: bytes, at: int) -> tuple[int, int]:
-    found = _INT.match(document, at)
-    number = int(found[1]) if found else 1 << 63
-    if not found or not -(1 << 63) <= number < 1 << 63:
-        malformed("an integer is not one of 64 bits")
-    return number, found.end()
-
-
-def _string(document: bytes, at: int) -> tuple[str | bytes, int]:
-    found = _STRING.match(document, at)
-    if not found:
-        malformed("a string has no length")
-    start = found.end()
-    end = start + int(found[1])
-    if document[end : end + 2] != b'";':
-        malformed("a string does not have its length")
-    raw = document[start:end]
-    try:
-        return raw.decode(), end + 2
-    except UnicodeDecodeError:
-        return raw, end + 2
-
-
-def _array(document: bytes, at: int, depth: int) -> tuple[list[Any] | dict[str, Any], int]:
-    found = _ARRAY.match(document, at)
-    if not found:
-        malformed(_TOO_MANY)
-    return _items(document, found.end(), int(found[1]), depth)
-
-
-def _items(document: bytes, at: int, count: int, depth: int) -> tuple[list[Any] | dict[str, Any], int]:
-    """The items of an array, and where it ends."""
-    if depth + bool(count) > MAX_DEPTH:
-        malformed(f"more than {MAX_DEPTH} levels")
-    if count * _SHORTEST_ITEM > len(document) - at:
-        malformed(_TOO_MANY)
-    items: dict[str, Any] = {}
-    is_list = True
-    for index in range(count):
-        key, at = _key(document, at)
-        value, at = _value(document, at, depth + 1)
-        is_list = is_list and key == index
-        items[str(key)] = value
-    if len(items) != count or document[at : at + 1] != b"}":
-        malformed("an array does not have its number of items")
-    return (list(items.values()) if is_list else items), at + 1
-
-
-def _key(document: bytes, at: int) -> tuple[int | str, int]:
-    kind = document[at : at + 2]
-    if kind == b"i:":
-        return _int(document, at)
-    key, at = _string(document, at) if kind == b"s:" else (b"", at)
-    # A string that is a number is none in any array of PHP.
-    if not isinstance(key, str) or _is_number(key):
-        malformed("a key is neither an integer nor text")
-    return key, at
 
 
 def write(value: Any) -> bytes:
@@ -236,15 +161,10 @@ def _mapping(value: dict[str, Any], path: str) -> list[bytes]:
 
 
 def _written_key(key: str) -> bytes:
-    if _is_number(key):
+    if php_reader.is_number(key):
         return b"i:%b;" % key.encode()
     raw = key.encode()
     return b's:%d:"%b";' % (len(raw), raw)
-
-
-def _is_number(key: str) -> bool:
-    """Whether PHP makes an integer of this key, in every array."""
-    return _CANONICAL_INT.fullmatch(key) is not None and -(1 << 63) <= int(key) < 1 << 63
 
 
 def _float(value: float) -> str:
