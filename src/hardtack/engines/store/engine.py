@@ -365,8 +365,11 @@ class StoreEngine:
         if self.native is not None:  # ids of another program cannot be derived
             held = Held()
             return self.new_id(held, policy), held
-        secret = hashlib.sha256(b"hardtack/1 adopted" + seed).digest()
-        return (yield from self.find(secret, context, policy))
+        return (yield from self.find(_adopted(seed), context, policy))
+
+    def adopted_id(self, seed: bytes, purpose: str) -> bytes:
+        """The raw id of the session that takes the place of another system's, where ids are ours."""
+        return self.raw_key(_adopted(seed), purpose)
 
     def find(self, secret: bytes, context: Context, policy: Policy) -> Flow[tuple[bytes, Held]]:
         """What is held of the session under a secret that no cookie has brought, and its raw id."""
@@ -458,3 +461,8 @@ def biggest(data: dict[str, object]) -> list[tuple[str, int]]:
     """The three biggest keys, with the bytes that each takes."""
     sizes = [(key, len(values.pack({key: value}))) for key, value in data.items()]
     return sorted(sizes, key=lambda pair: -pair[1])[:3]
+
+
+def _adopted(seed: bytes) -> bytes:
+    """The secret of the session that takes the place of another system's."""
+    return hashlib.sha256(b"hardtack/1 adopted" + seed).digest()
