@@ -40,7 +40,7 @@ from hardtack.protocols import (
     engine_traits,
     token_traits,
 )
-from hardtack.record import LEFT, MOVED, Record
+from hardtack.record import AFTER, LEFT, MOVED, Record
 
 if TYPE_CHECKING:
     from hardtack.core import Core
@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 
 _FALLS: Final = frozenset({"malformed", "unknown_key", "unknown_id"})
 """Why a cookie of the manager's own name may be another engine's. A failed MAC is no such reason, nor is a deadline."""
+
+_OF_THE_ID: Final = frozenset({AFTER, MOVED, LEFT})
+"""The options that say what became of an id, and are none of the next one's."""
 
 _ROUNDS: Final = 2
 """Times that the engines are asked for a session: between two questions a parallel request may have moved it."""
@@ -407,8 +410,8 @@ def settle(core: Core, held: Held, context: Context) -> Flow[None]:
 
 def forget(record: Record) -> None:
     """A record that gets a new id is no longer what it was in another engine."""
-    if MOVED in record.options or LEFT in record.options:
-        record.options = {name: value for name, value in record.options.items() if name not in (MOVED, LEFT)}
+    if not record.options.keys().isdisjoint(_OF_THE_ID):
+        record.options = {name: value for name, value in record.options.items() if name not in _OF_THE_ID}
 
 
 def save(core: Core, saving: Saving, context: Context) -> Flow[Saved]:
