@@ -1,4 +1,4 @@
-"""`list` names a session once while it gets a new id, though both ids are found for a moment; sync and async, and a registry."""
+"""`list` names a session once while it gets a new id, though both are found for a moment: sync, async, and in a registry."""
 
 from __future__ import annotations
 

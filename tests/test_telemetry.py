@@ -23,7 +23,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from tests.frameworks import gateway_kit
 from tests.kit import KEY, OTHER_KEY, Site
 
-from hardtack import CookieEngine, EndedSessions, Request, SessionManager, StoreEngine, events, telemetry
+from hardtack import Cookie, CookieEngine, EndedSessions, Request, SessionManager, StoreEngine, events, telemetry
 from hardtack.errors import ConfigError, StoreError, StoreUnavailable
 from hardtack.protocols import Entry, VersionConflict, store_traits
 from hardtack.stores.file import FileStore
@@ -92,6 +92,41 @@ def log_in(site: Site, subject: str) -> None:
     session = site.open()
     session.login(subject)
     site.commit(session)
+
+
+def test_a_store_that_sessions_move_from_is_measured(collected: Collected, tmp_path: Path) -> None:
+    """Its reads, and the delete of what has moved; the count is of both stores, and all of it can be undone."""
+    older, newer = SQLiteStore(tmp_path / "older.db"), MemoryStore()
+    before = Site(StoreEngine(older))
+    log_in(before, "alice")
+    log_in(Site(StoreEngine(older)), "bob")
+    moved = site(collected, StoreEngine(newer), accept=[StoreEngine(older)])
+    moved.jar = before.jar
+    moved.visit(a=1)
+    assert moved.sessions.count() == 2
+
+    calls = collected.numbers("hardtack.store.operation.duration", "hardtack.store.type", "hardtack.store.operation")
+    assert calls["SQLiteStore", "get"] >= 1
+    assert calls["SQLiteStore", "delete"] == 1
+    assert collected.numbers("hardtack.session.count") == {(): 2}
+    telemetry.uninstrument(moved.sessions)
+    (view,) = moved.sessions.core.accepted
+    assert (view.store, view.engine.store, moved.sessions.core.store) == (older, older, newer)
+    older.close()
+
+
+def test_what_is_sealed_otherwise_in_the_same_store_is_measured_under_a_former_name(collected: Collected) -> None:
+    """It is one store, which each call is counted of once."""
+    store = MemoryStore()
+    before = Site(StoreEngine(store), cookie=Cookie(name="__Host-before"))
+    log_in(before, "alice")
+    cookie = Cookie(name="__Host-ours", formerly=[Cookie(name="__Host-before")])
+    moved = site(collected, StoreEngine(store, seal=KEY), cookie=cookie, accept=[StoreEngine(store, until=1 << 40)])
+    moved.jar = before.jar
+    assert moved.open().subject == "alice"
+
+    calls = collected.numbers("hardtack.store.operation.duration", "hardtack.store.type", "hardtack.store.operation")
+    assert calls == {("MemoryStore", "get"): 1}
 
 
 class Broken(MemoryStore):

@@ -220,8 +220,11 @@ class StoreEngine:
         header = _SEALED + key.id
         return key.encrypting.seal(plain, _associated(header, raw_key, policy), header)
 
-    def decode(self, raw_key: bytes, data: bytes, policy: Policy, now: int = 0) -> tuple[Record, bool]:
-        """The stored record, and whether it is sealed under the key that issues now. Raises `InvalidToken`."""
+    def decode(self, raw_key: bytes, data: bytes, policy: Policy, now: int) -> tuple[Record, bool]:
+        """The stored record, and whether it is sealed under the key that issues now. Raises `InvalidToken`.
+
+        `now` says which of the engines beside are still read.
+        """
         try:
             return self._decode(raw_key, data, policy)
         except InvalidToken as error:
