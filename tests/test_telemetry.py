@@ -7,11 +7,15 @@ import copy
 import gc
 import json
 import re
+import runpy
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
@@ -796,3 +800,57 @@ def test_the_page_has_every_metric() -> None:
 
     for metric in telemetry.METRICS:
         assert f"| `{metric.name}` | {metric.kind} | `{metric.unit}` |" in text
+
+
+class Answers(BaseHTTPRequestHandler):
+    """What stands for a Prometheus: it notes what it is asked, and finds one line for all but what is to be missing."""
+
+    asked: ClassVar[list[str]] = []
+    missing = ""
+
+    def do_GET(self) -> None:
+        """A range of points, or the values of a label."""
+        parameters = parse_qs(urlsplit(self.path).query)
+        data: Any = ["office", "shop"]
+        if parameters:
+            (query,) = parameters["query"]
+            self.asked.append(query)
+            start = float(parameters["start"][0])
+            line = {"metric": {"hardtack_deadline": "idle"}, "values": [[start, "1"], [start + 2, "NaN"]]}
+            data = {"result": [] if self.missing and self.missing in query else [line]}
+        body = json.dumps({"data": data}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize("missing", ["", "hardtack_store_hangs_total"])
+def test_the_picture_asks_each_query_of_the_dashboard(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every variable filled in; and there is no picture where one of them finds nothing."""
+    monkeypatch.setattr(Answers, "asked", [])
+    monkeypatch.setattr(Answers, "missing", missing)
+    program = runpy.run_path(str(ROOT / "docs/images/make_dashboard.py"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            asked = program["Asked"](f"http://127.0.0.1:{server.server_port}", 1000.0, 1100.0)
+            panels = [panel for panel in asked.dashboard["panels"] if panel["type"] != "row"]
+            if missing:
+                with pytest.raises(SystemExit, match=f"Failures, C: nothing is found by .*{missing}"):
+                    [asked.panel(panel) for panel in panels]
+                return
+            drawn = {panel["title"]: asked.panel(panel) for panel in panels}
+        finally:
+            server.shutdown()
+            thread.join()
+
+    assert len(Answers.asked) == len(queries())
+    assert not [query for query in Answers.asked if "$" in query]
+    assert 'hardtack_session_opened_total{hardtack_purpose=~".*"}[8s]' in Answers.asked[0]
+    assert drawn["Too late"] == [("idle", [(1000.0, 1.0)])]
+    assert asked.shown == [("Data source", "Prometheus"), ("Purpose", "All (office, shop)")]
