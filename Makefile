@@ -30,7 +30,7 @@ TEST_PACKAGES := chromium redis-server memcached postgresql pgbouncer mariadb-se
 BENCH_PACKAGES := valgrind
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test docs dbsc-browser dbsc-quota quick lint types coverage bare pythons oldest wheel test-wheel bench soak fuzz fuzz-readers screenshot suites lock format system node speedups clean
+.PHONY: help demo test docs dbsc-browser dbsc-quota quick lint types coverage bare pythons oldest wheel test-wheel bench soak fuzz fuzz-readers screenshot dashboard suites lock format system node speedups clean
 
 help:  ## Show what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -116,6 +116,9 @@ fuzz-readers: $(VENV)/.fuzz  ## Throw RUNS (a million) inputs at each reader of 
 screenshot: system $(VENV)/.dev  ## Take the README's picture again
 	$(BIN)/python docs/images/make_screenshot.py
 
+dashboard: system $(VENV)/.dev build/dashboard/.ready  ## Draw the picture of the dashboard again, over a real site's metrics
+	$(BIN)/python docs/images/make_dashboard.py
+
 docs: build/docs/.ready  ## The documentation site, into build/site: every link checked, with an API reference
 	NO_MKDOCS_2_WARNING=1 build/docs/bin/mkdocs build --quiet
 	@echo "build/site/index.html"
@@ -140,6 +143,11 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml
 	@touch $@
 
 # An environment of its own: what makes the site is nothing that the tests should need.
+# OpenTelemetry's exporter for Prometheus, for make_dashboard.py alone; what it needs is in .venv.
+build/dashboard/.ready: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target build/dashboard opentelemetry-exporter-prometheus prometheus-client
+	@touch $@
+
 build/docs/.ready: $(BIN)/python pyproject.toml
 	$(BIN)/python -m venv build/docs
 	build/docs/bin/python -m pip install --quiet --upgrade 'pip>=25.1'

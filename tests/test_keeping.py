@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.kit import KEY, START, Site
+from tests.kit import KEY, START, Clock, Jar, Site
 
 from hardtack import Cookie, CookieEngine, EndedSessions, Request, SessionManager, StoreEngine
 from hardtack.errors import ConfigError, StoreUnavailable
@@ -18,6 +18,7 @@ from hardtack.foreign.dancer import DancerCookie, DancerLegacyCookie
 from hardtack.foreign.django import DjangoSignedCookie
 from hardtack.foreign.flask import FlaskCookie
 from hardtack.foreign.mojolicious import MojoliciousCookie
+from hardtack.foreign.rack import RackHmacCookie
 from hardtack.foreign.starlette import StarletteCookie
 from hardtack.protocols import Context
 from hardtack.record import KEPT, Record
@@ -31,6 +32,7 @@ FORMATS: dict[str, tuple[type[Any], str]] = {
     "django": (DjangoSignedCookie, "sessionid"),
     "dancer": (DancerCookie, "dancer.session"),
 }
+TIMED = {"flask", "starlette", "django"}
 ENGINES: dict[str, Callable[[], Any]] = {
     "cookie": lambda: CookieEngine(KEY),
     "store": lambda: StoreEngine(MemoryStore()),
@@ -47,8 +49,8 @@ class Old:
     """The other system beside a manager: it has the same browser, and reads its own cookie alone."""
 
     def __init__(self, system: str = "flask", engine: str = "cookie", keep_until: Any = UNTIL, **options: Any) -> None:
-        make, self.name = FORMATS[system]
-        settings: dict[str, Any] = {"until": START + 400 * DAY} if system == "dancer" else {}
+        make, self.name = FORMATS.get(system, (RackHmacCookie, "rack.session"))
+        settings: dict[str, Any] = {} if system in TIMED else {"until": START + 400 * DAY}
         self.format = make("secret", subject=user_of, keep_until=keep_until, **settings)
         cookie = Cookie(name="__Host-ours")
         self.site = Site(ENGINES[engine](), cookie=cookie, accept=[self.format], **options)
@@ -544,6 +546,161 @@ def test_a_logout_while_the_store_is_down(monkeypatch: pytest.MonkeyPatch) -> No
         session.logout()
 
     assert {line.partition("=")[0] for line in caught.value.set_cookies} == {old.ours, old.name}
+
+
+class Beside:
+    """Two deploys beside each other: one writes Flask's cookie, the other keeps it and has sessions in a store."""
+
+    def __init__(self, store: Any) -> None:
+        self.clock, self.jar = Clock(), Jar()
+        ours = Cookie(name="__Host-ours")
+        self.writes = SessionManager(
+            CookieEngine(FlaskCookie("secret", subject=user_of)),
+            cookie=Cookie(name="session", formerly=[ours]),
+            accept=[StoreEngine(store)],
+            clock=self.clock,
+        )
+        self.keeps = SessionManager(
+            StoreEngine(store),
+            cookie=ours,
+            accept=[FlaskCookie("secret", subject=user_of, keep_until=UNTIL)],
+            clock=self.clock,
+        )
+
+    def visit(self, sessions: SessionManager, header: str | None = None, **changes: Any) -> str | None:
+        """Whom a request finds logged in; with the cookies of the browser, or with a copy that the browser knows nothing of."""
+        session = sessions.open(self.jar.header if header is None else header)
+        found = user_of(session)
+        session.update(changes)
+        changed = sessions.commit(session)
+        if header is None:
+            self.jar.take(changed)
+        return found
+
+    def logout(self, sessions: SessionManager) -> None:
+        session = sessions.open(self.jar.header)
+        session.logout()
+        self.jar.take(sessions.commit(session))
+
+
+@pytest.mark.parametrize("where", ["writes", "keeps"])
+@pytest.mark.parametrize("changed", [False, True], ids=["as it began", "written anew"])
+def test_a_logout_beside_is_undone_by_no_copy(where: str, changed: bool) -> None:
+    """On either side: neither by Flask's cookie, nor by ours, nor by both, for as long as a copy can live."""
+    beside = Beside(MemoryStore())
+    beside.visit(beside.writes, user="alice")
+    first = beside.jar.header
+    assert beside.visit(beside.keeps) == "alice"
+    if changed:
+        beside.clock.now += 60
+        both = dict(beside.jar.cookies)
+        beside.visit(beside.writes, cart=1)
+        beside.jar.cookies = {**both, **beside.jar.cookies}
+        assert beside.visit(beside.keeps) == "alice"
+    assert set(beside.jar.cookies) == {"session", "__Host-ours"}
+    copies = [beside.jar.header, *beside.jar.header.split("; ")]
+    beside.logout(getattr(beside, where))
+
+    assert beside.jar.cookies == {}
+    for later in (0, 61, 9 * DAY):
+        beside.clock.now = START + later
+        assert [beside.visit(beside.keeps, copy, seen=later) for copy in copies] == [None] * 3
+        if where == "keeps":
+            assert beside.visit(beside.keeps, first, seen=later) is None  # the session began with that one
+    beside.visit(beside.writes, user="alice")
+    assert beside.visit(beside.keeps) == "alice"  # a new login there is another cookie
+
+
+def test_a_logout_beside_before_anything_is_stored() -> None:
+    """The deploy that keeps Flask's cookie has never seen the session: a copy begins none there either."""
+    beside = Beside(MemoryStore())
+    beside.visit(beside.writes, user="alice")
+    copy = beside.jar.header
+    beside.logout(beside.writes)
+
+    assert beside.visit(beside.keeps, copy) is None
+
+
+def test_a_logout_beside_cookies_asks_no_store() -> None:
+    """The deploy beside has sessions in cookies: there is nothing to bury them in, and both cookies are cleared."""
+    flask, jar, clock = FlaskCookie("secret", subject=user_of), Jar(), Clock()
+    cookie = Cookie(name="session", formerly=[Cookie(name="__Host-ours")])
+    sessions = SessionManager(CookieEngine(flask), cookie=cookie, accept=[CookieEngine(KEY)], clock=clock)
+    for ends in (False, True):
+        session = sessions.open(jar.header)
+        session["user"] = "alice"
+        if ends:
+            session.logout()
+        jar.take(sessions.commit(session))
+
+    assert jar.cookies == {}
+
+
+@both
+def test_a_logout_after_the_date_buries_nothing(engine: str) -> None:
+    """The cookie is kept no longer, and was cleared."""
+    old = Old(engine=engine)
+    old.logged_in()
+    old.site.clock.now = UNTIL
+    session = old.site.open()
+    session.logout()
+    old.site.commit(session)
+
+    assert old.jar.cookies == {}
+    assert len(getattr(old.site.sessions.engine.store, "_slots", "-")) == 1  # of the session itself
+
+
+def test_a_cookie_without_a_time_is_not_buried() -> None:
+    """The next login there makes the very same cookie, which is to log in."""
+    old = Old("rack", "store")
+    old.logged_in()
+    again = old.jar.cookies[old.name]
+    session = old.site.open()
+    session.logout()
+    old.site.commit(session)
+    store: Any = old.site.sessions.engine.store
+    assert [slot.expires_at - START for slot in store._slots.values()] == [60]
+
+    old.write(user="alice")
+    assert old.jar.cookies == {old.name: again}
+    store._slots.clear()  # a minute later
+    assert old.visit().subject == "alice"
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["the last", "the one before"])
+def test_the_list_knows_of_the_cookie_that_was_kept(again: bool) -> None:
+    """A session in our cookie was ended here: the list has what a copy of Flask's would begin, though it was written since."""
+    old = Old(engine="cookie", ended=EndedSessions.from_url("memory://", key=KEY))
+    old.logged_in()
+    first = old.jar.cookies[old.name]
+    old.site.clock.now += 60
+    old.write(user="alice", cart=1)
+    assert old.visit()["cart"] == 1
+    last = old.jar.cookies[old.name]
+    session = old.site.open()
+    session.logout()
+    old.site.commit(session)
+    old.site.clock.now += 120
+
+    old.jar.cookies = {old.name: first if again else last}
+    assert old.visit().subject is None
+
+
+def test_a_logout_beside_while_the_store_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an error, and clears the cookies: what is stored goes on."""
+    store = MemoryStore()
+    beside = Beside(store)
+    beside.visit(beside.writes, user="alice")
+    beside.visit(beside.keeps)
+
+    def fail(*_: object, **__: object) -> None:
+        raise StoreUnavailable("down")
+
+    monkeypatch.setattr(store, "put", fail)
+    with pytest.raises(StoreUnavailable) as caught:
+        beside.logout(beside.writes)
+
+    assert any(line.startswith("session=;") for line in caught.value.set_cookies)
 
 
 def test_a_mark_that_nobody_here_has_made() -> None:

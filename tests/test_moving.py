@@ -538,11 +538,61 @@ def test_a_logout_in_the_old_form_reaches_what_a_copy_under_another_key_has_stor
     older = SessionManager(CookieEngine(ring), accept=[StoreEngine(place.stores["store"])], clock=place.clock)
     place.visit(older)
 
+    stored = SessionManager(StoreEngine(place.stores["store"]), accept=[CookieEngine(ring)], clock=place.clock)
+    header = place.jar.header
+    assert stored.open(header).subject == "alice"
+
+    session = older.open(header)
+    session.logout()
+    older.commit(session)
+
+    assert place.stores["store"].count() == 2  # what is left is that both ids are dead
+    assert stored.open(header).subject is None
+    assert stored.list("alice") == []
+
+
+@pytest.mark.parametrize("call", ["logout", "regenerate"])
+@pytest.mark.parametrize("stored", [False, True], ids=["in the cookie alone", "stored too"])
+def test_a_copy_of_a_cookie_that_ended_in_the_old_form_begins_nothing_in_the_new_one(
+    place: Place, call: str, stored: bool
+) -> None:
+    """The deploy beside reads cookies, and knows no session of this one: for as long as copies of it can live it is told dead.
+
+    A new id leaves the old cookie dead as well: what it goes on as may be logged out, and the copy must not outlive that.
+    """
+    older, newer = place.manager("cookie", "store"), place.manager("store", "cookie")
+    place.login(older)
+    copy = place.jar.header
+    if stored:
+        assert place.visit(newer, copy, a=1).subject == "alice"
+    session = older.open(copy)
+    getattr(session, call)()
+    place.jar.take(older.commit(session))
+
+    for later in (0, 61, 13 * DAY):
+        place.clock.now = START + later
+        assert place.visit(newer, copy).subject is None
+    assert newer.open(place.jar.header).subject == (None if call == "logout" else "alice")
+    place.clock.now = START + 14 * DAY
+    assert newer.open(copy).subject is None  # it has ended by itself
+    assert place.stores["store"].count() == 0
+
+
+@pytest.mark.parametrize("trouble", ["full", "never the same"])
+def test_an_end_in_the_old_form_is_not_lost_to_a_store_that_keeps_no_grave(place: Place, trouble: str) -> None:
+    """What is stored is deleted then: that is less than to remember it, and more than to leave it."""
+    store = Failing(place.clock)
+    older = SessionManager(CookieEngine(KEY), accept=[StoreEngine(store)], clock=place.clock)
+    newer = SessionManager(StoreEngine(store), accept=[CookieEngine(KEY)], clock=place.clock)
+    place.login(older)
+    place.visit(newer, place.jar.header, a=1)
+    (key,) = store._slots
+    store.failing["put"] = StoreFull("full") if trouble == "full" else VersionConflict()
     session = older.open(place.jar.header)
     session.logout()
     older.commit(session)
 
-    assert place.stores["store"].count() == 0
+    assert store.get(key) is None
 
 
 def test_two_old_cookies_of_two_sessions_are_used_by_none(place: Place) -> None:
@@ -1214,7 +1264,7 @@ def test_an_old_record_that_cannot_be_removed_goes_with_the_logout(place: Place,
 def test_a_login_is_not_lost_to_an_old_store_that_is_down(place: Place, new: str) -> None:
     """It is told of."""
     store, moving = _failing(place, place.engines[new]())
-    store.failing["delete"] = StoreUnavailable("down")
+    store.failing |= {call: StoreUnavailable("down") for call in ("put", "delete")}
     place.login(moving, "bob")
 
     assert place.visit(moving).subject == "bob"

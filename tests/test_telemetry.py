@@ -7,11 +7,15 @@ import copy
 import gc
 import json
 import re
+import runpy
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
@@ -23,7 +27,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from tests.frameworks import gateway_kit
 from tests.kit import KEY, OTHER_KEY, Site
 
-from hardtack import CookieEngine, EndedSessions, Request, SessionManager, StoreEngine, events, telemetry
+from hardtack import Cookie, CookieEngine, EndedSessions, Request, SessionManager, StoreEngine, events, telemetry
 from hardtack.errors import ConfigError, StoreError, StoreUnavailable
 from hardtack.protocols import Entry, VersionConflict, store_traits
 from hardtack.stores.file import FileStore
@@ -92,6 +96,41 @@ def log_in(site: Site, subject: str) -> None:
     session = site.open()
     session.login(subject)
     site.commit(session)
+
+
+def test_a_store_that_sessions_move_from_is_measured(collected: Collected, tmp_path: Path) -> None:
+    """Its reads, and the delete of what has moved; the count is of both stores, and all of it can be undone."""
+    older, newer = SQLiteStore(tmp_path / "older.db"), MemoryStore()
+    before = Site(StoreEngine(older))
+    log_in(before, "alice")
+    log_in(Site(StoreEngine(older)), "bob")
+    moved = site(collected, StoreEngine(newer), accept=[StoreEngine(older)])
+    moved.jar = before.jar
+    moved.visit(a=1)
+    assert moved.sessions.count() == 2
+
+    calls = collected.numbers("hardtack.store.operation.duration", "hardtack.store.type", "hardtack.store.operation")
+    assert calls["SQLiteStore", "get"] >= 1
+    assert calls["SQLiteStore", "delete"] == 1
+    assert collected.numbers("hardtack.session.count") == {(): 2}
+    telemetry.uninstrument(moved.sessions)
+    (view,) = moved.sessions.core.accepted
+    assert (view.store, view.engine.store, moved.sessions.core.store) == (older, older, newer)
+    older.close()
+
+
+def test_what_is_sealed_otherwise_in_the_same_store_is_measured_under_a_former_name(collected: Collected) -> None:
+    """It is one store, which each call is counted of once."""
+    store = MemoryStore()
+    before = Site(StoreEngine(store), cookie=Cookie(name="__Host-before"))
+    log_in(before, "alice")
+    cookie = Cookie(name="__Host-ours", formerly=[Cookie(name="__Host-before")])
+    moved = site(collected, StoreEngine(store, seal=KEY), cookie=cookie, accept=[StoreEngine(store, until=1 << 40)])
+    moved.jar = before.jar
+    assert moved.open().subject == "alice"
+
+    calls = collected.numbers("hardtack.store.operation.duration", "hardtack.store.type", "hardtack.store.operation")
+    assert calls == {("MemoryStore", "get"): 1}
 
 
 class Broken(MemoryStore):
@@ -761,3 +800,57 @@ def test_the_page_has_every_metric() -> None:
 
     for metric in telemetry.METRICS:
         assert f"| `{metric.name}` | {metric.kind} | `{metric.unit}` |" in text
+
+
+class Answers(BaseHTTPRequestHandler):
+    """What stands for a Prometheus: it notes what it is asked, and finds one line for all but what is to be missing."""
+
+    asked: ClassVar[list[str]] = []
+    missing = ""
+
+    def do_GET(self) -> None:
+        """A range of points, or the values of a label."""
+        parameters = parse_qs(urlsplit(self.path).query)
+        data: Any = ["office", "shop"]
+        if parameters:
+            (query,) = parameters["query"]
+            self.asked.append(query)
+            start = float(parameters["start"][0])
+            line = {"metric": {"hardtack_deadline": "idle"}, "values": [[start, "1"], [start + 2, "NaN"]]}
+            data = {"result": [] if self.missing and self.missing in query else [line]}
+        body = json.dumps({"data": data}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize("missing", ["", "hardtack_store_hangs_total"])
+def test_the_picture_asks_each_query_of_the_dashboard(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every variable filled in; and there is no picture where one of them finds nothing."""
+    monkeypatch.setattr(Answers, "asked", [])
+    monkeypatch.setattr(Answers, "missing", missing)
+    program = runpy.run_path(str(ROOT / "docs/images/make_dashboard.py"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            asked = program["Asked"](f"http://127.0.0.1:{server.server_port}", 1000.0, 1100.0)
+            panels = [panel for panel in asked.dashboard["panels"] if panel["type"] != "row"]
+            if missing:
+                with pytest.raises(SystemExit, match=f"Failures, C: nothing is found by .*{missing}"):
+                    [asked.panel(panel) for panel in panels]
+                return
+            drawn = {panel["title"]: asked.panel(panel) for panel in panels}
+        finally:
+            server.shutdown()
+            thread.join()
+
+    assert len(Answers.asked) == len(queries())
+    assert not [query for query in Answers.asked if "$" in query]
+    assert 'hardtack_session_opened_total{hardtack_purpose=~".*"}[8s]' in Answers.asked[0]
+    assert drawn["Too late"] == [("idle", [(1000.0, 1.0)])]
+    assert asked.shown == [("Data source", "Prometheus"), ("Purpose", "All (office, shop)")]

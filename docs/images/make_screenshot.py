@@ -17,7 +17,7 @@ OPTIONS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-backgro
 def main() -> None:
     """Start the demo, buy something, log in, and take the picture of what became of the session."""
     command = [sys.executable, "-m", "hardtack", "demo", "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as demo:  # noqa: S603 - no shell, our own command
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
         address = demo.stdout.readline().split()[-1]
         try:

@@ -119,8 +119,17 @@ def list_sessions(core: Core, subject: str) -> Flow[SessionInfos]:
     for view in moving.stored_elsewhere(core):
         if finds(view):
             for info in (yield from on(view.store, _list(view, subject))):
-                found.setdefault(info.id, info)
+                if info.id not in found and not (yield from _has_ended_here(core, info.id)):
+                    found[info.id] = info
     return _newest_first(list(found.values()))
+
+
+def _has_ended_here(core: Core, id: str) -> Flow[bool]:
+    """Whether an id that an accepted store still has was ended or changed in the manager's own, which is to tell it so."""
+    if not core.stored:
+        return False
+    look, _ = yield from store_engine(core).ask(values.decode_bytes(id), id, core.now(), core)
+    return look.dead is not None
 
 
 def _list(core: Core, subject: str) -> Flow[SessionInfos]:
@@ -131,15 +140,14 @@ def _list(core: Core, subject: str) -> Flow[SessionInfos]:
         records = yield from registry.sessions_of(core, check_subject(subject, "list()"))
         found = [replace(_info(record, core.deadlines(record)), seen_at=None) for record in records]
         return found
-    for key in (yield from keys_of(core, subject)):
-        record = yield from of_subject(core, key, subject, context)
-        if record is not None and LEFT not in record.options and not is_listed(core, record):
+    for record, _ in (yield from sessions_of(core, subject)):
+        if LEFT not in record.options:
             found.append(_info(record, core.deadlines(record)))
             acting = record.options.get(LINK)
             if acting is not None:  # the user acts as another in a session that the index has as the other's
-                record = yield from of_subject(core, acting, subject, context)
-                if record is not None and not is_listed(core, record):
-                    found.append(_info(record, core.deadlines(record)))
+                other = yield from of_subject(core, acting, subject, context)
+                if other is not None and not is_listed(core, other):
+                    found.append(_info(other, core.deadlines(other)))
     return found
 
 

@@ -24,6 +24,9 @@ LEFT: Final = "x-left"
 their way."""
 
 
+AFTER: Final = "x-after"
+"""The option of a session that got a new id where both are seen for a moment: the ids that it had, for who lists sessions."""
+
 KEPT: Final = "x-kept"
 """The option of a session that was taken over from a cookie that stays beside ours, and leads: that cookie's name, a
 digest of what was in it, and when that was written."""

@@ -202,7 +202,7 @@ class _Watch:
         self._every = every
         self._common: dict[str, Any] = {PURPOSE: sessions.purpose} if sessions.purpose else {}
         self._reasons: set[str] = set()
-        self._count: int | None = None
+        self._counts: dict[int, int] = {}
         self._count_due = 0.0
 
     def begin(self) -> None:
@@ -210,8 +210,8 @@ class _Watch:
         core = self._core()
         core.teller.listen_beside(self.tell)
         core.on_lines = self.measure_lines
-        for engine in (core.engine, core.registry):
-            if engine is not None and engine.store is not None and not isinstance(engine.store, InstrumentedStore):
+        for engine in self._engines():
+            if engine.store is not None and not isinstance(engine.store, InstrumentedStore):
                 self._set_store(engine, InstrumentedStore(engine.store, self))
         self._instruments.watches.add(self)
 
@@ -220,10 +220,17 @@ class _Watch:
         core = self._core()
         core.teller.listen_beside(None)
         core.on_lines = None
-        for engine in (core.engine, core.registry):
-            if engine is not None and isinstance(engine.store, InstrumentedStore) and engine.store.watch is self:
+        for engine in self._engines():
+            if isinstance(engine.store, InstrumentedStore) and engine.store.watch is self:
                 self._set_store(engine, engine.store.measured_store)
         self._instruments.watches.discard(self)
+
+    def _engines(self) -> list[Any]:
+        """Those that may ask a store: the manager's own, that of the registry, and those that sessions move from."""
+        core = self._core()
+        return [
+            each for each in (core.engine, core.registry, *(view.engine for view in core.accepted)) if each is not None
+        ]
 
     def _set_store(self, engine: Any, store: Any) -> None:
         core = self._core()
@@ -232,6 +239,8 @@ class _Watch:
         except AttributeError:
             core.warn_once(f"the store of this {type(engine).__name__} is not measured: its attribute cannot be set")
         core.store = core.engine.store if core.registry is None else core.registry.store
+        for view in core.accepted:
+            view.store = view.engine.store
 
     def _core(self) -> Any:
         sessions = self._sessions()
@@ -310,10 +319,10 @@ class _Watch:
                 duration = time.perf_counter() - start
                 self._instruments.record("hardtack.store.operation.duration", duration, attributes)
 
-    def counted(self, number: Any, subject: str | None = None) -> None:
-        """Keep how many sessions there are, where all were counted."""
+    def counted(self, store: object, number: Any, subject: str | None = None) -> None:
+        """Keep how many sessions a store has, where all were counted."""
         if subject is None:
-            self._count = int(number)
+            self._counts[id(store)] = int(number)
 
     # --- gauges
 
@@ -324,8 +333,8 @@ class _Watch:
             return
         if name == "hardtack.session.count":
             self._count_if_due(sessions)
-            if self._count is not None:
-                yield Observation(self._count, self._common)
+            if self._counts:
+                yield Observation(sum(self._counts.values()), self._common)
         elif sessions.core.ended is not None:
             stats = sessions.core.ended.stats()
             if name == "hardtack.ended_list.age":
@@ -346,7 +355,7 @@ class _Watch:
         try:
             sessions.count()
         except (HardtackError, NotImplementedError) as error:
-            self._count = None  # a number that nobody knows any more
+            self._counts.clear()  # a number that nobody knows any more
             sessions.core.teller.log_failure("count", error)
 
 
@@ -370,7 +379,7 @@ class InstrumentedStore:
         for name in _OPERATIONS:
             method = getattr(store, name, None)
             if method is not None:
-                setattr(self, name, wrap(name, method, type(store).__name__, watch))
+                setattr(self, name, wrap(name, method, store, watch))
         # What `isinstance` looks for, which from Python 3.12 on finds nothing that `__getattr__` makes.
         self.__dict__.update({name: getattr(store, name) for name in _PROTOCOL if hasattr(store, name)})
 
@@ -380,27 +389,31 @@ class InstrumentedStore:
         return getattr(self.measured_store, name)
 
 
-def _measured(name: str, method: Callable[..., Any], store: str, watch: _Watch) -> Callable[..., Any]:
+def _measured(name: str, method: Callable[..., Any], store: Any, watch: _Watch) -> Callable[..., Any]:
+    kind = type(store).__name__
+
     @functools.wraps(method)  # its signature too: what a store can do is read from it
     def call(*args: Any, **options: Any) -> Any:
-        with watch.measure(store, name):
+        with watch.measure(kind, name):
             answer = method(*args, **options)
             if name == "find":
                 answer = list(answer)  # it may be a generator, which has asked nothing yet
         if name == "count":
-            watch.counted(answer, *args, **options)
+            watch.counted(store, answer, *args, **options)
         return answer
 
     return call
 
 
-def _measured_async(name: str, method: Callable[..., Any], store: str, watch: _Watch) -> Callable[..., Any]:
+def _measured_async(name: str, method: Callable[..., Any], store: Any, watch: _Watch) -> Callable[..., Any]:
+    kind = type(store).__name__
+
     @functools.wraps(method)
     async def call(*args: Any, **options: Any) -> Any:
-        with watch.measure(store, name):
+        with watch.measure(kind, name):
             answer = await method(*args, **options)
         if name == "count":
-            watch.counted(answer, *args, **options)
+            watch.counted(store, answer, *args, **options)
         return answer
 
     return call

@@ -217,6 +217,27 @@ def test_what_is_no_token(value: str, said: str, keys: Path, capsys: pytest.Capt
     assert said in out
 
 
+def test_a_record_without_a_seal_beside_sealed_ones(url: str, keys: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is used until the date that the manager says, and no longer; what is sealed is used all the same."""
+    store = SQLiteStore(url.removeprefix("sqlite:///"))
+    plain, sealed = cookie_of(StoreEngine(store)), cookie_of(StoreEngine(store, seal=KEY))
+    store.close()
+    asked = ("--store", url, "--keys", keys)
+
+    code, out, _ = ran(capsys, plain, *asked)
+    assert (code, "say until when: --unsealed-until" in out) == (FAILED, True)
+    code, out, _ = ran(capsys, plain, *asked, "--unsealed-until", "2999-01-01")
+    assert (code, "not sealed, and accepted until " in out) == (OK, True)
+    code, out, _ = ran(capsys, plain, *asked, "--unsealed-until", "2001-01-01")
+    assert (code, "such ones are accepted no longer, since 2001-01-0" in out) == (FAILED, True)
+    assert "user" not in out
+    for until in ("2001-01-01", "2999-01-01"):
+        code, out, _ = ran(capsys, sealed, *asked, "--unsealed-until", until)
+        assert (code, "sealed with the key" in out) == (OK, True)
+    code, out, _ = ran(capsys, plain, "--store", url, "--unsealed-until", "2001-01-01")
+    assert (code, "are accepted no longer" in out) == (FAILED, True)
+
+
 @pytest.mark.parametrize("sealed", [False, True])
 def test_a_session_in_a_store(sealed: bool, url: str, keys: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Sealed or not: the key is named where there is one."""
@@ -229,7 +250,9 @@ def test_a_session_in_a_store(sealed: bool, url: str, keys: Path, capsys: pytest
 
     assert code == OK
     assert (
-        f"sealed with the key {KEY.id.hex()}, which issues." if sealed else "It is in the store, not sealed."
+        f"sealed with the key {KEY.id.hex()}, which issues."
+        if sealed
+        else "It is in the store, not sealed: a manager with seal="
     ) in out
     assert "'note': str of 7 characters" in out
 

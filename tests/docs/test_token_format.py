@@ -87,7 +87,7 @@ def test_the_stored_records_open(page: Any) -> None:
         policy: Any = type("Policy", (), {"purpose": case["purpose"]})
         raw_key = StoreEngine(MemoryStore()).raw_key(values.decode_bytes(case["cookie_value"]), case["purpose"])
 
-        record, current = StoreEngine(MemoryStore(), seal=key).decode(raw_key, bytes.fromhex(case["sealed"]), policy)
+        record, current = StoreEngine(MemoryStore(), seal=key).decode(raw_key, bytes.fromhex(case["sealed"]), policy, 0)
 
         assert current
         assert values.encode_bytes(raw_key) == case["key"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import threading
@@ -305,3 +306,72 @@ def test_another_server_has_a_breaker_of_its_own() -> None:
     time_out(another)
     with pytest.raises(StoreUnavailable, match="another server"), another:
         pass
+
+
+GREETING = "Lost connection to server at 'handshake: reading initial communication packet', system error: "
+LIBPQ = 'connection to server at "127.0.0.1", port 5432 failed: '
+
+
+@pytest.mark.parametrize(
+    ("driver", "arguments", "attributes", "counts"),
+    [
+        ("psycopg2", (f"{LIBPQ}timeout expired\n",), {"pgcode": None}, True),
+        ("psycopg2", ("could not receive data from server: Connection timed out\n",), {"pgcode": None}, True),
+        ("psycopg2", ("canceling statement due to statement timeout\n",), {"pgcode": "57014"}, True),
+        ("psycopg2", ("canceling statement due to lock timeout\n",), {"pgcode": "55P03"}, False),
+        ("psycopg2", ("server closed the connection unexpectedly\n",), {"pgcode": None}, False),
+        ("psycopg2", (f"{LIBPQ}Connection refused\n",), {"pgcode": None}, False),
+        ("psycopg", ("canceling statement due to statement timeout",), {"sqlstate": "57014"}, True),
+        ("asyncpg", ("canceling statement due to statement timeout",), {"sqlstate": "57014"}, True),
+        ("psycopg", ("the connection is closed",), {"sqlstate": None}, False),
+        ("MySQLdb", (2013, f"{GREETING}{errno.ETIMEDOUT}"), {}, True),
+        ("MySQLdb", (2013, f"{GREETING}{errno.EAGAIN}"), {}, False),
+        ("MySQLdb", (2013, "Lost connection to server during query"), {}, True),
+        ("MySQLdb", (1969, "Query execution was interrupted (max_statement_time exceeded)"), {}, True),
+        ("MySQLdb", (2006, "Server has gone away"), {}, False),
+        ("MySQLdb", (2002, "Can't connect to server on '127.0.0.1' (115)"), {}, False),
+        ("MySQLdb", (1927, "Connection was killed"), {}, False),
+        ("MySQLdb", (1205, "Lock wait timeout exceeded; try restarting transaction"), {}, False),
+        ("pymysql", (3024, "Query execution was interrupted, maximum statement execution time exceeded"), {}, True),
+        ("pymysql", (2013, "Lost connection to MySQL server during query"), {}, False),
+        ("MySQLdb", (), {}, False),
+        ("another", (1969, "timeout expired"), {}, False),
+    ],
+)
+def test_what_drivers_call_a_timeout(driver: str, arguments: Any, attributes: Any, counts: bool) -> None:
+    """Each text and code as the driver has it from a real server; errors of connections that broke are no timeouts."""
+    kind = type("OperationalError", (Exception,), {"__module__": f"{driver}.errors", **attributes})
+    breaker = Breaker(timeouts=1, pause=60)
+    with suppress(StoreUnavailable), breaker:
+        raise StoreUnavailable("the database of the sessions cannot be used") from kind(*arguments)
+
+    assert breaker.is_open is counts
+
+
+LOCKS = {
+    "postgresql": ("options=-c%20statement_timeout%3D200", "LOCK TABLE {} IN ACCESS EXCLUSIVE MODE"),
+    "mariadb": ("init_command=SET%20max_statement_time%3D0.2", "LOCK TABLES {} WRITE"),
+}
+
+
+@pytest.mark.parametrize("database", ["postgresql", "mariadb"])
+def test_a_statement_that_its_database_gives_up_counts(database: str, request: pytest.FixtureRequest) -> None:
+    """The server itself ends what takes too long: that is a timeout as well, of a real server."""
+    import sqlalchemy
+
+    from hardtack.stores.sqlalchemy import SQLAlchemyStore
+
+    url = request.getfixturevalue(f"{database}_server").url
+    option, lock = LOCKS[database]
+    store = SQLAlchemyStore.from_url(f"{url}?{option}", breaker=Breaker(timeouts=2, pause=60))
+    store.create_table()
+    engine = sqlalchemy.create_engine(url)
+    try:
+        with engine.connect() as connection:
+            connection.execute(sqlalchemy.text(lock.format(store.table.name)))
+            for said in ("cannot be used", "cannot be used", "did not answer 2 times in a row"):
+                with pytest.raises(StoreUnavailable, match=said):
+                    store.get("A" * 43)
+    finally:
+        engine.dispose()
+        store.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import datetime as dt
 import inspect
 import sys
 import time
@@ -21,7 +22,7 @@ from hardtack.engines import chunks
 from hardtack.engines.store import StoreEngine
 from hardtack.errors import ConfigError, InvalidToken, StoreError
 from hardtack.lifecycle import listed
-from hardtack.lifetime import MAX_SKEW, deadlines, seconds
+from hardtack.lifetime import MAX_SKEW, deadlines, seconds, unix_seconds
 from hardtack.protocols import Context, TokenFormat
 from hardtack.record import Record
 from hardtack.stores import from_url
@@ -42,6 +43,7 @@ class Question(NamedTuple):
     lifetime: int
     idle_timeout: int | None
     now: int
+    unsealed_until: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,12 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--purpose", default="", help="the purpose of the manager, if it has one")
     parser.add_argument("--lifetime", default="14 days", help="that of the manager (default: %(default)s)")
     parser.add_argument("--idle-timeout", help="that of the manager (default: none)")
+    parser.add_argument(
+        "--unsealed-until",
+        metavar="DATE",
+        type=dt.date.fromisoformat,
+        help="until= of the engine in accept=[…] that reads records without a seal beside (YYYY-MM-DD)",
+    )
     parser.add_argument(
         "--show", action="store_true", help="show the user and the values as well, not only their types"
     )
@@ -126,6 +134,7 @@ def _asked(header: str, arguments: argparse.Namespace) -> tuple[str, Question]:
         seconds(arguments.lifetime, "--lifetime"),
         None if idle is None else seconds(idle, "--idle-timeout"),
         int(time.time()),
+        unix_seconds(arguments.unsealed_until),
     )
 
 
@@ -275,11 +284,14 @@ def _stored(engine: StoreEngine, raw_key: bytes, data: bytes, question: Question
         return Answer(
             None, problem=f"unknown_key: the record is sealed with the key {data[1:6].hex()}: give --keys FILE"
         )
-    if ring is not None and not sealed:
-        return Answer(None, problem="unknown_key: the record is not sealed, and a manager with seal= refuses it")
+    if not sealed and (ring is not None or question.unsealed_until is not None):
+        refused = _refused_unsealed(question)
+        if refused is not None:
+            return Answer(None, problem=f"unknown_key: the record is not sealed, and {refused}")
+        engine.beside = (StoreEngine(engine.store, until=question.unsealed_until),)
     policy: Any = SimpleNamespace(purpose=question.purpose)
     try:
-        record, _ = engine.decode(raw_key, data, policy)
+        record, _ = engine.decode(raw_key, data, policy, question.now)
     except InvalidToken as error:
         if ring is not None and error.reason == "unknown_key":
             key_id = data[1:6].hex()
@@ -290,8 +302,23 @@ def _stored(engine: StoreEngine, raw_key: bytes, data: bytes, question: Question
     if "ended" in record.options:
         until = moment(record.options["ended"])
         return Answer(None, problem=f"ended: the session was ended, or goes on under a new id; known until {until}")
-    how = "not sealed" if ring is None else f"sealed with the key {_which(data[1:6], ring)}"
+    how = f"sealed with the key {_which(data[1:6], ring)}" if ring is not None and sealed else _unsealed(question)
     return Answer(record, f"It is in the store, {how}.", _over(record, question, trusted=True))
+
+
+def _refused_unsealed(question: Question) -> str | None:
+    """Why a manager with `seal=` refuses a record without one; None: it accepts it still."""
+    until = question.unsealed_until
+    if until is None:
+        return "a manager with seal= refuses it; if it accepts such ones, say until when: --unsealed-until"
+    return None if question.now < until else f"such ones are accepted no longer, since {moment(until)}"
+
+
+def _unsealed(question: Question) -> str:
+    until = question.unsealed_until
+    if until is None:
+        return "not sealed: a manager with seal= uses it only as long as it accepts such ones (until=)"
+    return f"not sealed, and accepted until {moment(until)}"
 
 
 async def _awaited(result: Any) -> Any:

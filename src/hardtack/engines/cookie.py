@@ -245,8 +245,12 @@ class CookieEngine:
     def adopt(self, seed: bytes, context: Context, policy: Policy) -> Flow[tuple[bytes, Held]]:
         """The id of the session that takes the place of another system's."""
         yield from ()
-        adopted = hashlib.sha256(b"hardtack/1 adopted" + seed).digest()[:16]
+        adopted = self.adopted_id(seed, context.purpose)
         return adopted, Held(adopted=adopted)
+
+    def adopted_id(self, seed: bytes, purpose: str) -> bytes:
+        """That id, of a seed in which the purpose is."""
+        return hashlib.sha256(b"hardtack/1 adopted" + seed).digest()[:16]
 
     @property
     def impersonates(self) -> bool:

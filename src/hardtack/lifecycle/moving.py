@@ -24,6 +24,7 @@ from hardtack.errors import ConfigError, StoreFull, StoreUnavailable
 from hardtack.events import Event, Rejected, StoreFailed, TakenOver, logger
 from hardtack.flow import Delete, Flow, on
 from hardtack.lifecycle import listed
+from hardtack.lifecycle.burying import bury, bury_beside, bury_kept
 from hardtack.lifecycle.decide import UNSETTLED
 from hardtack.lifetime import absolute_deadline
 from hardtack.protocols import (
@@ -39,7 +40,7 @@ from hardtack.protocols import (
     engine_traits,
     token_traits,
 )
-from hardtack.record import LEFT, MOVED, Record
+from hardtack.record import AFTER, LEFT, MOVED, Record
 
 if TYPE_CHECKING:
     from hardtack.core import Core
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
 
 _FALLS: Final = frozenset({"malformed", "unknown_key", "unknown_id"})
 """Why a cookie of the manager's own name may be another engine's. A failed MAC is no such reason, nor is a deadline."""
+
+_OF_THE_ID: Final = frozenset({AFTER, MOVED, LEFT})
+"""The options that say what became of an id, and are none of the next one's."""
 
 _ROUNDS: Final = 2
 """Times that the engines are asked for a session: between two questions a parallel request may have moved it."""
@@ -406,14 +410,18 @@ def settle(core: Core, held: Held, context: Context) -> Flow[None]:
 
 def forget(record: Record) -> None:
     """A record that gets a new id is no longer what it was in another engine."""
-    if MOVED in record.options or LEFT in record.options:
-        record.options = {name: value for name, value in record.options.items() if name not in (MOVED, LEFT)}
+    if not record.options.keys().isdisjoint(_OF_THE_ID):
+        record.options = {name: value for name, value in record.options.items() if name not in _OF_THE_ID}
 
 
 def save(core: Core, saving: Saving, context: Context) -> Flow[Saved]:
     """Save by the engine, and then see to what is left in the others. Raises what the engine does."""
+    saved: Saved
     if not core.accepted:
-        return (yield from listed.save(core, saving, context))
+        saved = yield from listed.save(core, saving, context)
+        if core.settings.keeps:
+            yield from bury_kept(core, saving, context)
+        return saved
     old, moved, dead = saving.old, saving.held.moved, saving.held.dead
     if core.stored and saving.new is not None and LEFT in saving.new.options:
         saving.new.options = {
@@ -422,7 +430,9 @@ def save(core: Core, saving: Saving, context: Context) -> Flow[Saved]:
     secrets = [] if old is None or saving.kind is Kind.UPDATE else _secrets_elsewhere(core, saving, old, context)
     if old is None and saving.kind is Kind.END and dead is not None and core.stored:
         old = Record(dead.id, 0, None, 0)  # what an engine that was down could not be told the first time
-    saved: Saved = yield from listed.save(core, saving, context)
+    saved = yield from listed.save(core, saving, context)
+    if core.settings.keeps:
+        yield from bury_kept(core, saving, context)
     if saved.dropped or old is None:
         return saved
     if saving.kind is Kind.UPDATE or (saving.kind is Kind.EMPTY and core.stored):
@@ -432,7 +442,8 @@ def save(core: Core, saving: Saving, context: Context) -> Flow[Saved]:
             gone = Dead(moved.record.id, False, saving.now)
             return Saved(held=Held(dead=gone), record=None, lines=[], dropped="dead")
         return saved
-    failure = yield from _end(core, old, moved, secrets, changed=saving.new is not None)
+    failure = yield from _end(core, old, moved, secrets, saving.now, changed=saving.new is not None)
+    failure = (yield from bury_beside(core, saving, context)) or failure
     yield from _remember(core, old, failure, saving.now)
     _check_ended(core, saving, failure)
     return saved
@@ -513,28 +524,38 @@ def _secrets_elsewhere(core: Core, saving: Saving, old: Record, context: Context
 
 
 def _end(
-    core: Core, old: Record, moved: Moved | None, secrets: Sequence[bytes], *, changed: bool
+    core: Core, old: Record, moved: Moved | None, secrets: Sequence[bytes], now: int, *, changed: bool
 ) -> Flow[StoreUnavailable | None]:
-    """The session ended here, or got another id: so it does where it came from. Why that could not be, or None."""
+    """The session ended here, or got another id: so it does where it came from. Why that could not be, or None.
+
+    One that lives in a cookie is buried for as long as copies of that can live: the deploy beside, which keeps sessions in the
+    store, would take such a copy for a session that it does not know yet.
+    """
     failure = None
+    until = 0 if core.stored else absolute_deadline(old, core.lifetime)
     dead = set()
     for view in core.accepted:
         if not view.stored or view.engine is core.engine:
             continue
         assert isinstance(view.engine, StoreEngine)
-        keys = set()
+        raw_keys = set()
         if moved is not None and moved.core is view:
-            keys.add(moved.key)
+            raw_keys.add(moved.record.id)
             dead.add(moved.record.id)
         if core.stored:
-            keys.add(values.encode_bytes(old.id))
+            raw_keys.add(old.id)
         else:
-            raw_keys = {view.engine.raw_key(each, core.purpose) for each in secrets}
-            keys |= set(map(values.encode_bytes, raw_keys))
-            dead |= raw_keys
-        for key in sorted(keys):
+            derived = {view.engine.raw_key(each, core.purpose) for each in secrets}
+            raw_keys |= derived
+            dead |= derived
+        for raw_key in sorted(raw_keys):
+            gone = (
+                _once(Delete(values.encode_bytes(raw_key)))
+                if core.stored
+                else bury(view, raw_key, now, until, changed=changed)
+            )
             try:
-                yield from on(view.store, _once(Delete(key)))
+                yield from on(view.store, gone)
             except StoreUnavailable as error:
                 failure = error
     if core.stored and (partner := _partner(old, 16)):

@@ -6,6 +6,7 @@ It is for a page of devices, and opens nothing: a session lives by its cookie, a
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,8 +16,9 @@ from hardtack.errors import ConfigError
 from hardtack.flow import Count, Delete, Find, Flow
 from hardtack.impersonation import acts
 from hardtack.lifecycle import listed
+from hardtack.lifecycle.stored import without_former
 from hardtack.protocols import Engine, Kind, Saved, Saving, VersionConflict, rings_of
-from hardtack.record import Record
+from hardtack.record import AFTER, Record
 
 if TYPE_CHECKING:
     from hardtack.core import Core
@@ -51,17 +53,19 @@ def keep_up(core: Core, saving: Saving, saved: Saved) -> Flow[None]:
     comes = replaced is not None or saving.held.moved is not None
     begins = saving.login or comes or saving.kind in (Kind.CREATE, Kind.MOVE, Kind.REPLACE, Kind.END)
     if new is not None and new.subject is not None and begins and acts(new) is None:
-        yield from note(core, new)
+        yield from note(core, new, [each.id for each in (old, replaced) if each is not None and each.id != new.id])
     for ended in (old, replaced):
         if ended is not None and ended.subject is not None and begins and (new is None or new.id != ended.id):
             yield Delete(_key(core, ended.id))
 
 
-def note(core: Core, record: Record) -> Flow[None]:
-    """Note a session of a user. Raises `StoreUnavailable`."""
+def note(core: Core, record: Record, former: Iterable[bytes] = ()) -> Flow[None]:
+    """Note a session of a user, and the ids that it had before, which are forgotten next. Raises `StoreUnavailable`."""
     registry = core.registry
     assert registry is not None
     entry = _entry(core, record)
+    if before := [values.encode_bytes(each) for each in former]:
+        entry.options[AFTER] = before
     put = registry.put(values.encode_bytes(entry.id), entry, core.deadlines(entry).absolute, None, core)
     with suppress(VersionConflict):  # a parallel request has made the same of another system's cookie
         yield put
@@ -78,7 +82,7 @@ def sessions_of(core: Core, subject: str) -> Flow[list[Record]]:
     registry, ended = core.registry, core.ended
     assert registry is not None
     assert ended is not None
-    found = []
+    found: dict[str, Record] = {}
     now = core.now()
     for key in list((yield Find(registry.indexed(subject, core)))):
         raw_key = registry.handle(key)
@@ -89,10 +93,10 @@ def sessions_of(core: Core, subject: str) -> Flow[list[Record]]:
         if record is None or record.subject != subject or now >= core.deadlines(record).absolute:
             continue
         if listed.find(ended, record) is None:
-            found.append(record)
+            found[key] = record
         else:
             yield Delete(key)
-    return found
+    return [record for _, record in without_former(found)]
 
 
 def count(core: Core) -> Flow[int]:

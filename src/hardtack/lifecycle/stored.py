@@ -13,7 +13,7 @@ from hardtack.impersonation import LINK
 from hardtack.lifecycle import listed
 from hardtack.login import check_text
 from hardtack.protocols import Context
-from hardtack.record import Record
+from hardtack.record import AFTER, Record
 
 if TYPE_CHECKING:
     from hardtack.core import Core
@@ -108,14 +108,32 @@ def is_of(record: Record, subject: str) -> bool:
 
 
 def sessions_of(core: Core, subject: str) -> Flow[list[tuple[Record, str]]]:
-    """The living sessions of a user, each with its key in the store."""
-    context = core.context()
-    found = []
-    for key in (yield from keys_of(core, subject)):
-        record = yield from of_subject(core, key, subject, context)
+    """The living sessions of a user, each once and with its key in the store.
+
+    One that gets a new id meanwhile may be found under both, or under the old one alone, which then says where it went.
+    """
+    engine, context = store_engine(core), core.context()
+    found: dict[str, Record] = {}
+    for listed_key in (yield from keys_of(core, subject)):
+        key, record = listed_key, (yield from of_subject(core, listed_key, subject, context))
+        raw_key = engine.handle(key)
+        if record is None and raw_key is not None and engine.native is None:
+            _, key = yield from goes_on_as(core, raw_key, key, context)
+            if key != listed_key:
+                record = yield from of_subject(core, key, subject, context)
         if record is not None and not is_listed(core, record):
-            found.append((record, key))
-    return found
+            found[key] = record
+    return [(record, found_key) for found_key, record in without_former(found)]
+
+
+def without_former(found: dict[str, Record]) -> list[tuple[str, Record]]:
+    """The same without the ids that another of them had just before."""
+    former: set[Any] = set()
+    for record in found.values():
+        after = record.options.get(AFTER)
+        if type(after) is list:
+            former.update(each for each in after if type(each) is str)
+    return [(key, record) for key, record in found.items() if values.encode_bytes(record.id) not in former]
 
 
 def end_record(core: Core, raw_key: bytes, key: str) -> Flow[list[bytes]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from hardtack.errors import InvalidToken, UnsupportedValue
 from hardtack.events import Rejected, TakenOver
 from hardtack.flow import Flow
 from hardtack.lifecycle import keeping, listed
+from hardtack.lifecycle.burying import seed_of
 from hardtack.protocols import Context, CookieMap, Held
 from hardtack.record import KEPT, Record
 from hardtack.settings import Accepted
@@ -34,7 +34,7 @@ def take_over(core: Core, state: State, context: Context) -> Flow[Held | None]:
     subject = records.find_subject(accepted.traits.subject, record.data, type(accepted.token).__name__)
     if subject is None and not record.data:  # nothing to take over, and no reason to clear the other system's cookie
         return None
-    seed = _seed(context.purpose, {name: cookies[name] for name in names})
+    seed = seed_of(context.purpose, {name: cookies[name] for name in names})
     new_id, held = yield from core.engine.adopt(seed, context, core)
     clearing = tuple(accepted.cookie.clear_cookie(name) for name in names)
     kept = keeping.is_kept(accepted, context.now) and (held.dead is None or held.dead.changed)
@@ -78,15 +78,6 @@ def clearing(core: Core, header: str) -> tuple[str, ...]:
         for each in core.settings.accept
         for name in each.traits.names_in(cookies, each.cookie.name)
     )
-
-
-def _seed(purpose: str, cookies: CookieMap) -> bytes:
-    """32 bytes that only who has the old cookie can make."""
-    digest = hashlib.sha256(b"hardtack/1 takeover")
-    for text in (purpose, *(text for name in sorted(cookies) for text in (name, cookies[name][-1]))):
-        raw = text.encode("utf-8", "surrogatepass")
-        digest.update(len(raw).to_bytes(4, "big") + raw)
-    return digest.digest()
 
 
 Found = tuple[Accepted, Record, list[str], CookieMap]

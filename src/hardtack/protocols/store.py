@@ -203,6 +203,7 @@ class StoreTraits(NamedTuple):
         asynchronous: its methods are coroutine functions.
         blocking: a call can wait for a disk or a network, and runs in a worker thread under async frameworks.
         renames: it has `rename`; where not, an id is changed by a create and a compare-and-set.
+        renames_in_steps: others see the entry under both keys while it is renamed, as with a file each.
         leaves_tombstone: its `rename` takes `tombstone`, and leaves it in the same step.
         finds, sweeps, counts, reconnects, listens: it has the optional method of that name.
         native_ids: the ids of another system that uses the store too; None: hardtack's own.
@@ -212,6 +213,7 @@ class StoreTraits(NamedTuple):
     asynchronous: bool
     blocking: bool
     renames: bool
+    renames_in_steps: bool
     leaves_tombstone: bool
     finds: bool
     sweeps: bool
@@ -245,6 +247,7 @@ def store_traits(store: Any) -> StoreTraits:
         asynchronous=is_async(store),
         blocking=bool(getattr(store, "blocking", False)),
         renames=rename is not None,
+        renames_in_steps=rename is None or bool(getattr(store, "renames_in_steps", False)),
         leaves_tombstone=rename is not None and "tombstone" in inspect.signature(rename).parameters,
         finds=hasattr(store, "find"),
         sweeps=hasattr(store, "sweep"),

@@ -6,6 +6,7 @@ application waits, and requests that need no session wait behind them.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import time
@@ -172,12 +173,39 @@ _TIMEOUT_NAMES = {"TimeoutError", "ConnectionTimeout"}
 """What timeouts are called that are none of Python's: of a pool of SQLAlchemy, and of psycopg when it connects."""
 
 
+_CANCELED = "57014"
+"""PostgreSQL's SQLSTATE of a statement that took longer than `statement_timeout`, or that was cancelled otherwise."""
+
+_LIBPQ_TIMEOUTS = ("timeout expired", "Connection timed out", "Operation timed out")
+"""What libpq says when a connection is not made in time, or `tcp_user_timeout` is over: psycopg2 has no code for these."""
+
+_LOST = 2013
+_TOO_LONG = {1969, 3024}
+"""MariaDB's and MySQL's errors of a statement that took longer than `max_statement_time` or `max_execution_time`."""
+
+
+def _is_drivers_timeout(error: BaseException) -> bool:
+    """Whether a driver of a database says so by its own error alone: none of the system's is behind it."""
+    if _CANCELED in (getattr(error, "sqlstate", None), getattr(error, "pgcode", None)):
+        return True
+    code, text = (error.args[0], str(error.args[-1])) if error.args else (None, "")
+    match type(error).__module__.partition(".")[0]:
+        case "psycopg2":
+            return any(each in text for each in _LIBPQ_TIMEOUTS)
+        case "MySQLdb" if code == _LOST:
+            # That a server hangs or has crashed in a query is one error to its C library; after a crash the next one differs.
+            return "during query" in text or text.endswith(f"system error: {errno.ETIMEDOUT}")
+        case "MySQLdb" | "pymysql" | "aiomysql" | "asyncmy":
+            return code in _TOO_LONG
+    return False
+
+
 def _is_timeout(error: BaseException) -> bool:
     """Whether the error, or what it was raised from, is a timeout: every driver wraps that of the system."""
     seen = 0
     step: BaseException | None = error
     while step is not None and seen < 20:  # a chain may be a ring
-        if isinstance(step, TimeoutError) or type(step).__name__ in _TIMEOUT_NAMES:
+        if isinstance(step, TimeoutError) or type(step).__name__ in _TIMEOUT_NAMES or _is_drivers_timeout(step):
             return True
         step = step.__cause__ or step.__context__
         seen += 1

@@ -132,6 +132,9 @@ class FileStore:
             self._sync_directory()
             return found is not None
 
+    renames_in_steps = True
+    """There is a moment with both files."""
+
     def rename(
         self,
         old: str,

@@ -220,8 +220,11 @@ class StoreEngine:
         header = _SEALED + key.id
         return key.encrypting.seal(plain, _associated(header, raw_key, policy), header)
 
-    def decode(self, raw_key: bytes, data: bytes, policy: Policy, now: int = 0) -> tuple[Record, bool]:
-        """The stored record, and whether it is sealed under the key that issues now. Raises `InvalidToken`."""
+    def decode(self, raw_key: bytes, data: bytes, policy: Policy, now: int) -> tuple[Record, bool]:
+        """The stored record, and whether it is sealed under the key that issues now. Raises `InvalidToken`.
+
+        `now` says which of the engines beside are still read.
+        """
         try:
             return self._decode(raw_key, data, policy)
         except InvalidToken as error:
@@ -365,8 +368,11 @@ class StoreEngine:
         if self.native is not None:  # ids of another program cannot be derived
             held = Held()
             return self.new_id(held, policy), held
-        secret = hashlib.sha256(b"hardtack/1 adopted" + seed).digest()
-        return (yield from self.find(secret, context, policy))
+        return (yield from self.find(_adopted(seed), context, policy))
+
+    def adopted_id(self, seed: bytes, purpose: str) -> bytes:
+        """The raw id of the session that takes the place of another system's, where ids are ours."""
+        return self.raw_key(_adopted(seed), purpose)
 
     def find(self, secret: bytes, context: Context, policy: Policy) -> Flow[tuple[bytes, Held]]:
         """What is held of the session under a secret that no cookie has brought, and its raw id."""
@@ -458,3 +464,8 @@ def biggest(data: dict[str, object]) -> list[tuple[str, int]]:
     """The three biggest keys, with the bytes that each takes."""
     sizes = [(key, len(values.pack({key: value}))) for key, value in data.items()]
     return sorted(sizes, key=lambda pair: -pair[1])[:3]
+
+
+def _adopted(seed: bytes) -> bytes:
+    """The secret of the session that takes the place of another system's."""
+    return hashlib.sha256(b"hardtack/1 adopted" + seed).digest()

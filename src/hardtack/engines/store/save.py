@@ -28,7 +28,7 @@ from hardtack.protocols import (
     VersionConflict,
     hold,
 )
-from hardtack.record import MOVED, Record
+from hardtack.record import AFTER, MOVED, Record
 
 if TYPE_CHECKING:
     from hardtack.engines.store.engine import StoreEngine
@@ -139,6 +139,11 @@ class _Work:
             return saving.max_size
         return max(saving.max_size, len(old.plain) + max(0, new.overhead() - old.overhead()))
 
+    def allowed_for(self, record: Record | None) -> int | None:
+        """The same for a record that is marked."""
+        allowed = self.allowed()
+        return allowed if allowed is None or record is self.saving.new else allowed + _MARK
+
     def too_large(self, error: SessionTooLarge) -> Exception:
         """A merge that outgrows the limit is a conflict: this request's own data is not too large."""
         if not self.conflict:
@@ -176,7 +181,9 @@ class _Work:
     def begin(self, record: Record, key: str) -> Flow[Version]:
         """Store a record under an id that was just drawn."""
         try:
-            return (yield self.engine.put(key, record, self.saving.expires_at, None, self.policy, self.allowed()))
+            return (
+                yield self.engine.put(key, record, self.saving.expires_at, None, self.policy, self.allowed_for(record))
+            )
         except VersionConflict:
             raise StoreUnavailable("the store has a session under an id that was just drawn") from None
 
@@ -219,7 +226,8 @@ class _Work:
         """Move the record in one step, or, where the store cannot, in two. Raises `VersionConflict`."""
         saving, engine, policy = self.saving, self.engine, self.policy
         assert saving.new is not None
-        put = engine.put(new_key, saving.new, saving.expires_at, None, policy, self.allowed())
+        new = self.marked() if engine.traits.renames_in_steps else saving.new
+        put = engine.put(new_key, new, saving.expires_at, None, policy, self.allowed_for(new))
         bury = engine.bury(old_key, grave, version, policy)
         if engine.traits.renames:
             extra: dict[str, Any] = {}
@@ -238,7 +246,7 @@ class _Work:
         # stand in the list of the user's sessions, and count.
         created: Version | None = None
         try:
-            created = yield from self.begin(saving.new, new_key)
+            created = yield from self.begin(self.marked(), new_key)
             yield from self.bury(bury)
         except GeneratorExit:  # nobody carries out what is asked for any more
             raise
@@ -248,6 +256,15 @@ class _Work:
                     yield Delete(new_key)
             raise
         return created
+
+    def marked(self) -> Record:
+        """The record to store under the new id, which says which one it had: both are found for a moment, and listed once."""
+        old, new = self.saving.old, self.saving.new
+        assert old is not None
+        assert new is not None
+        if not self.engine.traits.finds or self.engine.native is not None or old.subject != new.subject:
+            return new
+        return new.with_changes(options={**new.options, AFTER: [values.encode_bytes(old.id)]})
 
     def remember(self, bury: Put) -> Flow[None]:
         """Leave a tombstone where nothing stands any more."""
@@ -546,6 +563,9 @@ def _until(record: Record, policy: Policy) -> int:
 
 _COOKIE_ID: Final = 22
 """Characters of the id of a session in a cookie."""
+
+_MARK: Final = 64
+"""Bytes that a mark adds to a record at most, which are no fault of the application's."""
 
 _ONCE: Final = "_once"
 """The key of one-time values. Where another program reads the store too, only the session itself can tell that one is gone."""

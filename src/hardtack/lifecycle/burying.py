@@ -1,0 +1,113 @@
+"""Bury: what copies of an ended session's cookies would begin here is dead before they come, for as long as they can live.
+
+A cookie that was taken over is known here by an id that is made of it. After a logout a copy of it would begin a session under
+that id, as if it came for the first time, once nobody remembers the id any more. So it is buried until the copy has ended too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from hardtack import values
+from hardtack.cookies import MAX_VALUES, each_alone, parse
+from hardtack.engines.store import StoreEngine
+from hardtack.engines.store.save import MAX_ATTEMPTS
+from hardtack.engines.store.tombstones import tombstone
+from hardtack.errors import StoreFull, StoreUnavailable
+from hardtack.flow import Delete, Flow, on
+from hardtack.lifecycle import listed
+from hardtack.protocols import Context, CookieMap, Engine, Kind, Saving, TokenTraits, VersionConflict
+from hardtack.record import KEPT
+
+if TYPE_CHECKING:
+    from hardtack.core import Core
+
+
+def seed_of(purpose: str, cookies: CookieMap) -> bytes:
+    """32 bytes that only who has the old cookie can make."""
+    digest = hashlib.sha256(b"hardtack/1 takeover")
+    for text in (purpose, *(text for name in sorted(cookies) for text in (name, cookies[name][-1]))):
+        raw = text.encode("utf-8", "surrogatepass")
+        digest.update(len(raw).to_bytes(4, "big") + raw)
+    return digest.digest()
+
+
+def bury(view: Core, raw_key: bytes, now: int, until: int, *, changed: bool) -> Flow[None]:
+    """Leave a tombstone in a store, whatever is there: nothing, mostly. Raises `StoreUnavailable`."""
+    engine, key = view.engine, values.encode_bytes(raw_key)
+    assert isinstance(engine, StoreEngine)
+    grave = tombstone(raw_key, now, changed=changed, until=until)
+    version = None
+    with suppress(StoreFull):
+        for _ in range(MAX_ATTEMPTS):
+            try:
+                yield engine.bury(key, grave, version, view)
+            except VersionConflict:
+                _, entry = yield from engine.ask(raw_key, key, now, view)
+                version = None if entry is None else entry.version
+            else:
+                return
+    yield Delete(key)  # it is not remembered, but it has ended
+
+
+def bury_kept(core: Core, saving: Saving, context: Context) -> Flow[None]:
+    """Bury what copies of the cookies would begin that stay beside a session of ours which has ended.
+
+    Those that the request carries, and the one that the session began with. Raises `StoreUnavailable`.
+    """
+    if saving.kind is not Kind.END or not saving.follows:  # it was not ended here: such a cookie may be why
+        return
+    raw_keys = set()
+    for accepted in core.settings.accept:
+        keep_until = accepted.traits.keep_until
+        if keep_until is not None and context.now < keep_until:
+            raw_keys |= _adopted(core.engine, accepted.traits, accepted.cookie.name, saving.header, context)
+    if raw_keys and saving.old is not None and KEPT in saving.old.options:
+        raw_keys.add(saving.old.id)
+    changed = saving.new is not None
+    if core.ended is not None:
+        yield from listed.tell(core.ended, sorted(raw_keys), changed=changed)
+    if core.stored:
+        for raw_key in sorted(raw_keys):
+            yield from bury(core, raw_key, context.now, context.now + core.lifetime, changed=changed)
+
+
+def bury_beside(core: Core, saving: Saving, context: Context) -> Flow[StoreUnavailable | None]:
+    """Bury what the deploy beside has made of another system's cookie, which this one writes, or would make of a copy.
+
+    Why that could not be, or None.
+    """
+    failure = None
+    if saving.kind is not Kind.END or core.stored or core.engine.native:  # type: ignore[attr-defined]
+        return failure
+    for view in core.accepted:
+        if not isinstance(view.engine, StoreEngine):
+            continue
+        raw_keys = _adopted(view.engine, core.engine.traits, core.cookie.name, saving.header, context)  # type: ignore[attr-defined]
+        for place in core.places[1:]:  # where the deploy beside has its own cookie
+            secret = view.engine.secret_in(saving.header, place.name)
+            if secret is not None:
+                raw_keys.add(view.engine.raw_key(secret, core.purpose))
+        for raw_key in sorted(raw_keys):
+            gone = bury(view, raw_key, context.now, context.now + core.lifetime, changed=saving.new is not None)
+            try:
+                yield from on(view.store, gone)
+            except StoreUnavailable as error:
+                failure = error
+    return failure
+
+
+def _adopted(engine: Engine, traits: TokenTraits, name: str, header: str, context: Context) -> set[bytes]:
+    """The ids that an engine has for what another system's cookies of a request say.
+
+    Only where such a cookie says when it was written: else the next login there makes the very same one.
+    """
+    cookies = parse(header)
+    names = traits.names_in(cookies, name)
+    if not traits.authenticates_time:
+        return set()
+    candidates = each_alone(cookies, name)[:MAX_VALUES] if names else []
+    seeds = [seed_of(context.purpose, {each: alone[each] for each in names}) for alone in candidates]
+    return {engine.adopted_id(each, context.purpose) for each in seeds}  # type: ignore[attr-defined]
