@@ -96,9 +96,9 @@ class Files(FileStore):
 
     held: Held
 
-    def _bury(self, *arguments: Any) -> Any:
+    def _bury(self, key: str, data: bytes, expires_at: int) -> Any:
         self.held.at("bury")
-        return super()._bury(*arguments)
+        return super()._bury(key, data, expires_at)
 
 
 @contextmanager

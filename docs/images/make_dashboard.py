@@ -512,7 +512,7 @@ def _chart(
     unit = panel["fieldConfig"]["defaults"]["unit"]
     left, bottom = (0, 2) if bare else (52, 20)
     highest = max((value for each in lines for _, value in each.points), default=0) or 1
-    ticks = _ticks(highest)
+    ticks = [each * 1024 for each in _ticks(highest / 1024)] if unit == "bytes" else _ticks(highest)
     top = max(highest * 1.05, ticks[-1])
 
     def x(at: float) -> float:
@@ -532,7 +532,8 @@ def _chart(
         moment = math.ceil(asked.start / step) * step
         while moment < asked.end:
             parts.append(f'<path d="M{x(moment):.1f} 6V{height - bottom}" stroke="#eff1f3"/>')
-            parts.append(f'<text x="{x(moment):.1f}" y="{height - 6}" text-anchor="middle">{_clock(moment)}</text>')
+            if x(moment) < width - 26:  # else the edge would cut it
+                parts.append(f'<text x="{x(moment):.1f}" y="{height - 6}" text-anchor="middle">{_clock(moment)}</text>')
             moment += step
         limits = [each["value"] for each in panel["fieldConfig"]["defaults"].get("thresholds", {}).get("steps", [])]
         seen = [limit for limit in limits if limit is not None and limit < top]

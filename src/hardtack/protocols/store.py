@@ -99,6 +99,7 @@ class Renames(Protocol):
 
     The new key must not exist, the old one must have `if_version`: else `VersionConflict`, and nothing has changed.
     In the same step the old key goes, or holds `tombstone` where one is given (a store may lack that parameter).
+    Where others may see both keys for a moment, the store has the attribute `renames_in_steps = True`.
     `NotImplementedError` says that this pair of keys cannot be renamed in one step (two slots of a Redis Cluster).
     """
 

@@ -197,7 +197,8 @@ def _is_drivers_timeout(error: BaseException) -> bool:
             return "during query" in text or text.endswith(f"system error: {errno.ETIMEDOUT}")
         case "MySQLdb" | "pymysql" | "aiomysql" | "asyncmy":
             return code in _TOO_LONG
-    return False
+        case _:
+            return False
 
 
 def _is_timeout(error: BaseException) -> bool:
