@@ -445,7 +445,7 @@ def replaced(request: Any) -> Any:
     request.session = type(request.session)(request.session.session_key)
     request.session.modified = True
     request.session["after"] = 2
-    return HttpResponse("")
+    return HttpResponse()
 
 
 async def async_assign(request: Any, key: str, value: int) -> Any:
