@@ -32,6 +32,27 @@ def reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "reports"
 
 
+SESSIONS = """
+import os
+
+def test_sessions():
+    assert os.environ["SUITE_SESSIONS"] == "none"
+"""
+
+UNSTEADY = """
+import os, pathlib
+
+def test_unsteady():
+    seen = pathlib.Path("seen")
+    if os.environ["SUITE_SESSIONS"] == "store" and not seen.exists():
+        seen.touch()
+        raise AssertionError
+
+def test_different():
+    assert os.environ["SUITE_SESSIONS"] != "store"
+"""
+
+
 def explained(**changed: Any) -> list[dict[str, Any]]:
     return [
         {
@@ -78,6 +99,7 @@ def test_a_difference_has_to_be_explained(reports: Path) -> None:
     assert "no longer differs" in needless
 
 
+@pytest.mark.slow
 def test_the_one_kind_of_sessions_that_flask_has_is_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its outcome is that of both kinds, and hardtack's two kinds are both run."""
     monkeypatch.setattr(suites, "WORK", tmp_path)
@@ -85,8 +107,7 @@ def test_the_one_kind_of_sessions_that_flask_has_is_run_once(tmp_path: Path, mon
     tree = tmp_path / "thing"
     (tree / "tests").mkdir(parents=True)
     (tree / "pytest.ini").write_text("[pytest]\n", "utf-8")
-    program = "import os\ndef test_sessions():\n    assert os.environ['SUITE_SESSIONS'] == 'none'\n"
-    (tree / "tests" / "test_thing.py").write_text(program, "utf-8")
+    (tree / "tests" / "test_thing.py").write_text(SESSIONS, "utf-8")
 
     suites.run_kinds(SUITE, tree, Path(sys.executable))
 
@@ -97,6 +118,23 @@ def test_the_one_kind_of_sessions_that_flask_has_is_run_once(tmp_path: Path, mon
         "own-store": "own-cookie",
         "store": "store",
     }
+
+
+@pytest.mark.slow
+def test_what_differs_is_run_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that passes by itself is no difference; one that fails again is."""
+    monkeypatch.setattr(suites, "WORK", tmp_path)
+    (tmp_path / "reports").mkdir()
+    tree = tmp_path / "thing"
+    (tree / "tests").mkdir(parents=True)
+    (tree / "pytest.ini").write_text("[pytest]\n", "utf-8")
+    (tree / "tests" / "test_thing.py").write_text(UNSTEADY, "utf-8")
+
+    suites.run_kinds(SUITE, tree, Path(sys.executable))
+
+    result = suites.result_of(SUITE, "1.0")
+    assert result["failed"] == {"own-cookie": 0, "cookie": 0, "own-store": 0, "store": 1}
+    assert list(result["differences"]["store"]) == ["tests.test_thing::test_different"]
 
 
 def test_the_page_names_each_difference(reports: Path) -> None:

@@ -21,6 +21,7 @@ import sys
 import tarfile
 import tomllib
 import venv
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,10 +116,17 @@ def report_of(suite: dict[str, Any], kind: str) -> Path:
     return WORK / "reports" / f"{suite['name']}-{kind}.xml"
 
 
-def run_suite(suite: dict[str, Any], tree: Path, python: Path, kind: str) -> None:
-    """One run, which leaves a report and a log."""
-    report = report_of(suite, kind)
+def again_of(suite: dict[str, Any], kind: str) -> Path:
+    """The report of the tests that were run once more."""
+    return WORK / "reports" / f"{suite['name']}-{kind}-again.xml"
+
+
+def run_suite(suite: dict[str, Any], tree: Path, python: Path, kind: str, only: Iterable[str] = ()) -> None:
+    """One run, which leaves a report and a log; `only`: once more, of these tests."""
+    names = sorted({test.rpartition("::")[2].partition("[")[0] for test in only})
+    report = again_of(suite, kind) if names else report_of(suite, kind)
     report.unlink(missing_ok=True)
+    again_of(suite, kind).unlink(missing_ok=True)
     path = os.pathsep.join([str(HERE), str(HERE / "own"), str(tree)])
     told = {"SUITE_KIND": suite["kind"], "SUITE_SESSIONS": kind, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
     plugins = ("-p", "suite_plugin", "-p", "no:cacheprovider")
@@ -128,6 +136,8 @@ def run_suite(suite: dict[str, Any], tree: Path, python: Path, kind: str) -> Non
         command += ["--ds=suite_settings"]
     if "own" in suite or not carries_configuration(tree):
         command += ["-c", HERE / "pytest.ini", f"--rootdir={tree}"]
+    if names:
+        command += ["-k", " or ".join(names)]
     paths = [HERE / "own" / suite["own"]] if "own" in suite else suite["paths"]
     with report.with_suffix(".log").open("w", encoding="utf-8") as log:
         streams = {"stdout": log, "stderr": subprocess.STDOUT}
@@ -136,12 +146,23 @@ def run_suite(suite: dict[str, Any], tree: Path, python: Path, kind: str) -> Non
 
 
 def run_kinds(suite: dict[str, Any], tree: Path, python: Path) -> None:
-    """All runs of a suite. Outside of Django there is one kind of sessions that is not hardtack's: its run stands for both."""
+    """All runs of a suite. Outside of Django there is one kind of sessions that is not hardtack's: its run stands for both.
+
+    What differs is run once more: on a busy machine, tests that measure time fail at random.
+    """
     for kind in KINDS:
         if kind == "own-store" and suite["kind"] != "django":
             shutil.copy2(report_of(suite, "own-cookie"), report_of(suite, kind))
         else:
             run_suite(suite, tree, python, kind)
+    run_again(suite, tree, python)
+
+
+def run_again(suite: dict[str, Any], tree: Path, python: Path) -> None:
+    """The tests that differ, by themselves."""
+    for kind, failed in differences_of({kind: outcome_of(suite, kind) for kind in KINDS}).items():
+        if failed:
+            run_suite(suite, tree, python, kind, failed)
 
 
 def outcome_of(suite: dict[str, Any], kind: str) -> Outcome:
@@ -159,6 +180,10 @@ def outcome_of(suite: dict[str, Any], kind: str) -> Outcome:
             first = ((broken.get("message") or broken.text or "").strip().splitlines() or [""])[0]
             outcome.failed[f"{case.get('classname')}::{case.get('name')}"] = first[:200]
         outcome.skipped += case.find("skipped") is not None
+    again = again_of(suite, kind)
+    for case in ElementTree.parse(again).getroot().iter("testcase") if again.is_file() else ():
+        if case.find("failure") is None and case.find("error") is None:
+            outcome.failed.pop(f"{case.get('classname')}::{case.get('name')}", None)
     return outcome
 
 
