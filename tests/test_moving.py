@@ -1452,7 +1452,7 @@ def test_an_option_of_another_form_is_nothing(place: Place, option: Any) -> None
     place.login(place.manager("store"))
     key, entry = place.stores["store"].only()
     engine = place.manager("store").engine
-    record, _ = engine.decode(values.decode_bytes(key), entry.data, START, place.manager("store").core)  # type: ignore[attr-defined]
+    record, _ = engine.decode(values.decode_bytes(key), entry.data, place.manager("store").core, START)  # type: ignore[attr-defined]
     record.options = {MOVED: option, LEFT: option}
     place.stores["store"].put(
         key, records.pack(record), expires_at=START + DAY, if_version=entry.version, subject="alice"

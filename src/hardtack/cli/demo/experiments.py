@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -29,6 +29,7 @@ from hardtack.cli.demo.state import (
 )
 from hardtack.cli.demo.visitors import Exchange, Visitor
 from hardtack.cookies import MAX_SET_COOKIE
+from hardtack.engines.store import StoreEngine
 from hardtack.errors import InvalidToken
 from hardtack.flow import Flow, Get, arun
 from hardtack.frameworks.starlette import load
@@ -234,8 +235,9 @@ async def _stored(demo: Demo, session: Session) -> Shown:
     entry = None if session.is_new else await arun(_get(session.id), demo.store)
     if entry is None:
         return Shown(None, "unknown_id", [], None, 0, "")
-    engine: Any = demo.sessions.engine
-    record, _ = engine.decode(decode_bytes(session.id), entry.data, demo.sessions)
+    core = demo.sessions.core
+    assert isinstance(core.engine, StoreEngine)
+    record, _ = core.engine.decode(decode_bytes(session.id), entry.data, core, core.now())
     return _shown(demo, record, len(entry.data), str(entry.version))
 
 
