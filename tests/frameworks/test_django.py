@@ -495,6 +495,27 @@ def test_chunks() -> None:
         assert set(client.get("/flush").cookies) >= {"sessionid.0", "sessionid.1"}
 
 
+def test_the_key_of_a_chunked_session_opens_it() -> None:
+    """As django-allauth opens it again at the end of a social login; of chunks that are not whole there is a key to nothing."""
+    with using("encrypted_cookie", HARDTACK_OVERFLOW="chunk"):
+        store = engine("encrypted_cookie").SessionStore
+        session = store.for_request("")
+        session["text"] = os.urandom(2500).hex()
+        session.save()
+        header = "; ".join(line.partition(";")[0] for line in session.lines)
+        assert header.count("sessionid.") > 1
+
+        again = store.for_request(header)
+
+        assert again["text"] == session["text"]
+        for key in (session.session_key, again.session_key):
+            assert store(key)["text"] == session["text"]
+        torn = store.for_request(header.partition("; ")[0])
+        assert torn.session_key
+        assert dict(torn.items()) == {}
+        assert torn.session_key is None
+
+
 def test_a_session_that_is_too_large(under_ours: Any) -> None:
     """Raised while there is still time to answer 500; a store takes it."""
     if isinstance(current_manager().engine, StoreEngine):

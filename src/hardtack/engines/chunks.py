@@ -35,6 +35,11 @@ def split(token: str, room: int) -> list[str]:
     return [beginning + token[index * room : (index + 1) * room] for index in range(count)]
 
 
+def token_of(chunks: Sequence[str]) -> str:
+    """The token of chunks that were just split, in their order."""
+    return "".join(chunk[HEAD:] for chunk in chunks)
+
+
 def joined(chunks: Sequence[Sequence[str]], incomplete: Callable[[], None]) -> Iterator[str]:
     """The tokens that the values of the chunk cookies put together are; `incomplete` is called for each that is not whole."""
     for beginning in dict.fromkeys(value[:HEAD] for value in chunks[0] or [""]):

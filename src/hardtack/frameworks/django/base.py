@@ -48,6 +48,7 @@ from hardtack.adapters import (
     touch,
 )
 from hardtack.cookies import find_values
+from hardtack.engines import chunks
 from hardtack.errors import HardtackError, SessionConflict, SessionTooLarge, StoreUnavailable, UnsupportedValue
 from hardtack.frameworks.django.configuration import made, make_manager
 from hardtack.frameworks.django.kind import (
@@ -119,8 +120,8 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
         session = cls(None, header, request)
         manager = session.manager
         name = manager.cookie.name
-        if name in header and (found := find_values(header, name) or find_values(header, f"{name}.0")):
-            session._session_key = found[0]
+        if name in header and (key := _key_in(header, name)):
+            session._session_key = key
         elif carries_cookie(manager, header):
             session._session_key = TAKEN_OVER
         return session
@@ -506,7 +507,8 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
             )
         self.lines = tuple(known.values())
         if written:
-            self._session_key = written[0][1]
+            chunked = [value for name, value in written if name.startswith(f"{self.manager.cookie.name}.")]
+            self._session_key = chunks.token_of(chunked) if chunked else written[0][1]
         return changes
 
     def _fail(self, error: HardtackError, *, was_stored: bool) -> NoReturn:
@@ -752,3 +754,16 @@ def _plain(data: Any) -> dict[str, Any]:
 def _closes(expiry: Any) -> bool:
     """Whether a session with this expiry ends with the browser."""
     return bool(settings.SESSION_EXPIRE_AT_BROWSER_CLOSE if expiry is None else expiry == 0)
+
+
+def _key_in(header: str, name: str) -> str:
+    """The key of a request's session: its cookie, or what its chunks are put together; empty where there is none."""
+    found = find_values(header, name)
+    if found or not (first := find_values(header, f"{name}.0")):
+        return found[0] if found else ""
+    values_of = [first, *(find_values(header, each) for each in chunks.names(name)[1:])]
+    return next(chunks.joined(values_of, _nothing), first[0])  # what is not whole opens nothing
+
+
+def _nothing() -> None:
+    """The engine tells of chunks that are not whole."""
