@@ -405,6 +405,7 @@ def test_a_yaml_file(tmp_path: Path, suffix: str) -> None:
     assert (manager.lifetime, manager.cookie.samesite, manager.purpose) == (172800, "Strict", "shop")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

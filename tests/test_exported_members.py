@@ -89,6 +89,7 @@ def test_the_package_says_its_version() -> None:
     assert [part.isdecimal() for part in hardtack.__version__.split(".")] == [True, True, True]
 
 
+@pytest.mark.slow
 def test_importing_the_core_imports_nothing_that_is_optional() -> None:
     """No framework, no driver of a store, no async library and no test tool comes with `import hardtack`."""
     # What measures the coverage of subprocesses has imported modules of its own before.

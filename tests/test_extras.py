@@ -79,6 +79,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, ModuleType | N
     return text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("importer", "module", "package", "extra"), [*IMPORTERS, *NO_OTHER_NAMES])
 def test_a_missing_package_is_said_to_be_missing(
     fresh: Callable[..., str], monkeypatch: pytest.MonkeyPatch, importer: str, module: str, package: str, extra: str

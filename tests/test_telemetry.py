@@ -561,6 +561,7 @@ def test_the_list_of_ended_sessions_is_told(collected: Collected) -> None:
     shop.sessions.close()
 
 
+@pytest.mark.slow
 def test_a_manager_that_is_gone_is_not_asked(collected: Collected) -> None:
     """A gauge cannot be taken back, and keeps no manager alive."""
     shop = site(collected, StoreEngine(MemoryStore()))
@@ -670,6 +671,7 @@ def test_an_engine_that_keeps_its_store_is_told_of(collected: Collected, caplog:
     assert "the store of this Kept is not measured" in caplog.text
 
 
+@pytest.mark.slow
 def test_hardtack_itself_imports_no_telemetry() -> None:
     """Who does not use it pays nothing for it."""
     code = "import sys; import hardtack, hardtack.manager, hardtack.stores.memory; print(*sys.modules)"

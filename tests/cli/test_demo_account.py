@@ -186,6 +186,7 @@ def test_a_copy_dies_with_the_logout(reached: TestClient) -> None:
     assert later == after
 
 
+@pytest.mark.slow
 def test_a_copy_of_a_cookie_alone_outlives_the_logout(client: TestClient) -> None:
     """That is what a session in a cookie is; the page says what helps."""
     log_in(client)

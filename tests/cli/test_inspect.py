@@ -406,6 +406,7 @@ def listed(url: str, act: Callable[[SessionManager, Any], object]) -> str:
     return cookie
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("act", "said"),
     [
@@ -434,6 +435,7 @@ def test_a_session_on_the_list(
     assert without[0] == OK
 
 
+@pytest.mark.slow
 def test_a_session_that_is_not_on_the_list(ended_url: str, keys: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And one that is no session, which is not looked up."""
     cookie = listed(ended_url, lambda sessions, session: None)
@@ -446,6 +448,7 @@ def test_a_session_that_is_not_on_the_list(ended_url: str, keys: Path, capsys: p
     assert "malformed" in bad[1]
 
 
+@pytest.mark.slow
 def test_a_list_that_cannot_be_asked(tmp_path: Path, keys: Path, url: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Without its keys, or without its channel, nothing can be said of it."""
     cookie = cookie_of(CookieEngine(KEY))

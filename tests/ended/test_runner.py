@@ -71,6 +71,7 @@ print("ended")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["file", "redis"])
 def test_under_gevent_it_is_a_greenlet(name: str, channel_url: Any) -> None:
     """Which reads while requests wait."""

@@ -581,6 +581,7 @@ def test_memcached_without_pymemcache(tmp_path: Path, monkeypatch: pytest.Monkey
 # --- what is refused
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -51,6 +51,7 @@ DATA: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "digest"), KINDS)
 @pytest.mark.usefixtures("rails")
 def test_rails_in_both_directions(kind: str, digest: str) -> None:

@@ -275,6 +275,7 @@ def browser() -> Browser:
     return Browser()
 
 
+@pytest.mark.slow
 def test_a_login_there_is_one_here(pair: Pair, browser: Browser) -> None:
     """The user of the other site is the user of ours."""
     browser.get(f"{pair.theirs}/login/alice")

@@ -329,6 +329,7 @@ JUNK: dict[str, bytes] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cookie", JUNK.values(), ids=JUNK)
 def test_no_cookie_of_another_shape_is_an_error(world: World, cookie: bytes) -> None:
     """The request gets a new, empty session, in which it can write."""
@@ -680,6 +681,7 @@ def test_a_write_after_a_logout_revives_nothing(ending: World) -> None:
     assert ending.browser.state()["data"] == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("meanwhile", ["/login", "/logout"])
 def test_a_slow_request_that_only_reads_leaves_the_cookie_alone(ending: World, meanwhile: str) -> None:
     """Another one has replaced the id or ended the session: the cookie that it has set is the newer one."""
@@ -696,6 +698,7 @@ def test_a_slow_request_that_only_reads_leaves_the_cookie_alone(ending: World, m
     assert answer.set_cookies == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ended", ["/login", "/logout"])
 def test_a_late_request_with_the_id_from_before_leaves_the_cookie_alone(ending: World, ended: str) -> None:
     """It was sent before the response that replaced the id was seen."""

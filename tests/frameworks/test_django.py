@@ -2045,6 +2045,7 @@ def test_headers_of_shared_caches_go_from_a_response_with_a_cookie(under_ours: A
 # --- the rest
 
 
+@pytest.mark.slow
 def test_the_example_runs() -> None:
     """examples/django: in a process of its own, because Django has one set of settings a process."""
     root = Path(__file__).parents[2]

@@ -84,6 +84,7 @@ def passes(get_response: Any) -> Any:
     return get_response
 
 
+@pytest.mark.slow
 def test_manage_py_check_asks(tmp_path: Path) -> None:
     """With the application in INSTALLED_APPS, the command fails and says what to do."""
     lines = [

@@ -761,6 +761,7 @@ def test_a_logout_is_carried_out_where_an_error_handler_raises(loop: Loop) -> No
     assert loop.run(talk()) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["handler", "commit", "error handler"])
 def test_a_logout_is_carried_out_where_a_greenlet_is_killed(moment: str) -> None:
     """By gevent: that is no exception that Falcon tells of. In a process of its own, for gevent stays where it has run."""

@@ -416,6 +416,7 @@ def test_the_example_keeps_a_cart(client: Client) -> None:
     assert browser.get("/cart").json() == {"items": []}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("missing", "adapter", "extra"),
     [("fastapi", "fastapi", "fastapi"), ("starlette", "fastapi", "fastapi"), ("starlette", "starlette", "starlette")],

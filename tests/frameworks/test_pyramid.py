@@ -626,6 +626,7 @@ def test_settings_make_the_manager() -> None:
     assert sessions.cookie.name == "__Host-shop"
 
 
+@pytest.mark.slow
 def test_a_secret_of_any_text_makes_the_key() -> None:
     """And sessions that were sealed under an earlier one are still accepted."""
     old = _included({"hardtack.secret": "a-secret-of-yesterday-without-any-space"})

@@ -631,6 +631,7 @@ def test_the_drop_ins_max_age_is_enforced(max_age: int | None, after: int, lives
     assert bool(browser.get("/show", headers=started_with(cookie)).json()) is lives
 
 
+@pytest.mark.slow
 def test_the_drop_ins_max_age_runs_from_the_last_write(client: Client) -> None:
     """As with Starlette's own; but no session outlives 400 days."""
     now = 1_700_000_000.0

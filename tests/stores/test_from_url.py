@@ -324,6 +324,7 @@ def test_a_missing_package_is_named_with_its_extra(
         importlib.import_module(module)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(SQLALCHEMY < (2, 1), reason="SQLAlchemy 2.0 brings greenlet, and says nothing without it")
 def test_missing_greenlet_is_named_with_the_extra(tmp_path: Path) -> None:
     """SQLAlchemy 2.1 is installed without it, unless it is asked for as the extra does."""
