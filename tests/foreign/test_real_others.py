@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import pytest
@@ -113,7 +114,14 @@ def test_rack_in_both_directions(data: dict[str, Any]) -> None:
     cookie.max_length = 1 << 20  # a browser would not keep all of what is made up
 
     assert call(RACK, op="read", secret=SECRET, value=sealed(cookie, session)) == session
-    assert read(cookie, call(RACK, op="write", secret=SECRET, data=data)).data == session
+    try:
+        written = call(RACK, op="write", secret=SECRET, data=data)
+    except OtherError as error:
+        # rack-session 2.1 pads the text with random bytes, and Ruby joins no such ones with characters beyond ASCII.
+        assert "incompatible character encodings" in str(error)  # noqa: PT017
+        assert not json.dumps(data, ensure_ascii=False).isascii()
+        return
+    assert read(cookie, written).data == session
 
 
 # --- PHP and Laravel
