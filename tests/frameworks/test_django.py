@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import datetime as dt
 import importlib
 import json
@@ -1743,20 +1744,40 @@ def test_the_host_behind_a_proxy_is_the_browsers() -> None:
 
 @pytest.mark.parametrize("alive", [True, False], ids=["during", "after"])
 def test_what_is_told_of_a_request_outlives_it(alive: bool) -> None:
-    """An event may tell of it in a thread that goes on after the response, and it keeps no request in memory for that."""
-    with using("encrypted_cookie"):
+    """An event may tell of it in a thread that goes on after the response, and it keeps no request in memory for that.
+
+    Behind a proxy, which only Django knows of, it is told of the same scheme and path as before.
+    """
+    with using("encrypted_cookie", SECURE_PROXY_SSL_HEADER=("HTTP_X_FORWARDED_PROTO", "https")):
         middleware = SessionMiddleware(lambda request: HttpResponse())
-        request: Any = RequestFactory().get("/shop/cart?a=1", secure=True, headers={"user-agent": "Firefox"})
+        headers = {"user-agent": "Firefox", "x-forwarded-proto": "https"}
+        request: Any = RequestFactory().get("//cart?a=1", headers=headers, SCRIPT_NAME="/shop/")
+        path = request.path
         middleware.process_request(request)
         told, gone = request.session.request, weakref.ref(request)
         if not alive:
             del request
 
         assert (gone() is not None) == alive
-        assert (told.method, told.scheme, told.host, told.path) == ("GET", "https", "testserver", "/shop/cart")
+        assert (told.method, told.scheme, told.host, told.path) == ("GET", "https", "testserver", path)
         assert (told.query, told.user_agent, told.client, told.passive) == ("a=1", "Firefox", "127.0.0.1", False)
         with pytest.raises(AttributeError, match="no attribute 'nothing'"):
             told.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda told: pickle.loads(pickle.dumps(told))], ids=["copy", "deep", "pickle"]
+)
+def test_a_copy_of_what_is_told_of_a_request(copied: Any) -> None:
+    """Whoever hands an event on to another process gets all of it, and none of what the server put beside the headers."""
+    with using("encrypted_cookie"):
+        more: Any = {"wsgi.errors": sys.stderr}
+        request: Any = RequestFactory().get("/cart", headers={"user-agent": "Firefox"}, **more)
+        SessionMiddleware(lambda request: HttpResponse()).process_request(request)
+        told = request.session.request
+
+        assert copied(told) == told
+        assert copied(told).user_agent == "Firefox"
 
 
 def test_cookies_that_somebody_planted_are_cleared_and_ours_is_not() -> None:
