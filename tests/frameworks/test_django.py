@@ -496,6 +496,18 @@ def test_chunks() -> None:
         assert set(client.get("/flush").cookies) >= {"sessionid.0", "sessionid.1"}
 
 
+def test_no_more_is_cleared_than_a_session_may_be_in() -> None:
+    """A sibling subdomain can plant any number of cookies that look like chunks: a proxy takes no answer with as many lines."""
+    with using("encrypted_cookie", HARDTACK_OVERFLOW="chunk"):
+        client = browser()
+        for number in range(120):
+            client.cookies[f"sessionid.{number}"] = "9planted"
+        answer = client.get("/dump")
+
+        assert sorted(answer.cookies) == [f"sessionid.{number}" for number in range(9)]
+        assert {morsel["max-age"] for morsel in answer.cookies.values()} == {0}
+
+
 def test_the_key_of_a_chunked_session_opens_it() -> None:
     """As django-allauth opens it again at the end of a social login; of chunks that are not whole there is a key to nothing."""
     with using("encrypted_cookie", HARDTACK_OVERFLOW="chunk"):
