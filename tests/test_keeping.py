@@ -621,6 +621,28 @@ def test_a_logout_beside_before_anything_is_stored() -> None:
     assert beside.visit(beside.keeps, copy) is None
 
 
+@pytest.mark.parametrize("where", ["writes", "keeps"])
+def test_a_logout_with_cookies_that_somebody_invented_fills_no_store(where: str) -> None:
+    """One who has one session sends with each logout, and a copy of it, others that nobody has made: they leave nothing."""
+    store = MemoryStore()
+    beside = Beside(store)
+    sessions = getattr(beside, where)
+    beside.visit(beside.writes, user="alice")
+    beside.visit(sessions)
+    copy, invented = beside.jar.header, FlaskCookie("another secret")
+    for turn in range(5):
+        record = Record(b"i" * 16, START + turn, None, 0, None, {}, {"user": "bob"})
+        junk = [f"session={invented.seal(record, Context('session', '', START))['session']}", f"session=junk{turn}"]
+        secret = "" if where == "keeps" else f"; __Host-ours={'A' * 41}{turn}A"
+        session = sessions.open("; ".join([*junk, copy]) + secret)
+        session.logout()
+        sessions.commit(session)
+
+    kept = sum(slot.expires_at > START + 60 for slot in store._slots.values())
+    assert kept == 1  # what a copy of the cookie would begin, which was buried
+    assert beside.visit(beside.keeps, copy) is None
+
+
 def test_a_logout_beside_cookies_asks_no_store() -> None:
     """The deploy beside has sessions in cookies: there is nothing to bury them in, and both cookies are cleared."""
     flask, jar, clock = FlaskCookie("secret", subject=user_of), Jar(), Clock()
