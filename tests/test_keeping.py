@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -243,6 +244,7 @@ def test_who_is_logged_out_here_stays_so(engine: str) -> None:
 def test_ended_from_the_server(engine: str) -> None:
     """`end_all` reaches the session, and the cookie beside it is cleared with ours, however often it was written since."""
     old = Old(engine=engine, ended=EndedSessions.from_url("memory://", key=KEY))
+    old.site.clock.now = int(time.time()) - 60  # the list's own clock is the machine's
     old.logged_in()
     old.site.sessions.end_all("alice")
     old.site.clock.now += 60
@@ -618,6 +620,28 @@ def test_a_logout_beside_before_anything_is_stored() -> None:
     copy = beside.jar.header
     beside.logout(beside.writes)
 
+    assert beside.visit(beside.keeps, copy) is None
+
+
+@pytest.mark.parametrize("where", ["writes", "keeps"])
+def test_a_logout_with_cookies_that_somebody_invented_fills_no_store(where: str) -> None:
+    """One who has one session sends with each logout, and a copy of it, others that nobody has made: they leave nothing."""
+    store = MemoryStore()
+    beside = Beside(store)
+    sessions = getattr(beside, where)
+    beside.visit(beside.writes, user="alice")
+    beside.visit(sessions)
+    copy, invented = beside.jar.header, FlaskCookie("another secret")
+    for turn in range(5):
+        record = Record(b"i" * 16, START + turn, None, 0, None, {}, {"user": "bob"})
+        junk = [f"session={invented.seal(record, Context('session', '', START))['session']}", f"session=junk{turn}"]
+        secret = "" if where == "keeps" else f"; __Host-ours={'A' * 41}{turn}A"
+        session = sessions.open("; ".join([*junk, copy]) + secret)
+        session.logout()
+        sessions.commit(session)
+
+    kept = sum(slot.expires_at > START + 60 for slot in store._slots.values())
+    assert kept == 1  # what a copy of the cookie would begin, which was buried
     assert beside.visit(beside.keeps, copy) is None
 
 

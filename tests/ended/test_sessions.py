@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 from tests.ended.kit import eventually
-from tests.kit import KEY, START, Jar, Site
+from tests.kit import KEY, START, Clock, Jar, Site
 
 from hardtack import CookieEngine, EndedSessions, Request, SessionManager, StoreEngine
 from hardtack.ended.channels.memory import MemoryChannel
@@ -20,6 +20,7 @@ from hardtack.ended.entries import Subject
 from hardtack.ended.follower import clock
 from hardtack.errors import ConfigError, SessionConflict, SessionTooLarge, StoreUnavailable, UnsupportedValue
 from hardtack.events import Conflict, Destroyed, IdChanged, LateWrite, LoggedOut, Rejected
+from hardtack.foreign.mojolicious import MojoliciousCookie
 from hardtack.foreign.starlette import StarletteCookie
 from hardtack.foreign.trickster import TricksterCookie
 from hardtack.stores.memory import MemoryStore
@@ -658,6 +659,33 @@ def test_a_cookie_that_says_when_it_was_made_is_younger_than_an_end(move: Make, 
         sessions.core.ended._append(Subject(int(time.time() - 3600) * 1_000_000, _hash(sessions, "alice")))
 
         assert sessions.open(old).subject == subject
+
+
+@pytest.mark.parametrize(
+    ("token", "subject", "early"),
+    [
+        (DATED, "alice", 0),
+        (DATED, None, 1),
+        (MojoliciousCookie("k" * 32, default_expiration=3600, subject=lambda data: data["user"]), None, 0),
+        (MojoliciousCookie("k" * 32, default_expiration=1, subject=lambda data: data["user"]), None, 0),
+        (UNDATED, None, 0),
+    ],
+    ids=["dated", "ahead of us", "with an end alone", "about to end", "undated"],
+)
+def test_a_login_at_the_other_system_leads_here_within_the_second(
+    token: Any, subject: str | None, early: int, move: Make
+) -> None:
+    """Of one whose sessions were all ended before: a cookie that says it was made now is as good as one of a second ago."""
+    now = Clock(int(time.time()) - 30)
+    sessions, _ = move(token, now)
+    sessions.core.ended._append(Subject(int(time.time() - 3600) * 1_000_000, _hash(sessions, "alice")))
+    there = SessionManager(CookieEngine(token), clock=lambda: now() + early)
+    session = there.open()
+    session["user"] = "alice"
+    header = there.commit(session).set_cookies[0].partition(";")[0]
+
+    assert sessions.open(header).subject == subject
+    there.close()
 
 
 def test_ends_are_kept_as_long_as_cookies_of_other_systems_are_read(move: Make) -> None:

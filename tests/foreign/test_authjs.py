@@ -135,6 +135,14 @@ def test_chunks_are_sorted_by_their_numbers() -> None:
     assert refused(COOKIE, {**cookies, f"{COOKIE.cookie_name}.10": "x"}) == "too_large"
 
 
+def test_no_more_is_cleared_than_chunks_are_read() -> None:
+    """Another can plant a hundred beside them: as many Set-Cookie lines are an answer that proxies do not take."""
+    name = COOKIE.cookie_name
+    planted = {f"{name}.{number}": ["x"] for number in range(99, -1, -1)}
+
+    assert COOKIE.cookie_names(planted) == [f"{name}.{number}" for number in range(11)]
+
+
 def test_the_name_is_the_salt() -> None:
     """A cookie under another name has another key."""
     secure = AuthjsCookie(SECRET, cookie_name="__Secure-authjs.session-token")

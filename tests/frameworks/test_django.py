@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import datetime as dt
 import importlib
 import json
@@ -493,6 +494,18 @@ def test_chunks() -> None:
         client.get("/big/5000")
         assert client.get("/set/b/1").status_code == 200
         assert set(client.get("/flush").cookies) >= {"sessionid.0", "sessionid.1"}
+
+
+def test_no_more_is_cleared_than_a_session_may_be_in() -> None:
+    """A sibling subdomain can plant any number of cookies that look like chunks: a proxy takes no answer with as many lines."""
+    with using("encrypted_cookie", HARDTACK_OVERFLOW="chunk"):
+        client = browser()
+        for number in range(120):
+            client.cookies[f"sessionid.{number}"] = "9planted"
+        answer = client.get("/dump")
+
+        assert sorted(answer.cookies) == [f"sessionid.{number}" for number in range(9)]
+        assert {morsel["max-age"] for morsel in answer.cookies.values()} == {0}
 
 
 def test_the_key_of_a_chunked_session_opens_it() -> None:
@@ -1743,20 +1756,40 @@ def test_the_host_behind_a_proxy_is_the_browsers() -> None:
 
 @pytest.mark.parametrize("alive", [True, False], ids=["during", "after"])
 def test_what_is_told_of_a_request_outlives_it(alive: bool) -> None:
-    """An event may tell of it in a thread that goes on after the response, and it keeps no request in memory for that."""
-    with using("encrypted_cookie"):
+    """An event may tell of it in a thread that goes on after the response, and it keeps no request in memory for that.
+
+    Behind a proxy, which only Django knows of, it is told of the same scheme and path as before.
+    """
+    with using("encrypted_cookie", SECURE_PROXY_SSL_HEADER=("HTTP_X_FORWARDED_PROTO", "https")):
         middleware = SessionMiddleware(lambda request: HttpResponse())
-        request: Any = RequestFactory().get("/shop/cart?a=1", secure=True, headers={"user-agent": "Firefox"})
+        headers = {"user-agent": "Firefox", "x-forwarded-proto": "https"}
+        request: Any = RequestFactory().get("//cart?a=1", headers=headers, SCRIPT_NAME="/shop/")
+        path = request.path
         middleware.process_request(request)
         told, gone = request.session.request, weakref.ref(request)
         if not alive:
             del request
 
         assert (gone() is not None) == alive
-        assert (told.method, told.scheme, told.host, told.path) == ("GET", "https", "testserver", "/shop/cart")
+        assert (told.method, told.scheme, told.host, told.path) == ("GET", "https", "testserver", path)
         assert (told.query, told.user_agent, told.client, told.passive) == ("a=1", "Firefox", "127.0.0.1", False)
         with pytest.raises(AttributeError, match="no attribute 'nothing'"):
             told.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda told: pickle.loads(pickle.dumps(told))], ids=["copy", "deep", "pickle"]
+)
+def test_a_copy_of_what_is_told_of_a_request(copied: Any) -> None:
+    """Whoever hands an event on to another process gets all of it, and none of what the server put beside the headers."""
+    with using("encrypted_cookie"):
+        more: Any = {"wsgi.errors": sys.stderr}
+        request: Any = RequestFactory().get("/cart", headers={"user-agent": "Firefox"}, **more)
+        SessionMiddleware(lambda request: HttpResponse()).process_request(request)
+        told = request.session.request
+
+        assert copied(told) == told
+        assert copied(told).user_agent == "Firefox"
 
 
 def test_cookies_that_somebody_planted_are_cleared_and_ours_is_not() -> None:

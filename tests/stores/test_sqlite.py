@@ -126,6 +126,17 @@ def test_whoever_holds_a_new_file_for_good_is_not_waited_for_for_ever(path: Path
     store.close()
 
 
+@pytest.mark.parametrize("timeout", [float("inf"), 10**9], ids=["for ever", "for decades"])
+def test_a_timeout_beyond_what_sqlite_counts_is_a_long_one(path: Path, timeout: float) -> None:
+    """It was none: SQLite counts in 32 bits, and each writer who had to wait for another was told that the file is locked."""
+    store = SQLiteStore(path, timeout=timeout)
+    _, connection = store._connections.take()
+
+    assert connection.execute("PRAGMA busy_timeout").fetchone() == (10**9,)
+    connection.close()
+    store.close()
+
+
 def test_connections_are_used_again(store: SQLiteStore) -> None:
     """One thread after the other needs one connection; a conflict keeps it too."""
     create(store, "key")

@@ -10,12 +10,13 @@ MAX_CHUNKS = 10
 
 
 def numbered(cookies: Mapping[str, Sequence[str]], name: str) -> list[str]:
-    """The names `NAME.0`, `NAME.1` … that a request has, in the order of their numbers.
+    """The names `NAME.0`, `NAME.1` … that a request has, in the order of their numbers: one more than is read at most.
 
-    Not every name that begins alike: a cookie that somebody else can set beside ours is no chunk of it.
+    Not every name that begins alike: a cookie that somebody else can set beside ours is no chunk of it. Nor any number of
+    them: each is cleared with a line of its own, and a proxy takes no answer with a hundred.
     """
     found = [(int(tail), each) for each in cookies if (tail := _chunk_number(each, name)) is not None]
-    return [each for _, each in sorted(found)]
+    return [each for _, each in sorted(found)[: MAX_CHUNKS + 1]]
 
 
 def _chunk_number(each: str, name: str) -> str | None:

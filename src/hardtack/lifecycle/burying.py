@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hardtack import values
 from hardtack.cookies import MAX_VALUES, each_alone, parse
 from hardtack.engines.store import StoreEngine
 from hardtack.engines.store.save import MAX_ATTEMPTS
 from hardtack.engines.store.tombstones import tombstone
-from hardtack.errors import StoreFull, StoreUnavailable
+from hardtack.errors import InvalidToken, StoreFull, StoreUnavailable
 from hardtack.flow import Delete, Flow, on
 from hardtack.lifecycle import listed
-from hardtack.protocols import Context, CookieMap, Engine, Kind, Saving, TokenTraits, VersionConflict
+from hardtack.protocols import Context, CookieMap, Engine, Kind, Saving, TokenFormat, TokenTraits, VersionConflict
 from hardtack.record import KEPT
 
 if TYPE_CHECKING:
@@ -63,7 +63,9 @@ def bury_kept(core: Core, saving: Saving, context: Context) -> Flow[None]:
     for accepted in core.settings.accept:
         keep_until = accepted.traits.keep_until
         if keep_until is not None and context.now < keep_until:
-            raw_keys |= _adopted(core.engine, accepted.traits, accepted.cookie.name, saving.header, context)
+            raw_keys |= _adopted(
+                core.engine, accepted.token, accepted.traits, accepted.cookie.name, saving.header, context
+            )
     if raw_keys and saving.old is not None and KEPT in saving.old.options:
         raw_keys.add(saving.old.id)
     changed = saving.new is not None
@@ -85,13 +87,14 @@ def bury_beside(core: Core, saving: Saving, context: Context) -> Flow[StoreUnava
     for view in core.accepted:
         if not isinstance(view.engine, StoreEngine):
             continue
-        raw_keys = _adopted(view.engine, core.engine.traits, core.cookie.name, saving.header, context)  # type: ignore[attr-defined]
+        token, traits = core.engine.token, core.engine.traits  # type: ignore[attr-defined]
+        graves = dict.fromkeys(_adopted(view.engine, token, traits, core.cookie.name, saving.header, context), bury)
         for place in core.places[1:]:  # where the deploy beside has its own cookie
             secret = view.engine.secret_in(saving.header, place.name)
             if secret is not None:
-                raw_keys.add(view.engine.raw_key(secret, core.purpose))
-        for raw_key in sorted(raw_keys):
-            gone = bury(view, raw_key, context.now, context.now + core.lifetime, changed=saving.new is not None)
+                graves.setdefault(view.engine.raw_key(secret, core.purpose), _bury_what_is_there)
+        for raw_key, bury_it in sorted(graves.items()):
+            gone = bury_it(view, raw_key, context.now, context.now + core.lifetime, changed=saving.new is not None)
             try:
                 yield from on(view.store, gone)
             except StoreUnavailable as error:
@@ -99,15 +102,36 @@ def bury_beside(core: Core, saving: Saving, context: Context) -> Flow[StoreUnava
     return failure
 
 
-def _adopted(engine: Engine, traits: TokenTraits, name: str, header: str, context: Context) -> set[bytes]:
+def _bury_what_is_there(view: Core, raw_key: bytes, now: int, until: int, *, changed: bool) -> Flow[None]:
+    """`bury`, but nothing where nothing is: a client can invent any number of ids, under which nothing begins."""
+    engine: Any = view.engine
+    _, entry = yield from engine.ask(raw_key, values.encode_bytes(raw_key), now, view)
+    if entry is not None:
+        yield from bury(view, raw_key, now, until, changed=changed)
+
+
+def _adopted(
+    engine: Engine, token: TokenFormat, traits: TokenTraits, name: str, header: str, context: Context
+) -> set[bytes]:
     """The ids that an engine has for what another system's cookies of a request say.
 
-    Only where such a cookie says when it was written: else the next login there makes the very same one.
+    Only where such a cookie says when it was written: else the next login there makes the very same one. And only of good
+    ones: nothing begins from others, and a client can invent any number of them, to fill the store.
     """
     cookies = parse(header)
     names = traits.names_in(cookies, name)
     if not traits.authenticates_time:
         return set()
     candidates = each_alone(cookies, name)[:MAX_VALUES] if names else []
-    seeds = [seed_of(context.purpose, {each: alone[each] for each in names}) for alone in candidates]
+    there = context._replace(cookie_name=name)
+    good = [alone for alone in candidates if _opens(token, alone, there)]
+    seeds = [seed_of(context.purpose, {each: alone[each] for each in names}) for alone in good]
     return {engine.adopted_id(each, context.purpose) for each in seeds}  # type: ignore[attr-defined]
+
+
+def _opens(token: TokenFormat, cookies: CookieMap, context: Context) -> bool:
+    try:
+        token.open(cookies, context)
+    except InvalidToken:
+        return False
+    return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from hardtack import record as records
@@ -53,7 +54,8 @@ def take_over(core: Core, state: State, context: Context) -> Flow[Held | None]:
     meta = Record(new_id, created, authenticated, context.now, subject, options, record.data)
     if core.ended is not None:
         # A cookie that does not say when it was made counts as made now, and is older than every end.
-        options[listed.DRAWN] = listed.drawn_of(meta) if created < context.now else 0
+        says = created < context.now or _is_of_this_second(accepted, cookies, context)
+        options[listed.DRAWN] = listed.drawn_of(meta) if says else 0
         dead = yield from listed.judge(core, state, Held(record=meta), context)
         if dead.record is None:
             state.taken = Taken(None, tuple(accepted.cookie.clear_cookie(name) for name in names))
@@ -63,6 +65,14 @@ def take_over(core: Core, state: State, context: Context) -> Flow[Held | None]:
     state.taken = Taken(record, clearing)
     core.emit(TakenOver, new_id, accepted.traits.name, request=state.request)
     return held
+
+
+def _is_of_this_second(accepted: Accepted, cookies: CookieMap, context: Context) -> bool:
+    """Whether a cookie says that it was made now, as after a login that leads here: in a second it will still say so."""
+    there = context._replace(cookie_name=accepted.cookie.name, now=context.now + 1)
+    with suppress(InvalidToken):  # then it has ended
+        return accepted.traits.authenticates_time and accepted.token.open(cookies, there).created <= context.now
+    return False
 
 
 def clear(core: Core, state: State) -> None:

@@ -38,6 +38,8 @@ _ATTEMPTS = 10
 """How often a connection is opened anew where the file is replaced just then."""
 _PAUSE = 0.005
 """Seconds until a file is tried again that somebody else has locked."""
+_LONGEST = 1_000_000
+"""Seconds that SQLite waits at most: it counts milliseconds in 32 bits, and does not wait at all for what is beyond."""
 
 
 class Idle(deque[sqlite3.Connection]):
@@ -66,7 +68,7 @@ class Connections:
     def __init__(self, path: Path, timeout: float, synchronous: str) -> None:
         self._path = path
         self._name = str(path)  # of a Path the system would be asked by a call of Python's more, for each request
-        self._timeout = timeout
+        self._timeout = min(timeout, _LONGEST)
         self._synchronous = synchronous
         try:
             file = self._file()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from typing import Any
-from weakref import ref
 
 from asgiref.sync import sync_to_async
 from django.conf import settings  # type: ignore[import-untyped]
@@ -228,18 +227,19 @@ def _cookie_header(request: Any) -> str:
 
 
 class _Told(Request):
-    """What hardtack is told of a request, taken apart when it is asked for more than its method, as few are.
+    """What hardtack is told of a request; what stands in its headers is taken apart when one of them is asked for, as few are.
 
     Scheme and host are those of the browser, as far as Django trusts the proxy.
     """
 
-    __slots__ = ("_meta", "_request")
+    __slots__ = ("_meta",)
 
     def __init__(self, request: Any) -> None:
-        self.method = request.method or ""
+        # Not the request: it has the session, which has this, and they must not keep each other alive. So what Django alone
+        # knows of it is asked for now: a thread that goes on after the response tells of the same scheme and path.
+        self.method, self.scheme, self.path = request.method or "", request.scheme, request.path
         self.passive = is_passive(request)
         self._meta = request.META
-        self._request = ref(request)  # the request has the session, which has this: they must not keep each other alive
 
     def __getattr__(self, name: str) -> Any:
         """Called for what is not set yet: all of it is set at once."""
@@ -249,10 +249,12 @@ class _Told(Request):
         found = wsgi_request(self._meta)
         for each in ("client", "mount", "origin", "proof_skipped", "query", "sec_fetch_site", "user_agent"):
             setattr(self, each, getattr(found, each))
-        request = self._request()
-        self.scheme, self.path = (found.scheme, found.path) if request is None else (request.scheme, request.path)
         self.host = (settings.USE_X_FORWARDED_HOST and self._meta.get("HTTP_X_FORWARDED_HOST")) or found.host
         return getattr(self, name)
+
+    def __getstate__(self) -> Any:
+        """All that a request is made of: what the server put beside its headers cannot be pickled."""
+        return None, {name: getattr(self, name) for name in Request.__slots__}
 
 
 def _streams(response: Any) -> bool:

@@ -20,6 +20,7 @@ from hardtack.adapters import (
     state_of,
 )
 from hardtack.cookies import parse
+from hardtack.engines import chunks
 from hardtack.frameworks.django.base import SessionStore
 from hardtack.frameworks.django.kind import name_and_value
 from hardtack.protocols import Held
@@ -104,7 +105,8 @@ def _clear_cookies(session: SessionStore, response: Any) -> bool:
     """Clear what the request carried of a session that is not there; whether there was anything."""
     cookie, header = session.manager.cookie, session.request_header
     name = cookie.name
-    carried = [each for each in parse(header) if each == name or _is_chunk(each, name)]
+    names = {name, *chunks.names(name)}  # no others are ours, and there may be any number that look like chunks
+    carried = [each for each in parse(header) if each in names]
     lines = [*(cookie.clear_cookie(each) for each in carried), *foreign_lines(session.manager, header)]
     _put(session, response, lines)
     return bool(lines)
@@ -119,10 +121,6 @@ def _put(session: SessionStore, response: Any, lines: Sequence[str]) -> None:
         response.cookies.pop(name, None)
         response.delete_cookie(name, path=cookie.path, domain=cookie.domain, samesite=cookie.samesite)
     set_cookies(response, [line for line in lines if line not in own], names)
-
-
-def _is_chunk(each: str, name: str) -> bool:
-    return each.startswith(f"{name}.") and each[len(name) + 1 :].isdecimal()
 
 
 class Line(Morsel[str]):
