@@ -44,7 +44,7 @@ test: system node speedups dbsc-browser lint types coverage  ## Lint, types, all
 
 quick: $(VENV)/.dev lint  ## In a minute: lint, types by mypy, the tests that need no server, browser or Perl
 	$(BIN)/mypy
-	$(KEEP_BYTECODE) $(BIN)/python -m pytest -q -n 2 -m "$(ANYWHERE) and not slow" $(ARGS)
+	$(KEEP_BYTECODE) $(BIN)/python -m pytest -q -n 2 --dist worksteal --ignore-glob='*_suite' -m "$(ANYWHERE) and not slow" $(ARGS)
 
 # --- its parts
 

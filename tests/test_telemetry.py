@@ -830,6 +830,7 @@ class Answers(BaseHTTPRequestHandler):
         """Nothing."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["", "hardtack_store_hangs_total"])
 def test_the_picture_asks_each_query_of_the_dashboard(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With every variable filled in; and there is no picture where one of them finds nothing."""

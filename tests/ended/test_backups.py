@@ -33,6 +33,7 @@ def restore(folder: Path) -> None:
     (folder / "backup.sqlite").replace(folder / "sessions.sqlite")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["logout", "end", "end_all"])
 @pytest.mark.parametrize("listed", [True, False])
 def test_a_restored_backup_brings_no_ended_session_back_where_there_is_a_list(

@@ -41,6 +41,7 @@ def test_each_line_is_an_entry(channel: FileChannel) -> None:
     assert [line.split(" ")[1] for line in lines[1:]] == ["Zmlyc3Q", "ZW50cnk"]
 
 
+@pytest.mark.slow
 def test_old_lines_are_dropped_when_it_has_doubled(channel: FileChannel, monkeypatch: Any) -> None:
     """The identity and what is young stay, whoever was in the middle begins again, and what cannot be read goes."""
     monkeypatch.setattr(module, "COMPACT", 1000)

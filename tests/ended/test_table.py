@@ -240,6 +240,7 @@ def test_the_entries_of_a_table_make_the_same_table(table: Table) -> None:
     assert (other.all_drawn, other.all_seen, other.limits) == (table.all_drawn, table.all_seen, table.limits)
 
 
+@pytest.mark.slow
 def test_an_entry_takes_at_most_thirty_bytes() -> None:
     """At a million, by what the interpreter says its objects take; less where buckets are just about to be split."""
     records = Records()

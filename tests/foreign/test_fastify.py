@@ -69,6 +69,7 @@ def test_a_key_may_be_base64() -> None:
     assert read(FastifyCookie(base64.b64encode(KEY).decode()), seal(COOKIE, {"a": 1})).data == {"a": 1}
 
 
+@pytest.mark.slow
 def test_a_secret_with_the_default_salt() -> None:
     """The key is derived once; further keys are read beside it."""
     secret = "averylogphrasebiggerthanthirtytwochars"

@@ -480,6 +480,7 @@ def _read_or_refused(document: bytes, reader: str) -> str:
         return f"{error.reason}: {error}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", ["python", "compiled"])
 @pytest.mark.parametrize("seed", range(4))
 def test_each_way_reads_what_the_slowest_one_does(seed: int, reader: str) -> None:

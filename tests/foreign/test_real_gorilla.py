@@ -59,6 +59,7 @@ def now_of() -> int:
     return int(time.time())
 
 
+@pytest.mark.slow
 def test_both_directions(program: tuple[str], block: str) -> None:
     """What the one writes the other reads."""
     theirs = ask(program, block, Op="write", Data=DATA)

@@ -67,6 +67,7 @@ def without_times(data: dict[str, Any]) -> dict[str, Any]:
     return {key: item for key, item in data.items() if key not in ADDED}
 
 
+@pytest.mark.slow
 @each
 def test_both_directions(system: str) -> None:
     """Every type that JSON has, and characters that JavaScript and HTML treat on their own."""

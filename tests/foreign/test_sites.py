@@ -283,6 +283,7 @@ def test_a_login_there_is_one_here(pair: Pair, browser: Browser) -> None:
     assert browser.get(f"{pair.ours}/whoami") == "alice"
 
 
+@pytest.mark.slow
 def test_a_login_here_is_one_there(pair: Pair, browser: Browser) -> None:
     """And the other way round."""
     browser.get(f"{pair.ours}/login/bob")
@@ -314,6 +315,7 @@ def test_a_logout_on_either_is_one_on_both(pair: Pair, browser: Browser, login: 
     assert browser.get(f"{pair.theirs}/whoami") == "nobody"
 
 
+@pytest.mark.slow
 def test_another_login_there_is_another_user_here(pair: Pair, browser: Browser) -> None:
     """What our site knew of the first user is not believed of the second."""
     browser.get(f"{pair.ours}/login/alice")

@@ -156,6 +156,7 @@ def test_a_key_has_32_bytes(secret: bytes) -> None:
         Key(secret)
 
 
+@pytest.mark.slow
 def test_from_passphrase_is_scrypt() -> None:
     """The same passphrase and salt give the same key, on every machine; another salt gives another."""
     key = Key.from_passphrase(PASSPHRASE, salt="example.org")
