@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from tests.binding.kit import BoundSite
 from tests.kit import KEY, START
@@ -18,14 +20,20 @@ def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bou
     if request.param == "store":
         return BoundSite()
     site = BoundSite(CookieEngine(KEY))
-    clock, now = follower.clock, memory._now
+    clock, now, seen = follower.clock, memory._now, threading.local()
 
-    def ahead() -> float:
-        return site.clock.now - START
+    def channels() -> int:
+        seen.ahead = site.clock.now - START
+        return now() + int(seen.ahead * 1_000_000)
 
-    monkeypatch.setattr(follower, "clock", lambda: clock() + ahead())
-    monkeypatch.setattr(ended_list, "clock", lambda: clock() + ahead())
-    monkeypatch.setattr(memory, "_now", lambda: now() + int(ahead() * 1_000_000))
+    def own() -> float:
+        # Where a test turns the clock while the list's thread has just read the channel's, that thread sees one time.
+        in_tests = threading.current_thread() is threading.main_thread()
+        return clock() + (site.clock.now - START if in_tests else getattr(seen, "ahead", 0.0))
+
+    monkeypatch.setattr(follower, "clock", own)
+    monkeypatch.setattr(ended_list, "clock", own)
+    monkeypatch.setattr(memory, "_now", channels)
     return site
 
 

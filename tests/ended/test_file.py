@@ -41,6 +41,22 @@ def test_each_line_is_an_entry(channel: FileChannel) -> None:
     assert [line.split(" ")[1] for line in lines[1:]] == ["Zmlyc3Q", "ZW50cnk"]
 
 
+def test_what_is_appended_while_the_reader_stands_still_is_not_ahead_of_its_time(
+    channel: FileChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that was suspended while it read: such entries would be skipped, and never be read again."""
+    now, stood, decoded = module._now, [0], module._decoded
+
+    def suspended(line: bytes) -> bytes:
+        stood[0] += 600_000_000
+        return decoded(line)
+
+    monkeypatch.setattr(module, "_now", lambda: now() + stood[0])
+    monkeypatch.setattr(module, "_decoded", suspended)
+
+    assert channel.read("", 0).now >= now() + 590_000_000
+
+
 @pytest.mark.slow
 def test_old_lines_are_dropped_when_it_has_doubled(channel: FileChannel, monkeypatch: Any) -> None:
     """The identity and what is young stay, whoever was in the middle begins again, and what cannot be read goes."""

@@ -53,6 +53,23 @@ def test_a_commit_that_was_overtaken_is_not_passed_over(channel: SQLChannel) -> 
     assert read_all(channel, position)[0] == []
 
 
+def test_what_is_appended_while_the_reader_stands_still_is_not_ahead_of_its_time(
+    channel: SQLChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that was suspended between two questions: such entries would be skipped, and never be read again."""
+    _, position = read_all(channel)
+    clock, stood, rows = sql.clock, [0.0], channel._rows
+
+    def suspended(*arguments: Any) -> Any:
+        stood[0] += 600
+        return rows(*arguments)
+
+    monkeypatch.setattr(sql, "clock", lambda: clock() + stood[0])
+    monkeypatch.setattr(channel, "_rows", suspended)
+
+    assert channel.read(position, 0).now >= time.time_ns() // 1000 + 590_000_000
+
+
 def test_who_appends_in_turn_waits_for_who_was_before_him(channel: SQLChannel) -> None:
     """So that what came later cannot be read first; what has no turn goes on."""
     _, position = read_all(channel)

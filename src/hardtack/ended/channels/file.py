@@ -107,12 +107,11 @@ class FileChannel:
     def _read(self, file: BinaryIO, position: str) -> Batch:
         if not os.access(self._path, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        now = _now()
         size = os.fstat(file.fileno()).st_size
         header = file.readline(_READ)
         fields = header.split()
         if not header.startswith(_MAGIC) or len(fields) != 4:
-            return Batch([], "", now, None)
+            return Batch([], "", _now(), None)
         generation, origin = fields[2].decode("ascii", "replace"), _decoded(fields[3])
         was, _, offset = position.partition(":")
         known = was == generation and len(header) <= int(offset) <= size
@@ -123,7 +122,8 @@ class FileChannel:
         end = raw.rfind(b"\n") + 1 if len(raw) < _READ or b"\n" in raw else len(raw)
         entries = [_decoded(line.rpartition(b" ")[2]) for line in raw[:end].splitlines()]
         complete = start + len(raw) >= size
-        return Batch(entries, f"{generation}:{start + end}", now, origin, complete, position != "" and not known)
+        # The time after reading: of what was ended while this process stood still nothing is from ahead of its time.
+        return Batch(entries, f"{generation}:{start + end}", _now(), origin, complete, position != "" and not known)
 
     def reset(self, old: bytes | None, new: bytes, entries: Iterable[bytes]) -> bool:
         """Give a new identity; see `Channel`."""

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from hardtack.ended.follower import clock
 from hardtack.ended.protocol import Batch, Make
 from hardtack.errors import ConfigError, StoreUnavailable
 
@@ -148,7 +149,7 @@ class SQLChannel:
     def _look(self, position: str) -> Batch:
         try:
             with self._connection(self._reader) as connection:
-                now = self._now(connection)
+                now, asked = self._now(connection), clock()
                 origin = connection.scalar(sa.select(self.origins.c.origin))
                 low = int(position) if position.isdecimal() else 0
                 rows = self._rows(connection, low)
@@ -164,6 +165,8 @@ class SQLChannel:
         # Of so many that this is not all, none can be waited for.
         low = _before_gap(low, rows, now - OVERTAKEN * 1_000_000) if complete else rows[-1].id
         entries = [bytes(row.entry) for row in rows]
+        # This process may have stood still between the two questions: what was ended meanwhile is not from ahead of its time.
+        now += int((clock() - asked) * 1_000_000)
         return Batch(entries, str(low or ""), now, None if origin is None else bytes(origin), complete, restarted)
 
     def _rows(self, connection: Connection, low: int) -> list[Any]:
