@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.kit import KEY, START, Clock, Jar, Site
+from tests.kit import KEY, OTHER_KEY, START, Clock, Jar, Site
 
 from hardtack import Cookie, CookieEngine, EndedSessions, Request, SessionManager, StoreEngine
 from hardtack.errors import ConfigError, StoreUnavailable
@@ -49,12 +49,14 @@ def user_of(data: dict[str, Any]) -> str | None:
 class Old:
     """The other system beside a manager: it has the same browser, and reads its own cookie alone."""
 
-    def __init__(self, system: str = "flask", engine: str = "cookie", keep_until: Any = UNTIL, **options: Any) -> None:
+    def __init__(
+        self, system: str = "flask", engine: str = "cookie", keep_until: Any = UNTIL, beside: Any = (), **options: Any
+    ) -> None:
         make, self.name = FORMATS.get(system, (RackHmacCookie, "rack.session"))
         settings: dict[str, Any] = {} if system in TIMED else {"until": START + 400 * DAY}
         self.format = make("secret", subject=user_of, keep_until=keep_until, **settings)
         cookie = Cookie(name="__Host-ours")
-        self.site = Site(ENGINES[engine](), cookie=cookie, accept=[self.format], **options)
+        self.site = Site(ENGINES[engine](), cookie=cookie, accept=[self.format, *beside], **options)
         self.ours = cookie.name
         self.jar = self.site.jar
 
@@ -645,11 +647,12 @@ def test_a_logout_with_cookies_that_somebody_invented_fills_no_store(where: str)
     assert beside.visit(beside.keeps, copy) is None
 
 
-def test_a_logout_beside_cookies_asks_no_store() -> None:
+@pytest.mark.parametrize("more", [[], [StoreEngine(MemoryStore())]], ids=["cookies", "cookies and a store"])
+def test_a_logout_beside_cookies_asks_no_store(more: list[Any]) -> None:
     """The deploy beside has sessions in cookies: there is nothing to bury them in, and both cookies are cleared."""
     flask, jar, clock = FlaskCookie("secret", subject=user_of), Jar(), Clock()
     cookie = Cookie(name="session", formerly=[Cookie(name="__Host-ours")])
-    sessions = SessionManager(CookieEngine(flask), cookie=cookie, accept=[CookieEngine(KEY)], clock=clock)
+    sessions = SessionManager(CookieEngine(flask), cookie=cookie, accept=[CookieEngine(KEY), *more], clock=clock)
     for ends in (False, True):
         session = sessions.open(jar.header)
         session["user"] = "alice"
@@ -658,6 +661,22 @@ def test_a_logout_beside_cookies_asks_no_store() -> None:
         jar.take(sessions.commit(session))
 
     assert jar.cookies == {}
+
+
+@both
+def test_a_logout_here_ends_both_where_an_engine_of_ours_is_accepted_too(engine: str) -> None:
+    """A site that moves from Flask, and from one engine to another: no copy of either cookie begins anything."""
+    old = Old(engine=engine, beside=[StoreEngine(MemoryStore()), CookieEngine(OTHER_KEY)])
+    old.logged_in()
+    copies = [old.jar.header, *old.jar.header.split("; ")]
+    session = old.site.open()
+    session.logout()
+    old.site.commit(session)
+
+    assert old.jar.cookies == {}
+    subjects = [old.site.sessions.open(copy).subject for copy in copies]
+    # Without a store or a list Flask's cookie lives on where it was copied, as under Flask itself.
+    assert subjects == ([None] * 3 if engine == "store" else ["alice", "alice", None])
 
 
 @both

@@ -13,6 +13,7 @@ from sqlalchemy import exc
 
 from hardtack.ended.channels import sql
 from hardtack.ended.channels.sql import SQLChannel
+from hardtack.ended.follower import clock
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.testing.channels import put, read_all
 
@@ -58,7 +59,7 @@ def test_what_is_appended_while_the_reader_stands_still_is_not_ahead_of_its_time
 ) -> None:
     """A machine that was suspended between two questions: such entries would be skipped, and never be read again."""
     _, position = read_all(channel)
-    clock, stood, rows = sql.clock, [0.0], channel._rows
+    stood, rows = [0.0], channel._rows
 
     def suspended(*arguments: Any) -> Any:
         stood[0] += 600

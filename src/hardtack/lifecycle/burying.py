@@ -81,24 +81,31 @@ def bury_beside(core: Core, saving: Saving, context: Context) -> Flow[StoreUnava
 
     Why that could not be, or None.
     """
-    failure = None
+    failure: StoreUnavailable | None = None
     if saving.kind is not Kind.END or core.stored or core.engine.native:  # type: ignore[attr-defined]
         return failure
     for view in core.accepted:
-        if not isinstance(view.engine, StoreEngine):
-            continue
-        token, traits = core.engine.token, core.engine.traits  # type: ignore[attr-defined]
-        graves = dict.fromkeys(_adopted(view.engine, token, traits, core.cookie.name, saving.header, context), bury)
-        for place in core.places[1:]:  # where the deploy beside has its own cookie
-            secret = view.engine.secret_in(saving.header, place.name)
-            if secret is not None:
-                graves.setdefault(view.engine.raw_key(secret, core.purpose), _bury_what_is_there)
-        for raw_key, bury_it in sorted(graves.items()):
-            gone = bury_it(view, raw_key, context.now, context.now + core.lifetime, changed=saving.new is not None)
-            try:
-                yield from on(view.store, gone)
-            except StoreUnavailable as error:
-                failure = error
+        if isinstance(view.engine, StoreEngine):
+            failure = (yield from _bury_in(core, view, view.engine, saving, context)) or failure
+    return failure
+
+
+def _bury_in(
+    core: Core, view: Core, engine: StoreEngine, saving: Saving, context: Context
+) -> Flow[StoreUnavailable | None]:
+    failure = None
+    token, traits = core.engine.token, core.engine.traits  # type: ignore[attr-defined]
+    graves = dict.fromkeys(_adopted(engine, token, traits, core.cookie.name, saving.header, context), bury)
+    for place in core.places[1:]:  # where the deploy beside has its own cookie
+        secret = engine.secret_in(saving.header, place.name)
+        if secret is not None:
+            graves.setdefault(engine.raw_key(secret, core.purpose), _bury_what_is_there)
+    for raw_key, bury_it in sorted(graves.items()):
+        gone = bury_it(view, raw_key, context.now, context.now + core.lifetime, changed=saving.new is not None)
+        try:
+            yield from on(view.store, gone)
+        except StoreUnavailable as error:
+            failure = error
     return failure
 
 
