@@ -142,12 +142,12 @@ $(VENV)/.dev: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --group dev --editable .
 	@touch $@
 
-# An environment of its own: what makes the site is nothing that the tests should need.
 # OpenTelemetry's exporter for Prometheus, for make_dashboard.py alone; what it needs is in .venv.
 build/dashboard/.ready: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target build/dashboard opentelemetry-exporter-prometheus prometheus-client
 	@touch $@
 
+# An environment of its own: what makes the site is nothing that the tests should need.
 build/docs/.ready: $(BIN)/python pyproject.toml
 	$(BIN)/python -m venv build/docs
 	build/docs/bin/python -m pip install --quiet --upgrade 'pip>=25.1'

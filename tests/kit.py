@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hardtack import CookieEngine, Key, SessionManager
+from hardtack import CookieEngine, EncryptedToken, Key, SessionManager
 from hardtack.changes import Changes
 from hardtack.events import Event
 
@@ -12,6 +12,17 @@ START = 4_000_000_000  # far ahead: a store that looks at the real clock keeps w
 
 KEY = Key(bytes(range(32)))
 OTHER_KEY = Key(bytes(range(1, 33)))
+
+
+class NoKeys:
+    """A format of somebody else that carries whole records, and says nothing of keys."""
+
+    native = True
+    name = "no keys"
+
+    def __init__(self) -> None:
+        self._inner = EncryptedToken(KEY)
+        self.open, self.seal = self._inner.open, self._inner.seal
 
 
 class Clock:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kit import KEY, OTHER_KEY, START, Clock, Jar
+from tests.kit import KEY, OTHER_KEY, START, Clock, Jar, NoKeys
 
 from hardtack import (
     Cookie,
@@ -1605,17 +1605,6 @@ def test_the_way_back_to_another_systems_cookie(place: Place) -> None:
     assert (
         place.visit(SessionManager(CookieEngine(flask), cookie=Cookie("session"), clock=place.clock))["user"] == "alice"
     )
-
-
-class NoKeys:
-    """A format of somebody else that carries whole records, and says nothing of keys."""
-
-    native = True
-    name = "no keys"
-
-    def __init__(self) -> None:
-        self._inner = EncryptedToken(KEY)
-        self.open, self.seal = self._inner.open, self._inner.seal
 
 
 def test_a_format_that_names_no_key_moves_by_its_cookie(place: Place) -> None:

@@ -99,17 +99,22 @@ def test_a_difference_has_to_be_explained(reports: Path) -> None:
     assert "no longer differs" in needless
 
 
+def run_kinds(folder: Path, monkeypatch: pytest.MonkeyPatch, tests: str) -> None:
+    """Run a suite of one file on each kind of sessions."""
+    monkeypatch.setattr(suites, "WORK", folder)
+    (folder / "reports").mkdir()
+    tree = folder / "thing"
+    (tree / "tests").mkdir(parents=True)
+    (tree / "pytest.ini").write_text("[pytest]\n", "utf-8")
+    (tree / "tests" / "test_thing.py").write_text(tests, "utf-8")
+
+    suites.run_kinds(SUITE, tree, Path(sys.executable))
+
+
 @pytest.mark.slow
 def test_the_one_kind_of_sessions_that_flask_has_is_run_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its outcome is that of both kinds, and hardtack's two kinds are both run."""
-    monkeypatch.setattr(suites, "WORK", tmp_path)
-    (tmp_path / "reports").mkdir()
-    tree = tmp_path / "thing"
-    (tree / "tests").mkdir(parents=True)
-    (tree / "pytest.ini").write_text("[pytest]\n", "utf-8")
-    (tree / "tests" / "test_thing.py").write_text(SESSIONS, "utf-8")
-
-    suites.run_kinds(SUITE, tree, Path(sys.executable))
+    run_kinds(tmp_path, monkeypatch, SESSIONS)
 
     told = {kind: next(iter(suites.outcome_of(SUITE, kind).failed.values())) for kind in suites.KINDS}
     assert {kind: text.split("'")[1] for kind, text in told.items()} == {
@@ -123,14 +128,7 @@ def test_the_one_kind_of_sessions_that_flask_has_is_run_once(tmp_path: Path, mon
 @pytest.mark.slow
 def test_what_differs_is_run_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test that passes by itself is no difference; one that fails again is."""
-    monkeypatch.setattr(suites, "WORK", tmp_path)
-    (tmp_path / "reports").mkdir()
-    tree = tmp_path / "thing"
-    (tree / "tests").mkdir(parents=True)
-    (tree / "pytest.ini").write_text("[pytest]\n", "utf-8")
-    (tree / "tests" / "test_thing.py").write_text(UNSTEADY, "utf-8")
-
-    suites.run_kinds(SUITE, tree, Path(sys.executable))
+    run_kinds(tmp_path, monkeypatch, UNSTEADY)
 
     result = suites.result_of(SUITE, "1.0")
     assert result["failed"] == {"own-cookie": 0, "cookie": 0, "own-store": 0, "store": 1}

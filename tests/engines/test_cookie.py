@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tests.kit import KEY, OTHER_KEY, START, Site
+from tests.kit import KEY, OTHER_KEY, START, NoKeys, Site
 
 from hardtack import Cookie, CookieEngine, EncryptedToken, Key, Keyring, Record, SessionManager, SignedToken
 from hardtack.errors import ConfigError, SessionTooLarge
@@ -308,17 +308,6 @@ def test_what_carries_a_cookie_is_known_without_opening_it(engine: CookieEngine)
         False,
         False,
     ]
-
-
-class NoKeys:
-    """A format of somebody else that carries whole records, and says nothing of keys."""
-
-    native = True
-    name = "no keys"
-
-    def __init__(self) -> None:
-        self._inner = EncryptedToken(KEY)
-        self.open, self.seal = self._inner.open, self._inner.seal
 
 
 @pytest.mark.parametrize("token", [NoKeys, lambda: EncryptedToken(KEY)], ids=["no-keys", "encrypted"])

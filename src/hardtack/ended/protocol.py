@@ -18,7 +18,8 @@ class Batch(NamedTuple):
     Attributes:
         entries: at most some thousands, in their order.
         position: where the next read goes on: text that means something to the channel alone.
-        now: the channel's time when it was read, in microseconds since 1970.
+        now: the channel's time after the entries were read, in microseconds since 1970. What is a minute ahead of it is skipped
+            for good: an earlier time would lose what was appended while the process stood still between the two.
         origin: the channel's identity as `reset` wrote it; None where there is none: the channel is new, or was lost.
         complete: whether this was all that there was.
         restarted: whether the entry at the given position is gone, and this is the beginning instead.
