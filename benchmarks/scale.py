@@ -124,6 +124,7 @@ def sweep(rows: int = 1_000_000) -> None:
             connection.executemany("INSERT INTO hardtack_sessions VALUES (?, ?, ?, ?, ?)", values)
             connection.execute("COMMIT")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        os.sync()  # else the first requests wait for the disk to take what was made
         size = path.stat().st_size
         before = under_load(sessions, headers, lambda: time.sleep(BY_THEMSELVES))
         command = [sys.executable, "-m", "hardtack", "sweep", f"sqlite:///{path}"]

@@ -1,7 +1,10 @@
-"""What the tests of the core share: a clock to turn, a list of events, and a browser's way with cookies."""
+"""What the tests of the core share: a clock to turn, a list of events, a browser's way with cookies, and a fork that ends."""
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Callable
 from typing import Any
 
 from hardtack import CookieEngine, EncryptedToken, Key, SessionManager
@@ -23,6 +26,19 @@ class NoKeys:
     def __init__(self) -> None:
         self._inner = EncryptedToken(KEY)
         self.open, self.seal = self._inner.open, self._inner.seal
+
+
+def fork(how: Callable[[], int] = os.fork) -> int:
+    """Fork as `os.fork` does; the child is killed after a minute.
+
+    One that hangs would go on after its test has failed, and with it the pipes that it has inherited: whoever reads to
+    their end, such as `make test | tee`, would wait for it for ever.
+    """
+    child = how()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(60)
+    return child
 
 
 class Clock:

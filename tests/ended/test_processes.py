@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.ended.kit import eventually, new_id
+from tests.kit import fork
 
 Make = Callable[..., Any]
 
@@ -128,7 +129,7 @@ def test_a_forked_process_follows_by_itself(name: str, channel_url: Any, make_li
     ended.end_session(before)
     reader, writer = os.pipe()
 
-    child = os.fork()
+    child = fork()
     if child == 0:  # pragma: no cover - in the child; patched to be measured where it can
         code = 1
         try:
@@ -157,7 +158,7 @@ def test_a_list_that_was_not_used_before_the_fork(channel_url: Any, make_list: M
     make_list(channel_url("file")).create()
     ended = make_list(channel_url("file"))
 
-    child = os.fork()
+    child = fork()
     if child == 0:  # pragma: no cover - see above
         os._exit(0 if ended.ensure_fresh() else 1)
 
@@ -171,7 +172,7 @@ def test_a_forked_process_does_not_append_twice(channel_url: Any, make_list: Mak
     with pytest.raises(Exception, match="--create"):
         ended.end_session(handle)
 
-    child = os.fork()
+    child = fork()
     if child == 0:  # pragma: no cover - see above
         os._exit(0 if ended.check(handle) and ended.stats().waiting == 0 else 1)
 

@@ -20,6 +20,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.kit import fork
+
 from hardtack.stores import from_url
 
 SECONDS = 1.0
@@ -129,11 +131,11 @@ def main(url: str, kind: str, given: str = "") -> None:
     store: Any = given_client(given, url, asynchronous) if given else from_url(url, asynchronous=asynchronous)
     before = asyncio.run(read_often(store, "user4", 0))
     assert before == {"reads": 1}, before
-    fork = ctypes.PyDLL(None).fork if kind.endswith("c") else os.fork
+    how = ctypes.PyDLL(None).fork if kind.endswith("c") else os.fork
     pipes = []
     for number in range(CHILDREN):
         reading, writing = os.pipe()
-        if fork() == 0:
+        if fork(how) == 0:
             try:
                 found = asyncio.run(read_often(store, f"user{number}", SECONDS))
             except BaseException as error:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.kit import fork
 
 from hardtack.protocols import Tombstone
 from hardtack.record import Record, pack, unpack
@@ -54,7 +55,7 @@ def number_of(data: bytes) -> int:
 def in_child(work: Callable[[int], None], seconds: float) -> bytes:
     """Fork a child that works with the write end of a pipe; kill it a time after it began; what it has said."""
     reader, writer = os.pipe()
-    child = os.fork()
+    child = fork()
     if child == 0:
         try:
             os.close(reader)

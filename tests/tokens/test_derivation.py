@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from tests.kit import fork
 
 from hardtack import Key
 from hardtack.tokens import derivation
@@ -159,7 +160,7 @@ def _derive_in_child(stretching: Stretching) -> None:
 
 def _in_a_child(act: Callable[[], None]) -> int:
     """The exit code of a child that does this; 99 where it did not end within ten seconds."""
-    child = os.fork()
+    child = fork()
     if child == 0:
         try:
             act()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from tests.kit import fork
 
 from hardtack.tokens import xaes
 from hardtack.tokens.xaes import XAES256GCM
@@ -92,7 +93,7 @@ def test_fork_draws_a_new_prefix() -> None:
     before = cipher.seal(b"", None)[:12]
     reader, writer = os.pipe()
     with cipher._lock:
-        child = os.fork()
+        child = fork()
         if child == 0:
             os.write(writer, cipher.seal(b"", None)[:12])
             os._exit(0)
