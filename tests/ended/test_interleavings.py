@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
 from tests.kit import KEY
 
 from hardtack import CookieEngine, EndedSessions, Request, SessionManager, StoreEngine
+from hardtack.adapters import end_own
 from hardtack.ended.channels import memory
 from hardtack.ended.channels.memory import MemoryChannel
 from hardtack.ended.protocol import Batch
@@ -76,6 +78,9 @@ class World:
         """Each cookie: when the login was committed that it comes from, and whose that was."""
         self.ends: dict[str | None, int] = {}
         self.left: set[str] = set()
+        """The ids that were logged out."""
+        self.former: dict[str, str] = {}
+        """Of an id that a session got without a login, the one before."""
 
     def step(self) -> None:
         """A request begins or ends, or all of a user's sessions do."""
@@ -108,6 +113,8 @@ class World:
             self.left.add(request.loaded)
         for line in lines:
             if "Max-Age=0" not in line:
+                if login is None and request.loaded not in (None, request.session.id):
+                    self.former[request.session.id] = str(request.loaded)
                 before = self.logins.get(request.header, (-1, None))
                 self.logins[line.partition(";")[0]] = before if login is None else (self.turn, login)
 
@@ -129,20 +136,88 @@ class World:
 
     def check(self) -> None:
         """Nothing lives that has ended, once everybody has heard of it."""
-        self.channel.late = False
+        self.read()
         for server in self.servers:
-            ended: Any = server.core.ended
-            ended._parts[0].read_to_end()
             for header, (login, subject) in self.logins.items():
                 session = server.open(header)
                 if session.subject is not None:
                     assert session.subject == subject
                     assert login >= self.ends.get(subject, -1)
-                    assert session.id not in self.left
+                    before: str | None = session.id
+                    while before is not None:
+                        assert before not in self.left
+                        before = self.former.get(before)
+
+    def read(self) -> None:
+        """Let everybody hear of everything."""
+        self.channel.late = False
+        for server in self.servers:
+            ended: Any = server.core.ended
+            ended._parts[0].read_to_end()
 
     def close(self) -> None:
         for each in self.servers:
             each.close()
+
+
+@pytest.fixture
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """Two servers of which neither hears of the other."""
+    world = World(request.param, 0)
+    yield world
+    world.close()
+
+
+@pytest.mark.parametrize("change", ["regenerate", "confirm", "impersonate"])
+@pytest.mark.parametrize("logout", ["before", "at the same time", "after"])
+@pytest.mark.parametrize("world", ["cookie", "store"], indirect=True)
+def test_a_logout_at_another_server_ends_what_got_a_new_id_at_this_one(world: World, logout: str, change: str) -> None:
+    """Neither has read of the other. On a store the second is told so at once."""
+    here, there = world.servers
+    session = here.open()
+    session.login("alice")
+    before = here.commit(session).set_cookies[0].partition(";")[0]
+    leaves, changes = there.open(before), here.open(before)
+    assert leaves.subject == changes.subject == "alice"
+
+    def leave() -> None:
+        session = there.open(before) if logout == "after" else leaves
+        session.logout()
+        there.commit(session)
+
+    if logout == "before":
+        leave()
+    if change == "impersonate":
+        changes.impersonate("bob")
+    else:
+        getattr(changes, change)()
+    changed = here.commit(changes).set_cookies
+    if logout != "before":
+        assert changed
+        leave()
+
+    world.read()
+    for server in world.servers:
+        assert all(server.open(line.partition(";")[0]).subject is None for line in changed)
+
+
+@pytest.mark.parametrize("world", ["cookie", "store"], indirect=True)
+def test_a_framework_that_ends_what_it_finds_ends_no_new_id(world: World) -> None:
+    """Django does over an old password hash: the tab in which the password was changed stays logged in."""
+    here, there = world.servers
+    session = here.open()
+    session.login("alice")
+    before = here.commit(session).set_cookies[0].partition(";")[0]
+    other, changes = there.open(before), here.open(before)
+    assert other.subject == "alice"
+    changes.regenerate()
+    after = here.commit(changes).set_cookies[0].partition(";")[0]
+    end_own(other, follows=False)
+    there.commit(other)
+
+    world.read()
+    for server in world.servers:
+        assert (server.open(before).subject, server.open(after).subject) == (None, "alice")
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import time
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -104,15 +105,44 @@ def test_an_end_reaches_the_id_that_was_claimed_first(table: Table, order: tuple
     assert again.find_claim(name) == table.find_claim(name)
 
 
-def test_an_end_does_not_reach_an_id_that_was_changed_otherwise(table: Table) -> None:
-    """A framework that ends what it finds under the old id must not end the tab that has just changed the password."""
-    claim = Session(NOW, claim_name(ID[:8]), claim_of(b"new id" * 3, binds=False), changed=True)
-    other = Session(NOW, claim_name(OTHER), claim_of(b"new id" * 3, binds=False), changed=True)
+@pytest.mark.parametrize("order", list(permutations(range(4))), ids=str)
+def test_an_end_reaches_each_id_that_a_session_got(table: Table, order: tuple[int, ...]) -> None:
+    """Of each server that gave it one at the same time, and what became of that; the one in the middle says a change only."""
+    ids = [b"id %04d " % number for number in range(4)]
+    entries = [
+        Session(NOW, claim_name(ids[0]), claim_of(ids[1] * 2, binds=False), changed=True),
+        Session(NOW, claim_name(ids[0]), claim_of(ids[2] * 2, binds=False), changed=True),
+        Session(NOW, claim_name(ids[2]), claim_of(ids[3] * 2, binds=False), changed=True),
+        Session(NOW, ids[0], HASH),
+    ]
 
-    for entry in (claim, Session(NOW, ID[:8]), Session(NOW, OTHER), other):
+    for each in ids[:3]:
+        table.add(Session(NOW, each, changed=True))
+    for number in order:
+        table.add(entries[number])
+
+    for each in ids[1:]:
+        assert (HASH[:10], False, NOW // SECOND) in table.find_session(each)
+
+
+def test_an_end_that_changes_reaches_nothing(table: Table) -> None:
+    """As Django's flush over an old password hash, which must not end the tab that has just changed the password."""
+    claim = Session(NOW, claim_name(ID[:8]), claim_of(b"new id" * 3, binds=False), changed=True)
+
+    for entry in (claim, Session(NOW, ID[:8], changed=True), claim):
         table.add(entry)
 
     assert table.find_session(b"new idne") == []
+
+
+def test_claims_in_a_circle_come_to_an_end(table: Table) -> None:
+    """Nobody draws such ids; who has the key could write them, and every process would stand still."""
+    table.add(Session(NOW, claim_name(ID[:8]), claim_of(OTHER + b"123456789", binds=False), changed=True))
+    table.add(Session(NOW, claim_name(OTHER), claim_of(ID[:8] + b"123456789", binds=False), changed=True))
+
+    table.add(Session(NOW, ID[:8]))
+
+    assert [changed for _, changed, _ in table.find_session(OTHER)] == [False]
 
 
 def test_sessions_of_a_user(table: Table) -> None:

@@ -28,7 +28,7 @@ from hardtack.ended.entries import (
 from hardtack.ended.follower import SECOND, Follower, clock
 from hardtack.ended.protocol import Channel
 from hardtack.ended.runner import Runner
-from hardtack.ended.table import SHARD_OF, Table, bound_successor, claim_name, claim_of
+from hardtack.ended.table import SHARD_OF, Table, bound_successor, claim_name, claim_of, successor_in
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.events import Event, logger
 from hardtack.lifetime import seconds
@@ -441,18 +441,27 @@ class EndedSessions:
     # --- Ending
 
     def end_session(
-        self, id: bytes, kind: Literal["changed", "ended"] = "ended", subject: str | None = None, brief: bool = False
+        self,
+        id: bytes,
+        kind: Literal["changed", "ended"] = "ended",
+        subject: str | None = None,
+        brief: bool = False,
+        successor: bytes = b"",
     ) -> None:
         """End one id; with a subject, only if the session is hers, or of one who acts as her.
 
-        `brief`: the id that an anonymous session had before its login; it is kept for `max_stale` and two minutes. Raises
+        `brief`: the id that an anonymous session had before its login; it is kept for `max_stale` and two minutes.
+        `successor`: the id under which a changed one goes on, which an end of this one, before or after, ends too. Raises
         `StoreUnavailable` where the channel could not be told: this process knows all the same, and tells it later.
         """
         if kind not in ("changed", "ended"):
             message = f"kind={kind!r} must be 'changed' or 'ended'"
             raise ValueError(message)
         owner = NOBODY if subject is None else self._get_codec().hash_subject(subject)
-        self._append(Session(0, _id(id), owner, kind == "changed", brief))
+        entries = [Session(0, _id(id), owner, kind == "changed", brief)]
+        if successor:
+            entries.append(Session(0, claim_name(_id(id)), claim_of(successor, binds=False), changed=True))
+        self._append(*entries)
 
     def take(self, id: bytes) -> bool:
         """Take what can be taken once, by an id of its own: True for the first who takes it, as far as is known here.
@@ -478,7 +487,7 @@ class EndedSessions:
     def claim(self, id: bytes, successor: bytes, *, binds: bool = True) -> bool:
         """End an id whose session goes on under another; whether nobody has claimed it for a third one before.
 
-        `binds`: because it is bound to the device, so that an end of the former id is one of the new; else by `regenerate`.
+        `binds`: because the session is bound to the device; else it got another id, as by `end_session(…, successor=…)`.
         Of servers that claim an id for different ones at once, one gets True, and always the same. Appends, and reads the
         channel to its end. Raises `StoreUnavailable`: the id has not ended, as far as is known here, and may be claimed again.
         """
@@ -493,9 +502,13 @@ class EndedSessions:
             raise StoreUnavailable("the list of ended sessions has lost what was just appended to it")
         return mine.startswith(first)
 
-    def successor(self, id: bytes) -> bytes:
-        """The first 9 bytes of the id under which a session goes on that was bound, where that is known; else nothing."""
-        return bound_successor(self._table.find_claim(claim_name(_id(id))))
+    def successor(self, id: bytes, *, bound: bool = False) -> bytes:
+        """The first 9 bytes of the id under which a session goes on, where that is known; else nothing.
+
+        `bound`: only where it does because it was bound to the device.
+        """
+        found = self._table.find_claim(claim_name(_id(id)))
+        return bound_successor(found) if bound else successor_in(found)
 
     def end_subject(self, subject: str, keep: bytes | Iterable[bytes] = ()) -> None:
         """End all sessions of a user, and of those who act as her, but for the ids in `keep`. Raises as `end_session`."""
@@ -513,8 +526,8 @@ class EndedSessions:
         """End everybody's sessions. Raises as `end_session`."""
         self._append(All(0))
 
-    def _append(self, entry: Entry) -> None:
-        self._running()[0].append([entry])
+    def _append(self, *entries: Entry) -> None:
+        self._running()[0].append(entries)
 
     def create(self) -> bool:
         """Create the channel, once, before the first deploy: an empty one is taken for lost. False: it was created before."""
@@ -565,10 +578,15 @@ class EndedSessions:
         return await _in_thread(lambda: self.draw_time(previous))
 
     async def aend_session(
-        self, id: bytes, kind: Literal["changed", "ended"] = "ended", subject: str | None = None, brief: bool = False
+        self,
+        id: bytes,
+        kind: Literal["changed", "ended"] = "ended",
+        subject: str | None = None,
+        brief: bool = False,
+        successor: bytes = b"",
     ) -> None:
         """`end_session`."""
-        await _in_thread(lambda: self.end_session(id, kind, subject, brief))
+        await _in_thread(lambda: self.end_session(id, kind, subject, brief, successor))
 
     async def aend_subject(self, subject: str, keep: bytes | Iterable[bytes] = ()) -> None:
         """`end_subject`."""

@@ -161,9 +161,10 @@ class Table:
     def add(self, entry: Entry) -> None:
         """Take an entry in; twice is once."""
         if isinstance(entry, Session):
-            self._add_session(entry)
-            for reached in self._reached(entry):
-                self._add_session(reached)
+            entries = [entry]
+            for each in entries:  # grows: an end reaches what its successor goes on as, and so on
+                self._add_session(each)
+                entries += [reached for reached in self._reached(each) if reached not in entries]
         elif isinstance(entry, Subject):
             time = entry.time.to_bytes(7, "big")
             for spared in entry.spared:  # first: who finds the entry must find whom it spares
@@ -192,16 +193,21 @@ class Table:
     def _reached(self, entry: Session) -> Iterator[Session]:
         """What else ends by an entry: the end of an id reaches its session under the id that was claimed for it first.
 
-        A server that ends a session may not have read yet that another one binds it.
+        A server that ends a session may not have read yet that it goes on under another id.
         """
         if not entry.changed:
-            successor = bound_successor(self.find_claim(claim_name(entry.id)))
-            if successor:
-                yield entry._replace(id=successor[:ID])
-        elif bound_successor(entry.owner) and self.find_claim(entry.id) == entry.owner[:OWNER]:
+            name = claim_name(entry.id)
+            for claim, _, _ in self.find_session(name):
+                if self._counts(name, claim):
+                    yield entry._replace(id=claim[:ID])
+        elif self._counts(entry.id, entry.owner[:OWNER]):
             for owner, changed, at in self.find_session(claim_name(entry.id)):
                 if not changed:
                     yield Session(at * _SECOND, entry.owner[:ID], owner + bytes(HASH - OWNER))
+
+    def _counts(self, name: bytes, claim: bytes) -> bool:
+        """Whether a session goes on as a claim says: as each that gave it another id, and as the first that has bound it."""
+        return bool(successor_in(claim)) and (not bound_successor(claim) or claim == self.find_claim(name))
 
     def find_session(self, id: bytes) -> list[tuple[bytes, bool, int]]:
         """For each entry of an id: the beginning of the owner's hash, whether it was changed, and when, in seconds."""
@@ -292,8 +298,13 @@ def claim_of(successor: bytes, *, binds: bool) -> bytes:
     return successor[: OWNER - 1] + (_BOUND if binds else _CHANGED) + bytes(HASH - OWNER)
 
 
+def successor_in(claim: bytes) -> bytes:
+    """The beginning of the id that a claim is for; of anything else, nothing."""
+    return claim[: OWNER - 1] if claim[OWNER - 1 : OWNER] in (_BOUND, _CHANGED) else b""
+
+
 def bound_successor(claim: bytes) -> bytes:
-    """The beginning of the id that a claim is for by which a session is bound; of anything else, nothing."""
+    """The same, where the session is bound by the claim."""
     return claim[: OWNER - 1] if claim[OWNER - 1 :].startswith(_BOUND) else b""
 
 

@@ -71,13 +71,13 @@ def derived(core: Core, old: Record) -> dict[str, int]:
 
 def goes_on_as(ended: EndedSessions, id: bytes, successor: bytes) -> bool:
     """Whether an id has ended because its session was bound to the device, and is this one now."""
-    first = ended.successor(id)
+    first = ended.successor(id, bound=True)
     return bool(first) and successor.startswith(first)
 
 
 def goes_on(ended: EndedSessions, former: Record) -> bool:
     """Whether the session of an id was bound to the device, and has not ended since, as far as its id says."""
-    first = ended.successor(former.id)
+    first = ended.successor(former.id, bound=True)
     if not first:
         return False
     found = ended.check(first, former.subject, None, drawn_of(former) + 1)
@@ -167,7 +167,7 @@ def _save(core: Core, ended: EndedSessions, saving: Saving, context: Context) ->
         # Only now: where the new session cannot be kept, the old one goes on. A channel that is away for a moment loses
         # no login: what it could not be told is known here, and told later.
         brief = saving.login and old.subject is None
-        yield from tell(ended, [old.id], changed=True, brief=brief)
+        yield from tell(ended, [old.id], changed=True, brief=brief, successor=_successor(core, saving))
     successors = [each for each in saved.ended if old is None or each != old.id]
     yield from tell(ended, successors, changed=saving.new is not None)
     if failure is not None and not core.stored:
@@ -179,10 +179,12 @@ def _tell_end(ended: EndedSessions, saving: Saving, found: Ended | None) -> Flow
     """Tell the list of a session that ends; why that could not be done, or None."""
     old, dead = saving.old, saving.held.dead
     if old is not None and found is None:
-        return (yield from tell(ended, [old.id], changed=saving.new is not None))
+        # What is to reach no other id is told as a change: Django's flush over an old password hash must not end the tab
+        # in which the password was changed.
+        return (yield from tell(ended, [old.id], changed=saving.new is not None or not saving.follows))
     if saving.held.adopted:
         return (yield from tell(ended, [saving.held.adopted], changed=saving.new is not None))
-    # A logout in a request that came with the id from before a binding ends what that is now; a login does not.
+    # A logout in a request that came with the id from before ends what that is now; a login does not.
     if dead is None or saving.login or not saving.follows or not ended.successor(dead.id):
         return None
     return (yield from tell(ended, [dead.id], changed=False))
@@ -201,19 +203,32 @@ def _may_be_bound(core: Core, saving: Saving, old: Record) -> bool:
     )
 
 
+def _successor(core: Core, saving: Saving) -> bytes:
+    """The new id of a session that somebody may be logging out under the old one, at a server that has not read of it yet.
+
+    A login has none: whoever logs out beside it may as well have been before. In a store the tombstone says it.
+    """
+    new = saving.new
+    if core.stored or new is None or saving.kind is not Kind.MOVE or saving.login or new.subject is None:
+        return b""
+    return new.id
+
+
 def tell(
-    ended: EndedSessions, ids: Iterable[bytes], *, changed: bool, brief: bool = False
+    ended: EndedSessions, ids: Iterable[bytes], *, changed: bool, brief: bool = False, successor: bytes = b""
 ) -> Flow[StoreUnavailable | None]:
     """Tell the list that ids are dead; why that could not be done, or None."""
     failure = None
     for each in ids:
-        failure = (yield Ask(partial(_try_to_tell, ended, each, changed, brief))) or failure
+        failure = (yield Ask(partial(_try_to_tell, ended, each, changed, brief, successor))) or failure
     return failure
 
 
-def _try_to_tell(ended: EndedSessions, id: bytes, changed: bool, brief: bool) -> StoreUnavailable | None:
+def _try_to_tell(
+    ended: EndedSessions, id: bytes, changed: bool, brief: bool, successor: bytes
+) -> StoreUnavailable | None:
     try:
-        ended.end_session(id, "changed" if changed else "ended", None, brief)
+        ended.end_session(id, "changed" if changed else "ended", None, brief, successor)
     except StoreUnavailable as error:
         return error
     return None
