@@ -478,11 +478,14 @@ def test_a_sweep_shortens_the_file(path: Path, store: SQLiteStore, monkeypatch: 
     create(store, "live", b"x" * 20_000)
     store.close()
     before = path.stat().st_size
+    steps: list[float] = []
+    monkeypatch.setattr("hardtack.stores.sqlite.time.sleep", steps.append)
 
     swept = store.sweep(now + 60)
     store.close()
 
     assert swept == 200
+    assert len(steps) < 200 / 5 + before / 4096 / 50 + 10, "each step gives back as many pages as it says"
     assert path.stat().st_size < before / 4
     assert store.get("live") is not None
 

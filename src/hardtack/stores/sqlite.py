@@ -231,7 +231,8 @@ class SQLiteStore:
                 started = time.monotonic()
                 before = connection.execute("PRAGMA freelist_count").fetchone()[0]
                 if before > _KEPT_FREE:
-                    connection.execute(_SHORTEN).fetchall()
+                    # A script runs to its end: `execute` stops at what would be the first row, which is the first page.
+                    connection.executescript(_SHORTEN)
                 took = time.monotonic() - started
                 connection.execute(_CHECKPOINT)
                 free = connection.execute("PRAGMA freelist_count").fetchone()[0]
