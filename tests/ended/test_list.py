@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -564,17 +565,24 @@ def test_an_end_goes_on_after_a_cancellation(make_list: Make, channel: MemoryCha
     ended.start()
     real = channel.append
 
+    begun, cancelled = threading.Event(), threading.Event()
+
     def slow(make: Any, keep: Any) -> None:
-        time.sleep(0.2)
+        begun.set()
+        cancelled.wait(30)
         real(make, keep)
 
     channel.append = slow  # type: ignore[method-assign]
 
     async def run() -> None:
-        with anyio.move_on_after(0.05):
-            await ended.aend_subject("alice")
+        async with anyio.create_task_group() as group:
+            group.start_soon(ended.aend_subject, "alice")
+            while not begun.is_set():
+                await anyio.sleep(0.01)
+            group.cancel_scope.cancel()
 
     anyio.run(run)
+    cancelled.set()
 
     eventually(lambda: ended.check(new_id(), "alice"))
 
