@@ -482,9 +482,11 @@ def set_fields(
     """
     state = touch(session)
     meta = state.meta
-    options = {name: value for name, value in meta.options.items() if name not in ("persistent", "lifetime", "expires")}
     given = {"persistent": persistent, "lifetime": lifetime, "expires": expires}
-    options |= {name: value for name, value in given.items() if value is not None}
+    options = {**meta.options, **given}
+    for name, value in given.items():
+        if value is None:
+            del options[name]
     if subject == meta.subject and options == meta.options:
         return
     if meta is state.record:

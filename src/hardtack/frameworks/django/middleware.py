@@ -16,6 +16,7 @@ from django.http import HttpResponse  # type: ignore[import-untyped]
 from hardtack.adapters import (
     ENDPOINTS,
     FAILED,
+    NO_CHANGES,
     Changes,
     DeviceAnswer,
     adevice_answer,
@@ -99,7 +100,7 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
         session = _session_of(request)
         if session is None:
             return self._process_another(request, response)
-        changes, clears = Changes(), False
+        changes, clears = NO_CHANGES, False
         try:
             if _asks(session):
                 session.touch()
@@ -123,7 +124,7 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
         session = _session_of(request)
         if session is None:
             return await sync_to_async(self._process_another, thread_sensitive=True)(request, response)
-        changes, clears = Changes(), False
+        changes, clears = NO_CHANGES, False
         try:
             if _asks(session):
                 await session.atouch()
@@ -156,7 +157,7 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
         return response
 
     def _conclude(self, request: Any, session: SessionStore, response: Any, changes: Changes, *, clears: bool) -> Any:
-        if session.lines:
+        if session.lines and session.manager.cookie.secure:
             warn_plain_http(session.manager, request.scheme, request.META.get("HTTP_HOST", ""))
         clears = clears and session.is_empty() and may_clear(session)
         return conclude(session, response, changes, clears=clears)

@@ -53,12 +53,15 @@ def conclude(session: SessionStore, response: Any, changes: Changes, *, clears: 
     lines = ["changed"] if cleared or session.lines else []
     told = Changes(lines, True, changes.no_store, session.manager.core.cache_control_replaced)
     headers = response.headers
+    present = {name.lower() for name in headers}  # asking Django for one that is not there takes as long as all of these
     if lines or changes.no_store:
-        for name in SHARED_CACHE_HEADERS:
-            if name in headers:
-                del headers[name]
-    patch_vary_headers(response, ("Cookie",))
-    after = told.replaced(headers.get("Cache-Control"))
+        for name in SHARED_CACHE_HEADERS & present:
+            del headers[name]
+    if "vary" in present:
+        patch_vary_headers(response, ("Cookie",))
+    else:
+        headers["Vary"] = "Cookie"
+    after = told.replaced(headers["Cache-Control"] if "cache-control" in present else None)
     if after is not None:
         headers["Cache-Control"] = after
     return response
@@ -85,20 +88,15 @@ def set_cookies(response: Any, lines: Sequence[str], taken: Iterable[str] = ()) 
         names.add(name)
 
 
-def is_disputed(session: SessionStore) -> bool:
-    """Whether several good sessions came with one request: our own place keeps its cookie."""
-    held: Held | None = state_of(session.inner).held
-    return held is not None and held.disputed
-
-
 def may_clear(session: SessionStore) -> bool:
     """Whether an empty session says that there is none.
 
     Not so where it is a stand-in for one that may be there; nor where a faster response has replaced it, whose cookie must
-    survive this one.
+    survive this one; nor where several good sessions came with one request: our own place keeps its cookie then.
     """
     state = state_of(session.inner)
-    return state.refusal is None and (state.held is None or state.held.dead is None) and not is_disputed(session)
+    held: Held | None = state.held
+    return state.refusal is None and (held is None or (held.dead is None and not held.disputed))
 
 
 def _clear_cookies(session: SessionStore, response: Any) -> bool:
@@ -114,13 +112,16 @@ def _clear_cookies(session: SessionStore, response: Any) -> bool:
 
 def _put(session: SessionStore, response: Any, lines: Sequence[str]) -> None:
     """Set cookies, and delete our own in Django's way, which is what a site may compare."""
-    cookie = session.manager.cookie
-    own = [] if cookie.partitioned else [each for each in lines if each == cookie.clear_cookie(name_and_value(each)[0])]
-    names = [name_and_value(line)[0] for line in own]
-    for name in names:
+    cookie, cleared, others = session.manager.cookie, [], []
+    for line in lines:
+        name, value = name_and_value(line)
+        if value or cookie.partitioned or line != cookie.clear_cookie(name):
+            others.append(line)
+            continue
         response.cookies.pop(name, None)
         response.delete_cookie(name, path=cookie.path, domain=cookie.domain, samesite=cookie.samesite)
-    set_cookies(response, [line for line in lines if line not in own], names)
+        cleared.append(name)
+    set_cookies(response, others, cleared)
 
 
 class Line(Morsel[str]):
