@@ -130,11 +130,11 @@ class Line(Morsel[str]):
     _line: str | None = None
 
     def __init__(self, line: str) -> None:
-        super().__init__()
+        # Morsel.__init__ would set each attribute to "" by itself, which takes as long as all of this.
         pair, _, attributes = line.partition("; ")
         name, _, value = pair.partition("=")
-        self.set(name, value, value)
         dict.update(self, _attributes(attributes))
+        self.set(name, value, value)
         self._line = line
 
     def OutputString(self, attrs: Any = None) -> str:  # noqa: N802 - the name of the standard library
@@ -156,12 +156,11 @@ class Line(Morsel[str]):
 
 @lru_cache(maxsize=64)
 def _attributes(text: str) -> dict[str, str | int]:
-    """The attributes of a Set-Cookie line, as far as this Python knows them: the same for all lines of one second."""
+    """All attributes of a cookie, as a Set-Cookie line has them and this Python knows them: the same for a second's lines."""
     known: Morsel[str] = Morsel()
     pairs = (attribute.partition("=") for attribute in text.split("; "))
-    attributes: dict[str, str | int] = {
-        key.lower(): value or True for key, _, value in pairs if known.isReservedKey(key)
-    }
-    if "max-age" in attributes:
+    given = {key.lower(): value or True for key, _, value in pairs if known.isReservedKey(key)}
+    attributes: dict[str, str | int] = {**known, **given}
+    if "max-age" in given:
         attributes["max-age"] = int(attributes["max-age"])  # a number, as `response.set_cookie()` leaves it
     return attributes
