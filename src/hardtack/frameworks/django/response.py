@@ -53,7 +53,9 @@ def conclude(session: SessionStore, response: Any, changes: Changes, *, clears: 
     lines = ["changed"] if cleared or session.lines else []
     told = Changes(lines, True, changes.no_store, session.manager.core.cache_control_replaced)
     headers = response.headers
-    present = {name.lower() for name in headers}  # asking Django for one that is not there takes as long as all of these
+    present = {
+        name.lower() for name in headers
+    }  # asking Django for one that is not there takes as long as all of these
     if lines or changes.no_store:
         for name in SHARED_CACHE_HEADERS & present:
             del headers[name]
