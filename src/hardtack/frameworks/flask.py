@@ -175,7 +175,7 @@ def _tear_down(sender: Flask, **details: Any) -> None:
     session = _session()
     if getattr(session, "concluded", True):  # nearly every request; and those whose session is not ours
         return
-    interface = sender.session_interface
+    interface: Any = sender.session_interface
     ours = isinstance(session, FlaskSession) and isinstance(interface, SessionInterface)
     if not ours or not session.accessed:
         return
