@@ -262,6 +262,32 @@ def test_a_response_with_a_cookie_is_kept_by_no_cache(client: FlaskClient) -> No
     assert answer.headers["Vary"] == "Accept, Cookie"
 
 
+@pytest.mark.parametrize("path", ["/untouched", "/out"])
+def test_an_after_request_function_that_fails_ends_what_was_ended(path: str) -> None:
+    """A logout is carried out at the end of the request, and a page that asks for no session ends none."""
+    store = MemoryStore()
+    app = Flask(__name__)
+    app.session_interface = SessionInterface(SessionManager(StoreEngine(store), cookie=Cookie.for_development()))
+    app.add_url_rule("/in", "in", lambda: session.update(user=1) or "")
+    app.add_url_rule("/out", "out", lambda: session.clear() or "")  # type: ignore[func-returns-value]
+    app.add_url_rule("/untouched", "untouched", lambda: "")
+    app.add_url_rule("/who", "who", lambda: str(session.get("user")))
+    failing = ["/out", "/untouched"]
+
+    @app.after_request
+    def fail(response: flask.Response) -> flask.Response:
+        if flask.request.path in failing:
+            raise RuntimeError
+        return response
+
+    client = app.test_client()
+    client.get("/in")
+
+    assert client.get(path).status_code == 500
+
+    assert client.get("/who").text == ("None" if path == "/out" else "1")
+
+
 def test_headers_that_have_none_of_ours_get_them_beside_their_own() -> None:
     """The usual response: nothing of it is touched."""
     headers = Headers([("Content-Type", "text/html")])
