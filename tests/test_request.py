@@ -9,7 +9,7 @@ from tests.kit import Site
 
 from hardtack.adapters import asgi_request
 from hardtack.events import Opened
-from hardtack.request import MAX_TEXT, Request
+from hardtack.request import MAX_TEXT, EnvironRequest, Request, wsgi_request
 
 
 @pytest.mark.parametrize(
@@ -116,3 +116,23 @@ def test_the_headers_of_a_scope_are_looked_for_once_and_when_they_are_asked_for(
     assert (request.host, request.origin, request.user_agent, headers.searches) == ("shop.example", None, "", 1)
     with pytest.raises(AttributeError, match="'ScopeRequest' object has no attribute 'cookies'"):
         _ = request.cookies  # type: ignore[attr-defined]
+
+
+def test_a_request_of_an_environ_tells_what_was_there_when_it_was_made() -> None:
+    """An application inside of the site may be given the same environ, with another path."""
+    environ = {
+        "REQUEST_METHOD": "POST",
+        "wsgi.url_scheme": "https",
+        "SCRIPT_NAME": "/shop",
+        "PATH_INFO": "/cart",
+        "HTTP_HOST": "shop.example",
+        "HTTP_ORIGIN": "https://shop.example",
+        "QUERY_STRING": "a=1",
+        "REMOTE_ADDR": "192.0.2.1",
+    }
+    at_once, later = wsgi_request(environ), EnvironRequest(environ)
+
+    environ |= {"SCRIPT_NAME": "/shop/cart", "PATH_INFO": "/inner"}
+
+    assert (later.path, later.mount) == ("/shop/cart", "/shop")
+    assert later == at_once

@@ -38,7 +38,7 @@ from hardtack.lifecycle.save import is_late
 from hardtack.lifecycle.save import rest as _rest
 from hardtack.manager import SessionManager
 from hardtack.record import Record, pack
-from hardtack.request import Request, ScopeRequest
+from hardtack.request import EnvironRequest, Request, ScopeRequest, wsgi_request
 from hardtack.session import (
     Session,
     Unread,
@@ -68,6 +68,7 @@ __all__ = [
     "Changes",
     "StreamedBody",
     "DeviceAnswer",
+    "EnvironRequest",
     "adevice_answer",
     "answer_to",
     "asgi_device_answer",
@@ -201,24 +202,6 @@ _LOCAL: Final = (
 
 
 # --- the request
-
-
-def wsgi_request(environ: Mapping[str, Any]) -> Request:
-    """What a WSGI environ tells of its request."""
-    get = environ.get
-    return Request(
-        get("REQUEST_METHOD", ""),
-        get("wsgi.url_scheme", ""),
-        get("HTTP_HOST") or get("SERVER_NAME", ""),
-        get("HTTP_ORIGIN"),
-        get("HTTP_SEC_FETCH_SITE"),
-        f"{get('SCRIPT_NAME', '')}{get('PATH_INFO', '')}",
-        get("REMOTE_ADDR") or "",
-        get("HTTP_USER_AGENT", ""),
-        mount=get("SCRIPT_NAME", ""),
-        query=get("QUERY_STRING", ""),
-        proof_skipped=get("HTTP_SECURE_SESSION_SKIPPED"),
-    )
 
 
 def asgi_request(scope: Mapping[str, Any]) -> Request:
@@ -482,9 +465,11 @@ def set_fields(
     """
     state = touch(session)
     meta = state.meta
-    options = {name: value for name, value in meta.options.items() if name not in ("persistent", "lifetime", "expires")}
     given = {"persistent": persistent, "lifetime": lifetime, "expires": expires}
-    options |= {name: value for name, value in given.items() if value is not None}
+    options = {**meta.options, **given}
+    for name, value in given.items():
+        if value is None:
+            del options[name]
     if subject == meta.subject and options == meta.options:
         return
     if meta is state.record:

@@ -64,6 +64,7 @@ _PRIVATE = re.compile(
 )
 
 
+@lru_cache(maxsize=64)
 def is_private_host(host: str) -> bool:
     """Whether a host, without its port, is this machine or in a private network, or nothing that could be reached at all."""
     from ipaddress import ip_address  # which takes as long to import as the rest of this module

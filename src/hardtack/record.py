@@ -210,8 +210,9 @@ def _good_options(options: dict[Any, Any]) -> bool:
     for key, value in options.items():
         if type(key) is not str or (not key.startswith("x-") and type(value) is not _OPTION_TYPES.get(key)):
             return False
-    confirmed = options.get("confirmed", {})
-    return all(type(method) is str and type(at) is int for method, at in confirmed.items())
+    if "confirmed" not in options:
+        return True
+    return all(type(method) is str and type(at) is int for method, at in options["confirmed"].items())
 
 
 def find_subject(function: Callable[[dict[str, Any]], Any] | None, data: dict[str, Any], owner: str) -> str | None:

@@ -125,6 +125,64 @@ class Request:
         return hash((self.method, self.host, self.path, self.client))
 
 
+def wsgi_request(environ: Mapping[str, Any]) -> Request:
+    """What a WSGI environ tells of its request."""
+    get = environ.get
+    return Request(
+        get("REQUEST_METHOD", ""),
+        get("wsgi.url_scheme", ""),
+        get("HTTP_HOST") or get("SERVER_NAME", ""),
+        get("HTTP_ORIGIN"),
+        get("HTTP_SEC_FETCH_SITE"),
+        f"{get('SCRIPT_NAME', '')}{get('PATH_INFO', '')}",
+        get("REMOTE_ADDR") or "",
+        get("HTTP_USER_AGENT", ""),
+        mount=get("SCRIPT_NAME", ""),
+        query=get("QUERY_STRING", ""),
+        proof_skipped=get("HTTP_SECURE_SESSION_SKIPPED"),
+    )
+
+
+class EnvironRequest(Request):
+    """The same of an environ that nothing else changes or puts the session into: what is rarely asked for is looked up then.
+
+    A session that is in the environ, which this holds, would hold this, and they would wait for the garbage collector.
+    """
+
+    __slots__ = ("environ",)
+
+    def __init__(self, environ: Mapping[str, Any]) -> None:
+        # At once what some sites rewrite for an application inside of them: later, in a thread, it is that one's.
+        get = environ.get
+        self.method = get("REQUEST_METHOD", "")
+        self.scheme = get("wsgi.url_scheme", "")
+        self.mount = get("SCRIPT_NAME", "")
+        self.path = f"{self.mount}{get('PATH_INFO', '')}"
+        self.passive = False
+        self.environ = environ
+
+    def __getattr__(self, name: str) -> Any:
+        """Called for what is not set yet: all of it is set at once."""
+        if name not in Request.__slots__:
+            message = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(message)
+        self.look_up()
+        return getattr(self, name)
+
+    def look_up(self) -> None:
+        """Set what stands in the headers, and beside them."""
+        found = wsgi_request(self.environ)
+        for each in _LOOKED_UP:
+            setattr(self, each, getattr(found, each))
+
+    def __getstate__(self) -> Any:
+        """All that a request is made of: what a server puts into its environ beside the headers cannot be pickled."""
+        return None, {name: getattr(self, name) for name in Request.__slots__}
+
+
+_LOOKED_UP: Final = ("client", "host", "origin", "proof_skipped", "query", "sec_fetch_site", "user_agent")
+
+
 _NAMES: Final = ("type", "method", "scheme", "path", "client", "headers", "root_path", "query_string")
 _TOLD: Final = itemgetter(*_NAMES)
 

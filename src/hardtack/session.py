@@ -109,7 +109,6 @@ class Session(dict[str, Any]):
 
     def _open(self) -> State:
         """The state, loaded."""
-        self._touch()
         state = self._state
         state.accessed = True
         return state
@@ -682,6 +681,10 @@ class Unread(Session):
     """What makes a session load itself: the dict methods of a session that nobody touched yet."""
 
     __slots__ = ()
+
+    def _open(self) -> State:
+        self._touch()
+        return Session._open(self)  # by now it is no `Unread` any more, of which `super()` would take it to be one
 
     def _touch(self, *, uses: bool = True) -> None:
         state = self._state

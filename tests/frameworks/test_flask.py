@@ -20,6 +20,7 @@ from flask.sessions import SessionMixin
 from flask.testing import FlaskClient
 from tests.frameworks.harness import WatchedStore
 from tests.frameworks.support import load_example, source_of, without
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
 from hardtack import Cookie, CookieEngine, Key, SessionManager, StoreEngine
@@ -261,24 +262,44 @@ def test_a_response_with_a_cookie_is_kept_by_no_cache(client: FlaskClient) -> No
     assert answer.headers["Vary"] == "Accept, Cookie"
 
 
-def test_headers_that_are_kept_elsewhere_get_the_cookie() -> None:
-    """A werkzeug without the list inside its headers."""
+@pytest.mark.parametrize("path", ["/untouched", "/out"])
+def test_an_after_request_function_that_fails_ends_what_was_ended(path: str) -> None:
+    """A logout is carried out at the end of the request, and a page that asks for no session ends none."""
+    store = MemoryStore()
+    app = Flask(__name__)
+    app.session_interface = SessionInterface(SessionManager(StoreEngine(store), cookie=Cookie.for_development()))
+    app.add_url_rule("/in", "in", lambda: session.update(user=1) or "")
+    app.add_url_rule("/out", "out", lambda: session.clear() or "")  # type: ignore[func-returns-value]
+    app.add_url_rule("/untouched", "untouched", lambda: "")
+    app.add_url_rule("/who", "who", lambda: str(session.get("user")))
+    failing = ["/out", "/untouched"]
 
-    class Other:
-        def __init__(self) -> None:
-            self.pairs: list[tuple[str, str]] = []
+    @app.after_request
+    def fail(response: flask.Response) -> flask.Response:
+        if flask.request.path in failing:
+            raise RuntimeError
+        return response
 
-        def __iter__(self) -> Iterator[tuple[str, str]]:
-            return iter(self.pairs)
+    client = app.test_client()
+    client.get("/in")
 
-        def extend(self, pairs: list[tuple[str, str]]) -> None:
-            self.pairs.extend(pairs)
+    assert client.get(path).status_code == 500
 
-    headers = Other()
+    assert client.get("/who").text == ("None" if path == "/out" else "1")
 
-    apply(Changes(["a=b"], accessed=True), headers)  # type: ignore[arg-type]
 
-    assert [name for name, _ in headers] == ["Vary", "Cache-Control", "Set-Cookie"]
+def test_headers_that_have_none_of_ours_get_them_beside_their_own() -> None:
+    """The usual response: nothing of it is touched."""
+    headers = Headers([("Content-Type", "text/html")])
+
+    apply(Changes(["a=b"], accessed=True), headers)
+
+    assert sorted(headers) == [
+        ("Cache-Control", "private, no-store"),
+        ("Content-Type", "text/html"),
+        ("Set-Cookie", "a=b"),
+        ("Vary", "Cookie"),
+    ]
 
 
 def test_headers_that_are_right_are_left_alone(app: Flask, client: FlaskClient) -> None:

@@ -133,6 +133,10 @@ class FlaskSession(Session, SessionMixin):
     concluded = False
     """The response has what there is to say about the session."""
 
+    looked_at = False
+    """A test looks at the request after its response: `with client:` keeps the context. There `get_flashed_messages()` and the
+    like take things out of the session, and the framework's own sessions let them."""
+
     def __init__(self, mapping: Any = ()) -> None:
         """A session made by hand, as tests do; the interface that saves it gives it its manager."""
         super().__init__(mapping)
@@ -450,9 +454,8 @@ def apply(changes: Changes, headers: Headers) -> None:
             headers.extend(pairs)
             return
     # The usual case, at a fraction of the cost: a response that has none of these headers yet.
-    added: list[tuple[str, str]] = []
-    changes.apply(added)
-    headers.extend(added)
+    for name, value in changes:
+        headers.add(name, value)
 
 
 def _cookie(

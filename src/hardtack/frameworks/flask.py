@@ -21,13 +21,13 @@ except ImportError as error:
 from hardtack.adapters import (
     ENDPOINTS,
     Changes,
+    EnvironRequest,
     StreamedBody,
     answer_to,
     cookies_of,
     discard,
     warn_plain_http,
     wsgi_device_answer,
-    wsgi_request,
 )
 from hardtack.errors import HardtackError
 from hardtack.frameworks._flask import FlaskSession, Interface, apply, conclude
@@ -66,9 +66,12 @@ class SessionInterface(Interface, FlaskInterface):
             return None
         if ENDPOINTS in request.path:
             self._answer_first(app, _device_response)
-        told = wsgi_request(request.environ)
+        environ = request.environ
+        told = EnvironRequest(environ)
         told.passive = self.is_passive(app, request)
-        session: Any = manager.open(request.environ.get("HTTP_COOKIE"), told, kind=self.session_class)
+        session: Any = manager.open(environ.get("HTTP_COOKIE"), told, kind=self.session_class)
+        if "werkzeug.debug.preserve_context" in environ:
+            session.looked_at = True
         return session  # type: ignore[no-any-return]
 
     def is_passive(self, app: Flask, request: Request) -> bool:
@@ -109,16 +112,8 @@ class SessionInterface(Interface, FlaskInterface):
         if response.is_streamed:
             finish, abort = partial(_finish, manager, session), partial(manager.abort, session)
             response.response = StreamedBody(response.response, finish, abort)  # type: ignore[arg-type]
-        elif not _looked_at(request.environ if has_request_context() else {}):
+        elif not session.looked_at:
             _finish(manager, session)
-
-
-def _looked_at(environ: dict[str, Any]) -> bool:
-    """Whether a test looks at the request after its response: `with client:` keeps the context.
-
-    There `get_flashed_messages()` and the like take things out of the session, and Flask's own sessions let them.
-    """
-    return "werkzeug.debug.preserve_context" in environ
 
 
 def _device_response() -> Response | None:
@@ -161,25 +156,28 @@ def _context() -> Any:
     return getattr(flask_globals, "_cv_app" if _MERGED else "_cv_request").get(None)
 
 
-def _session() -> FlaskSession | None:
+def _session() -> Any:
+    """The session of the context, whoever has opened it; None where there is none."""
     # From 3.1.3 on the public attribute would mark the session as accessed; before, there is no other.
     context = _context()
-    session = getattr(context, "_session" if hasattr(context, "_session") else "session", None)
-    return session if isinstance(session, FlaskSession) else None
+    return getattr(context, "_session" if hasattr(context, "_session") else "session", None)
 
 
 def _abandon(sender: Flask, **details: Any) -> None:
     """Flask tells of an exception that no error handler took; one for 500 is asked only after this."""
     session = _session()
-    if session is not None and not sender._find_error_handler(InternalServerError(), request.blueprints):
+    if isinstance(session, FlaskSession) and not sender._find_error_handler(InternalServerError(), request.blueprints):
         session.abandoned = True
 
 
 def _tear_down(sender: Flask, **details: Any) -> None:
     """The end of a request whose session was not saved, such as where an `after_request` function has failed."""
     session = _session()
-    interface = sender.session_interface
-    if session is None or session.concluded or not session.accessed or not isinstance(interface, SessionInterface):
+    if getattr(session, "concluded", True):  # nearly every request; and those whose session is not ours
+        return
+    interface: Any = sender.session_interface
+    ours = isinstance(session, FlaskSession) and isinstance(interface, SessionInterface)
+    if not ours or not session.accessed:
         return
     manager = interface.manager_of(sender)
     if manager is None:  # SECRET_KEY was taken away since

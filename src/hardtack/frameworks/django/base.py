@@ -453,22 +453,19 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
             put(inner, SERIALIZED, serialized)
 
     def _set_fields(self, inner: Session, data: Any) -> None:
-        get = (lambda name: peek(data, name)) if isinstance(data, Session) else data.get
-        expiry, user = get(EXPIRY), get(USER) or None
-        ends = [] if self._carried is None else [self._carried]
-        age = None
+        if isinstance(data, Session):
+            expiry, user = peek(data, EXPIRY), peek(data, USER) or None
+        else:
+            expiry, user = data.get(EXPIRY), data.get(USER) or None
+        expires, age = self._carried, None
         if expiry:
             now = dt.datetime.fromtimestamp(now_of(inner), dt.UTC if settings.USE_TZ else None)
-            ends.append(max(int(self.get_expiry_date(expiry=expiry, modification=now).timestamp()), 0))
+            date = max(int(self.get_expiry_date(expiry=expiry, modification=now).timestamp()), 0)
+            expires = date if expires is None else min(date, expires)
         else:
             age = getattr(self.manager, "default_age", None)
-        set_fields(
-            inner,
-            subject=None if user is None else str(user),
-            persistent=not _closes(expiry),
-            lifetime=age,
-            expires=min(ends) if ends else None,
-        )
+        subject = None if user is None else str(user)
+        set_fields(inner, subject=subject, persistent=not _closes(expiry), lifetime=age, expires=expires)
 
     def _saved(self, changes: Changes, *, was_stored: bool) -> None:
         """A view, or Django's middleware, has asked for it: it is told where nothing was saved."""
@@ -497,7 +494,9 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
 
     def take(self, changes: Changes) -> Changes:
         """Keep the cookies of a commit for the response, beside those of an earlier one, and the key that they carry."""
-        known = {place_of(line): line for line in (*self.lines, *changes.set_cookies)}
+        lines = changes.set_cookies
+        if self.lines or len(lines) > 1:  # a place that was written before is written anew
+            lines = [*{place_of(line): line for line in (*self.lines, *lines)}.values()]
         written = [(name, value) for name, value in map(name_and_value, changes.set_cookies) if value]
         if len(written) > 1 and self._header is None:
             raise SessionTooLarge(
@@ -505,7 +504,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
                 self.manager.engine.max_set_cookie,  # type: ignore[attr-defined]
                 advice="; several cookies need hardtack.frameworks.django.SessionMiddleware in MIDDLEWARE",
             )
-        self.lines = tuple(known.values())
+        self.lines = tuple(lines)
         if written:
             chunked = [value for name, value in written if name.startswith(f"{self.manager.cookie.name}.")]
             self._session_key = chunks.token_of(chunked) if chunked else written[0][1]

@@ -16,8 +16,10 @@ from django.http import HttpResponse  # type: ignore[import-untyped]
 from hardtack.adapters import (
     ENDPOINTS,
     FAILED,
+    NO_CHANGES,
     Changes,
     DeviceAnswer,
+    EnvironRequest,
     adevice_answer,
     cookies_of,
     device_answer,
@@ -25,14 +27,12 @@ from hardtack.adapters import (
     mark_login,
     put,
     warn_plain_http,
-    wsgi_request,
 )
 from hardtack.errors import ConfigError, CrossSiteRequest, HardtackError
 from hardtack.events import logger
 from hardtack.frameworks.django.base import SessionStore
 from hardtack.frameworks.django.configuration import is_passive
 from hardtack.frameworks.django.response import answer, conclude, device_response, may_clear, set_cookies
-from hardtack.request import Request
 
 
 class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is not typed
@@ -99,7 +99,7 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
         session = _session_of(request)
         if session is None:
             return self._process_another(request, response)
-        changes, clears = Changes(), False
+        changes, clears = NO_CHANGES, False
         try:
             if _asks(session):
                 session.touch()
@@ -123,7 +123,7 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
         session = _session_of(request)
         if session is None:
             return await sync_to_async(self._process_another, thread_sensitive=True)(request, response)
-        changes, clears = Changes(), False
+        changes, clears = NO_CHANGES, False
         try:
             if _asks(session):
                 await session.atouch()
@@ -156,7 +156,7 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
         return response
 
     def _conclude(self, request: Any, session: SessionStore, response: Any, changes: Changes, *, clears: bool) -> Any:
-        if session.lines:
+        if session.lines and session.manager.cookie.secure:
             warn_plain_http(session.manager, request.scheme, request.META.get("HTTP_HOST", ""))
         clears = clears and session.is_empty() and may_clear(session)
         return conclude(session, response, changes, clears=clears)
@@ -226,35 +226,24 @@ def _cookie_header(request: Any) -> str:
     return header or "; ".join(f"{name}={value}" for name, value in request.COOKIES.items())
 
 
-class _Told(Request):
-    """What hardtack is told of a request; what stands in its headers is taken apart when one of them is asked for, as few are.
+class _Told(EnvironRequest):
+    """What hardtack is told of a request: scheme and host are those of the browser, as far as Django trusts the proxy."""
 
-    Scheme and host are those of the browser, as far as Django trusts the proxy.
-    """
-
-    __slots__ = ("_meta",)
+    __slots__ = ()
 
     def __init__(self, request: Any) -> None:
         # Not the request: it has the session, which has this, and they must not keep each other alive. So what Django alone
         # knows of it is asked for now: a thread that goes on after the response tells of the same scheme and path.
         self.method, self.scheme, self.path = request.method or "", request.scheme, request.path
         self.passive = is_passive(request)
-        self._meta = request.META
+        self.environ = request.META
+        self.mount = self.environ.get("SCRIPT_NAME", "")
 
-    def __getattr__(self, name: str) -> Any:
-        """Called for what is not set yet: all of it is set at once."""
-        if name not in Request.__slots__:
-            message = f"{type(self).__name__!r} object has no attribute {name!r}"
-            raise AttributeError(message)
-        found = wsgi_request(self._meta)
-        for each in ("client", "mount", "origin", "proof_skipped", "query", "sec_fetch_site", "user_agent"):
-            setattr(self, each, getattr(found, each))
-        self.host = (settings.USE_X_FORWARDED_HOST and self._meta.get("HTTP_X_FORWARDED_HOST")) or found.host
-        return getattr(self, name)
-
-    def __getstate__(self) -> Any:
-        """All that a request is made of: what the server put beside its headers cannot be pickled."""
-        return None, {name: getattr(self, name) for name in Request.__slots__}
+    def look_up(self) -> None:
+        """Set what stands in the headers, and beside them."""
+        super().look_up()
+        if settings.USE_X_FORWARDED_HOST:
+            self.host = self.environ.get("HTTP_X_FORWARDED_HOST") or self.host
 
 
 def _streams(response: Any) -> bool:

@@ -53,12 +53,17 @@ def conclude(session: SessionStore, response: Any, changes: Changes, *, clears: 
     lines = ["changed"] if cleared or session.lines else []
     told = Changes(lines, True, changes.no_store, session.manager.core.cache_control_replaced)
     headers = response.headers
+    present = {
+        name.lower() for name in headers
+    }  # asking Django for one that is not there takes as long as all of these
     if lines or changes.no_store:
-        for name in SHARED_CACHE_HEADERS:
-            if name in headers:
-                del headers[name]
-    patch_vary_headers(response, ("Cookie",))
-    after = told.replaced(headers.get("Cache-Control"))
+        for name in SHARED_CACHE_HEADERS & present:
+            del headers[name]
+    if "vary" in present:
+        patch_vary_headers(response, ("Cookie",))
+    else:
+        headers["Vary"] = "Cookie"
+    after = told.replaced(headers["Cache-Control"] if "cache-control" in present else None)
     if after is not None:
         headers["Cache-Control"] = after
     return response
@@ -85,20 +90,15 @@ def set_cookies(response: Any, lines: Sequence[str], taken: Iterable[str] = ()) 
         names.add(name)
 
 
-def is_disputed(session: SessionStore) -> bool:
-    """Whether several good sessions came with one request: our own place keeps its cookie."""
-    held: Held | None = state_of(session.inner).held
-    return held is not None and held.disputed
-
-
 def may_clear(session: SessionStore) -> bool:
     """Whether an empty session says that there is none.
 
     Not so where it is a stand-in for one that may be there; nor where a faster response has replaced it, whose cookie must
-    survive this one.
+    survive this one; nor where several good sessions came with one request: our own place keeps its cookie then.
     """
     state = state_of(session.inner)
-    return state.refusal is None and (state.held is None or state.held.dead is None) and not is_disputed(session)
+    held: Held | None = state.held
+    return state.refusal is None and (held is None or (held.dead is None and not held.disputed))
 
 
 def _clear_cookies(session: SessionStore, response: Any) -> bool:
@@ -114,13 +114,16 @@ def _clear_cookies(session: SessionStore, response: Any) -> bool:
 
 def _put(session: SessionStore, response: Any, lines: Sequence[str]) -> None:
     """Set cookies, and delete our own in Django's way, which is what a site may compare."""
-    cookie = session.manager.cookie
-    own = [] if cookie.partitioned else [each for each in lines if each == cookie.clear_cookie(name_and_value(each)[0])]
-    names = [name_and_value(line)[0] for line in own]
-    for name in names:
+    cookie, cleared, others = session.manager.cookie, [], []
+    for line in lines:
+        name, value = name_and_value(line)
+        if value or cookie.partitioned or line != cookie.clear_cookie(name):
+            others.append(line)
+            continue
         response.cookies.pop(name, None)
         response.delete_cookie(name, path=cookie.path, domain=cookie.domain, samesite=cookie.samesite)
-    set_cookies(response, [line for line in lines if line not in own], names)
+        cleared.append(name)
+    set_cookies(response, others, cleared)
 
 
 class Line(Morsel[str]):
@@ -129,11 +132,11 @@ class Line(Morsel[str]):
     _line: str | None = None
 
     def __init__(self, line: str) -> None:
-        super().__init__()
+        # Morsel.__init__ would set each attribute to "" by itself, which takes as long as all of this.
         pair, _, attributes = line.partition("; ")
         name, _, value = pair.partition("=")
-        self.set(name, value, value)
         dict.update(self, _attributes(attributes))
+        self.set(name, value, value)
         self._line = line
 
     def OutputString(self, attrs: Any = None) -> str:  # noqa: N802 - the name of the standard library
@@ -155,12 +158,11 @@ class Line(Morsel[str]):
 
 @lru_cache(maxsize=64)
 def _attributes(text: str) -> dict[str, str | int]:
-    """The attributes of a Set-Cookie line, as far as this Python knows them: the same for all lines of one second."""
+    """All attributes of a cookie, as a Set-Cookie line has them and this Python knows them: the same for a second's lines."""
     known: Morsel[str] = Morsel()
     pairs = (attribute.partition("=") for attribute in text.split("; "))
-    attributes: dict[str, str | int] = {
-        key.lower(): value or True for key, _, value in pairs if known.isReservedKey(key)
-    }
-    if "max-age" in attributes:
+    given = {key.lower(): value or True for key, _, value in pairs if known.isReservedKey(key)}
+    attributes: dict[str, str | int] = {**known, **given}
+    if "max-age" in given:
         attributes["max-age"] = int(attributes["max-age"])  # a number, as `response.set_cookie()` leaves it
     return attributes
