@@ -127,7 +127,7 @@ class _Work:
         if response is None:
             return self.again(identifier, "")
         try:
-            key = DeviceKey.from_raw(bond.key)
+            key = DeviceKey.from_sealed(bond.key)
             proof = parse(response)
         except ValueError:
             return self.again(identifier, "malformed")

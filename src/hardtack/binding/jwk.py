@@ -5,6 +5,7 @@ ES256 (P-256) and RS256 (2,048 to 4,096 bits, e = 65537), and nothing else: the 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Final
 
 from cryptography.exceptions import InvalidSignature
@@ -26,6 +27,7 @@ _CURVE: Final = SECP256R1()
 _EC: Final = b"E"
 _RSA: Final = b"R"
 _EXPONENT: Final = 65537
+_KEPT: Final = 1024
 _LEAST_BITS: Final = 2048
 _MOST_BITS: Final = 4096
 
@@ -73,6 +75,15 @@ class DeviceKey:
                 return cls("RS256", raw, RSAPublicNumbers(_EXPONENT, modulus).public_key())
         raise ValueError("not the bytes of a device's key")
 
+    @classmethod
+    def from_sealed(cls, raw: bytes) -> DeviceKey:
+        """The same, of bytes that we have sealed or signed ourselves: the last 1,024 keys are kept as they were loaded.
+
+        A browser proves its key every few minutes. To load one, and to use it for the first time, takes half as long as the
+        check of a signature. Nobody fills this but with keys that a session was bound to, and then with so many at most.
+        """
+        return _loaded(raw)
+
     def thumbprint(self) -> bytes:
         """32 bytes that name the key."""
         return thumbprint_of(self.raw)
@@ -90,6 +101,9 @@ class DeviceKey:
         except (InvalidSignature, ValueError):
             return False
         return True
+
+
+_loaded = lru_cache(maxsize=_KEPT)(DeviceKey.from_raw)
 
 
 def _field(jwk: dict[Any, Any], name: str) -> bytes:

@@ -28,7 +28,7 @@ from hardtack.ended.entries import (
 from hardtack.ended.follower import SECOND, Follower, clock
 from hardtack.ended.protocol import Channel
 from hardtack.ended.runner import Runner
-from hardtack.ended.table import SHARD_OF, Table, bound_successor, claim_name, claim_of
+from hardtack.ended.table import BIT_OF, Table, bound_successor, claim_name, claim_of
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.events import Event, logger
 from hardtack.lifetime import seconds
@@ -119,8 +119,6 @@ class EndedSessions:
         self._on_stale: Literal["closed", "open"] = on_stale
         self._directory = snapshots
         self._table = Table()
-        self._shards = self._table.sessions.shards
-        self._subject_shards = self._table.subjects.shards
         self._codec: Codec | None = None
         self._purpose = ""
         self._name = ""  # of the channel: a snapshot's position means something on the same one only
@@ -326,15 +324,14 @@ class EndedSessions:
             sid: issuer and `sid` of the login at an OpenID provider.
             seen: when the session was renewed, in seconds since 1970; None: when its id was drawn.
         """
-        short = id[:ID]
-        shard = self._shards[SHARD_OF[id[0] << 8 | id[1]]]
-        here = short in shard[(id[2] | id[3] << 8) & (len(shard) - 1)]
-        if not here and not self._table.named:
-            return None  # nearly every request
-        found = self._check_id(short, subject, actor) if here else None
-        if found is None and self._table.named:
-            found = self._check_names(short, subject, actor, drawn, sid, seen)
-        return found
+        table = self._table
+        bits = table.sessions.bits[id[0]]
+        if bits[(id[1] | id[2] << 8) & (len(bits) - 1)] & BIT_OF[id[3]]:
+            found = self._check_id(id[:ID], subject, actor)
+            if found is not None:
+                return found
+        # Nearly every request comes here, and nearly every one goes without a look at any entry.
+        return self._check_names(id, subject, actor, drawn, sid, seen) if table.named else None
 
     def _check_id(self, id: bytes, subject: str | None, actor: str | None) -> Ended | None:
         best = None
@@ -366,14 +363,17 @@ class EndedSessions:
             if name is None:
                 continue
             for who in self._hashes_of(name):
-                shard = self._subject_shards[SHARD_OF[who[0] << 8 | who[1]]]
-                if who not in shard[(who[2] | who[3] << 8) & (len(shard) - 1)]:
+                bits = table.subjects.bits[who[0]]
+                if not bits[(who[1] | who[2] << 8) & (len(bits) - 1)] & BIT_OF[who[3]]:
                     continue  # nearly every user
-                at = table.find_subject(who, id, drawn)
+                at = table.find_subject(who, id[:ID], drawn)
                 if at is not None:
                     return self._ended("ended", "subject", at)
-        for login in () if sid is None else self._get_codec().provider_hashes(*sid):
-            at = table.find_provider(login, drawn)
+        return None if sid is None else self._check_provider(sid, drawn)
+
+    def _check_provider(self, sid: tuple[str, str], drawn: int) -> Ended | None:
+        for login in self._get_codec().provider_hashes(*sid):
+            at = self._table.find_provider(login, drawn)
             if at is not None:
                 return self._ended("ended", "provider", at)
         return None
