@@ -93,8 +93,8 @@ class Records:
     def _lay_out(self, number: int, raw: bytes) -> None:
         """Put the records of a shard into as many buckets as there should be."""
         count = len(raw) // RECORD
-        # The last of each eight shards has nearly twice as many buckets as the first. With equal shards all buckets would grow in
-        # step, and leave the blocks of each size behind: a third more memory.
+        # The last of each eight shards has nearly twice as many buckets as the first. With equal shards all buckets would grow
+        # in step, and leave the blocks of each size behind: a third more memory.
         size, doubled = 1, 0
         while count > _FULL * size and size < _MOST:
             doubled += 1
