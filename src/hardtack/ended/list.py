@@ -331,7 +331,18 @@ class EndedSessions:
             if found is not None:
                 return found
         # Nearly every request comes here, and nearly every one goes without a look at any entry.
-        return self._check_names(id, subject, actor, drawn, sid, seen) if table.named else None
+        if not table.named:
+            return None
+        if drawn < table.all_drawn:
+            return self._ended("ended", "all", table.all_drawn)
+        if table.all_seen and (drawn if seen is None else seen * SECOND) < table.all_seen:
+            return self._ended("ended", "all", table.all_seen)
+        found = None if subject is None else self._check_name(subject, id, drawn)
+        if found is None and actor is not None:
+            found = self._check_name(actor, id, drawn)
+        if found is None and sid is not None:
+            found = self._check_provider(sid, drawn)
+        return found
 
     def _check_id(self, id: bytes, subject: str | None, actor: str | None) -> Ended | None:
         best = None
@@ -345,31 +356,18 @@ class EndedSessions:
     def _is_one_of(self, owner: bytes, *names: str | None) -> bool:
         return any(each.startswith(owner) for name in names if name is not None for each in self._hashes_of(name))
 
-    def _check_names(
-        self,
-        id: bytes,
-        subject: str | None,
-        actor: str | None,
-        drawn: int,
-        sid: tuple[str, str] | None,
-        seen: int | None,
-    ) -> Ended | None:
-        table = self._table
-        if drawn < table.all_drawn:
-            return self._ended("ended", "all", table.all_drawn)
-        if (drawn if seen is None else seen * SECOND) < table.all_seen:
-            return self._ended("ended", "all", table.all_seen)
-        for name in (subject, actor):
-            if name is None:
-                continue
-            for who in self._hashes_of(name):
-                bits = table.subjects.bits[who[0]]
-                if not bits[(who[1] | who[2] << 8) & (len(bits) - 1)] & BIT_OF[who[3]]:
-                    continue  # nearly every user
-                at = table.find_subject(who, id[:ID], drawn)
+    def _check_name(self, name: str, id: bytes, drawn: int) -> Ended | None:
+        codec = self._codec
+        # As `_hashes_of` does, without the call: this is asked for each request once any user's sessions were ended.
+        known = self._hashes.get(name) if codec is not None and codec.all_keys is self._hashed_under else None
+        subjects = self._table.subjects
+        for who in known or self._hashes_of(name):
+            bits = subjects.bits[who[0]]
+            if bits[(who[1] | who[2] << 8) & (len(bits) - 1)] & BIT_OF[who[3]]:  # hardly any user
+                at = self._table.find_subject(who, id[:ID], drawn)
                 if at is not None:
                     return self._ended("ended", "subject", at)
-        return None if sid is None else self._check_provider(sid, drawn)
+        return None
 
     def _check_provider(self, sid: tuple[str, str], drawn: int) -> Ended | None:
         for login in self._get_codec().provider_hashes(*sid):
@@ -384,12 +382,11 @@ class EndedSessions:
 
     def _hashes_of(self, name: str) -> tuple[bytes, ...]:
         """The hashes of a name under all keys, remembered: they take longer than all else."""
-        codec = self._codec
-        if codec is not None and codec.all_keys is self._hashed_under:
+        codec = self._get_codec()
+        if codec.all_keys is self._hashed_under:
             hashes = self._hashes.get(name)
             if hashes is not None:
                 return hashes
-        codec = self._get_codec()
         if codec.all_keys is not self._hashed_under or len(self._hashes) >= _MAX_HASHES:
             self._hashes, self._hashed_under = {}, codec.all_keys
         hashes = self._hashes[name] = codec.subject_hashes(name)
