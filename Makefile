@@ -24,7 +24,7 @@ TEST_PACKAGES := chromium redis-server memcached postgresql pgbouncer mariadb-se
 	libhttp-server-simple-psgi-perl libtime-duration-parse-perl \
 	ruby-actionpack ruby-webrick php-cli php-illuminate-encryption php-illuminate-cookie php-illuminate-session \
 	php-illuminate-cache php-illuminate-redis php-illuminate-database php-redis php-sqlite3 erlang-base \
-	golang-go golang-github-gorilla-securecookie-dev
+	golang-go golang-github-gorilla-securecookie-dev cargo librust-cookie-dev
 
 # What counts instructions: without it, that part of the benchmark says so and is left out.
 BENCH_PACKAGES := valgrind

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import array
+import base64
 import datetime as dt
 import json
+import string
 import subprocess
 import sys
 from collections import ChainMap, deque
@@ -240,9 +242,38 @@ def test_markup_without_markupsafe_is_text(monkeypatch: pytest.MonkeyPatch) -> N
 def test_decode_bytes_takes_one_spelling() -> None:
     """Base64url without padding, in its canonical spelling."""
     assert values.decode_bytes("_-8") == b"\xff\xef"
-    for text in ("_-9", "_-8=", "/+8", "_", "_-8\n", "é"):
+    for text in (
+        "_-9",
+        "_-8=",
+        "/+8",
+        "_",
+        "_-8\n",
+        "é",
+        "AA==",
+        "A=AA",
+        "AA=A",
+        "=AAA",
+        "AAAA=",
+        "AAAAA",
+        "AA\0A",
+        " AAA",
+    ):
         with pytest.raises(ValueError):
             values.decode_bytes(text)
+
+
+@pytest.mark.parametrize("beginning", ["A", "_-", "AAAAb", "AAAA-_"], ids=["1", "2", "5", "6"])
+def test_decode_bytes_takes_no_bits_beyond_the_last_byte(beginning: str) -> None:
+    """Else a text that is not what was written would be read as that."""
+    for character in string.ascii_letters + string.digits + "-_":
+        text = beginning + character
+        raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+        if base64.urlsafe_b64encode(raw).decode().rstrip("=") == text:
+            assert values.decode_bytes(text) == raw
+        else:
+            with pytest.raises(ValueError):
+                values.decode_bytes(text)
 
 
 def test_what_is_written_as_what_was_stored_changes_nothing() -> None:

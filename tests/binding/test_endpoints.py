@@ -436,6 +436,25 @@ def test_keys_are_read_from_their_own_bytes_alone() -> None:
             DeviceKey.from_raw(raw)
 
 
+def test_a_key_that_was_sealed_is_loaded_once() -> None:
+    """A browser proves it again and again; but who registers many keys has no more than a thousand kept."""
+    from hardtack.binding.jwk import DeviceKey
+
+    keys = [ec.generate_private_key(ec.SECP256R1()).public_key() for _ in range(1025)]
+    first, *others = (b"E" + key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)[1:] for key in keys)
+    kept = DeviceKey.from_sealed(first)
+    assert kept.raw == first
+    assert DeviceKey.from_sealed(first) is kept
+
+    for raw in others:
+        DeviceKey.from_sealed(raw)
+
+    assert DeviceKey.from_sealed(first) is not kept
+    for _ in range(2):
+        with pytest.raises(ValueError):
+            DeviceKey.from_sealed(b"E" + bytes(64))
+
+
 def test_a_record_of_another_form_proves_nothing(site: BoundSite) -> None:
     """Whatever stands beside it."""
     browser = site.logged_in()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from hardtack.ended.entries import NOBODY, All, Limits, Provider, Session, Subject
-from hardtack.ended.table import RECORD, SHARDS, Records, Table, claim_name, claim_of
+from hardtack.ended.table import BIT_OF, RECORD, SHARDS, Records, Table, claim_name, claim_of
 
 SECOND = 1_000_000
 NOW = 1_795_817_486 * SECOND
@@ -47,6 +47,53 @@ def test_what_was_added_is_found() -> None:
     assert sorted(records) == sorted(added)
     assert all(records.find(record[:8]) == [record] for record in added)
     assert not any(records.find(randomness.randbytes(8)) for _ in range(10_000))
+
+
+def may_be_in(records: Records, key: bytes) -> bool:
+    """Whether the bits say that a key may be there, as `EndedSessions.check` asks them."""
+    bits = records.bits[key[0]]
+    return bool(bits[(key[1] | key[2] << 8) & (len(bits) - 1)] & BIT_OF[key[3]])
+
+
+def test_what_is_there_has_its_bit_set() -> None:
+    """While the table grows, while it is forgotten and added to again, and after it was loaded: else an end is passed by."""
+    randomness = random.Random(3)
+    records, loaded = Records(), Records()
+    kept: list[bytes] = []
+
+    for turn in range(4):
+        added = [randomness.randbytes(RECORD - 1) + bytes([turn]) for _ in range(20_000)]
+        for record in added:
+            records.add(record)
+            assert may_be_in(records, record)
+        for _ in range(SHARDS):
+            records.forget(lambda record, turn=turn: record[-1] < turn)  # type: ignore[misc]
+        kept = added
+        assert sorted(records) == sorted(kept)
+        assert all(may_be_in(records, record) for record in kept)
+    for number in range(SHARDS):
+        loaded.load(number, records.dump(number))
+
+    assert all(may_be_in(loaded, record) for record in kept)
+    for each in (records, loaded):
+        passed = sum(may_be_in(each, randomness.randbytes(8)) for _ in range(10_000))
+        assert passed < 2500  # what was forgotten has its bit no more, but for some of the last
+    assert sum(map(len, records.bits)) < 20_000 * 2
+
+
+def test_the_first_records_of_a_shard() -> None:
+    """Those of one first byte, from none to thousands: as many buckets as they need, and each found."""
+    randomness = random.Random(4)
+    records = Records()
+    added = [b"\xff" + randomness.randbytes(RECORD - 1) for _ in range(5_000)]
+    assert not any(may_be_in(records, record) for record in added)
+
+    for count, record in enumerate(added, 1):
+        records.add(record)
+        assert len(records.shards[0xFF]) <= max(count / 4, 1)
+
+    assert max(map(len, records.shards[0xFF])) < 50 * RECORD
+    assert all(records.find(record[:8]) == [record] for record in added)
 
 
 def test_a_record_across_two_others_is_not_found() -> None:
@@ -284,7 +331,8 @@ def test_an_entry_takes_at_most_thirty_bytes() -> None:
 
     shards = records.shards
     blocks = [bucket for shard in shards for bucket in shard if bucket]
-    size = sum(-(-sys.getsizeof(bucket) // 16) * 16 for bucket in blocks) + sum(map(sys.getsizeof, shards))
+    size = sum(-(-sys.getsizeof(bucket) // 16) * 16 for bucket in blocks)
+    size += sum(map(sys.getsizeof, shards)) + sum(map(sys.getsizeof, records.bits))
 
     assert size / len(records) <= 30
     assert slowest < 0.2  # of the processor: a dictionary of a million doubles for longer; the benchmark measures

@@ -105,6 +105,11 @@ class Binding:
         """The name of the cookie that holds its public key until the session is bound, which then does."""
         return self._key + values.encode_bytes(binding)[:_TAG]
 
+    def names_of(self, binding: str) -> tuple[str, str]:
+        """Both names, where the id is at hand as text."""
+        tag = binding[:_TAG]
+        return self._bound + tag, self._key + tag
+
     def proved_at(self, header: str, kept: Any) -> int:
         """When the key of a session was proved, milliseconds since 1970; 0 where the request does not show it.
 

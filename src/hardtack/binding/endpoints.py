@@ -127,7 +127,7 @@ class _Work:
         if response is None:
             return self.again(identifier, "")
         try:
-            key = DeviceKey.from_raw(bond.key)
+            key = DeviceKey.from_sealed(bond.key)
             proof = parse(response)
         except ValueError:
             return self.again(identifier, "malformed")
@@ -177,9 +177,9 @@ class _Work:
         """The key was proved. `sealed`: the session knows it; `late`: the browser does not know that session's id yet."""
         binding, core = self.binding, self.core
         now = binding.now()
-        name, every = binding.bound_name(bond.id), binding.device.every
+        identifier, every = values.encode_bytes(bond.id), binding.device.every
+        name, key_name = binding.names_of(identifier)
         bound = binding.tokens.bound(bond.id, bond.thumbprint, record.id, now)
-        key_name = binding.key_name(bond.id)
         lines = [binding.cookie.set_cookie(name, bound, every, core.now())]
         if not sealed:
             kept = binding.tokens.key(bond.id, bond.key, record.id, now)
@@ -191,7 +191,7 @@ class _Work:
             lines.append(binding.cookie.clear_cookie(key_name))
         # Written out, for a browser asks often: an id and a cookie's name need no escapes.
         said = (
-            f'{{"session_identifier":"{values.encode_bytes(bond.id)}",'
+            f'{{"session_identifier":"{identifier}",'
             f'"refresh_url":{_json(url(self.asked.mount, binding.refresh))},'
             '"scope":{"include_site":false,"scope_specification":[]},'
             f'"credentials":[{{"type":"cookie","name":"{name}","attributes":{_json(binding.attributes)}}}]}}'
@@ -200,7 +200,7 @@ class _Work:
             200,
             *(("Set-Cookie", line) for line in lines),
             # For the next time, which saves a round trip.
-            (CHALLENGE, self._challenge(bond.id)),
+            (CHALLENGE, f'"{binding.tokens.challenge(bond.id, now)}";id="{identifier}"'),
             said=said,
         )
 
@@ -208,25 +208,21 @@ class _Work:
         """The browser is to come again, with an answer to this challenge."""
         if reason:
             self.core.emit(ProofFailed, self.session_id, reason, request=self.asked.request)
-        return _answer(403, (CHALLENGE, self._challenge(identifier)))
+        challenge = self.binding.tokens.challenge(identifier, self.binding.now())
+        return _answer(403, (CHALLENGE, f'"{challenge}";id="{values.encode_bytes(identifier)}"'))
 
     def over(self, identifier: bytes) -> DeviceAnswer:
         """The session of this binding is over: the browser forgets the binding, and its cookies."""
         binding = self.binding
-        names = (binding.bound_name(identifier), binding.key_name(identifier))
+        text = values.encode_bytes(identifier)
+        names = binding.names_of(text)
         lines = [("Set-Cookie", binding.cookie.clear_cookie(name)) for name in names if name in self.header]
-        return _answer(
-            200, *lines, said=f'{{"session_identifier":"{values.encode_bytes(identifier)}","continue":false}}'
-        )
+        return _answer(200, *lines, said=f'{{"session_identifier":"{text}","continue":false}}')
 
     def failed(self, status: int, reason: str) -> DeviceAnswer:
         """Refuse, and tell it."""
         self.core.emit(ProofFailed, self.session_id, reason, request=self.asked.request)
         return _answer(status)
-
-    def _challenge(self, identifier: bytes) -> str:
-        challenge = self.binding.tokens.challenge(identifier, self.binding.now())
-        return f'"{challenge}";id="{values.encode_bytes(identifier)}"'
 
 
 class _Watch:

@@ -28,7 +28,7 @@ from hardtack.ended.entries import (
 from hardtack.ended.follower import SECOND, Follower, clock
 from hardtack.ended.protocol import Channel
 from hardtack.ended.runner import Runner
-from hardtack.ended.table import SHARD_OF, Table, bound_successor, claim_name, claim_of, successor_in
+from hardtack.ended.table import BIT_OF, Table, bound_successor, claim_name, claim_of, successor_in
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.events import Event, logger
 from hardtack.lifetime import seconds
@@ -119,8 +119,6 @@ class EndedSessions:
         self._on_stale: Literal["closed", "open"] = on_stale
         self._directory = snapshots
         self._table = Table()
-        self._shards = self._table.sessions.shards
-        self._subject_shards = self._table.subjects.shards
         self._codec: Codec | None = None
         self._purpose = ""
         self._name = ""  # of the channel: a snapshot's position means something on the same one only
@@ -326,14 +324,24 @@ class EndedSessions:
             sid: issuer and `sid` of the login at an OpenID provider.
             seen: when the session was renewed, in seconds since 1970; None: when its id was drawn.
         """
-        short = id[:ID]
-        shard = self._shards[SHARD_OF[id[0] << 8 | id[1]]]
-        here = short in shard[(id[2] | id[3] << 8) & (len(shard) - 1)]
-        if not here and not self._table.named:
-            return None  # nearly every request
-        found = self._check_id(short, subject, actor) if here else None
-        if found is None and self._table.named:
-            found = self._check_names(short, subject, actor, drawn, sid, seen)
+        table = self._table
+        bits = table.sessions.bits[id[0]]
+        if bits[(id[1] | id[2] << 8) & (len(bits) - 1)] & BIT_OF[id[3]]:
+            found = self._check_id(id[:ID], subject, actor)
+            if found is not None:
+                return found
+        # Nearly every request comes here, and nearly every one goes without a look at any entry.
+        if not table.named:
+            return None
+        if drawn < table.all_drawn:
+            return self._ended("ended", "all", table.all_drawn)
+        if table.all_seen and (drawn if seen is None else seen * SECOND) < table.all_seen:
+            return self._ended("ended", "all", table.all_seen)
+        found = None if subject is None else self._check_name(subject, id, drawn)
+        if found is None and actor is not None:
+            found = self._check_name(actor, id, drawn)
+        if found is None and sid is not None:
+            found = self._check_provider(sid, drawn)
         return found
 
     def _check_id(self, id: bytes, subject: str | None, actor: str | None) -> Ended | None:
@@ -348,32 +356,22 @@ class EndedSessions:
     def _is_one_of(self, owner: bytes, *names: str | None) -> bool:
         return any(each.startswith(owner) for name in names if name is not None for each in self._hashes_of(name))
 
-    def _check_names(
-        self,
-        id: bytes,
-        subject: str | None,
-        actor: str | None,
-        drawn: int,
-        sid: tuple[str, str] | None,
-        seen: int | None,
-    ) -> Ended | None:
-        table = self._table
-        if drawn < table.all_drawn:
-            return self._ended("ended", "all", table.all_drawn)
-        if (drawn if seen is None else seen * SECOND) < table.all_seen:
-            return self._ended("ended", "all", table.all_seen)
-        for name in (subject, actor):
-            if name is None:
-                continue
-            for who in self._hashes_of(name):
-                shard = self._subject_shards[SHARD_OF[who[0] << 8 | who[1]]]
-                if who not in shard[(who[2] | who[3] << 8) & (len(shard) - 1)]:
-                    continue  # nearly every user
-                at = table.find_subject(who, id, drawn)
+    def _check_name(self, name: str, id: bytes, drawn: int) -> Ended | None:
+        codec = self._codec
+        # As `_hashes_of` does, without the call: this is asked for each request once any user's sessions were ended.
+        known = self._hashes.get(name) if codec is not None and codec.all_keys is self._hashed_under else None
+        subjects = self._table.subjects
+        for who in known or self._hashes_of(name):
+            bits = subjects.bits[who[0]]
+            if bits[(who[1] | who[2] << 8) & (len(bits) - 1)] & BIT_OF[who[3]]:  # hardly any user
+                at = self._table.find_subject(who, id[:ID], drawn)
                 if at is not None:
                     return self._ended("ended", "subject", at)
-        for login in () if sid is None else self._get_codec().provider_hashes(*sid):
-            at = table.find_provider(login, drawn)
+        return None
+
+    def _check_provider(self, sid: tuple[str, str], drawn: int) -> Ended | None:
+        for login in self._get_codec().provider_hashes(*sid):
+            at = self._table.find_provider(login, drawn)
             if at is not None:
                 return self._ended("ended", "provider", at)
         return None
@@ -384,12 +382,11 @@ class EndedSessions:
 
     def _hashes_of(self, name: str) -> tuple[bytes, ...]:
         """The hashes of a name under all keys, remembered: they take longer than all else."""
-        codec = self._codec
-        if codec is not None and codec.all_keys is self._hashed_under:
+        codec = self._get_codec()
+        if codec.all_keys is self._hashed_under:
             hashes = self._hashes.get(name)
             if hashes is not None:
                 return hashes
-        codec = self._get_codec()
         if codec.all_keys is not self._hashed_under or len(self._hashes) >= _MAX_HASHES:
             self._hashes, self._hashed_under = {}, codec.all_keys
         hashes = self._hashes[name] = codec.subject_hashes(name)

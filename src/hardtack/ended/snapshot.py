@@ -1,6 +1,6 @@
 """Snapshots: the table in a file, so that two hundred processes of one machine do not all read millions of entries at once.
 
-`hardtack-ended 1\\n`, then, under a MAC of the whole: identity, position, newest time, the limits and the records.
+`hardtack-ended 2\\n`, then, under a MAC of the whole: identity, position, newest time, the limits and the records.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ EVERY: Final = 300.0
 PATIENCE: Final = 60.0
 """Seconds to wait for another process that is reading the channel for the first snapshot."""
 
-_MAGIC: Final = b"hardtack-ended 1\n"
+_MAGIC: Final = b"hardtack-ended 2\n"
 _MAC: Final = 32
 _LOOK: Final = 10.0
 

@@ -1,4 +1,4 @@
-"""The list in memory: records of 23 bytes in buckets of `bytes`, at most 30 bytes an entry.
+"""The list in memory: records of 23 bytes in buckets of `bytes`, and bits that say where there is none; 30 bytes an entry.
 
 A bucket is replaced, never changed: a reader needs no lock and sees it before or after. There is nothing that doubles as a
 whole: a table of a million that grows at once holds the interpreter's lock for a third of a second.
@@ -7,33 +7,22 @@ whole: a table of a million that grows at once holds the interpreter's lock for 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import accumulate
 from typing import Final
 
 from hardtack.ended.entries import HASH, ID, All, Entry, Limits, Provider, Session, Subject
 
 RECORD: Final = 23
 SHARDS: Final = 256
-_FULL: Final = 16  # records in a bucket, on the average, before a shard is split: so a bucket stays in the small blocks
+BIT_OF: Final = bytes(1 << (byte & 7) for byte in range(256))
+_FULL: Final = 16  # records in a bucket, on the average, before a shard has more: so a bucket stays in the small blocks
+_SIZES: Final = 8
+_MOST: Final = 1 << 16
 OWNER: Final = 10  # bytes of the owner's hash that are kept: 80 bits of a keyed hash
 _SECOND: Final = 1_000_000
 _HOUR: Final = 3600 * _SECOND
 _BOUND: Final = b"\1"
 _CHANGED: Final = b"\2"
 _CLAIM: Final = int.from_bytes(b"htkclaim", "big")
-
-
-def _unequal() -> bytes:
-    """The shard of each first two bytes. The last has twice as many as the first.
-
-    With equal shards all buckets would grow in step, and leave the blocks of each size behind: a third more memory.
-    """
-    sizes = [2 ** (number / SHARDS) for number in range(SHARDS)]
-    ends = [round(65536 * total / sum(sizes)) for total in accumulate(sizes)]
-    return b"".join(bytes([n]) * (end - begin) for n, (begin, end) in enumerate(zip([0, *ends], ends, strict=False)))
-
-
-SHARD_OF: Final = _unequal()
 
 Forgotten = Callable[[bytes], bool]
 
@@ -43,14 +32,21 @@ class Records:
 
     def __init__(self) -> None:
         self.shards: list[list[bytes]] = [[b""] for _ in range(SHARDS)]
-        """The buckets, by the first two bytes of a key, and by the next two: `EndedSessions.check` looks there itself."""
+        """The buckets, by the first byte of a key, and by the next two."""
+        self.bits: list[bytearray] = [bytearray(1) for _ in range(SHARDS)]
+        """Where records may be, by the same bytes, and the bit by the fourth. `EndedSessions.check` looks here itself.
+
+        A bucket is elsewhere in memory for nearly every key, and these are less than a megabyte for a million: of ten keys that
+        are not there, eight need no look into a bucket. The bit of a record that was forgotten stays until they are set anew.
+        """
         self._counts = [0] * SHARDS
+        self._marked = [0] * SHARDS  # records that have set their bit, those forgotten since among them
         self._next = 0
 
     def find(self, key: bytes) -> list[bytes]:
         """The records that begin with the key."""
-        shard = self.shards[SHARD_OF[key[0] << 8 | key[1]]]
-        bucket = shard[(key[2] | key[3] << 8) & (len(shard) - 1)]
+        shard = self.shards[key[0]]
+        bucket = shard[(key[1] | key[2] << 8) % len(shard)]
         found = []
         at = bucket.find(key)
         while at >= 0:
@@ -61,28 +57,65 @@ class Records:
 
     def add(self, record: bytes, same: int = RECORD) -> None:
         """Add a record, unless there is one whose first `same` bytes are the same."""
-        number = SHARD_OF[record[0] << 8 | record[1]]
+        number = record[0]
+        where = record[1] | record[2] << 8
         shard = self.shards[number]
-        index = _index(record, len(shard))
+        index = where % len(shard)
         bucket = shard[index]
         if record[:8] in bucket and any(each.startswith(record[:same]) for each in self.find(record[:8])):
             return
         shard[index] = bucket + record
+        bits = self.bits[number]
+        bits[where & (len(bits) - 1)] |= BIT_OF[record[3]]
         self._counts[number] += 1
-        if self._counts[number] > _FULL * len(shard) and len(shard) < 1 << 16:
-            self._split(number)
+        self._marked[number] += 1
+        # A shard is some ten thousand records, and either of these a few milliseconds.
+        if self._counts[number] > _FULL * len(shard) and len(shard) < _MOST:
+            self._grow(number)
+        if self._marked[number] > 2 * len(bits) and len(bits) < _MOST:
+            self._mark(number, self.dump(number))
 
-    def _split(self, number: int) -> None:
-        """Give a shard twice the buckets: some thousand records, a few milliseconds."""
+    def _grow(self, number: int) -> None:
+        """Give a shard twice the buckets, or nearly twice while there are few."""
         old = self.shards[number]
         size = len(old)
+        if size < _SIZES:
+            self._lay_out(number, b"".join(old))
+            return
         new = old * 2
         for index, bucket in enumerate(old):
             halves: tuple[list[bytes], list[bytes]] = [], []
             for record in split(bucket):
-                halves[_index(record, 2 * size) >= size].append(record)
+                halves[(record[1] | record[2] << 8) % (2 * size) >= size].append(record)
             new[index], new[index + size] = map(b"".join, halves)
         self.shards[number] = new
+
+    def _lay_out(self, number: int, raw: bytes) -> None:
+        """Put the records of a shard into as many buckets as there should be."""
+        count = len(raw) // RECORD
+        # The last of each eight shards has nearly twice as many buckets as the first. With equal shards all buckets would grow
+        # in step, and leave the blocks of each size behind: a third more memory.
+        size, doubled = 1, 0
+        while count > _FULL * size and size < _MOST:
+            doubled += 1
+            size = (_SIZES + number % _SIZES << doubled) // _SIZES
+        buckets: list[list[bytes]] = [[] for _ in range(size)]
+        for record, low, high in zip(split(raw), raw[1::RECORD], raw[2::RECORD], strict=True):
+            buckets[(low | high << 8) % size].append(record)
+        self.shards[number] = list(map(b"".join, buckets))
+        self._counts[number] = count
+
+    def _mark(self, number: int, raw: bytes) -> None:
+        """Set the bits of a shard's records, and of no others: with room for a quarter more, four to thirteen for each."""
+        count = len(raw) // RECORD
+        size = 1
+        while size * 8 < count * 5 and size < _MOST:
+            size *= 2
+        bits, mask = bytearray(size), size - 1
+        for low, high, byte in zip(raw[1::RECORD], raw[2::RECORD], raw[3::RECORD], strict=True):
+            bits[(low | high << 8) & mask] |= BIT_OF[byte]
+        self.bits[number] = bits
+        self._marked[number] = count
 
     def forget(self, forgotten: Forgotten) -> None:
         """Go on with the next shard, and drop what is forgotten there."""
@@ -114,19 +147,9 @@ class Records:
         if self._counts[number]:
             for record in split(raw):
                 self.add(record)
-            return
-        size = 1
-        while len(raw) > _FULL * RECORD * size and size < 1 << 16:
-            size *= 2
-        buckets: list[list[bytes]] = [[] for _ in range(size)]
-        for record in split(raw):
-            buckets[_index(record, size)].append(record)
-        self.shards[number] = list(map(b"".join, buckets))
-        self._counts[number] = len(raw) // RECORD
-
-
-def _index(record: bytes, size: int) -> int:
-    return (record[2] | record[3] << 8) & (size - 1)
+        else:
+            self._lay_out(number, raw)
+            self._mark(number, raw)
 
 
 def split(bucket: bytes) -> Iterator[bytes]:
