@@ -24,7 +24,7 @@ try:
 except ImportError:  # without the extra `fastify` the secretbox is Python's: the same, and twenty times as slow
     _libsodium, _CryptoError = None, InvalidToken  # type: ignore[assignment,misc]
 try:
-    from nacl import _sodium
+    from nacl import _sodium  # pyright: ignore[reportAttributeAccessIssue]  # it is a compiled module
 
     # PyNaCl's own function copies text and box twice, for an older one of libsodium's: that takes as long as to decrypt.
     _from_buffer, _open_easy = _sodium.ffi.from_buffer, _sodium.lib.crypto_secretbox_open_easy
