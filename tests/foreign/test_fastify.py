@@ -121,13 +121,15 @@ NACL_BOX = bytes.fromhex(
 )
 
 
-@pytest.fixture(params=["libsodium", "Python"])
+@pytest.fixture(params=["libsodium", "PyNaCl", "Python"])
 def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The secretbox of PyNaCl, and the one for where that is not installed."""
+    """The secretbox of libsodium, the one of PyNaCl's function, and the one for where neither is installed."""
+    if request.param != "Python":
+        pytest.importorskip("nacl")
+    if request.param != "libsodium":
+        monkeypatch.setattr(nacl, "_open_easy", None)
     if request.param == "Python":
         monkeypatch.setattr(nacl, "_libsodium", None)
-    else:
-        pytest.importorskip("nacl")
 
 
 @pytest.mark.usefixtures("implementation")
@@ -146,10 +148,20 @@ def test_where_pynacl_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 
-    assert module._libsodium is None
+    assert module._libsodium is module._open_easy is None
     assert module.secretbox_open(NACL_KEY, NACL_NONCE, NACL_BOX) == NACL_PLAIN
     with pytest.raises(InvalidToken, match="tampered"):
         module.secretbox_open(NACL_KEY, NACL_NONCE, NACL_BOX[:-1] + b"!")
+
+
+def test_libsodium_is_given_no_key_or_nonce_that_it_would_read_beyond() -> None:
+    """C does not ask how long they are; PyNaCl's function does."""
+    pytest.importorskip("nacl")
+    assert nacl._open_easy is not None  # PyNaCl still has it where it had it
+
+    for key, nonce in ((NACL_KEY[:-1], NACL_NONCE), (NACL_KEY, NACL_NONCE[:-1])):
+        with pytest.raises(InvalidToken):
+            nacl.secretbox_open(key, nonce, NACL_BOX)
 
 
 XCHACHA_PLAIN = (

@@ -266,6 +266,26 @@ def test_the_compiled_reader_of_this_version_is_taken(monkeypatch: pytest.Monkey
 
 @each_reader
 @pytest.mark.parametrize(
+    "texts",
+    [
+        ["plain"],
+        ["é"],
+        ["", "é", "a", "", "€uro", b"\xff", "x" * 300, "ł", "end"],
+        ["before", b"\x80", "é", "é"],
+        ["x" * 9, "x" * 10, "é" * 5, "é" * 4 + "x", "after"],
+    ],
+    ids=["ascii", "wide", "mixed", "bytes", "lengths"],
+)
+def test_strings_of_every_kind_beside_each_other(texts: list[Any], reader: str) -> None:
+    """Wherever a document has its bytes that are not ASCII, each string is read as what it is."""
+    keyed = {text if type(text) is str and text else str(index): text for index, text in enumerate(texts)}
+
+    assert reader_of(reader)(php.write(texts)) == texts
+    assert reader_of(reader)(php.write({"key": keyed, "é": 1})) == {"key": keyed, "é": 1}
+
+
+@each_reader
+@pytest.mark.parametrize(
     ("document", "value"),
     [
         (b"N;", None),

@@ -18,13 +18,18 @@ PIECES = [
 ]  # fmt: skip
 
 
-@given(st.lists(st.sampled_from(PIECES)).map("".join))
-@example("%\n").via("a line's end after a part of an escape")
-@example("%\r").via("the other line's end")
-@example("%zz=42").via("no escape, and what would be one in quoted-printable")
-@example("%%41").via("an escape after a part of one")
-def test_percent_encoding_is_read_as_by_the_standard_library(value: str) -> None:
+HEADS = ["", "=", "x" * 256, "x" * 257, "=" * 300]  # what stands far before the first escape is not decoded
+
+
+@given(st.sampled_from(HEADS), st.lists(st.sampled_from(PIECES)).map("".join))
+@example("", "%\n").via("a line's end after a part of an escape")
+@example("", "%\r").via("the other line's end")
+@example("", "%zz=42").via("no escape, and what would be one in quoted-printable")
+@example("", "%%41").via("an escape after a part of one")
+@example("x" * 300, "%C3%AB%2F").via("escapes at the end of a long value")
+def test_percent_encoding_is_read_as_by_the_standard_library(head: str, tail: str) -> None:
     """Also where an escape is cut off, is none, or makes another one."""
+    value = head + tail
     try:
         expected = unquote(value, errors="strict")
     except UnicodeDecodeError:

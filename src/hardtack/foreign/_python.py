@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-from pybase64 import b64decode, b64encode_as_string
+from pybase64 import b64decode
 
 from hardtack import values
 from hardtack.errors import InvalidToken, UnsupportedValue
@@ -86,11 +86,17 @@ def decode_padded(text: str, *, url_safe: bool = False) -> bytes:
         raw: bytes = b64decode(text, altchars, validate=True)
     except ValueError:
         malformed("not base64")
-    # Four characters are three bytes, and no others can be those: only where fewer bytes are left there are more spellings.
-    left = len(raw) % 3
-    if len(text) != (len(raw) + 2) // 3 * 4 or (left and text[-4:] != b64encode_as_string(raw[-left:], altchars)):
+    # Four characters are three bytes, and no others can be those. Where fewer bytes are left, the last character has bits to
+    # spare, which are 0 in the one spelling.
+    size = len(raw)
+    left = size % 3
+    if len(text) != (size + 2) // 3 * 4 or (left and text[left - 4] not in _LAST[left]):
         malformed("not base64 in its one spelling")
     return raw
+
+
+_LAST = ("", "AQgw", "AEIMQUYcgkosw048")
+"""By the bytes that are left, what may stand last before the padding."""
 
 
 def inflate(packed: bytes) -> bytes:

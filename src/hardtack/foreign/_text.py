@@ -24,15 +24,19 @@ def percent_decode(value: str) -> str:
         return value
     # Quoted-printable is the same with "=" for "%", and has a decoder in C, five times as fast. It has three things more: "=",
     # line ends, and "==" for one of it, which makes one character of two, where an escape makes one of three.
-    begin, escaped = value[:first], value[first:]
+    escaped = value[first:] if first > _FAR else value
     try:
         if "=" not in escaped and "\n" not in escaped and "\r" not in escaped:
             plain = binascii.a2b_qp(escaped.replace("%", "="))
             if len(escaped) - len(plain) == 2 * escaped.count("%"):
-                return begin + plain.decode()
+                return value[:first] + plain.decode() if first > _FAR else plain.decode()
         return unquote(value, errors="strict")
     except UnicodeDecodeError:
         malformed("its percent-encoding is not UTF-8")
+
+
+_FAR = 256
+"""Characters before the first escape from which on they are left out of the decoding, rather than decoded with the rest."""
 
 
 def percent_encode(value: str, *, safe: str = "") -> str:

@@ -30,7 +30,7 @@ def iso_text(seconds: int) -> str:
 
 def seconds_of(value: object, *, per_second: int = 1) -> int:
     """The whole Unix seconds of a JSON number, which may count milliseconds, or `InvalidToken("malformed")`."""
-    if not (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= EXACT_IN_A_DOUBLE):
+    if not ((type(value) is int or type(value) is float) and 0 <= value <= EXACT_IN_A_DOUBLE):
         malformed("its time is not a number")
     return int(value // per_second)
 

@@ -99,6 +99,7 @@ class ForeignCookie:
             raise ConfigError(message)
         self._slides = sliding
         self.cookie_name = name
+        self._handle_of = b"hardtack/1 foreign" + name.encode()
         self.path = path
         self.domain = domain
         self.until = unix_seconds(until)
@@ -175,7 +176,7 @@ class ForeignCookie:
         if type(data) is not dict or not _TEXT.issuperset(map(type, data)):
             malformed("a session is a mapping with text as its keys")
         raw = handle.encode("utf-8", "surrogatepass") if isinstance(handle, str) else handle
-        identifier = hashlib.sha256(b"hardtack/1 foreign" + self.cookie_name.encode() + raw).digest()[:16]
+        identifier = hashlib.sha256(self._handle_of + raw).digest()[:16]
         began = context.now if created is None else created
         options = {} if expires is None or self.sliding is not None else {"expires": expires}
         record = Record(identifier, began, None, began, None, options, data)
@@ -296,7 +297,7 @@ def has_long_number(raw: bytes) -> bool:
     Where all digits are alike it is found as a text is: a regular expression takes longer than the decoder. Four of the 16
     are among every fourth byte, which are soon looked at.
     """
-    return _LONG_NUMBER[::4] in raw[::4].translate(_ALIKE) and _LONG_NUMBER in raw.translate(_ALIKE)
+    return b"0000" in raw[::4].translate(_ALIKE) and _LONG_NUMBER in raw.translate(_ALIKE)
 
 
 _ALIKE = bytes(ord("0") if chr(byte) in string.digits else ord(" ") for byte in range(256))

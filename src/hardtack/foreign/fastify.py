@@ -88,10 +88,10 @@ class FastifyCookie(ForeignCookie):
         return self._keys if self._secret is None else [_argon2id(self._secret, self._salt), *self._keys]
 
     def _read(self, value: str, context: Context) -> Record:
-        parts = percent_decode(value).split(";")
-        if len(parts) != 2:
+        sealed, separator, drawn = percent_decode(value).partition(";")
+        if not separator or ";" in drawn:
             malformed("it is not a box and a nonce")
-        box, nonce = map(decode_padded, parts)
+        box, nonce = decode_padded(sealed), decode_padded(drawn)
         if len(box) < nacl.TAG or len(nonce) != nacl.NONCE:
             malformed("its box or its nonce is too short")
         data = read_javascript(self._opened(box, nonce))

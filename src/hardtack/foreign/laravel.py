@@ -23,12 +23,12 @@ from typing import Any, Final, Unpack
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
 from hardtack.foreign import _ciphers as ciphers
 from hardtack.foreign import php
-from hardtack.foreign._keys import keyed_mac, one_of, same
+from hardtack.foreign._keys import keyed_mac, one_of
 from hardtack.foreign._place import Place
 from hardtack.foreign._python import decode_padded
 from hardtack.foreign._text import percent_decode, percent_encode, write_json
 from hardtack.foreign._times import not_expired, seconds_of
-from hardtack.foreign.base import ForeignCookie, malformed, parse_json
+from hardtack.foreign.base import UNREAD, ForeignCookie, malformed, parse_json, quick_json
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -48,6 +48,7 @@ class _Laravel(ForeignCookie):
     def __init__(self, secret: str, old_secrets: Sequence[str], cipher: str, **place: Unpack[Place]) -> None:
         super().__init__(**place)
         self._cipher = one_of(cipher.lower() if isinstance(cipher, str) else cipher, "cipher", tuple(_CIPHERS))
+        self._is_cbc = self._cipher.endswith("cbc")
         if isinstance(old_secrets, str | bytes):
             message = "old_secrets is a list of keys; split APP_PREVIOUS_KEYS at the commas"
             raise ConfigError(message)
@@ -55,14 +56,14 @@ class _Laravel(ForeignCookie):
         self._cbc = {key: ciphers.CbcKey(key) for key in self._keys}
         self._prefixes = {(key, self.cookie_name): _prefix(key, self.cookie_name) for key in self._keys}
 
-    def _decrypt(self, name: str, value: str) -> str:
-        """The text that the cookie of this name holds. Raises `InvalidToken`."""
+    def _decrypt(self, name: str, value: str) -> bytes:
+        """What the cookie of this name holds. Raises `InvalidToken`."""
         envelope = parse_json(decode_padded(percent_decode(value)), numbers=False)
         if type(envelope) is not dict:
             malformed("it is not an envelope of Laravel's")
         get = envelope.get
         fields = (get("iv", ""), get("value", ""), get("mac", ""), get("tag", ""))
-        if not (_TEXT.issuperset(map(type, fields)) and "".join(fields).isascii()):
+        if not (_TEXT.issuperset(map(type, fields)) and all(map(str.isascii, fields))):
             malformed("it is not an envelope of Laravel's")
         for key in self._keys:
             plain = self._opened(key, *fields)
@@ -71,13 +72,13 @@ class _Laravel(ForeignCookie):
                 expected = self._prefixes.get((key, name)) or _prefix(key, name)
                 if not separator or not hmac.compare_digest(prefix, expected):
                     raise InvalidToken("wrong_purpose", "it was made for another cookie")
-                return _text(text)
+                return text
         raise InvalidToken("tampered")
 
     def _opened(self, key: bytes, iv: str, value: str, mac: str, tag: str) -> bytes | None:
         """The plain text, or None where the MAC is not this key's."""
-        if self._cipher.endswith("cbc"):
-            if not same(keyed_mac(key, (iv + value).encode(), "sha256").hex(), mac):
+        if self._is_cbc:
+            if not hmac.compare_digest(keyed_mac(key, (iv + value).encode(), "sha256").hex(), mac):
                 return None
             return self._cbc[key].open(decode_padded(iv), decode_padded(value))
         try:
@@ -91,7 +92,7 @@ class _Laravel(ForeignCookie):
         key = self._keys[0]
         plain = _prefix(key, name) + b"|" + text.encode()
         mac = tag = ""
-        if self._cipher.endswith("cbc"):
+        if self._is_cbc:
             raw_iv = os.urandom(ciphers.BLOCK)
             iv, value = _base64(raw_iv), _base64(ciphers.seal_cbc(key, raw_iv, plain))
             mac = keyed_mac(key, (iv + value).encode(), "sha256").hex()
@@ -103,7 +104,7 @@ class _Laravel(ForeignCookie):
         return percent_encode(_base64(envelope.encode()))
 
     def _id(self, value: str) -> str:
-        identifier = self._decrypt(self.cookie_name, value)
+        identifier = _text(self._decrypt(self.cookie_name, value))
         if not _ID.fullmatch(identifier):
             malformed("it is not the id of a session of Laravel's")
         return identifier
@@ -181,7 +182,10 @@ class LaravelCookie(_Laravel):
 
     def _read(self, value: str, context: Context) -> Record:
         identifier, _, sealed = value.partition("=")
-        content = parse_json(self._decrypt(identifier, sealed), numbers=False)
+        raw = self._decrypt(identifier, sealed)
+        content = quick_json(raw)  # which reads UTF-8 only
+        if content is UNREAD:
+            content = parse_json(_text(raw), numbers=False)
         data = content.get("data") if type(content) is dict else None
         if type(data) is not str:
             malformed("it is not what the cookie driver writes")

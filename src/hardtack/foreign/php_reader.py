@@ -31,11 +31,14 @@ _ZERO: Final = 0x30
 _NINE: Final = 0x39
 
 _LARGEST: Final = (1 << 63) - 1
+_SMALL: Final = 1 << 60  # what is less, compiled code has in a register
 _SHORTEST_ITEM: Final = 6  # bytes of an array's item: `i:0;N;`
 _NO_INT: Final = "an integer is not one of 64 bits"
 _NO_KIND: Final = "not what PHP's serialize writes"
 _TOO_MANY: Final = "an array has more items than bytes"
 _FLOAT = re.compile(rb"(NAN|-?INF|-?[0-9]{1,400}(?:\.[0-9]{1,400})?(?:E[+-]?[0-9]{1,4})?);")
+_HIGH: Final = b"\x80"
+_HIGH_BITS: Final = bytes([byte & 0x80 for byte in range(256)])
 _CANONICAL_INT = re.compile(r"0|-?[1-9][0-9]{0,18}")
 
 
@@ -61,13 +64,16 @@ def is_number(key: str) -> bool:
 
 
 class _Reader:
-    __slots__ = ("at", "body", "first", "text")
+    __slots__ = ("at", "body", "first", "high", "text", "wide")
 
     def __init__(self, body: bytes) -> None:
         self.first = 0  # byte of the string that was read last, or the quote behind an empty one
         self.body = body
         self.text = body.decode("latin-1")  # a character for each byte, so that most parts need not be decoded again
         self.at = 0
+        # Where a byte that is not ASCII stands, the next one or the one before: a string that ends there has none.
+        self.wide = len(body) if self.text.isascii() else -1
+        self.high = b"" if self.wide > 0 else body.translate(_HIGH_BITS)
 
     def value(self, depth: int) -> Any:
         at = self.at
@@ -107,11 +113,18 @@ class _Reader:
         return number
 
     def integer(self) -> int:
-        is_negative = self.body[self.at] == _MINUS
+        body, at = self.body, self.at
+        digit = body[at] - _ZERO
+        if 0 <= digit <= 9 and body[at + 1] == _SEMICOLON:  # most are short
+            self.at = at + 2
+            return digit
+        is_negative = body[at] == _MINUS
         if is_negative:
             self.at += 1
         number = self.digits(19, _NO_INT)
-        if self.body[self.at] != _SEMICOLON or number > _LARGEST + is_negative or (is_negative and not number):
+        if self.body[self.at] != _SEMICOLON or (is_negative and not number):
+            malformed(_NO_INT)
+        if number >= _SMALL and number > _LARGEST + is_negative:
             malformed(_NO_INT)
         self.at += 1
         return -number if is_negative else number
@@ -131,8 +144,13 @@ class _Reader:
         return float(found[1].replace(b"INF", b"inf"))
 
     def string(self) -> str | bytes:
-        size = self.digits(9, "a string has no length")
-        body, start = self.body, self.at + 2
+        body, at = self.body, self.at
+        size = body[at] - _ZERO
+        if 0 <= size <= 9 and body[at + 1] == _COLON:
+            start = at + 3
+        else:
+            size = self.digits(9, "a string has no length")
+            start = self.at + 2
         end = start + size
         if body[start - 2] != _COLON or body[start - 1] != _QUOTE:
             malformed("a string has no length")
@@ -140,10 +158,18 @@ class _Reader:
             malformed("a string does not have its length")
         self.at = end + 2
         self.first = body[start]
-        text = self.text[start:end]
-        if text.isascii():
-            return text
-        raw = body[start:end]
+        if end <= self.wide:
+            return self.text[start:end]
+        return self.wide_string(start, end)
+
+    def wide_string(self, start: int, end: int) -> str | bytes:
+        """A string with bytes in it that are not ASCII, or behind the last such byte that was found."""
+        if self.wide < start:
+            found = self.high.find(_HIGH, start)
+            self.wide = len(self.body) if found < 0 else found
+            if end <= self.wide:
+                return self.text[start:end]
+        raw = self.body[start:end]
         try:
             return raw.decode()
         except UnicodeDecodeError:
@@ -172,7 +198,7 @@ class _Reader:
             listed.append(self.value(depth))
         if len(listed) == count:
             return listed
-        items: dict[str, Any] = {str(index): value for index, value in enumerate(listed)}
+        items: dict[str, Any] = {str(index): value for index, value in enumerate(listed)} if listed else {}
         for _ in range(count - len(listed)):
             key = self.key()
             items[key] = self.value(depth)

@@ -6,20 +6,20 @@ the memory. So everything that is read is paid for, and so is everything that is
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from hardtack.errors import InvalidToken
 from hardtack.values import MAX_DEPTH
 
-LIMIT = 1 << 20
+LIMIT: Final = 1 << 20
 """Bytes of a document once it is uncompressed; and what its members (16 each) and all that is repeated may cost."""
 
-ITEM = 16
+ITEM: Final = 16
 
-JSON_BOOLEAN = "JSON::PP::Boolean"
+JSON_BOOLEAN: Final = "JSON::PP::Boolean"
 """The one class that is understood: what Perl's JSON modules return for true and false, and so what sessions hold."""
 
-DECODER_ERRORS = (IndexError, UnicodeDecodeError)
+DECODER_ERRORS: Final = (IndexError, UnicodeDecodeError)
 """What reading beyond the end, or text that is not UTF-8, raises; both are the `malformed` of a whole document."""
 
 

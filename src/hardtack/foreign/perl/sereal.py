@@ -11,7 +11,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 from hardtack.errors import InvalidToken
 from hardtack.foreign.base import check_plain, malformed
@@ -19,20 +19,44 @@ from hardtack.foreign.perl import snappy
 from hardtack.foreign.perl.reader import DECODER_ERRORS, ITEM, JSON_BOOLEAN, LIMIT, Reader, truncated
 from hardtack.values import MAX_DEPTH
 
-_MAGIC = b"=\xf3rl"
-_MAGIC_OLD = b"=srl"  # protocols 1 and 2
+_MAGIC: Final = b"=\xf3rl"
+_MAGIC_OLD: Final = b"=srl"  # protocols 1 and 2
 
-_VARINT, _ZIGZAG, _FLOAT, _DOUBLE, _LONG_DOUBLE, _UNDEF, _BINARY, _UTF8 = range(0x20, 0x28)
-_REFN, _REFP, _HASH, _ARRAY, _OBJECT, _OBJECTV, _ALIAS, _COPY = range(0x28, 0x30)
-_WEAKEN, _REGEXP, _FREEZE, _FREEZEV, _NO, _YES = range(0x30, 0x36)
-_CANONICAL_UNDEF, _FALSE, _TRUE = 0x39, 0x3A, 0x3B
-_PAD, _ARRAYREF, _HASHREF, _SHORT = 0x3F, 0x40, 0x50, 0x60
-_TRACK = 0x80
+# The tags, each a constant of its own: the compiler has no other.
+_VARINT: Final = 0x20
+_ZIGZAG: Final = 0x21
+_FLOAT: Final = 0x22
+_DOUBLE: Final = 0x23
+_UNDEF: Final = 0x25
+_BINARY: Final = 0x26
+_UTF8: Final = 0x27
+_REFN: Final = 0x28
+_REFP: Final = 0x29
+_HASH: Final = 0x2A
+_ARRAY: Final = 0x2B
+_OBJECT: Final = 0x2C
+_OBJECTV: Final = 0x2D
+_ALIAS: Final = 0x2E
+_COPY: Final = 0x2F
+_WEAKEN: Final = 0x30
+_REGEXP: Final = 0x31
+_FREEZE: Final = 0x32
+_FREEZEV: Final = 0x33
+_NO: Final = 0x34
+_YES: Final = 0x35
+_CANONICAL_UNDEF: Final = 0x39
+_FALSE: Final = 0x3A
+_TRUE: Final = 0x3B
+_PAD: Final = 0x3F
+_ARRAYREF: Final = 0x40
+_HASHREF: Final = 0x50
+_SHORT: Final = 0x60
+_TRACK: Final = 0x80
 
-_CONSTANTS = {_UNDEF: None, _CANONICAL_UNDEF: None, _FALSE: False, _TRUE: True, _NO: False, _YES: True}
-_UNPACK_DOUBLE = struct.Struct("<d").unpack_from
-_FLOATS = {_FLOAT: struct.Struct("<f"), _DOUBLE: struct.Struct("<d")}
-_REFUSED = {
+_CONSTANTS: Final = {_UNDEF: None, _CANONICAL_UNDEF: None, _FALSE: False, _TRUE: True, _NO: False, _YES: True}
+_UNPACK_DOUBLE: Final = struct.Struct("<d").unpack_from
+_FLOATS: Final = {_FLOAT: struct.Struct("<f"), _DOUBLE: struct.Struct("<d")}
+_REFUSED: Final = {
     _WEAKEN: "weak",
     _REGEXP: "regexp",
     _FREEZE: "hook",
@@ -395,7 +419,7 @@ class _Sereal(Reader):
 
 _Read = Callable[[_Sereal, int, int], Any]
 
-_OTHERS: dict[int, _Read] = {
+_OTHERS: Final[dict[int, _Read]] = {
     _VARINT: _Sereal.varint,
     _ZIGZAG: _Sereal.zigzag,
     _FLOAT: _Sereal.float_,
@@ -428,7 +452,7 @@ def _reader(tag: int) -> _Read:
     return _OTHERS.get(tag, _Sereal.refused)
 
 
-_READERS = [_reader(tag) for tag in range(256)]
+_READERS: Final = [_reader(tag) for tag in range(256)]
 
 
 # --- writing

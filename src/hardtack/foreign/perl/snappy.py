@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from hardtack.errors import InvalidToken
 from hardtack.foreign.base import malformed
 
-_LITERAL, _NEAR, _FAR = 0, 1, 3  # copies of kind 2 have an offset of two bytes
+_LITERAL: Final = 0
+_NEAR: Final = 1  # copies of kind 2 have an offset of two bytes
+_FAR: Final = 3
 
 
 def decompress(block: bytes, limit: int) -> bytes:
