@@ -49,6 +49,19 @@ if KIND == "django":
 
     LazySettings.configure = configure
 
+if KIND == "django" and not SESSIONS.startswith("own"):
+    from django.test.utils import override_settings
+
+    _override = override_settings.__init__
+
+    def override(self: Any, **options: Any) -> None:
+        """What a test calls that wants sessions in a cookie, whatever the site has: it gets hardtack's."""
+        if options.get("SESSION_ENGINE") == ENGINES["own-cookie"]:
+            options["SESSION_ENGINE"] = ENGINES["cookie"]
+        _override(self, **options)
+
+    override_settings.__init__ = override
+
 if KIND == "flask" and not SESSIONS.startswith("own"):
     import flask
 
