@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
 from tests.kit import KEY, START, Site
 
-from hardtack import Cookie, CookieEngine, SessionManager, StoreEngine, adapters
+from hardtack import Cookie, CookieEngine, Key, SessionManager, StoreEngine, adapters
 from hardtack.adapters import Answer
 from hardtack.binding import DeviceBinding
 from hardtack.errors import (
@@ -22,6 +23,7 @@ from hardtack.errors import (
     SessionConflict,
     SessionFinished,
     SessionNotLoaded,
+    SessionTooLarge,
     StoreUnavailable,
     TooManySessions,
     UnsupportedValue,
@@ -30,7 +32,7 @@ from hardtack.events import LoggedIn, Opened, StoreFailed
 from hardtack.protocols import Context
 from hardtack.record import Record
 from hardtack.request import Request
-from hardtack.session import SENTINEL, Session
+from hardtack.session import SENTINEL, Session, state_of
 from hardtack.state import State
 from hardtack.stores.memory import MemoryStore
 
@@ -314,6 +316,60 @@ def test_the_id_as_far_as_it_is_known() -> None:
     assert adapters.known_id(session) == known
     assert adapters.is_unread(session)
     assert not session.accessed
+
+
+def test_a_session_of_one_cookie() -> None:
+    """Who knows its value alone can send no second one, until the request is known that the session is of."""
+    sessions = SessionManager(CookieEngine(Key.generate(), overflow="chunk"), cookie=Cookie.for_development(name="sid"))
+    first = sessions.open()
+    first["big"] = os.urandom(3000)
+    chunks = [line.partition(";")[0] for line in sessions.commit(first).set_cookies]
+    header = "; ".join(["other=1", *chunks, "sid.x=1"])
+    session = sessions.open()
+    adapters.limit_to_one_cookie(session, "; two need more")
+    session["big"] = os.urandom(3000)
+    with pytest.raises(SessionTooLarge, match="two need more"):
+        sessions.commit(session)
+
+    adapters.join_request(session, header, Request(passive=True))
+
+    names = [line.partition("=")[0] for line in sessions.commit(session).set_cookies]
+    assert names == ["sid.0", "sid.1"]
+    assert state_of(session).passive
+    session["big"] = b""
+    changed = sessions.commit(session).set_cookies
+    assert [(line.partition("=")[0], "Max-Age=0" in line) for line in changed] == [
+        ("sid", False),
+        ("sid.0", True),
+        ("sid.1", True),
+    ]
+
+
+def test_a_session_joins_a_request_that_has_other_cookies() -> None:
+    """What the browser has of the name is cleared when it is no longer written, and what the response has set already."""
+    sessions = SessionManager(CookieEngine(Key.generate(), overflow="chunk"), cookie=Cookie.for_development(name="sid"))
+    session = sessions.open()
+    session["n"] = 1
+
+    adapters.join_request(session, "sid.0=2abcdef; sid.9=1; mine=1", None, ["sid.1"])
+
+    lines = sessions.commit(session).set_cookies
+    assert [line.partition("=")[0] for line in lines] == ["sid", "sid.0", "sid.1"]
+
+
+def test_a_session_in_a_store_joins_a_request() -> None:
+    """It keeps the cookie that it has; one that is made by hand has none."""
+    site = stored()
+    site.visit(n=1)
+    session = site.open()
+    session["n"] = 2
+    adapters.join_request(session, "other=1", Request("POST"))
+
+    assert not site.commit(session).set_cookies
+    assert site.visit()["n"] == 2
+    made = Session({"n": 1})
+    adapters.join_request(made, "sid=1")
+    assert made == {"n": 1}
 
 
 def test_looking_is_no_look_of_the_handler() -> None:

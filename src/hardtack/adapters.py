@@ -17,8 +17,9 @@ from hardtack import values
 from hardtack.binding.answers import Asked, DeviceAnswer, Headers
 from hardtack.binding.paths import ENDPOINTS, unbound_answer
 from hardtack.changes import NO_CHANGES, SHARED_CACHE_HEADERS, Changes
-from hardtack.cookies import Cookie
+from hardtack.cookies import Cookie, parse
 from hardtack.core import Core
+from hardtack.engines import chunks
 from hardtack.engines.store import StoreEngine
 from hardtack.errors import (
     ConfigError,
@@ -96,7 +97,9 @@ __all__ = [
     "is_late",
     "is_unattached",
     "is_unread",
+    "join_request",
     "known_id",
+    "limit_to_one_cookie",
     "loaded_from_taken_over",
     "look",
     "mark_accessed",
@@ -161,6 +164,30 @@ def devices_in(sessions: SessionManager, header: str) -> str:
     """What of a Cookie header says who has logged in with the browser before, for another session that begins in it."""
     devices = sessions.core.devices
     return "" if devices is None else devices.header_of(header)
+
+
+def limit_to_one_cookie(session: Session, advice: str) -> None:
+    """The framework can read and set one cookie only: a session that outgrows it is a `SessionTooLarge`, also with chunks.
+
+    `advice` is the end of its message, such as "; several cookies need …".
+    """
+    state_of(session).one_cookie = advice
+
+
+def join_request(session: Session, header: str, request: Request | None = None, written: Iterable[str] = ()) -> None:
+    """Let a session that was opened by the value of its cookie alone be that of a request, whose response will carry it.
+
+    It may then have several cookies, and those of the browser that are none of it any more are cleared. `header`: the request's
+    Cookie header; `written`: the names of cookies that the response sets already. From sync code; under async code load the
+    session first.
+    """
+    state = touch(session)
+    state.header, state.request, state.one_cookie = header, request, ""
+    state.passive = request is not None and request.passive
+    if state.core is not None and state.core.engine.store is None and state.held is not None:
+        name, there = state.core.cookie.name, {*parse(header), *written}
+        own = dict.fromkeys([name, *chunks.names(name), *state.held.names])
+        state.held.names = [each for each in own if each in there]
 
 
 def renew_only_when_saved(sessions: SessionManager) -> None:

@@ -132,6 +132,7 @@ class State:
         waiting: what was found of the session of the one who acts in this one; None: nobody does.
         views: the objects of `view()`.
         device: what the request proves of the device that the session is bound to; None: nothing was asked for.
+        one_cookie: the advice of the error where the session has only one cookie, and outgrows it; empty: it may have several.
     """
 
     __slots__ = (
@@ -154,6 +155,7 @@ class State:
         "lock",
         "meta",
         "once",
+        "one_cookie",
         "passive",
         "phase",
         "record",
@@ -196,6 +198,7 @@ class State:
         self.device: Device | None = None
         self.beside: Beside | None = None
         self.waiting: Held | None = None
+        self.one_cookie = ""
 
     # --- what the handler asks for
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from io import BytesIO
@@ -448,6 +449,59 @@ def replaced(request: Any) -> Any:
     return HttpResponse()
 
 
+def reopened(request: Any, before: int, after: int) -> Any:
+    """The same, of a session that takes many bytes when it is saved, and then others; none: it ends."""
+    request.session["big"] = secrets.token_urlsafe(before)
+    request.session.save()
+    request.session = type(request.session)(request.session.session_key)
+    if after:
+        request.session["big"] = secrets.token_urlsafe(after)
+        request.session["after"] = after
+    else:
+        request.session.flush()
+    return HttpResponse()
+
+
+def reopened_and_saved(request: Any, size: int) -> Any:
+    """It is saved by the view, while it is small, and then again by the response."""
+    response = reopened(request, 10, 10)
+    request.session.save()
+    request.session["big"] = secrets.token_urlsafe(size)
+    return response
+
+
+def reopened_and_read(request: Any) -> Any:
+    request.session = type(request.session)(request.session.session_key)
+    return dump(request)
+
+
+def reopened_for_nobody(request: Any) -> Any:
+    request.session = type(request.session)(request.session.session_key)
+    return HttpResponse()
+
+
+def reopened_slowly(request: Any) -> Any:
+    request.session = type(request.session)(request.session.session_key)
+    request.session.modified = True
+    _let_others()
+    return HttpResponse()
+
+
+def nobodys(request: Any) -> Any:
+    """A session that is none takes the place of that of the request."""
+    request.session = type(request.session)()
+    return HttpResponse()
+
+
+def of_django(request: Any) -> Any:
+    """Another engine's session takes its place."""
+    from django.contrib.sessions.backends.signed_cookies import SessionStore  # type: ignore[import-untyped]
+
+    request.session = SessionStore()
+    request.session["a"] = 1
+    return HttpResponse()
+
+
 async def async_assign(request: Any, key: str, value: int) -> Any:
     await asyncio.sleep(0)
     await request.session.aset(key, value)
@@ -463,6 +517,13 @@ urlpatterns = [
     path("nothing", nothing),
     path("set/<key>/<int:value>", assign),
     path("replaced", replaced),
+    path("reopened/<int:before>/<int:after>", reopened),
+    path("reopened-and-saved/<int:size>", reopened_and_saved),
+    path("reopened-and-read", reopened_and_read),
+    path("reopened-for-nobody", reopened_for_nobody),
+    path("reopened-slowly", reopened_slowly),
+    path("nobodys", nobodys),
+    path("of-django", of_django),
     path("dump", dump),
     path("race/<read>/<written>", race),
     path("async/race/<read>/<written>", async_race),

@@ -529,6 +529,157 @@ def test_the_key_of_a_chunked_session_opens_it() -> None:
         assert torn.session_key is None
 
 
+# --- a session that a view has put in the place of the request's own, opened by its key, as django-allauth does
+
+
+def names_of(client: Any) -> set[str]:
+    """The cookies that a browser has: Django's test client keeps what was cleared, as empty."""
+    return {name for name, morsel in client.cookies.items() if morsel.value}
+
+
+@pytest.fixture(params=[False, True], ids=["wsgi", "asgi"])
+def visit(request: pytest.FixtureRequest) -> Any:
+    """Visits a page of the site as a browser, whose cookies stay; under both kinds of server."""
+
+    def through(client: Any, path: str) -> Any:
+        if not request.param:
+            return client.get(path)
+        return asyncio.run(_through_asgi(client, path))
+
+    return through
+
+
+@pytest.mark.parametrize("name", ["encrypted_cookie", "signed_cookie"])
+def test_a_session_that_a_view_has_put_there_may_take_several_cookies(name: str, visit: Any) -> None:
+    """What a social login tells of a user can be larger than one cookie: it was an error of the whole login."""
+    with using(name, HARDTACK_OVERFLOW="chunk"):
+        client = browser()
+
+        visit(client, "/reopened/10/3000")
+
+        assert names_of(client) == {"sessionid.0", "sessionid.1"}
+        assert client.get("/dump").json()["after"] == 3000
+
+
+def test_what_the_browser_has_of_a_session_goes_where_another_takes_its_place(visit: Any) -> None:
+    """Chunks that stayed beside one cookie would be the session of the next request, or dispute it."""
+    with using("encrypted_cookie", HARDTACK_OVERFLOW="chunk"):
+        client = browser()
+        client.get("/big/5000")
+        assert names_of(client) == {"sessionid.0", "sessionid.1"}
+
+        visit(client, "/reopened/3000/20")
+        assert names_of(client) == {"sessionid"}
+        assert client.get("/dump").json()["after"] == 20
+
+        visit(client, "/reopened/10/3000")
+        assert names_of(client) == {"sessionid.0", "sessionid.1"}
+        assert client.get("/dump").json()["after"] == 3000
+
+        visit(client, "/reopened/3000/0")
+        assert names_of(client) == set()
+
+
+def test_a_cookie_of_an_earlier_save_does_not_stay_beside_chunks(visit: Any) -> None:
+    """The view has saved the session that it put there, in one cookie, before it grew."""
+    with using("encrypted_cookie", HARDTACK_OVERFLOW="chunk"):
+        client = browser()
+
+        visit(client, "/reopened-and-saved/3000")
+
+        assert names_of(client) == {"sessionid.0", "sessionid.1"}
+        assert client.get("/dump").json()["after"] == 10
+
+
+def test_chunks_of_a_session_that_a_view_has_put_there_fit_into_a_request(visit: Any) -> None:
+    """`HARDTACK_MAX_HEADER` counts the site's other cookies too; nothing is sent, and what was there stays."""
+    with using("encrypted_cookie", HARDTACK_OVERFLOW="chunk"):
+        client = browser()
+        client.get("/set/a/1")
+        client.cookies["other"] = "x" * 4000
+        client.raise_request_exception = False
+
+        with pytest.raises(SessionTooLarge, match="max_header"):
+            SessionMiddleware(lambda request: django_site.reopened(request, 10, 3000))(
+                RequestFactory().get("/", headers={"Cookie": f"other={'x' * 4000}"})
+            )
+        assert visit(client, "/reopened/10/3000").status_code == 500
+        assert client.get("/dump").json() == {"a": 1}
+
+
+def test_reading_a_session_that_a_view_has_put_there_sets_no_cookie(client: Any, visit: Any) -> None:
+    """A response that depends on it says so to caches; one that does not look at it says nothing."""
+    client.get("/set/a/1")
+
+    answer = visit(client, "/reopened-and-read")
+    assert answer.json() == {"a": 1}
+    assert answer.headers["Vary"] == "Cookie"
+    assert not answer.cookies
+
+    answer = visit(client, "/reopened-for-nobody")
+    assert "Vary" not in answer.headers
+    assert "Cache-Control" not in answer.headers
+    assert not answer.cookies
+
+
+def test_a_session_that_is_none_takes_the_place_of_the_requests_own(client: Any, visit: Any) -> None:
+    """As Django has it, the cookie goes; and nothing is cleared of who has none."""
+    assert not visit(client, "/nobodys").cookies
+    client.get("/set/a/1")
+
+    assert visit(client, "/nobodys").cookies["sessionid"].value == ""
+    assert names_of(client) == set()
+
+
+def test_a_session_of_another_engine_is_saved_as_that_engine_does(under_ours: Any, visit: Any) -> None:
+    """The view knows what it does; the next request cannot read it."""
+    assert visit(under_ours, "/of-django").cookies["sessionid"].value
+
+    assert under_ours.get("/dump").json() == {}
+
+
+def test_a_store_that_is_down_answers_503_for_a_session_that_a_view_has_put_there(visit: Any) -> None:
+    """Not Django's page for an exception that nobody handles."""
+    store = WatchedStore()
+    with using("store", HARDTACK_STORE=store):
+        client = browser()
+        client.get("/set/a/1")
+        client.raise_request_exception = False
+        django_site.meanwhile = lambda: setattr(store, "down", frozenset({"get", "put"}))
+
+        assert visit(client, "/reopened-slowly").status_code == 503
+
+
+@pytest.mark.parametrize("name", ["encrypted_cookie", "signed_cookie"])
+def test_a_session_that_is_known_by_its_key_has_one_cookie(name: str) -> None:
+    """Who saves one elsewhere hands its key on as one value. Nothing has ended by then: the key opens the session as before."""
+    with using(name, HARDTACK_OVERFLOW="chunk", **LISTED):
+        store = engine(name).SessionStore
+        session = store()
+        session["a"] = 1
+        session.save()
+        key = session.session_key
+        session["big"] = os.urandom(4000)
+
+        with pytest.raises(SessionTooLarge, match="SessionMiddleware in MIDDLEWARE"):
+            session.cycle_key()
+
+        assert store(key)["a"] == 1
+
+
+def test_who_acts_as_another_user_needs_two_cookies() -> None:
+    """Her own session waits in the second one, which a key does not tell of."""
+    with using("encrypted_cookie"):
+        session = engine("encrypted_cookie").SessionStore()
+        session["_auth_user_id"] = "ann"
+        session.save()
+        session.inner.impersonate("bob")
+        session["_auth_user_id"] = "bob"
+
+        with pytest.raises(SessionTooLarge, match="SessionMiddleware in MIDDLEWARE"):
+            session.save()
+
+
 def test_a_session_that_is_too_large(under_ours: Any) -> None:
     """Raised while there is still time to answer 500; a store takes it."""
     if isinstance(current_manager().engine, StoreEngine):
@@ -923,6 +1074,8 @@ def test_a_session_that_a_view_has_put_there_has_the_cookie_of_the_manager(name:
 async def _through_asgi(client: Any, path: str) -> Any:
     """An answer of the asynchronous middleware, whose cookies the other client keeps."""
     asynchronous = async_browser()
+    asynchronous.cookies.update(client.cookies)
+    asynchronous.raise_request_exception = client.raise_request_exception
     answer = await asynchronous.get(path)
     client.cookies.update(asynchronous.cookies)
     return answer

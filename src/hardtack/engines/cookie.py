@@ -305,8 +305,9 @@ class CookieEngine:
         if size <= self.max_set_cookie:
             return lines
         assert saving.new is not None
-        if not self.chunked:
-            raise SessionTooLarge(size, self.max_set_cookie, _biggest(saving.new.data), self._advice())
+        if not self.chunked or saving.one_cookie:
+            advice = saving.one_cookie if self.chunked else self._advice()
+            raise SessionTooLarge(size, self.max_set_cookie, _biggest(saving.new.data), advice)
         return self._chunks(sealed[context.cookie_name], size, saving, context, cookie)
 
     def _chunks(self, token: str, size: int, saving: Saving, context: Context, cookie: Cookie) -> list[str]:

@@ -166,6 +166,7 @@ def _saving(
     saving.joined = ()
     saving.max_size = settings.max_size
     saving.header = state.header
+    saving.one_cookie = state.one_cookie
     return saving
 
 

@@ -160,6 +160,7 @@ class Saving:
         joined: names whose parallel changes are joined for every application (flash messages); "_f_" is all that begin so.
         max_size: bytes that the stored record may have; None: any.
         header: the request's Cookie header, which the browser sends again with what is set now.
+        one_cookie: the advice of `SessionTooLarge` where only one cookie can be sent; empty: there may be several.
     """
 
     kind: Kind
@@ -179,6 +180,7 @@ class Saving:
     joined: tuple[str, ...] = ()
     max_size: int | None = None
     header: str = ""
+    one_cookie: str = ""
 
 
 @dataclass(slots=True, kw_only=True, eq=False, repr=False)

@@ -34,6 +34,8 @@ from hardtack.adapters import (
     force_save,
     is_empty,
     is_unread,
+    join_request,
+    limit_to_one_cookie,
     loaded_from_taken_over,
     max_age_of,
     now_of,
@@ -74,6 +76,11 @@ def current_manager() -> SessionManager:
     return store.manager
 
 
+_ONE_COOKIE: Final = (
+    "; a session that is known by its key alone has one cookie: several need hardtack.frameworks.django.SessionMiddleware in "
+    "MIDDLEWARE, and the session in request.session"
+)
+
 _SERVER_ERROR: Final = 500
 _AUTH: Final = "django.contrib.auth"
 
@@ -106,10 +113,9 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
         self._session_key = session_key
         self.accessed = False
         self.serializer = _serializer(settings.SESSION_SERIALIZER)
-        kind, chunks = type(self), header is not None
-        manager = made.get((kind, chunks))
+        manager = made.get(type(self))
         if manager is None:
-            manager = make_manager(kind, self.engine, self.get_session_cookie_age(), chunks=chunks)
+            manager = make_manager(type(self), self.engine, self.get_session_cookie_age())
         self.manager = manager
         self.request = request
         self._header = header  # a request's Cookie header; None: the session is known by its key alone
@@ -135,8 +141,14 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
             header = self._header
             if header is None and self.session_key is not None:
                 header = f"{self.manager.cookie.name}={self.session_key}"
-            self._inner = self.manager.open(header, self.request, kind=self._kind)
+            self._inner = self._opened(header)
         return self._inner
+
+    def _opened(self, header: str | None) -> Session:
+        inner = self.manager.open(header, self.request, kind=self._kind)
+        if self._header is None:
+            limit_to_one_cookie(inner, _ONE_COOKIE)
+        return inner
 
     @property
     def _kind(self) -> type[DjangoSession]:
@@ -151,6 +163,15 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
     def is_of_request(self) -> bool:
         """Whether hardtack's middleware has made it, and saves it."""
         return self._header is not None
+
+    def join(self, header: str, request: Request) -> None:
+        """Become the session of a request, in whose place a view has put it: hardtack's middleware saves it, as its own.
+
+        It is loaded already, by its key; from now on it may take several cookies, and those of the browser are known.
+        """
+        written = [name for name, value in map(name_and_value, self.lines) if value]
+        join_request(self.inner, header, request, written)
+        self._header, self.request = header, request
 
     @property
     def request_header(self) -> str:
@@ -171,7 +192,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
     def _begin_anew(self, data: dict[str, Any] | None = None) -> Session:
         """A session of which nothing is stored, in the place of the one inside."""
         devices = devices_in(self.manager, self.request_header)  # it begins in the same browser
-        inner = self._inner = self.manager.open(devices, self.request, kind=self._kind)
+        inner = self._inner = self._opened(devices)
         replace_data(inner, data or {})
         return inner
 
@@ -502,7 +523,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
             raise SessionTooLarge(
                 sum(len(value) for _, value in written),
                 self.manager.engine.max_set_cookie,  # type: ignore[attr-defined]
-                advice="; several cookies need hardtack.frameworks.django.SessionMiddleware in MIDDLEWARE",
+                advice=_ONE_COOKIE,
             )
         self.lines = tuple(lines)
         if written:

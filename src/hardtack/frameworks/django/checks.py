@@ -32,7 +32,7 @@ def check_settings(app_configs: Any = None, **options: Any) -> list[CheckMessage
         return found
     if not issubclass(kind, SessionStore):
         return [_other_engine()] if ours else []
-    return [*found, *_passive(), *_manager(kind, chunks=ours), *([] if ours else _without_ours())]
+    return [*found, *_passive(), *_manager(kind), *([] if ours else _without_ours())]
 
 
 def _middleware(path: str) -> type | None:
@@ -57,9 +57,9 @@ def _other_engine() -> CheckMessage:
     return Error(message, hint=hint, id="hardtack.E002")
 
 
-def _manager(kind: type[SessionStore], *, chunks: bool) -> list[CheckMessage]:
+def _manager(kind: type[SessionStore]) -> list[CheckMessage]:
     try:
-        kind(None, "" if chunks else None)
+        kind()
     except Exception as error:  # of a dotted path of the site's own, whatever it raises
         return [Error(f"sessions cannot be opened: {type(error).__name__}: {error}", id="hardtack.E001")]
     return []

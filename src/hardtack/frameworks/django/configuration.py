@@ -24,7 +24,7 @@ from hardtack.tokens.keys import Key, Keyring
 from hardtack.tokens.signed import SignedToken
 
 made: Final[dict[Any, SessionManager]] = {}
-"""The managers there are, by the class of the session and whether it may take several cookies."""
+"""The managers there are, by the class of the session."""
 
 _stores: Final[dict[str, Any]] = {}
 
@@ -66,14 +66,14 @@ class DjangoManager(SessionManager):
     default_age: int | None = None
 
 
-def make_manager(kind: type, engine: str, cookie_age: int, *, chunks: bool) -> SessionManager:
+def make_manager(kind: type, engine: str, cookie_age: int) -> SessionManager:
     """The manager of a SessionStore class: HARDTACK_SESSIONS, or one of the settings. Raises `ConfigError`.
 
-    `engine` is "encrypted", "signed" or "store"; `chunks`: whether the session may take several cookies.
+    `engine` is "encrypted", "signed" or "store".
     """
     given = getattr(settings, "HARDTACK_SESSIONS", None)
-    manager = _made(engine, cookie_age, chunks=chunks) if given is None else _given(given)
-    made[kind, chunks] = manager
+    manager = _made(engine, cookie_age) if given is None else _given(given)
+    made[kind] = manager
     return manager
 
 
@@ -93,11 +93,11 @@ def _given(given: Any) -> SessionManager:
     return manager
 
 
-def _made(engine: str, cookie_age: int, *, chunks: bool) -> SessionManager:
+def _made(engine: str, cookie_age: int) -> SessionManager:
     _check_names()
     lifetime = getattr(settings, "HARDTACK_LIFETIME", None)
     manager = DjangoManager(
-        _engine(engine, chunks=chunks),
+        _engine(engine),
         cookie=_cookie(),
         lifetime=_LONGEST if lifetime is None else seconds(lifetime, "HARDTACK_LIFETIME"),
         idle_timeout=getattr(settings, "HARDTACK_IDLE_TIMEOUT", None),
@@ -146,14 +146,12 @@ def _check_names() -> None:
             raise ConfigError(message)
 
 
-def _engine(engine: str, *, chunks: bool) -> Engine:
+def _engine(engine: str) -> Engine:
     if engine == "store":
         return StoreEngine(_store(), **_given_settings("merge"))
     ring = _keyring()
-    several = ("overflow", "max_header") if chunks else ()  # an engine alone, under Django's middleware, has one cookie
-    return CookieEngine(
-        SignedToken(ring) if engine == "signed" else EncryptedToken(ring), **_given_settings("max_set_cookie", *several)
-    )
+    token = SignedToken(ring) if engine == "signed" else EncryptedToken(ring)
+    return CookieEngine(token, **_given_settings("max_set_cookie", "overflow", "max_header"))
 
 
 def _given_settings(*names: str) -> dict[str, Any]:

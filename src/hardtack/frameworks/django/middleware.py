@@ -98,11 +98,13 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
         """Save a session that was modified, and put the cookie into the response."""
         session = _session_of(request)
         if session is None:
-            return self._process_another(request, response)
+            return super().process_response(request, response)
         changes, clears = NO_CHANGES, False
         try:
             if _asks(session):
                 session.touch()
+                if not session.is_of_request:
+                    session.join(_cookie_header(request), _Told(request))
                 clears = may_clear(session)
                 rests = session.rest(response.status_code)
                 changes = session.respond(response.status_code, saves=_saves(session)) if rests is None else rests
@@ -122,11 +124,13 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
         """`process_response` under ASGI."""
         session = _session_of(request)
         if session is None:
-            return await sync_to_async(self._process_another, thread_sensitive=True)(request, response)
+            return await sync_to_async(super().process_response, thread_sensitive=True)(request, response)
         changes, clears = NO_CHANGES, False
         try:
             if _asks(session):
                 await session.atouch()
+                if not session.is_of_request:
+                    session.join(_cookie_header(request), _Told(request))
                 clears = may_clear(session)
                 rests = session.rest(response.status_code)
                 changes = (
@@ -143,16 +147,6 @@ class SessionMiddleware(DjangoMiddleware):  # type: ignore[misc]  # Django is no
                 response.streaming_content = finished(response.streaming_content, session)
             else:
                 await session.manager.afinish(session.inner)
-        return response
-
-    def _process_another(self, request: Any, response: Any) -> Any:
-        """Django's own way, for a session that the view has put in the place of ours, as django-allauth does."""
-        response = super().process_response(request, response)
-        session, sent = getattr(request, "session", None), response.cookies.get(settings.SESSION_COOKIE_NAME)
-        if isinstance(session, SessionStore) and sent is not None and sent.value == session.session_key:
-            # The manager of HARDTACK_SESSIONS may have another cookie, which is what the next request is asked for.
-            del response.cookies[settings.SESSION_COOKIE_NAME]
-            response = conclude(session, response, Changes(), clears=False)
         return response
 
     def _conclude(self, request: Any, session: SessionStore, response: Any, changes: Changes, *, clears: bool) -> Any:
@@ -185,14 +179,21 @@ async def _adevice_answer(request: Any, kind: type[SessionStore]) -> DeviceAnswe
 
 
 def _session_of(request: Any) -> SessionStore | None:
-    """The session that the middleware has made; None where the view has removed or replaced it."""
+    """The session of the request: that of the middleware, or one that a view has put in its place, as django-allauth does.
+
+    None where the view has removed it, or its session is of another engine.
+    """
     session = getattr(request, "session", None)
-    return session if isinstance(session, SessionStore) and session.is_of_request else None
+    return session if isinstance(session, SessionStore) else None
 
 
 def _asks(session: SessionStore) -> bool:
     """Whether anything is to be saved of the session, or said of it."""
-    return session.is_touched or ((session.modified or settings.SESSION_SAVE_EVERY_REQUEST) and not session.is_empty())
+    if session.is_touched:
+        return True
+    if session.is_empty():
+        return not session.is_of_request  # a view has put it there: what the request carries is the session no more
+    return session.modified or settings.SESSION_SAVE_EVERY_REQUEST
 
 
 def _saves(session: SessionStore) -> bool:
