@@ -58,16 +58,22 @@ class _Script:
 
 _SAVE = """\
 local function save(key, value, expires_at)
-  redis.call('SET', key, value)
-  redis.call('EXPIREAT', key, expires_at)
+  if redis.pcall('SET', key, value, 'EXAT', expires_at).err then -- Redis before 6.2, or a time that is none
+    redis.call('SET', key, value)
+    redis.call('EXPIREAT', key, expires_at)
+  end
 end
 local function version(value)
   return string.sub(value, 1, 8)
 end
+"""
+# Most saves change neither whose a session is nor when it ends: then the set is as it should be.
+_KEEP_INDEX = """\
 local function index(key, member, expires_at)
+  if redis.call('ZADD', key, 'CH', expires_at, member) == 0 then return end
   redis.call('ZREMRANGEBYSCORE', key, '-inf', redis.call('TIME')[1])
-  redis.call('ZADD', key, expires_at, member)
-  redis.call('EXPIREAT', key, redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2])
+  local latest = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]
+  if latest then redis.call('EXPIREAT', key, latest) end
 end
 """
 
@@ -76,10 +82,10 @@ end
 
 _PUT = _Script(
     _SAVE
+    + _KEEP_INDEX
     + """\
 local old = redis.call('GETRANGE', KEYS[1], 0, 7)
-if old == version(ARGV[2]) then return 1 end
-if old ~= ARGV[1] then return 0 end
+if old ~= ARGV[1] then return old == version(ARGV[2]) and 1 or 0 end
 save(KEYS[1], ARGV[2], ARGV[3])
 if KEYS[2] then index(KEYS[2], ARGV[4], ARGV[3]) end
 return 1
@@ -87,6 +93,7 @@ return 1
 )
 _RENAME = _Script(
     _SAVE
+    + _KEEP_INDEX
     + """\
 if redis.call('GETRANGE', KEYS[2], 0, 7) == version(ARGV[2]) then return 1 end
 if redis.call('GETRANGE', KEYS[1], 0, 7) ~= ARGV[1] or redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
@@ -100,7 +107,7 @@ return 1
 """
 )
 _INDEX = _Script(
-    _SAVE
+    _KEEP_INDEX
     + """\
 index(KEYS[1], ARGV[1], ARGV[2])
 return 1
