@@ -13,7 +13,7 @@ import logging
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from hardtack._extras import explain
 from hardtack.errors import ConfigError, HardtackError, StoreError, StoreFull, StoreUnavailable
@@ -152,9 +152,16 @@ class _Logic:
     ) -> Steps[Version]:
         value = _value(data, subject)
         keys = [self._key(key)]
-        yield from self._add_index(keys, key, expires_at, subject)
-        yield from self._change(_PUT, keys, if_version or b"", value, expires_at, key)
-        yield from self._warn_of_eviction()
+        if subject is not None:
+            yield from self._add_index(keys, key, expires_at, subject)
+        try:  # as `_change` does, without two generators more for each request
+            reply = yield Request("EVALSHA", _PUT.digest, len(keys), *keys, if_version or b"", value, expires_at, key)
+        except NoScriptError:
+            reply = yield Request("EVAL", _PUT.source, len(keys), *keys, if_version or b"", value, expires_at, key)
+        if reply != 1:
+            self._refuse(reply)
+        if not self._eviction_checked:
+            yield from self._warn_of_eviction()
         return value[:VERSION_BYTES]
 
     def delete(self, key: str, *, if_version: Version | None) -> Steps[bool]:
@@ -180,7 +187,8 @@ class _Logic:
         keys = [self._key(old), self._key(new)]
         if not self._in_one_slot(*keys):
             raise NotImplementedError("the keys are in two slots of the Redis Cluster")
-        yield from self._add_index(keys, new, expires_at, subject)
+        if subject is not None:
+            yield from self._add_index(keys, new, expires_at, subject)
         left, until = (b"", 0) if tombstone is None else (_value(tombstone.data, None), tombstone.expires_at)
         yield from self._change(_RENAME, keys, if_version, value, expires_at, new, left, until, old)
         return value[:VERSION_BYTES]
@@ -222,13 +230,11 @@ class _Logic:
         with suppress(ResponseError):  # it may be forbidden; what was asked for has been found all the same
             yield from self._run_script(_FORGET, [index, *keys], *_SUBJECT, digest, *stale)
 
-    def _add_index(self, keys: list[bytes], member: str, expires_at: int, subject: str | None) -> Steps[None]:
+    def _add_index(self, keys: list[bytes], member: str, expires_at: int, subject: str) -> Steps[None]:
         """Have the script keep the subject's set too; in another slot of a Cluster it takes a command of its own.
 
         That one comes first: a key in the set that has no entry is harmless, an entry that `find` misses is not.
         """
-        if subject is None:
-            return
         index = self._index(subject_digest(subject))
         if self._in_one_slot(*keys, index):
             keys.append(index)
@@ -237,10 +243,14 @@ class _Logic:
 
     def _change(self, script: _Script, keys: list[bytes], *arguments: Any) -> Steps[None]:
         reply = yield from self._run_script(script, keys, *arguments)
+        if reply != 1:
+            self._refuse(reply)
+
+    @staticmethod
+    def _refuse(reply: Any) -> NoReturn:
         if reply == 0:
             raise VersionConflict("the entry was changed, is gone, or exists already")
-        if reply != 1:
-            raise StoreUnavailable("Redis answered a script with something that the script does not return")
+        raise StoreUnavailable("Redis answered a script with something that the script does not return")
 
     @staticmethod
     def _run_script(script: _Script, keys: list[bytes], *arguments: Any) -> Steps[Any]:
@@ -250,8 +260,6 @@ class _Logic:
             return (yield Request("EVAL", script.source, len(keys), *keys, *arguments))
 
     def _warn_of_eviction(self) -> Steps[None]:
-        if self._eviction_checked:
-            return
         self._eviction_checked = True
         try:
             reply = yield Request("INFO", "memory")
