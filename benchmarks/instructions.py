@@ -1,16 +1,18 @@
 """Counts the instructions of whole requests, which come out the same on a busy machine: hardtack beside its peers.
 
     python -m benchmarks.instructions              all parts, twice: the largest difference is told
-    python -m benchmarks.instructions starlette    one part, once: starlette, flask, django or tokens
+    python -m benchmarks.instructions starlette    one part, once: starlette, flask, django, tokens or stores
 
-What a request costs without any session is taken off. A time has the caches and the branches of one processor in it, and a
-count has not: the ratios of both are not the same, and a change for the better shows in either.
+What a request costs without any session is taken off. Of a store all is counted that its turn costs in this process, as
+`benchmarks.stores` has it (of the async one ten turns), beside the raw calls and the peers: not what the server does, nor
+the time on the way. A time has the caches and the branches of one processor in it, and a count has not: the ratios of both
+are not the same, and a change for the better shows in either.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from benchmarks.callgrind import Counter, counts_of, missing
@@ -96,7 +98,44 @@ def tokens() -> Cases:
         yield f"{name} open", open_
 
 
-GROUPS: dict[str, Callable[[], Cases]] = {"starlette": starlette, "flask": flask, "django": django, "tokens": tokens}
+def stores() -> Cases:
+    """Opening and saving M in a store, beside the raw calls and the peers on the same server."""
+    import asyncio
+    import tempfile
+    from pathlib import Path
+
+    from tests.servers import MemcachedServer, RedisServer
+
+    from benchmarks import stores as measured
+
+    with tempfile.TemporaryDirectory() as name, measured.servers([]) as started:
+        found = {"SQLiteStore": measured.sqlite_calls(Path(name))}
+        if server := started.get(RedisServer):
+            found["RedisStore"] = measured.redis_calls(measured.redis_client(server))
+        if server := started.get(MemcachedServer):
+            found["MemcachedStore"] = measured.memcached_calls(measured.memcached_client(server))
+        for store, calls in found.items():
+            for who, call in calls.items():
+                yield f"{store} {who}", call
+        if server := started.get(RedisServer):
+            with asyncio.Runner() as runner:
+                turns = runner.run(measured.async_turns(measured.async_redis_client(server)))
+
+                async def ten(turn: Callable[[], Awaitable[object]]) -> None:  # else the event loop is what is counted
+                    for _ in range(10):
+                        await turn()
+
+                for who, turn in turns.items():
+                    yield f"AsyncRedisStore {who}", lambda turn=turn: runner.run(ten(turn))  # type: ignore[misc]
+
+
+GROUPS: dict[str, Callable[[], Cases]] = {
+    "starlette": starlette,
+    "flask": flask,
+    "django": django,
+    "tokens": tokens,
+    "stores": stores,
+}
 TARGETS = {
     "cookie untouched": 0.09,
     "cookie read": 0.55,
@@ -116,6 +155,12 @@ def rows(group: str, counted: dict[str, float]) -> list[tuple[str, float, float,
             f"{name} seal + open": counted[f"{name} seal"] + counted[f"{name} open"] for name in ("floor", "hardtack")
         }
         named = [("hardtack seal + open", counted["hardtack seal + open"], counted["floor seal + open"])]
+    elif group == "stores":
+        named = []
+        for name, count in counted.items():
+            store, _, who = name.partition(" ")
+            if who != "hardtack":
+                named.append((f"{store}, {who}", counted[f"{store} hardtack"], count))
     else:
         named = []
         for name, count in counted.items():
@@ -143,7 +188,7 @@ def main(arguments: list[str]) -> int:
             counter.count(name, function)
         return 0
     largest = 0.0
-    print(f"{'instructions':28}{'adds':>10}{'own adds':>10}{'ratio':>7}{'target':>8}")
+    print(f"{'instructions':40}{'adds':>10}{'own adds':>10}{'ratio':>7}{'target':>8}")
     for group in arguments or GROUPS:
         counted = counts_of("benchmarks.instructions", "--count", group)
         if not arguments:
@@ -151,7 +196,7 @@ def main(arguments: list[str]) -> int:
         for name, ours, theirs, ratio in rows(group, counted):
             target = TARGETS.get(name)
             told = "" if target is None else f"{target:8.2f} {'yes' if ratio <= target else 'NO'}"
-            print(f"{f'{group}: {name}':28}{ours:10.0f}{theirs:10.0f}{ratio:7.2f}{told}")
+            print(f"{f'{group}: {name}':40}{ours:10.0f}{theirs:10.0f}{ratio:7.2f}{told}")
     if not arguments:
         print(f"\nThe largest difference between two runs was {100 * largest:.2f} % of a count.")
     return 0

@@ -1,6 +1,7 @@
 """What a session in a store costs: opening and saving payload M, beside the raw client calls and the peers' own stores.
 
-    python -m benchmarks.stores
+    python -m benchmarks.stores                     every store
+    python -m benchmarks.stores redis sqlite        those with such a name: memory, file, sqlite, postgresql, redis, memcached
 
 One turn of hardtack is `open`, a read, a change and `commit` of a session that is in the store. One turn of the raw calls
 is what the store does with its client meanwhile, on the same client with the same bytes, and nothing else. One turn of a
@@ -16,6 +17,7 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -150,14 +152,15 @@ def raw_sqlite(path: Path, key: str, data: bytes) -> Call:
     return raw
 
 
-def measure_sqlite(directory: Path) -> Result:
+def sqlite_calls(directory: Path) -> dict[str, Call]:
+    """A turn of hardtack on SQLite, and one of the raw calls."""
     store = SQLiteStore(directory / "sessions.sqlite")
     turn, key = ours(store)
-    calls = {
-        OURS: turn,
-        RAW: raw_sqlite(directory / "raw.sqlite", key, stored(store, key)),
-        "Django db": store_peers.django_db("default"),
-    }
+    return {OURS: turn, RAW: raw_sqlite(directory / "raw.sqlite", key, stored(store, key))}
+
+
+def measure_sqlite(directory: Path) -> Result:
+    calls = sqlite_calls(directory) | {"Django db": store_peers.django_db("default")}
     return Result("SQLiteStore", [RAW], ["Django db"], interleave(calls, *LOCAL))
 
 
@@ -250,8 +253,8 @@ def two_values(data: bytes) -> tuple[bytes, bytes]:
     return b"version1" + bytes(32) + data, b"version2" + bytes(32) + data
 
 
-def measure_redis(server: Server) -> Result:
-    client = redis_client(server)
+def redis_calls(client: Any) -> dict[str, Call]:
+    """A turn of hardtack on Redis, one of the raw calls, and one of Flask-Session."""
     store = RedisStore(client)
     turn, key = ours(store)
     first, second = two_values(stored(store, key))
@@ -263,17 +266,23 @@ def measure_redis(server: Server) -> Result:
         value = second if version == b"version1" else first
         assert client.evalsha(digest, 1, name, version, value, until, key) == 1
 
-    peers = {
-        "Flask-Session": store_peers.flask_session(client),
-        "Django cache": store_peers.django_cache("redis"),
-    }
-    times = interleave({OURS: turn, RAW: raw, **peers}, ROUNDS, SECONDS)
+    return {OURS: turn, RAW: raw, "Flask-Session": store_peers.flask_session(client)}
+
+
+def measure_redis(server: Server) -> Result:
+    client = redis_client(server)
+    calls = redis_calls(client) | {"Django cache": store_peers.django_cache("redis")}
+    times = interleave(calls, ROUNDS, SECONDS)
     client.close()
-    return Result("RedisStore", [RAW], list(peers), times)
+    return Result("RedisStore", [RAW], ["Flask-Session", "Django cache"], times)
 
 
-def measure_memcached(server: Server) -> Result:
-    client = pymemcache.PooledClient((server.host, server.port), timeout=5, connect_timeout=5, no_delay=True)
+def memcached_client(server: Server) -> Any:
+    return pymemcache.PooledClient((server.host, server.port), timeout=5, connect_timeout=5, no_delay=True)
+
+
+def memcached_calls(client: Any) -> dict[str, Call]:
+    """A turn of hardtack on memcached, and one of the raw calls."""
     store = MemcachedStore(client)
     turn, key = ours(store)
     value, name, until = b"version1" + stored(store, key), f"hardtack:raw-{key}"[:52].encode(), expiry()
@@ -283,8 +292,13 @@ def measure_memcached(server: Server) -> Result:
         _, number = client.gets(name)
         assert client.cas(name, value, number, until, noreply=False)
 
-    peer = store_peers.django_cache("memcached")
-    times = interleave({OURS: turn, RAW: raw, "Django cache": peer}, ROUNDS, SECONDS)
+    return {OURS: turn, RAW: raw}
+
+
+def measure_memcached(server: Server) -> Result:
+    client = memcached_client(server)
+    calls = memcached_calls(client) | {"Django cache": store_peers.django_cache("memcached")}
+    times = interleave(calls, ROUNDS, SECONDS)
     client.close()
     return Result("MemcachedStore", [RAW], ["Django cache"], times)
 
@@ -296,9 +310,13 @@ def measure_async_redis(server: Server) -> Result:
     return Result("AsyncRedisStore", [RAW], ["starsessions"], Times(asyncio.run(async_rounds(server))))
 
 
-async def async_rounds(server: Server, turns: int = 10) -> list[dict[str, float]]:
+def async_redis_client(server: Server) -> Any:
     retry = redis.asyncio.retry.Retry(NoBackoff(), 1)
-    client = redis.asyncio.Redis.from_url(server.url, socket_timeout=5, socket_connect_timeout=5, retry=retry)
+    return redis.asyncio.Redis.from_url(server.url, socket_timeout=5, socket_connect_timeout=5, retry=retry)
+
+
+async def async_rounds(server: Server, turns: int = 10) -> list[dict[str, float]]:
+    client = async_redis_client(server)
     functions = await async_turns(client)
     measured = []
     for _ in range(ROUNDS):
@@ -363,13 +381,18 @@ def servers(missing: list[str]) -> Iterator[dict[type[Server], Server]]:
             server.remove()
 
 
-def measure(missing: list[str]) -> Iterator[Result]:
-    """Every store that can be measured here."""
+def measure(missing: list[str], only: list[str]) -> Iterator[Result]:
+    """Every store that can be measured here, or those alone whose names are asked for."""
+
+    def asked(function: Callable[[Any], Result]) -> bool:
+        return not only or any(name in function.__name__ for name in only)
+
     with tempfile.TemporaryDirectory(prefix="hardtack-benchmark-") as name, servers(missing) as started:
         directory = Path(name)
         store_peers.configure_django(directory, started)
         for local in (measure_memory, measure_file, measure_sqlite, measure_sqlalchemy_sqlite):
-            yield local(directory)
+            if asked(local):
+                yield local(directory)
         on_servers: list[tuple[Any, Callable[[Any], Result]]] = [
             (PostgreSQLServer, measure_postgresql),
             (RedisServer, measure_redis),
@@ -377,7 +400,7 @@ def measure(missing: list[str]) -> Iterator[Result]:
             (MemcachedServer, measure_memcached),
         ]
         for kind, measure_one in on_servers:
-            if kind in started:
+            if kind in started and asked(measure_one):
                 yield measure_one(started[kind])
 
 
@@ -417,10 +440,10 @@ def peer_rows(results: list[Result]) -> list[tuple[str, ...]]:
     return rows
 
 
-def main() -> None:
+def main(only: list[str]) -> None:
     """Print what was measured."""
     missing: list[str] = []
-    results = list(measure(missing))
+    results = list(measure(missing, only))
     print("One open and one commit of M, beside what the store asks of its client:\n")
     print(table(raw_rows(results)))
     print("\nThe same beside the peers' own stores on the same server:\n")
@@ -430,4 +453,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -264,6 +264,37 @@ def test_the_subjects_set_lives_as_long_as_its_longest_session(store: RedisStore
     assert client.zcard(index) == 3
 
 
+def test_a_save_that_changes_nothing_of_the_subjects_set_leaves_it_alone(store: RedisStore, client: Any) -> None:
+    """One that ends later, or comes after the key was lost from the set, does."""
+    key, subject = new_key(), new_key()
+    later = in_an_hour() + 100
+    version = store.put(key, b"", expires_at=later, if_version=None, subject=subject)
+    client.zadd(index_of(subject), {"expired": 1})
+
+    version = store.put(key, b"other", expires_at=later, if_version=version, subject=subject)
+    assert client.zrange(index_of(subject), 0, -1) == [b"expired", key.encode()]
+
+    version = store.put(key, b"other", expires_at=later + 5, if_version=version, subject=subject)
+    assert client.zrange(index_of(subject), 0, -1, withscores=True) == [(key.encode(), later + 5)]
+    assert client.expiretime(index_of(subject)) == later + 5
+
+    client.zrem(index_of(subject), key)
+    store.put(key, b"other", expires_at=later + 5, if_version=version, subject=subject)
+    assert list(store.find(subject)) == [key]
+
+
+@pytest.mark.parametrize("expires_at", [1, 0, -5])
+def test_an_entry_that_has_expired_already_is_none(store: RedisStore, expires_at: int) -> None:
+    """Also by a time that SET refuses: as on a Redis that has no EXAT, it is set by a command of its own."""
+    key, subject = new_key(), new_key()
+    version = create(store, key, b"data", subject)
+
+    store.put(key, b"gone", expires_at=expires_at, if_version=version, subject=subject)
+
+    assert store.get(key) is None
+    assert list(store.find(subject)) == []
+
+
 def index_of(subject: str) -> bytes:
     """The name of a subject's set, under the store's usual prefix."""
     return b"hardtack:subject:" + hashlib.sha256(subject.encode()).hexdigest().encode()

@@ -3,18 +3,27 @@
 `execute_command` of redis-py leaves a connection in the pool when something that is no error of the network arrives
 between the command and its answer (the timeout of a worker, Ctrl-C): the next caller then reads an answer that is not its
 own. It also counts and measures, which costs as much as the rest of the call. So the connection is taken from the pool
-here. A client that is not of redis-py's own making is asked by its `execute_command`.
+here, and from a pool that is redis-py's own past its counting as well. A client that is not of redis-py's own making is
+asked by its `execute_command`.
 """
 
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from typing import Any
 
 import redis
 import redis.asyncio
-from redis.exceptions import BusyLoadingError, MasterDownError, OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.exceptions import (
+    BusyLoadingError,
+    MasterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 
 _ELSEWHERE = (ReadOnlyError, MasterDownError, BusyLoadingError)
 """What a server answers that is the wrong one since a failover, or not ready yet. Nothing was written: a write is refused
@@ -60,6 +69,38 @@ def _is_plain(client: Any, kind: Any) -> bool:
     )
 
 
+_PARTS = ("_lock", "_available_connections", "_in_use_connections")
+
+
+def _is_simple(pool: Any, kind: Any) -> bool:
+    """Whether a connection may go from the pool's idle ones to those in use, and back, as the pool itself moves it.
+
+    The pool tells its meters each time, and the listener that renews the token of a credential provider: that is half of
+    what a call costs. A pool of another kind, or whose connections are, is asked by its methods.
+    """
+    connection = getattr(pool, "connection_class", None)
+    return (
+        type(pool) is kind
+        and all(hasattr(pool, name) for name in _PARTS)
+        and hasattr(connection, "should_reconnect")  # older ones have no meters to leave out
+        and hasattr(connection, "is_connected")
+        and connection.__module__ == kind.__module__
+        and pool.connection_kwargs.get("credential_provider") is None
+        and pool.connection_kwargs.get("command_packer") is None
+        # One that came over a fork is renewed when it is asked.
+        and getattr(pool, "pid", os.getpid()) == os.getpid()
+    )
+
+
+def _pack(command: tuple[Any, ...]) -> bytes:
+    """A command as it is sent: an array of strings. What redis-py does to each argument takes four times as long."""
+    parts = [b"*%d\r\n" % len(command)]
+    for argument in command:
+        raw = argument if type(argument) is bytes else str(argument).encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
+    return b"".join(parts)
+
+
 class Caller:
     """Calls on a sync client; safe to use from many threads.
 
@@ -72,17 +113,23 @@ class Caller:
         self._pool: Any = getattr(client, "connection_pool", None)
         self._cluster = isinstance(client, redis.RedisCluster)
         self._plain = _is_plain(client, redis.Redis)
+        self._simple = self._plain and _is_simple(self._pool, redis.ConnectionPool)
         self._generation = object()
         """Another one since the connections that were open then are not to be used again."""
         self.call = self._on_a_connection if self._plain else self._by_the_client
 
     def _on_a_connection(self, *command: Any) -> Any:
-        pool, generation = self._pool, self._generation
-        connection = pool.get_connection(command[0]) if _WANTS_NAME else pool.get_connection()
+        pool, generation, ask = self._pool, self._generation, _ask
+        connection = None
+        if self._simple:
+            ask, command = _ask_packed, (_pack(command),)
+            connection = self._take()
+        if connection is None:
+            connection = pool.get_connection(command[0]) if _WANTS_NAME else pool.get_connection()
         try:
             try:
                 return connection.retry.call_with_retry(
-                    lambda: _ask(connection, command), lambda error: connection.disconnect()
+                    lambda: ask(connection, command), lambda error: connection.disconnect()
                 )
             except (ResponseError, BusyLoadingError) as error:
                 if not is_elsewhere(error):
@@ -90,7 +137,7 @@ class Caller:
             # After a failover behind one address a healthy connection leads to the wrong server, and so do its neighbours.
             connection.disconnect()
             pool.disconnect(inuse_connections=False)
-            return _ask(connection, command)
+            return ask(connection, command)
         except ResponseError:
             raise  # that was the answer
         except BaseException:
@@ -99,7 +146,35 @@ class Caller:
         finally:
             if generation is not self._generation:
                 connection.disconnect()
-            pool.release(connection)
+            self._give_back(connection)
+
+    def _take(self) -> Any:
+        """A connection of the pool's that is open and in order; None where the pool has to see to it."""
+        pool = self._pool
+        with pool._lock:
+            if not pool._available_connections:
+                return None
+            connection = pool._available_connections.pop()
+            pool._in_use_connections.add(connection)
+        is_sound = False
+        try:
+            is_sound = connection.is_connected and not connection.can_read()
+        except (RedisError, OSError):  # the server has closed it
+            pass
+        finally:
+            if not is_sound:
+                self._give_back(connection)
+        return connection if is_sound else None
+
+    def _give_back(self, connection: Any) -> None:
+        pool = self._pool
+        if self._simple:
+            with pool._lock:
+                if connection in pool._in_use_connections and not connection.should_reconnect():
+                    pool._in_use_connections.remove(connection)
+                    pool._available_connections.append(connection)
+                    return
+        pool.release(connection)
 
     def _by_the_client(self, *command: Any) -> Any:
         try:
@@ -132,6 +207,11 @@ def _ask(connection: Any, command: tuple[Any, ...]) -> Any:
     return connection.read_response(disable_decoding=True)
 
 
+def _ask_packed(connection: Any, packed: tuple[bytes]) -> Any:
+    connection.send_packed_command(packed)
+    return connection.read_response(disable_decoding=True)
+
+
 class AsyncCaller:
     """`Caller` with coroutines, on one event loop."""
 
@@ -140,23 +220,29 @@ class AsyncCaller:
         self._pool: Any = getattr(client, "connection_pool", None)
         self._cluster = isinstance(client, redis.asyncio.RedisCluster)
         self._plain = _is_plain(client, redis.asyncio.Redis)
+        self._simple = self._plain and _is_simple(self._pool, redis.asyncio.ConnectionPool)
         self._generation = object()
         self.call = self._on_a_connection if self._plain else self._by_the_client
 
     async def _on_a_connection(self, *command: Any) -> Any:
-        pool, generation = self._pool, self._generation
-        connection = await (pool.get_connection(command[0]) if _WANTS_NAME else pool.get_connection())
+        pool, generation, ask = self._pool, self._generation, _ask_async
+        connection = None
+        if self._simple:
+            ask, command = _ask_packed_async, (_pack(command),)
+            connection = await self._take()
+        if connection is None:
+            connection = await (pool.get_connection(command[0]) if _WANTS_NAME else pool.get_connection())
         try:
             try:
                 return await connection.retry.call_with_retry(
-                    lambda: _ask_async(connection, command), lambda error: connection.disconnect()
+                    lambda: ask(connection, command), lambda error: connection.disconnect()
                 )
             except (ResponseError, BusyLoadingError) as error:
                 if not is_elsewhere(error):
                     raise
             await connection.disconnect()
             await pool.disconnect(inuse_connections=False)
-            return await _ask_async(connection, command)
+            return await ask(connection, command)
         except ResponseError:
             raise
         except BaseException:
@@ -165,7 +251,31 @@ class AsyncCaller:
         finally:
             if generation is not self._generation:
                 await connection.disconnect(nowait=True)
+            await self._give_back(connection)
+
+    async def _take(self) -> Any:
+        """See `Caller._take`. Nobody comes between the steps of what does not wait, but for who holds the pool's lock."""
+        pool = self._pool
+        if not pool._available_connections or pool._lock.locked():
+            return None
+        connection = pool.get_available_connection()
+        is_sound = False
+        try:
+            is_sound = connection.is_connected and not await connection.can_read()
+        except (RedisError, OSError):
+            pass
+        finally:
+            if not is_sound:
+                await self._give_back(connection)
+        return connection if is_sound else None
+
+    async def _give_back(self, connection: Any) -> None:
+        pool = self._pool
+        if not self._simple or pool._lock.locked() or connection.should_reconnect():
             await pool.release(connection)
+            return
+        pool._in_use_connections.remove(connection)
+        pool._available_connections.append(connection)
 
     async def _by_the_client(self, *command: Any) -> Any:
         if self._cluster:  # the first tasks at once must not each find the nodes, and close the others' connections
@@ -213,6 +323,16 @@ class AsyncCaller:
 
 async def _ask_async(connection: Any, command: tuple[Any, ...]) -> Any:
     await connection.send_command(*command)
+    return await connection.read_response(disable_decoding=True)
+
+
+async def _ask_packed_async(connection: Any, packed: tuple[bytes]) -> Any:
+    writer = connection._writer
+    if writer is None or writer.is_closing() or connection.health_check_interval:
+        await connection.send_packed_command(packed)
+    else:
+        # Nobody needs to wait until it is sent, in a task of its own at that: the answer comes later, and has its timeout.
+        writer.write(packed[0])
     return await connection.read_response(disable_decoding=True)
 
 

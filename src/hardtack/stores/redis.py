@@ -13,7 +13,7 @@ import logging
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from hardtack._extras import explain
 from hardtack.errors import ConfigError, HardtackError, StoreError, StoreFull, StoreUnavailable
@@ -58,16 +58,22 @@ class _Script:
 
 _SAVE = """\
 local function save(key, value, expires_at)
-  redis.call('SET', key, value)
-  redis.call('EXPIREAT', key, expires_at)
+  if redis.pcall('SET', key, value, 'EXAT', expires_at).err then -- Redis before 6.2, or a time that is none
+    redis.call('SET', key, value)
+    redis.call('EXPIREAT', key, expires_at)
+  end
 end
 local function version(value)
   return string.sub(value, 1, 8)
 end
+"""
+# Most saves change neither whose a session is nor when it ends: then the set is as it should be.
+_KEEP_INDEX = """\
 local function index(key, member, expires_at)
+  if redis.call('ZADD', key, 'CH', expires_at, member) == 0 then return end
   redis.call('ZREMRANGEBYSCORE', key, '-inf', redis.call('TIME')[1])
-  redis.call('ZADD', key, expires_at, member)
-  redis.call('EXPIREAT', key, redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2])
+  local latest = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]
+  if latest then redis.call('EXPIREAT', key, latest) end
 end
 """
 
@@ -76,10 +82,10 @@ end
 
 _PUT = _Script(
     _SAVE
+    + _KEEP_INDEX
     + """\
 local old = redis.call('GETRANGE', KEYS[1], 0, 7)
-if old == version(ARGV[2]) then return 1 end
-if old ~= ARGV[1] then return 0 end
+if old ~= ARGV[1] then return old == version(ARGV[2]) and 1 or 0 end
 save(KEYS[1], ARGV[2], ARGV[3])
 if KEYS[2] then index(KEYS[2], ARGV[4], ARGV[3]) end
 return 1
@@ -87,6 +93,7 @@ return 1
 )
 _RENAME = _Script(
     _SAVE
+    + _KEEP_INDEX
     + """\
 if redis.call('GETRANGE', KEYS[2], 0, 7) == version(ARGV[2]) then return 1 end
 if redis.call('GETRANGE', KEYS[1], 0, 7) ~= ARGV[1] or redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
@@ -100,7 +107,7 @@ return 1
 """
 )
 _INDEX = _Script(
-    _SAVE
+    _KEEP_INDEX
     + """\
 index(KEYS[1], ARGV[1], ARGV[2])
 return 1
@@ -145,9 +152,16 @@ class _Logic:
     ) -> Steps[Version]:
         value = _value(data, subject)
         keys = [self._key(key)]
-        yield from self._add_index(keys, key, expires_at, subject)
-        yield from self._change(_PUT, keys, if_version or b"", value, expires_at, key)
-        yield from self._warn_of_eviction()
+        if subject is not None:
+            yield from self._add_index(keys, key, expires_at, subject)
+        try:  # as `_change` does, without two generators more for each request
+            reply = yield Request("EVALSHA", _PUT.digest, len(keys), *keys, if_version or b"", value, expires_at, key)
+        except NoScriptError:
+            reply = yield Request("EVAL", _PUT.source, len(keys), *keys, if_version or b"", value, expires_at, key)
+        if reply != 1:
+            self._refuse(reply)
+        if not self._eviction_checked:
+            yield from self._warn_of_eviction()
         return value[:VERSION_BYTES]
 
     def delete(self, key: str, *, if_version: Version | None) -> Steps[bool]:
@@ -173,7 +187,8 @@ class _Logic:
         keys = [self._key(old), self._key(new)]
         if not self._in_one_slot(*keys):
             raise NotImplementedError("the keys are in two slots of the Redis Cluster")
-        yield from self._add_index(keys, new, expires_at, subject)
+        if subject is not None:
+            yield from self._add_index(keys, new, expires_at, subject)
         left, until = (b"", 0) if tombstone is None else (_value(tombstone.data, None), tombstone.expires_at)
         yield from self._change(_RENAME, keys, if_version, value, expires_at, new, left, until, old)
         return value[:VERSION_BYTES]
@@ -215,13 +230,11 @@ class _Logic:
         with suppress(ResponseError):  # it may be forbidden; what was asked for has been found all the same
             yield from self._run_script(_FORGET, [index, *keys], *_SUBJECT, digest, *stale)
 
-    def _add_index(self, keys: list[bytes], member: str, expires_at: int, subject: str | None) -> Steps[None]:
+    def _add_index(self, keys: list[bytes], member: str, expires_at: int, subject: str) -> Steps[None]:
         """Have the script keep the subject's set too; in another slot of a Cluster it takes a command of its own.
 
         That one comes first: a key in the set that has no entry is harmless, an entry that `find` misses is not.
         """
-        if subject is None:
-            return
         index = self._index(subject_digest(subject))
         if self._in_one_slot(*keys, index):
             keys.append(index)
@@ -230,10 +243,14 @@ class _Logic:
 
     def _change(self, script: _Script, keys: list[bytes], *arguments: Any) -> Steps[None]:
         reply = yield from self._run_script(script, keys, *arguments)
+        if reply != 1:
+            self._refuse(reply)
+
+    @staticmethod
+    def _refuse(reply: Any) -> NoReturn:
         if reply == 0:
             raise VersionConflict("the entry was changed, is gone, or exists already")
-        if reply != 1:
-            raise StoreUnavailable("Redis answered a script with something that the script does not return")
+        raise StoreUnavailable("Redis answered a script with something that the script does not return")
 
     @staticmethod
     def _run_script(script: _Script, keys: list[bytes], *arguments: Any) -> Steps[Any]:
@@ -243,8 +260,6 @@ class _Logic:
             return (yield Request("EVAL", script.source, len(keys), *keys, *arguments))
 
     def _warn_of_eviction(self) -> Steps[None]:
-        if self._eviction_checked:
-            return
         self._eviction_checked = True
         try:
             reply = yield Request("INFO", "memory")
