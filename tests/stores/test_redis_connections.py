@@ -142,7 +142,7 @@ def test_a_pool_that_has_more_to_do_is_asked(settings: dict[str, Any]) -> None:
     """Tokens to renew, connections or a way to write commands that are not redis-py's own."""
     simple = Caller(redis.Redis(connection_pool=redis.ConnectionPool()))
     other = Caller(redis.Redis(connection_pool=redis.ConnectionPool(**settings)))
-    blocking = Caller(redis.Redis(connection_pool=redis.BlockingConnectionPool()))
+    blocking = Caller(redis.Redis(connection_pool=redis.BlockingConnectionPool()))  # type: ignore[no-untyped-call]
     another = AsyncCaller(redis.asyncio.Redis(connection_pool=redis.asyncio.BlockingConnectionPool()))
 
     has_meters = hasattr(Connection, "should_reconnect") and hasattr(Connection, "is_connected")
@@ -151,7 +151,7 @@ def test_a_pool_that_has_more_to_do_is_asked(settings: dict[str, Any]) -> None:
 
 def test_a_blocking_pool_is_asked_and_serves(redis_server: RedisServer) -> None:
     """Its own rules hold: one connection is enough for one call after another."""
-    pool = redis.BlockingConnectionPool(port=redis_server.port, max_connections=1, timeout=5)
+    pool = redis.BlockingConnectionPool(port=redis_server.port, max_connections=1, timeout=5)  # type: ignore[no-untyped-call]
     store = RedisStore(redis.Redis(connection_pool=pool))
 
     version = create(store, key := new_key())

@@ -207,7 +207,7 @@ def _ask(connection: Any, command: tuple[Any, ...]) -> Any:
     return connection.read_response(disable_decoding=True)
 
 
-def _ask_packed(connection: Any, packed: tuple[bytes]) -> Any:
+def _ask_packed(connection: Any, packed: tuple[Any, ...]) -> Any:
     connection.send_packed_command(packed)
     return connection.read_response(disable_decoding=True)
 
@@ -326,7 +326,7 @@ async def _ask_async(connection: Any, command: tuple[Any, ...]) -> Any:
     return await connection.read_response(disable_decoding=True)
 
 
-async def _ask_packed_async(connection: Any, packed: tuple[bytes]) -> Any:
+async def _ask_packed_async(connection: Any, packed: tuple[Any, ...]) -> Any:
     writer = connection._writer
     if writer is None or writer.is_closing() or connection.health_check_interval:
         await connection.send_packed_command(packed)
