@@ -12,6 +12,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 import redis
@@ -69,6 +70,7 @@ def _is_plain(client: Any, kind: Any) -> bool:
     )
 
 
+_Ask = Callable[[Any, tuple[Any, ...]], Any]
 _PARTS = ("_lock", "_available_connections", "_in_use_connections")
 
 
@@ -119,7 +121,8 @@ class Caller:
         self.call = self._on_a_connection if self._plain else self._by_the_client
 
     def _on_a_connection(self, *command: Any) -> Any:
-        pool, generation, ask = self._pool, self._generation, _ask
+        pool, generation = self._pool, self._generation
+        ask: _Ask = _ask
         connection = None
         if self._simple:
             ask, command = _ask_packed, (_pack(command),)
@@ -225,7 +228,8 @@ class AsyncCaller:
         self.call = self._on_a_connection if self._plain else self._by_the_client
 
     async def _on_a_connection(self, *command: Any) -> Any:
-        pool, generation, ask = self._pool, self._generation, _ask_async
+        pool, generation = self._pool, self._generation
+        ask: _Ask = _ask_async
         connection = None
         if self._simple:
             ask, command = _ask_packed_async, (_pack(command),)
