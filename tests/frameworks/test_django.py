@@ -855,6 +855,25 @@ def test_beside_a_manager_a_name_is_the_sites_own() -> None:
         assert browser().get("/set/a/1").status_code == 200
 
 
+@pytest.mark.parametrize("planted", ["x", "garbage", "a long piece of garbage"])
+@pytest.mark.parametrize("name", ["store", "encrypted_cookie"])
+def test_a_planted_cookie_does_not_hide_the_session_of_a_request(name: str, planted: str) -> None:
+    """Although it comes first, the key is that of the cookie that opened, and an end ends that session."""
+    with using(name):
+        visitor = browser()
+        visitor.get("/set/a/1")
+        good = visitor.cookies["sessionid"].value
+        header = f"sessionid={planted}; sessionid={good}"
+
+        session = engine(name).SessionStore.for_request(header)
+        assert (session["a"], session.session_key) == (1, good)
+        ended = browser().get("/delete", headers={"cookie": header})
+
+        assert ended.cookies["sessionid"]["max-age"] == 0
+        if name == "store":
+            assert not engine(name).SessionStore().exists(good)
+
+
 def test_an_id_of_the_clients_own_is_not_adopted() -> None:
     """Against session fixation, also where the data is replaced without a look."""
     with using("store"):

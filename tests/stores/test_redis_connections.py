@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -160,8 +161,25 @@ def test_a_blocking_pool_is_asked_and_serves(redis_server: RedisServer) -> None:
     pool.disconnect()
 
 
+class Place(str, Enum):  # noqa: UP042 - whose str() is not its value
+    """A key that says another thing of itself than it is."""
+
+    SHOP = "shop:"
+
+
+class Raw(bytes):
+    """Bytes of another class."""
+
+
 @pytest.mark.parametrize(
-    "command", [("GET", b"k\r\n$1"), ("EVALSHA", "0f", 2, b"", b"\x00\xff", 1 << 40), ("SET", "é", b"x" * 100_000)]
+    "command",
+    [
+        ("GET", b"k\r\n$1"),
+        ("EVALSHA", "0f", 2, b"", b"\x00\xff", 1 << 40),
+        ("SET", "é", b"x" * 100_000),
+        ("SET", Place.SHOP, Raw(b"\xff"), memoryview(b"abc")),
+    ],
+    ids=["separators", "numbers", "large", "subclasses"],
 )
 def test_a_command_is_packed_as_redis_py_does_it(command: tuple[Any, ...]) -> None:
     """To the byte: an argument may hold what separates arguments."""

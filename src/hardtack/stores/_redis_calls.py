@@ -98,7 +98,14 @@ def _pack(command: tuple[Any, ...]) -> bytes:
     """A command as it is sent: an array of strings. What redis-py does to each argument takes four times as long."""
     parts = [b"*%d\r\n" % len(command)]
     for argument in command:
-        raw = argument if type(argument) is bytes else str(argument).encode()
+        if type(argument) is bytes:
+            raw = argument
+        elif isinstance(argument, str):
+            raw = str.encode(argument)  # of a member of an enum the value, and not what str() says
+        elif isinstance(argument, bytes | bytearray | memoryview):
+            raw = bytes(argument)
+        else:
+            raw = str(argument).encode()
         parts.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
     return b"".join(parts)
 

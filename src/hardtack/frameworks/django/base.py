@@ -82,6 +82,8 @@ _ONE_COOKIE: Final = (
 )
 
 _SERVER_ERROR: Final = 500
+_SHORTEST: Final = 8
+"""Characters of a key that Django takes for one."""
 _AUTH: Final = "django.contrib.auth"
 
 
@@ -103,6 +105,7 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
     _inner: Session | None = None
     _carried: int | None = None  # the deadline of a cookie of another system that was taken over
     _logs_out = False
+    _keys: list[str] | tuple[()] = ()  # of which one may be that of the request's session
     lines: tuple[str, ...] = ()
     """Set-Cookie lines that the response is to carry, for hardtack's middleware."""
 
@@ -126,8 +129,8 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
         session = cls(None, header, request)
         manager = session.manager
         name = manager.cookie.name
-        if name in header and (key := _key_in(header, name)):
-            session._session_key = key
+        if name in header and (keys := _keys_in(header, name)):
+            session._session_key, session._keys = keys[0], keys
         elif carries_cookie(manager, header):
             session._session_key = TAKEN_OVER
         return session
@@ -297,9 +300,19 @@ class SessionStore(SessionBase):  # type: ignore[misc]  # Django is not typed
             elif self._header is None and state.refusal is None:
                 # Known by its key alone, and that is no session's: what is saved begins anew, as Django's own do.
                 inner = self._begin_anew()
+        elif len(self._keys) > 1:
+            self._session_key = self._key_that_opened(inner)
         if peek(inner, EXPIRY) is None:
             self._carried = state.meta.options.get("expires")
         return inner if self._own_encoding else self._deserialized(inner)
+
+    def _key_that_opened(self, inner: Session) -> str | None:
+        """The one of several keys that is this session's: who opens it by its key is to find the same."""
+        value = cookie_value(inner)
+        if value is not None:
+            return value
+        opened, name = inner.id, self.manager.cookie.name
+        return next((key for key in self._keys if self.manager.open(f"{name}={key}", self.request).id == opened), None)
 
     def _deserialized(self, inner: Session) -> dict[str, Any]:
         serialized = inner.get(SERIALIZED)  # noted as read: the view gets the whole of it
@@ -776,13 +789,16 @@ def _closes(expiry: Any) -> bool:
     return bool(settings.SESSION_EXPIRE_AT_BROWSER_CLOSE if expiry is None else expiry == 0)
 
 
-def _key_in(header: str, name: str) -> str:
-    """The key of a request's session: its cookie, or what its chunks are put together; empty where there is none."""
-    found = find_values(header, name)
-    if found or not (first := find_values(header, f"{name}.0")):
-        return found[0] if found else ""
-    values_of = [first, *(find_values(header, each) for each in chunks.names(name)[1:])]
-    return next(chunks.joined(values_of, _nothing), first[0])  # what is not whole opens nothing
+def _keys_in(header: str, name: str) -> list[str]:
+    """What may be the key of a request's session: each of its cookies, and what its chunks are put together.
+
+    Nearly always it is one; where a stranger has planted another, only the load tells which.
+    """
+    found = [each for each in find_values(header, name) if len(each) >= _SHORTEST]
+    if f"{name}.0" in header and (first := find_values(header, f"{name}.0")):
+        values_of = [first, *(find_values(header, each) for each in chunks.names(name)[1:])]
+        found.append(next(chunks.joined(values_of, _nothing), first[0]))  # what is not whole opens nothing
+    return found
 
 
 def _nothing() -> None:
