@@ -234,6 +234,31 @@ def test_an_async_connection_that_the_server_has_closed_is_opened_again(redis_se
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("error", [redis.ConnectionError, ConnectionResetError])
+def test_an_async_connection_that_breaks_while_it_is_looked_at_is_left_to_the_pool(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    """Once, as it would be with a server that closes it at that moment."""
+    errors, can_read = [error("closed")], AsyncConnection.can_read
+
+    async def breaks(connection: Any, *args: Any, **options: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return await can_read(connection, *args, **options)
+
+    async def main() -> None:
+        client = redis.asyncio.Redis(port=redis_server.port)
+        store = AsyncRedisStore(client)
+        key, entry = await filled(store)
+        monkeypatch.setattr(AsyncConnection, "can_read", breaks)
+        assert await store.get(key) == entry
+        assert not errors
+        assert len(idle_of(client)) == 1
+        await client.aclose()
+
+    asyncio.run(main())
+
+
 def test_an_async_connection_that_is_closing_is_not_written_to(redis_server: RedisServer) -> None:
     """What is written to it would be lost without an error: redis-py sees to it, and opens another."""
 
