@@ -195,8 +195,8 @@ def from_json(value: Any) -> Any:
 # --- bytes as text
 
 
-# What may stand last in a text of so many characters beyond a multiple of four: those whose bits beyond the last byte are zero.
-_LAST_CHARACTERS: Final = ("", "", "AQgw", "AEIMQUYcgkosw048")
+LAST_CHARACTERS: Final = ("", "", "AQgw", "AEIMQUYcgkosw048")
+"""What may stand last in a text of so many characters beyond a multiple of four: whose bits beyond the last byte are zero."""
 _PADDING: Final = ("", "", "==", "=")
 
 
@@ -209,7 +209,7 @@ def decode_bytes(text: str) -> bytes:
     """Bytes from base64url without padding, in its one canonical spelling; `ValueError` otherwise."""
     # Decoders read other spellings as well, and warn of the other alphabet's characters.
     beyond = len(text) & 3
-    if "+" not in text and "/" not in text and "=" not in text and (not beyond or text[-1] in _LAST_CHARACTERS[beyond]):
+    if "+" not in text and "/" not in text and "=" not in text and (not beyond or text[-1] in LAST_CHARACTERS[beyond]):
         return b64decode(text + _PADDING[beyond], b"-_", validate=True)
     message = "not canonical base64url"
     raise ValueError(message)

@@ -200,7 +200,7 @@ class _Work:
             200,
             *(("Set-Cookie", line) for line in lines),
             # For the next time, which saves a round trip.
-            (CHALLENGE, f'"{binding.tokens.challenge(bond.id, now)}";id="{identifier}"'),
+            (CHALLENGE, self._challenge(bond.id, identifier)),
             said=said,
         )
 
@@ -208,8 +208,7 @@ class _Work:
         """The browser is to come again, with an answer to this challenge."""
         if reason:
             self.core.emit(ProofFailed, self.session_id, reason, request=self.asked.request)
-        challenge = self.binding.tokens.challenge(identifier, self.binding.now())
-        return _answer(403, (CHALLENGE, f'"{challenge}";id="{values.encode_bytes(identifier)}"'))
+        return _answer(403, (CHALLENGE, self._challenge(identifier, values.encode_bytes(identifier))))
 
     def over(self, identifier: bytes) -> DeviceAnswer:
         """The session of this binding is over: the browser forgets the binding, and its cookies."""
@@ -223,6 +222,10 @@ class _Work:
         """Refuse, and tell it."""
         self.core.emit(ProofFailed, self.session_id, reason, request=self.asked.request)
         return _answer(status)
+
+    def _challenge(self, identifier: bytes, text: str) -> str:
+        """The header of a challenge; `text` is the identifier as text."""
+        return f'"{self.binding.tokens.challenge(identifier, self.binding.now())}";id="{text}"'
 
 
 class _Watch:

@@ -214,7 +214,7 @@ class Table:
         self.sessions.add(entry.id + entry.owner[:OWNER] + flags + seconds, same=RECORD - 4)
 
     def _reached(self, entry: Session) -> Iterator[Session]:
-        """What else ends by an entry: the end of an id reaches its session under the id that was claimed for it first.
+        """What else ends by an entry: the end of an id reaches its session under each that it got, see `_counts`.
 
         A server that ends a session may not have read yet that it goes on under another id.
         """

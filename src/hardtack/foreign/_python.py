@@ -90,13 +90,9 @@ def decode_padded(text: str, *, url_safe: bool = False) -> bytes:
     # spare, which are 0 in the one spelling.
     size = len(raw)
     left = size % 3
-    if len(text) != (size + 2) // 3 * 4 or (left and text[left - 4] not in _LAST[left]):
+    if len(text) != (size + 2) // 3 * 4 or (left and text[left - 4] not in values.LAST_CHARACTERS[left + 1]):
         malformed("not base64 in its one spelling")
     return raw
-
-
-_LAST = ("", "AQgw", "AEIMQUYcgkosw048")
-"""By the bytes that are left, what may stand last before the padding."""
 
 
 def inflate(packed: bytes) -> bytes:
