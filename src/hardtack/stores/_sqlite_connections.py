@@ -32,6 +32,10 @@ CREATE INDEX IF NOT EXISTS hardtack_sessions_subject ON hardtack_sessions (subje
 RESERVE = 256 * 1024
 """Bytes of a file beside the database, which is deleted where the disk is full: SQLite needs room to delete as well."""
 
+CHECKPOINT_AFTER = 4000
+"""Pages of the log, four times SQLite's default: 16 MB. Who then saves writes them to the file and waits for the disk, and
+who saves next waits for it as well, while nobody else can save."""
+
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 _ATTEMPTS = 10
@@ -183,6 +187,7 @@ class Connections:
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # a sweep can then shorten the file
             self._write_ahead(connection)
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_AFTER}")
             connection.executescript(SCHEMA)
         except BaseException:
             connection.close()

@@ -36,17 +36,24 @@ _COUNT_DEAD = "SELECT count(*) FROM hardtack_sessions WHERE expires_at <= ?"
 _SWEEP = """\
 DELETE FROM hardtack_sessions
 WHERE rowid IN (SELECT rowid FROM hardtack_sessions WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)"""
-_CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"  # else a request that saves may have to
-_SHORTEN = "PRAGMA incremental_vacuum(50)"
+_CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
+_INCREMENTAL = 2
+_SHORTEN = "PRAGMA incremental_vacuum({})"
 
-_BETWEEN_CHECKPOINTS = 200
-"""Entries; SQLite itself begins one after 1,000 pages of its log, and an entry changes up to four."""
+_BETWEEN_CHECKPOINTS = 700
+"""Entries, or free pages: of either one changes up to five pages, and `CHECKPOINT_AFTER` of them would make a request wait."""
 
 _KEPT_FREE = 100
 """How many free pages of the file a sweep leaves to the sessions to come."""
 
 _PAUSE = 9
 """Times as long as a step of a sweep took, it waits before the next."""
+
+_STEP = 0.0005
+"""Seconds that a step takes which shortens the file: the more pages are free, the longer SQLite looks for each of them."""
+
+_LONGEST_PAUSE = 2.0
+"""Seconds; a step may also have waited, for somebody who held the file for long."""
 
 _URL = (
     "the store's URL must be like sqlite:///relative/path or sqlite:////absolute/path: three slashes, and the path after "
@@ -194,23 +201,20 @@ class SQLiteStore:
         if progress is not None:
             with self._connection() as connection:
                 total = connection.execute(_COUNT_DEAD, (now,)).fetchone()[0]
-        while True:
-            with self._connection() as connection:
-                started = time.monotonic()
+        gone = self._batch
+        while gone >= self._batch:
+            with _Step(), self._connection() as connection:
                 gone = connection.execute(_SWEEP, (now, self._batch)).rowcount
-                took = time.monotonic() - started
-                unwritten += gone
-                if unwritten >= _BETWEEN_CHECKPOINTS or gone < self._batch:
-                    connection.execute(_CHECKPOINT)
-                    unwritten = 0
             swept += gone
+            unwritten += gone
             if progress is not None:
                 progress(swept, total)
-            if gone < self._batch:
-                self._shorten()
-                self._connections.keep_reserve()
-                return swept
-            time.sleep(_PAUSE * took)
+            if unwritten >= _BETWEEN_CHECKPOINTS:
+                self._write_back()
+                unwritten = 0
+        self._shorten()
+        self._connections.keep_reserve()
+        return swept
 
     def reconnect(self) -> None:
         """Use none of the connections that are open now again; see `Reconnects`."""
@@ -225,18 +229,24 @@ class SQLiteStore:
 
     def _shorten(self) -> None:
         """Give the free pages at the end of the file back to the file system, where the file was made for it."""
-        before, free = -1, 0
-        while free != before:
-            with self._connection() as connection:
-                started = time.monotonic()
-                before = connection.execute("PRAGMA freelist_count").fetchone()[0]
-                if before > _KEPT_FREE:
+        pages, unwritten, done = 1, 0, False
+        while not done:
+            with _Step() as step, self._connection() as connection:
+                done = _spare(connection) <= _KEPT_FREE
+                if not done:
                     # A script runs to its end: `execute` stops at what would be the first row, which is the first page.
-                    connection.executescript(_SHORTEN)
-                took = time.monotonic() - started
-                connection.execute(_CHECKPOINT)
-                free = connection.execute("PRAGMA freelist_count").fetchone()[0]
-            time.sleep(_PAUSE * took)
+                    connection.executescript(_SHORTEN.format(pages))
+            unwritten += pages
+            pages = pages + 1 if step.took < _STEP else max(1, pages // 2)
+            if unwritten >= _BETWEEN_CHECKPOINTS:
+                self._write_back()
+                unwritten = 0
+        self._write_back()
+
+    def _write_back(self) -> None:
+        """Write the log to the file: else a request that saves may have to."""
+        with self._connection() as connection:
+            connection.execute(_CHECKPOINT)
 
 
 class _Lease:
@@ -272,6 +282,30 @@ def _give_up(connection: sqlite3.Connection, error: BaseException) -> NoReturn:
     if isinstance(error, Exception):
         raise unavailable(error) from error
     raise error
+
+
+class _Step:
+    """A step of a sweep, and the pause after it."""
+
+    took = 0.0
+    """Seconds."""
+
+    def __enter__(self) -> _Step:
+        self._began = time.monotonic()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.took = time.monotonic() - self._began
+        if kind is None:
+            time.sleep(min(_LONGEST_PAUSE, _PAUSE * self.took))
+
+
+def _spare(connection: sqlite3.Connection) -> int:
+    """How many free pages the file could be shortened by; none where it was not made for it."""
+    if connection.execute("PRAGMA auto_vacuum").fetchone() != (_INCREMENTAL,):
+        return 0
+    number: int = connection.execute("PRAGMA freelist_count").fetchone()[0]
+    return number
 
 
 def _put(
