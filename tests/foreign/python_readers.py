@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hardtack.foreign.aiohttp_session import AiohttpSessionCookie
 from hardtack.foreign.django import DjangoSignedCookie
 from hardtack.foreign.flask import FlaskCookie
+from hardtack.foreign.layouts import DjangoTable
 from hardtack.foreign.litestar import LitestarCookie
 from hardtack.foreign.pyramid import PyramidCookie
 from hardtack.foreign.starlette import StarletteCookie
 from hardtack.foreign.tornado import TornadoCookie
-from hardtack.protocols import TokenFormat
+from hardtack.protocols import Context, TokenFormat
+from hardtack.record import Record
 
 Entry = dict[str, Any]
 
@@ -47,6 +49,21 @@ def django(entry: Entry) -> TokenFormat:
     return DjangoSignedCookie(secret, fallbacks=old, cookie_name=entry["cookie_name"], **settings)
 
 
+class _DjangoRow:
+    """What the column `session_data` holds, as if a cookie had brought it."""
+
+    def __init__(self, entry: Entry) -> None:
+        secret, old = _secrets(entry)
+        self._table = DjangoTable(secret, fallbacks=old)
+
+    def open(self, cookies: Mapping[str, Sequence[str]], context: Context) -> Record:
+        ((row,),) = cookies.values()
+        return Record(bytes(16), 0, None, 0, None, {}, self._table.load(row.encode()))
+
+    def seal(self, record: Record, context: Context) -> dict[str, str]:
+        raise NotImplementedError
+
+
 def aiohttp_session(entry: Entry) -> TokenFormat:
     settings = _chosen(entry, max_age="max_age")
     return AiohttpSessionCookie(entry["secret"], cookie_name=entry["cookie_name"], **settings)
@@ -78,6 +95,7 @@ python_readers: dict[str, Callable[[Entry], TokenFormat]] = {
     "flask": flask,
     "starlette": starlette,
     "django-signed-cookies": django,
+    "django-session-data": _DjangoRow,
     "aiohttp-session-fernet": aiohttp_session,
     "pyramid-signed": pyramid,
     "litestar-client": litestar,

@@ -39,10 +39,11 @@ def _entries(directory: Path) -> list[tuple[str, Entry]]:
 
 
 def _as_cookie(entry: Entry) -> Entry:
-    """An id whose session is in a store, as a cookie that holds the id."""
-    if entry.get("format") != "express-session":
+    """An id whose session is in a store, or a row of one, as a cookie that holds it."""
+    if "expect" in entry or "cookie_value" not in entry:
         return entry
-    return {**entry, "expect": "accept" if entry["valid"] else "refuse", "data": entry["plaintext_data"]}
+    clock = {"now": entry["verify_at"]} if "verify_at" in entry else {}
+    return {**entry, **clock, "expect": "accept" if entry["valid"] else "refuse", "data": entry["plaintext_data"]}
 
 
 ENTRIES = {directory: _entries(directory) for directory in DIRECTORIES}

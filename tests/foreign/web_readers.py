@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -81,7 +82,9 @@ def express_session(entry: Entry) -> TokenFormat:
 def iron(entry: Entry) -> TokenFormat:
     name = entry["cookie_name"]
     if entry["format"] == "h3-session":
-        return H3Cookie(entry["secret"], cookie_name=name, until=FAR)
+        options = entry.get("options", {})
+        ages = {setting: options[setting] for setting in ("max_age", "idle_timeout") if options.get(setting)}
+        return H3Cookie(entry["secret"], cookie_name=name, until=FAR, **ages)
     if entry["format"] == "hapi-iron":
         return HapiCookie(entry["secret"], cookie_name=name, until=FAR)
     return IronSessionCookie(entry["secret"], cookie_name=name, until=FAR)
@@ -93,7 +96,8 @@ def fastify(entry: Entry) -> TokenFormat:
     settings = {"expiry": options["expiry"], "cookie_name": entry["cookie_name"]}
     if "salt" in options:
         return FastifyCookie(secret=secret, salt=options["salt"], **settings)
-    return FastifyCookie(bytes.fromhex(secret), old_keys=[bytes.fromhex(each) for each in old], **settings)
+    decode = base64.b64decode if options.get("key_encoding") == "base64" else bytes.fromhex
+    return FastifyCookie(decode(secret), old_keys=[decode(each) for each in old], **settings)
 
 
 def authjs(entry: Entry) -> TokenFormat:
@@ -127,7 +131,12 @@ def phoenix(entry: Entry) -> TokenFormat:
     settings: dict[str, Any] = {"old_secrets": old, "until": FAR}
     if entry["format"] == "plug-token":
         return PhoenixTokenCookie(secret, options["salt"], max_age=options["max_age_default"], **settings)
-    settings["cookie_name"] = entry["cookie_name"]
+    settings |= {
+        "cookie_name": entry["cookie_name"],
+        "iterations": options["iterations"],
+        "key_length": options["key_length"],
+        "key_digest": options["digest"],
+    }
     if entry["format"] == "plug-encrypted":
         return PhoenixEncryptedCookie(secret, options["encryption_salt"], options["signing_salt"], **settings)
     return PhoenixCookie(secret, options["signing_salt"], **settings)
@@ -160,9 +169,14 @@ class _WithId:
 
 def gorilla(entry: Entry) -> TokenFormat:
     secret = entry["secret"]
+    (hash_key, block_key), *old_keys = [
+        (each["hash_key"], each["block_key"] or None)
+        for each in [*(secret if isinstance(secret, list) else [secret]), *entry.get("old_secrets", [])]
+    ]
     return GorillaCookie(
-        secret["hash_key"],
-        secret["block_key"] or None,
+        hash_key,
+        block_key,
+        old_keys=old_keys,
         max_age=entry["options"]["max_age"],
         cookie_name=entry["cookie_name"],
     )
@@ -205,7 +219,7 @@ web_readers: dict[str, Callable[[Entry], TokenFormat]] = {
 
 
 def _without_times(data: dict[str, Any]) -> dict[str, Any]:
-    return {key: item for key, item in data.items() if key not in ("_expire", "_maxAge")}
+    return {key: item for key, item in data.items() if key not in ("_expire", "_maxAge", "_session")}
 
 
 WEB_EXPECTED: dict[str, Callable[[Any], dict[str, Any]]] = {
