@@ -6,6 +6,7 @@ A driver would say so when it connects: with a TypeError, at every request.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, cast
@@ -16,27 +17,58 @@ from sqlalchemy.exc import ArgumentError
 from hardtack.errors import ConfigError
 
 
+def _some_seconds(text: str) -> float:
+    if _seconds(text) == 0:
+        raise ValueError(text)
+    return float(text)
+
+
 def _flag(text: str) -> bool:
     return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
 
 
 def _threshold(text: str) -> int | None:
-    return None if text.lower() == "none" else int(text)
+    return None if text.lower() == "none" else _count(text)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError(text)
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise ValueError(text)
+    return number
 
 
 _KINDS: list[tuple[Callable[[str], Any], str, str]] = [
     (
-        int,
+        _count,
         "a whole number",
         "connect_timeout read_timeout write_timeout keepalives keepalives_idle keepalives_interval keepalives_count "
         "tcp_user_timeout statement_cache_size prepared_statement_cache_size max_cacheable_statement_size "
         "max_cached_statement_lifetime max_allowed_packet client_flag detect_types cached_statements stmt_cache_size",
     ),
-    (float, "a number of seconds", "timeout command_timeout"),
+    (_seconds, "a number of seconds", "timeout"),
+    (_some_seconds, "a number of seconds above 0", "command_timeout"),
     (_flag, "true or false", "local_infile use_unicode binary_prefix direct_tls uri check_same_thread compress echo"),
     (_threshold, "a whole number or none", "prepare_threshold"),
 ]
 _OPTIONS = {name: (convert, words) for convert, words, names in _KINDS for name in names.split()}
+
+_TLS = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+_CHOICES = {
+    "sslmode": _TLS,
+    "ssl": _TLS,  # asyncpg's: MySQL's drivers take none in a URL
+    "target_session_attrs": ["any", "primary", "standby", "prefer-standby", "read-write", "read-only"],
+    "gssencmode": ["disable", "prefer", "require"],
+    "channel_binding": ["disable", "prefer", "require"],
+}
+"""Words that a driver looks at when it connects: at every request."""
 
 _SQLITE = {"uri", "timeout", "isolation_level", "detect_types", "check_same_thread", "cached_statements"}
 
@@ -46,8 +78,8 @@ _NO_TEXT = {
 }
 """What can only be said in Python."""
 
-_DECIDED = {"autocommit"}
-"""What the store decides: a rename is one transaction."""
+_DECIDED = {"autocommit", "defer_connect"}
+"""What the store decides: a rename is one transaction, on a connection that is open."""
 
 
 def take_breaker(url: str) -> tuple[str | URL, int | None]:
@@ -77,6 +109,15 @@ def typed(url: URL) -> dict[str, Any]:
         except (ValueError, KeyError, TypeError, AttributeError):  # the last two: it is there twice, as a tuple
             message = f"url: its option {name} must be {words}"
             raise ConfigError(message) from None
+    if url.get_backend_name() in ("mysql", "mariadb"):
+        for name in options:
+            if name.endswith("_timeout") and not options[name]:
+                message = f"url: its option {name} must be a whole number from 1"
+                raise ConfigError(message)
+    for name in _CHOICES.keys() & query.keys():
+        if query[name] not in _CHOICES[name] and (name != "ssl" or url.get_driver_name() == "asyncpg"):
+            message = f"url: its option {name} must be one of {', '.join(_CHOICES[name])}"
+            raise ConfigError(message)
     return options
 
 
