@@ -25,8 +25,10 @@ from hardtack import (
     config,
 )
 from hardtack._settings import FOR_BINDING, FOR_LISTS, FROM_FILE, SETTINGS
+from hardtack.cli import main
 from hardtack.errors import ConfigError
 from hardtack.stores.memory import MemoryStore
+from hardtack.tokens.keyfile import FileKeyring
 
 KEY, OTHER, THIRD = (Key(sha256(name).digest()) for name in (b"bread", b"butter", b"beer"))
 TEXT = KEY.export()
@@ -547,6 +549,43 @@ def test_a_secret_file_by_its_path(tmp_path: Path) -> None:
     manager = config.from_mapping({"key_file": tmp_path / "key"})
 
     assert isinstance(manager.engine, CookieEngine)
+
+
+def test_a_key_file_is_followed(tmp_path: Path) -> None:
+    """What `hardtack keys` makes and rotates is named like any other secret; the ring is the file's, not a copy of it."""
+    file = tmp_path / "keys.toml"
+    main(["keys", "init", str(file), "--lifetime", "14 days"])
+
+    manager = config.from_env({"HARDTACK_KEY_FILE": str(file)})
+
+    assert isinstance(token(manager).keys, FileKeyring)
+    sealed = config.from_mapping({"key_file": file, "store": "memory://"})
+    assert isinstance(sealed.engine, StoreEngine)
+    assert isinstance(sealed.engine.seal, FileKeyring)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"accept_keys": TEXT}, "accept_keys is said by key_file"),
+        ({"lifetime": "60 days"}, "lifetime"),
+        ({"key": TEXT}, "key_file and key are one setting"),
+    ],
+    ids=["other keys", "longer sessions", "another key"],
+)
+def test_what_contradicts_a_key_file_is_refused(tmp_path: Path, settings: dict[str, str], said: str) -> None:
+    """It says itself which keys are accepted, and for how long."""
+    file = tmp_path / "keys.toml"
+    main(["keys", "init", str(file), "--lifetime", "14 days"])
+
+    with pytest.raises(ConfigError, match=said):
+        config.from_mapping({"key_file": str(file), **settings})
+
+
+def test_a_key_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """By the setting and by its path."""
+    with pytest.raises(ConfigError, match=r"HARDTACK_KEY_FILE \(.*missing.toml\)"):
+        config.from_env({"HARDTACK_KEY_FILE": str(tmp_path / "missing.toml")})
 
 
 def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

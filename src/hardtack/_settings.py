@@ -16,7 +16,7 @@ from hardtack.cookies import Cookie
 from hardtack.errors import ConfigError
 from hardtack.known_devices import KnownDevices
 from hardtack.lifetime import seconds
-from hardtack.tokens.keys import Key, quoted
+from hardtack.tokens.keys import Key, Keyring, quoted
 
 Reader = Callable[[Any, str], Any]
 """Gives what a value means. The text is how the setting is called where it was set: errors begin with it."""
@@ -111,6 +111,10 @@ def _key(value: Any, label: str) -> Key:
         return Key.parse(text)
 
 
+def _key_or_ring(value: Any, label: str) -> Key | Keyring:
+    return value if isinstance(value, Keyring) else _key(value, label)
+
+
 def _keys(value: Any, label: str) -> list[Key]:
     if isinstance(value, Key):
         value = [value]
@@ -164,6 +168,14 @@ def _known_devices(value: Any, label: str) -> int | KnownDevices:
     return value if isinstance(value, KnownDevices) else _duration(value, label)
 
 
+def read_key_file(path: Any, label: str) -> str | Keyring:
+    """The key that a file holds, or the ring of a key file, which is a `.toml`. Raises `ConfigError`."""
+    if not str(path).endswith(".toml"):
+        return read_secret(path, label)
+    with named(f"{label} ({path})"):
+        return Keyring.from_file(path)
+
+
 def read_secret(path: Any, label: str) -> str:
     """What a file holds, without the white space around it. Raises `ConfigError`."""
     file = Path(path if isinstance(path, os.PathLike) else _text(path, label))
@@ -184,7 +196,7 @@ def read_file(file: Path, label: str, what: str = "") -> str:
 
 
 SETTINGS: Final[dict[str, Reader]] = {
-    "key": _key,
+    "key": _key_or_ring,
     "accept_keys": _keys,
     "store": _store,
     "token": _one_of("encrypted", "signed"),

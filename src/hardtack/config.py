@@ -67,8 +67,9 @@ def from_env(environ: Mapping[str, str] | None = None, prefix: str = "HARDTACK_"
 
     `environ` is `os.environ` where it is None. Every variable that begins with the prefix must be a setting; those that
     Kubernetes adds for a Service of such a name (`SHOP_REDIS_SERVICE_HOST`, `SHOP_PORT`) are passed over.
-    `HARDTACK_KEY_FILE` names a file that holds the key (a Docker or Kubernetes secret); likewise `…_ACCEPT_KEYS_FILE`,
-    `…_STORE_FILE` and `…_ENDED_FILE`. `overrides` as in `from_mapping`. Raises `ConfigError`.
+    `HARDTACK_KEY_FILE` names a file that holds the key (a Docker or Kubernetes secret), or a key file of `hardtack keys`,
+    which ends in `.toml` and is followed; likewise, for secrets, `…_ACCEPT_KEYS_FILE`, `…_STORE_FILE` and `…_ENDED_FILE`.
+    `overrides` as in `from_mapping`. Raises `ConfigError`.
     """
 
     def label(name: str) -> str:
@@ -231,7 +232,8 @@ def _secrets_from_files(given: dict[str, _Given]) -> dict[str, _Given]:
         path, label = result.pop(in_file)
         if name in given:
             fail(label, f"and {given[name].label} are one setting; remove one of them")
-        result[name] = _Given(_settings.read_secret(path, label), f"{label} ({path})")
+        read = _settings.read_key_file if name == "key" else _settings.read_secret
+        result[name] = _Given(read(path, label), f"{label} ({path})")
     return result
 
 
@@ -297,6 +299,12 @@ def _keyring(read: dict[str, Any], given: dict[str, _Given], label: Callable[[st
         if read.get("accept_keys"):
             fail(given["accept_keys"].label, f"needs {label('key')}, the key that issues")
         return None
+    if isinstance(key, Keyring):
+        if read.get("accept_keys"):
+            fail(
+                given["accept_keys"].label, f"is said by {given['key'].label} already, which holds all keys; remove it"
+            )
+        return key
     return Keyring(current=key, accept=read.get("accept_keys", ()))
 
 
