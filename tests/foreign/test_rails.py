@@ -76,6 +76,28 @@ def test_without_metadata_both_kinds_are_read() -> None:
     assert refused(COOKIE, sealed(bare, {"a": 1})) == "wrong_purpose"
 
 
+@pytest.mark.parametrize("fields", [{"pur": None}, {}], ids=["null", "absent"])
+def test_without_metadata_an_envelope_need_not_name_its_cookie(fields: dict[str, Any]) -> None:
+    """Rails writes one where a cookie has an end: the end is kept, to the second."""
+    bare = RailsCookie(SECRET, metadata=False, expire_after="1 hour")
+    body = {"message": base64.b64encode(b'{"a":1}').decode(), "exp": "1970-01-01T03:46:40.000Z", **fields}
+    value = encrypted(json.dumps({"_rails": body}).encode())
+
+    record = read(bare, value, 13_599)
+
+    assert (record.data, record.options) == ({"a": 1}, {"expires": 13_600})
+    assert refused(bare, value, 13_600) == "expired"
+    assert refused(COOKIE, value, 13_599) == "wrong_purpose"
+
+
+@pytest.mark.parametrize("purpose", ["cookie.other", "", False, 0, [], "login"])
+def test_without_metadata_another_name_is_refused(purpose: object) -> None:
+    """What names something names this cookie."""
+    bare = RailsCookie(SECRET, metadata=False, until=UNTIL)
+
+    assert refused(bare, encrypted(envelope(pur=purpose))) == "wrong_purpose"
+
+
 def test_the_end_is_carried_over() -> None:
     """A cookie with `exp` ends then, to the second, and needs no `until`."""
     cookie = RailsCookie(SECRET, expire_after="1 hour")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from tests.foreign.others.lines import OtherError, ask, call, require
-from tests.foreign.python_support import now, read, record_of, sealed
+from tests.foreign.python_support import now, read, record_of, refused, sealed
 from tests.foreign.web_formats import TERMS, WIDE
 from tests.foreign.web_formats import php as php_data
 
@@ -63,6 +63,33 @@ def test_rails_in_both_directions(kind: str, digest: str) -> None:
 
     assert read(cookie, rails_call("write", kind, digest, data=DATA)).data == DATA
     assert rails_call("read", kind, digest, value=sealed(cookie, DATA)) == DATA
+
+
+@pytest.mark.parametrize("kind", ["encrypted", "signed"])
+@pytest.mark.usefixtures("rails")
+def test_an_end_without_metadata(kind: str) -> None:
+    """As Rails 5.2 writes where `expire_after` is set: an envelope that says when, and not which cookie it is of."""
+    make = RailsCookie if kind == "encrypted" else RailsSignedCookie
+    cookie = make(SECRET, digest="sha1", metadata=False, expire_after="1 hour")
+    at = now()
+    here = {"metadata": False, "expires": at + 600}
+
+    record = read(cookie, rails_call("write", kind, "SHA1", data=DATA, **here), at)
+
+    assert (record.data, record.options) == (DATA, {"expires": at + 600})
+    assert refused(cookie, rails_call("write", kind, "SHA1", data=DATA, **here), at + 600) == "expired"
+
+
+@pytest.mark.usefixtures("rails")
+def test_an_end_of_a_cookie_in_cbc() -> None:
+    """An application that has not moved to GCM says it too, and need not name the cookie."""
+    cookie = RailsCookie(SECRET, legacy_cbc=True, until=UNTIL)
+    at = now()
+    cbc = {"authenticated": False, "metadata": False, "expires": at + 600}
+
+    record = read(cookie, rails_call("write", "encrypted", "SHA1", data=DATA, **cbc), at)
+
+    assert (record.data, record.options) == (DATA, {"expires": at + 600})
 
 
 @many

@@ -5,7 +5,8 @@
     before 5.2  b64(b64(ciphertext) -- b64(iv)) -- hex(HMAC-SHA1)      AES-256-CBC
 
 All of it percent-encoded; the keys are PBKDF2 of `secret_key_base`. Inside is an envelope that names the cookie and may
-say when it ends: `{"_rails": {"message": b64(JSON), "exp": …, "pur": "cookie.NAME"}}`.
+say when it ends: `{"_rails": {"message": b64(JSON), "exp": …, "pur": "cookie.NAME"}}`. Without metadata, as in Rails 5.2,
+there is no envelope, or where the cookie ends, one whose `pur` is null.
 """
 
 from __future__ import annotations
@@ -52,17 +53,21 @@ class _Rails(SometimesDated):
         tree = parse_json(payload)
         expires = None
         if type(tree) is dict and tree.keys() == {"_rails"}:
-            message, expires = self._envelope(tree["_rails"], context)
+            message, expires = self._envelope(tree["_rails"], context, nameless=bare or not self._metadata)
             refuse_marshal(message)
             tree = parse_json(message)
         elif self._metadata and not bare:
             raise InvalidToken("wrong_purpose", "it does not name its cookie; metadata=False reads those of Rails 5.2")
         return self._record(tree, context, handle, expires=expires)
 
-    def _envelope(self, envelope: object, context: Context) -> tuple[bytes, int | None]:
+    def _envelope(self, envelope: object, context: Context, *, nameless: bool) -> tuple[bytes, int | None]:
+        """The message and its end. `nameless`: the envelope need not name the cookie, if it names no other one."""
         if type(envelope) is not dict or type(envelope.get("message")) is not str:
             malformed("its envelope is not one of Rails")
-        if envelope.get("pur") != f"cookie.{self.cookie_name}":
+        purpose = envelope.get("pur")
+        if purpose is None and not nameless:
+            raise InvalidToken("wrong_purpose", "it does not name its cookie; metadata=False reads those of Rails 5.2")
+        if purpose is not None and purpose != f"cookie.{self.cookie_name}":
             raise InvalidToken("wrong_purpose", "it was made for another cookie")
         expires = None
         if envelope.get("exp") is not None:

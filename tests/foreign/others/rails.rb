@@ -21,8 +21,8 @@ def jar(request, cookies)
     "action_dispatch.encrypted_cookie_salt" => "encrypted cookie",
     "action_dispatch.encrypted_signed_cookie_salt" => "signed encrypted cookie",
     "action_dispatch.signed_cookie_salt" => "signed cookie",
-    "action_dispatch.use_authenticated_cookie_encryption" => true,
-    "action_dispatch.use_cookies_with_metadata" => true,
+    "action_dispatch.use_authenticated_cookie_encryption" => request.fetch("authenticated", true),
+    "action_dispatch.use_cookies_with_metadata" => request.fetch("metadata", true),
     "action_dispatch.cookies_serializer" => :json,
     "action_dispatch.cookies_rotations" => ActiveSupport::Messages::RotationConfiguration.new,
   }
@@ -38,7 +38,8 @@ def answer(request)
     ActiveSupport::KeyGenerator.respond_to?(:hash_digest_class)
   when "write"
     cookies = jar(request, {})
-    cookies.public_send(request["kind"])[name] = { value: request["data"] }
+    expires = request["expires"] && Time.at(request["expires"])
+    cookies.public_send(request["kind"])[name] = { value: request["data"], expires: expires }
     Rack::Utils.escape(cookies[name])
   when "read"
     jar(request, { name => Rack::Utils.unescape(request["value"]) }).public_send(request["kind"])[name]
