@@ -16,7 +16,7 @@ from tests.foreign.python_support import read, refused, sealed
 
 from hardtack.errors import ConfigError, UnsupportedValue
 from hardtack.foreign._keys import once, pbkdf2
-from hardtack.foreign._text import percent_encode
+from hardtack.foreign._text import percent_decode, percent_encode
 from hardtack.foreign.rails import RailsCookie, RailsSignedCookie, devise_subject
 
 SECRET = "0123456789abcdef" * 8
@@ -35,6 +35,11 @@ def encrypted(plain: bytes) -> str:
 def envelope(message: Any = None, **fields: Any) -> bytes:
     good = {"message": base64.b64encode(b'{"a":1}').decode(), "exp": None, "pur": "cookie._app_session"}
     return json.dumps({"_rails": {**good, **({} if message is None else {"message": message}), **fields}}).encode()
+
+
+def signed_text(value: str) -> str:
+    """What a signed cookie says."""
+    return base64.b64decode(percent_decode(value).rpartition("--")[0]).decode()
 
 
 def test_the_envelope_opens() -> None:
@@ -105,6 +110,29 @@ def test_the_end_is_carried_over() -> None:
 
     assert read(cookie, value, 13_599).options == {"expires": 13_600}
     assert refused(cookie, value, 13_600) == "expired"
+
+
+@pytest.mark.parametrize("make", [RailsCookie, RailsSignedCookie])
+def test_without_metadata_an_end_is_written(make: type[RailsCookie | RailsSignedCookie]) -> None:
+    """In an envelope that names no cookie, as Rails does; without an end there is no envelope."""
+    cookie = make(SECRET, metadata=False, expire_after="1 hour")
+    value = sealed(cookie, {"a": 1}, 10_000)
+
+    assert read(cookie, value, 13_599).options == {"expires": 13_600}
+    assert read(cookie, value, 13_599).data["a"] == 1
+    assert refused(cookie, value, 13_600) == "expired"
+    assert refused(make(SECRET, until=UNTIL), value, 10_000) == "wrong_purpose"
+
+
+def test_without_metadata_the_envelope_is_that_of_rails() -> None:
+    """Each field of it, and in the order of Rails; where the cookie has no end, the session alone."""
+    ended = sealed(RailsSignedCookie(SECRET, metadata=False, expire_after="1 hour"), {"session_id": "x"}, 10_000)
+    endless = sealed(RailsSignedCookie(SECRET, metadata=False, until=UNTIL), {"session_id": "x"}, 10_000)
+
+    assert signed_text(ended) == (
+        '{"_rails":{"message":"eyJzZXNzaW9uX2lkIjoieCJ9","exp":"1970-01-01T03:46:40.000Z","pur":null}}'
+    )
+    assert signed_text(endless) == '{"session_id":"x"}'
 
 
 def test_a_cookie_without_an_end_needs_until() -> None:

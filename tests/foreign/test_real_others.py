@@ -78,6 +78,8 @@ def test_an_end_without_metadata(kind: str) -> None:
 
     assert (record.data, record.options) == (DATA, {"expires": at + 600})
     assert refused(cookie, rails_call("write", kind, "SHA1", data=DATA, **here), at + 600) == "expired"
+    assert rails_call("read", kind, "SHA1", value=sealed(cookie, DATA), metadata=False) == DATA
+    assert rails_call("read", kind, "SHA1", value=sealed(cookie, DATA, at - 7200), metadata=False) is None
 
 
 @pytest.mark.usefixtures("rails")

@@ -80,13 +80,13 @@ class _Rails(SometimesDated):
         if "session_id" not in data:
             data = {"session_id": record.id[:16].hex(), **data}
         message = write_json(data).encode()
-        if not self._metadata:
-            return message
         expires = self._deadline(record, context, self._expire_after)
+        if not self._metadata and expires is None:
+            return message
         envelope = {
             "message": base64.b64encode(message).decode(),
             "exp": None if expires is None else iso_text(expires),
-            "pur": f"cookie.{self.cookie_name}",
+            "pur": f"cookie.{self.cookie_name}" if self._metadata else None,
         }
         return json.dumps({"_rails": envelope}, separators=(",", ":")).encode()
 
