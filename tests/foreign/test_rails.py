@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import hmac
 import json
 import os
 import threading
@@ -11,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.foreign.python_support import read, refused, sealed
 
@@ -166,6 +169,41 @@ def test_cbc_only_where_it_was_asked_for() -> None:
 
     assert refused(COOKIE, "YQ==--" + "0" * 40) == "malformed"
     assert refused(legacy, "YQ==--" + "0" * 40) == "tampered"
+
+
+def cbc(plain: bytes, digest: str) -> str:
+    """What Rails writes without `use_authenticated_cookie_encryption`."""
+    key, mac_key = (
+        hashlib.pbkdf2_hmac(digest, SECRET.encode(), salt, 1000, length)
+        for salt, length in ((b"encrypted cookie", 32), (b"signed encrypted cookie", 64))
+    )
+    iv = os.urandom(16)
+    size = 16 - len(plain) % 16
+    ciphertext = Cipher(algorithms.AES(key), modes.CBC(iv)).encryptor().update(plain + bytes([size]) * size)
+    encoded = base64.b64encode(b"--".join(map(base64.b64encode, (ciphertext, iv)))).decode()
+    return percent_encode(f"{encoded}--{hmac.new(mac_key, encoded.encode(), 'sha1').hexdigest()}")
+
+
+@pytest.mark.parametrize(
+    ("settings", "read_too"),
+    [
+        ({}, {"sha256"}),
+        ({"digest": "sha1"}, set()),
+        ({"digest": "sha1", "old_digests": ["sha512"]}, {"sha512"}),
+        ({"digest": "sha384", "old_digests": ["sha256", "sha1"]}, {"sha384", "sha256"}),
+    ],
+    ids=["default", "sha1", "old", "several"],
+)
+def test_the_keys_of_cbc_are_derived_as_rails_is_configured(settings: dict[str, Any], read_too: set[str]) -> None:
+    """With the digests that are given, and always with SHA-1, since Rails 5.1 has no other. The MAC stays HMAC-SHA1."""
+    legacy = RailsCookie(SECRET, legacy_cbc=True, until=UNTIL, **settings)
+
+    for digest in ("sha1", "sha256", "sha384", "sha512"):
+        value = cbc(b'{"a":1}', digest)
+        if digest in {"sha1", *read_too}:
+            assert read(legacy, value).data == {"a": 1}
+        else:
+            assert refused(legacy, value) == "tampered"
 
 
 @pytest.mark.parametrize("inner", [b"YQ==", b"YQ==--YQ==--YQ==", b"YQ==--YQ==", b"!--!"])

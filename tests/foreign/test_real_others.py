@@ -94,6 +94,17 @@ def test_an_end_of_a_cookie_in_cbc() -> None:
     assert (record.data, record.options) == (DATA, {"expires": at + 600})
 
 
+@pytest.mark.parametrize("digest", ["SHA1", "SHA256"])
+@pytest.mark.usefixtures("rails")
+def test_cbc_of_every_derivation(digest: str) -> None:
+    """Rails derives the keys of CBC with the digest of its key generator; SHA-256 came with 7.0."""
+    if digest == "SHA256" and not call(RUBY, op="sha256"):
+        digest = "SHA1"
+    cookie = RailsCookie(SECRET, digest="sha256", legacy_cbc=True, until=UNTIL)
+
+    assert read(cookie, rails_call("write", "encrypted", digest, data=DATA, authenticated=False)).data == DATA
+
+
 @many
 @given(WIDE)
 @pytest.mark.usefixtures("rails")

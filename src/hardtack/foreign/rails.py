@@ -105,7 +105,9 @@ class RailsCookie(_Rails):
             and written.
         expire_after: of `session_store`; a cookie written here ends then. None, as in Rails: the cookie says nothing about
             its age, and is read up to `until`.
-        legacy_cbc: also read the cookies of Rails 5.1 and before, up to `until`, which is then required.
+        legacy_cbc: also read the cookies of Rails 5.1 and before, and of later ones without
+            `use_authenticated_cookie_encryption`, up to `until`, which is then required. Their keys are derived with SHA-1
+            (5.1) or one of `digest` and `old_digests`.
         place: see `ForeignCookie`. Rails names the cookie after the application: `_shop_session`.
 
     Raises `ConfigError`.
@@ -137,9 +139,11 @@ class RailsCookie(_Rails):
             if self.until is None:
                 message = "legacy_cbc=True needs until=<a date>: such a cookie does not say when it was made"
                 raise ConfigError(message)
+            # Rails 5.1 derives with SHA-1 alone; a later one that still writes CBC with its key generator's digest.
             self._legacy = [
-                (_derive(each, b"encrypted cookie", 32, "sha1"), _derive(each, b"signed encrypted cookie", 64, "sha1"))
+                (_derive(each, b"encrypted cookie", 32, name), _derive(each, b"signed encrypted cookie", 64, name))
                 for each in accepted
+                for name in dict.fromkeys((*_digests(digest, old_digests), "sha1"))
             ]
 
     def _read(self, value: str, context: Context) -> Record:
