@@ -216,6 +216,67 @@ def test_cbc_of_another_shape_inside(inner: bytes) -> None:
     assert refused(legacy, f"{encoded}--{RailsSignedCookie(SECRET, until=1)._mac(key, encoded)}") == "malformed"
 
 
+def signed(plain: bytes) -> str:
+    """Any payload at all under a good signature."""
+    key = hashlib.pbkdf2_hmac("sha256", SECRET.encode(), b"signed cookie", 1000, 64)
+    encoded = base64.b64encode(plain).decode()
+    return percent_encode(f"{encoded}--{hmac.new(key, encoded.encode(), 'sha1').hexdigest()}")
+
+
+ALONE: list[Any] = [42, 0, -1.5, True, False, "zoë", "", "4\x08", [], [1, {"a": None}], 1 << 70]
+
+
+@pytest.mark.parametrize("value", ALONE, ids=map(ascii, ALONE))
+@pytest.mark.parametrize("metadata", [True, False], ids=["metadata", "bare"])
+def test_a_signed_value_that_is_not_an_object(value: object, metadata: bool) -> None:
+    """`cookies.signed[:session_id] = 42` is under the key `value`, and Rails gets back what it wrote."""
+    cookie = RailsSignedCookie(SECRET, metadata=metadata, until=UNTIL)
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    body = {"message": base64.b64encode(text).decode(), "exp": None, "pur": "cookie._app_session"}
+    payload = json.dumps({"_rails": body}, separators=(",", ":")).encode() if metadata else text
+
+    record = read(cookie, signed(payload))
+
+    assert record.data == {"value": value}
+    assert type(record.data["value"]) is type(value)
+    assert sealed(cookie, record.data) == signed(payload)
+
+
+@pytest.mark.parametrize(
+    "data", [{"value": {"a": 1}}, {"value": None}, {"value": 42, "a": 1}, {"valu": 42}, {}], ids=ascii
+)
+def test_other_data_is_signed_as_an_object(data: dict[str, Any]) -> None:
+    """What would not come back under `value` stays an object, with a session's id."""
+    cookie = RailsSignedCookie(SECRET, until=UNTIL)
+
+    assert read(cookie, sealed(cookie, data)).data == {"session_id": "00" * 16, **data}
+
+
+def test_a_signed_null() -> None:
+    """It is nothing to Rails."""
+    assert refused(RailsSignedCookie(SECRET, until=UNTIL), signed(envelope(message="bnVsbA=="))) == "malformed"
+
+
+def test_a_signed_value_with_an_end_that_moves() -> None:
+    """A value that is not an object has no place for when the session began: it could go on for ever."""
+    cookie = RailsSignedCookie(SECRET, expire_after="1 hour", sliding=True)
+    value = sealed(cookie, {"value": 42})
+
+    assert read(cookie, value).data == {"session_id": "00" * 16, "value": 42}
+    assert refused(cookie, sealed(RailsSignedCookie(SECRET, expire_after="1 hour"), {"value": 42})) == "malformed"
+
+
+def test_a_signed_value_that_json_does_not_carry() -> None:
+    """The error names its place."""
+    with pytest.raises(UnsupportedValue, match="value"):
+        sealed(RailsSignedCookie(SECRET, until=UNTIL), {"value": b"x"})
+
+
+def test_only_a_signed_cookie_holds_another_value() -> None:
+    """A session of Rails is an object."""
+    assert refused(COOKIE, encrypted(envelope(message="NDI="))) == "malformed"
+
+
 def test_a_signed_cookie_without_signature() -> None:
     """It is of another shape."""
     assert refused(RailsSignedCookie(SECRET, until=UNTIL), "e30=") == "malformed"

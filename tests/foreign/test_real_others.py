@@ -105,6 +105,19 @@ def test_cbc_of_every_derivation(digest: str) -> None:
     assert read(cookie, rails_call("write", "encrypted", digest, data=DATA, authenticated=False)).data == DATA
 
 
+@pytest.mark.parametrize("value", [42, "zoë", "", True, False, 1.5, [1, None]], ids=ascii)
+@pytest.mark.usefixtures("rails")
+def test_a_signed_value_in_both_directions(value: object) -> None:
+    """As a generated login of Rails 8 signs the id of a row, with an end in twenty years."""
+    cookie = rails_cookie("signed", "SHA1")
+    end = now() + 20 * 31_557_600
+
+    record = read(cookie, rails_call("write", "signed", "SHA1", data=value, expires=end))
+
+    assert (record.data, record.options) == ({"value": value}, {"expires": end})
+    assert rails_call("read", "signed", "SHA1", value=sealed(cookie, record.data)) == value
+
+
 @many
 @given(WIDE)
 @pytest.mark.usefixtures("rails")

@@ -32,6 +32,7 @@ from hardtack.record import Record
 _DIGESTS = ("sha1", "sha256", "sha384", "sha512")
 _ITERATIONS = 1000
 _SEPARATOR = "--"
+_VALUE = "value"
 
 
 class _Rails(SometimesDated):
@@ -58,7 +59,18 @@ class _Rails(SometimesDated):
             tree = parse_json(message)
         elif self._metadata and not bare:
             raise InvalidToken("wrong_purpose", "it does not name its cookie; metadata=False reads those of Rails 5.2")
-        return self._record(tree, context, handle, expires=expires)
+        return self._record(self._data(tree), context, handle, expires=expires)
+
+    def _data(self, tree: Any) -> Any:
+        """What a session of this value holds."""
+        return tree
+
+    def _text(self, record: Record) -> str:
+        """The session as Rails reads it. Without a `session_id` Rails takes it for empty."""
+        data = record.data
+        if "session_id" not in data:
+            data = {"session_id": record.id[:16].hex(), **data}
+        return write_json(data)
 
     def _envelope(self, envelope: object, context: Context, *, nameless: bool) -> tuple[bytes, int | None]:
         """The message and its end. `nameless`: the envelope need not name the cookie, if it names no other one."""
@@ -75,11 +87,7 @@ class _Rails(SometimesDated):
         return decode_padded(envelope["message"]), expires
 
     def _payload(self, record: Record, context: Context) -> bytes:
-        """The session as Rails reads it. Without a `session_id` Rails takes it for empty."""
-        data = record.data
-        if "session_id" not in data:
-            data = {"session_id": record.id[:16].hex(), **data}
-        message = write_json(data).encode()
+        message = self._text(record).encode()
         expires = self._deadline(record, context, self._expire_after)
         if not self._metadata and expires is None:
             return message
@@ -181,7 +189,11 @@ class RailsCookie(_Rails):
 
 
 class RailsSignedCookie(_Rails):
-    """A cookie of Rails' `cookies.signed` whose value is a JSON object, read and written.
+    """A cookie of Rails' `cookies.signed`, read and written: the `session_id` of a generated login is one.
+
+    An object is the session's data; any other value is under the key `value`, and data with that key alone is written as
+    the value itself. A null is nothing to Rails, and refused. With `sliding` only objects are read and written, since the
+    others have no place for its times.
 
     Parameters:
         secret, old_secrets, digest, old_digests, metadata, expire_after, place: see `RailsCookie`.
@@ -224,8 +236,26 @@ class RailsSignedCookie(_Rails):
         encoded = base64.b64encode(self._payload(record, context)).decode()
         return percent_encode(f"{encoded}{_SEPARATOR}{self._mac(self._keys[0], encoded)}")
 
+    def _data(self, tree: Any) -> Any:
+        if not _stands_alone(tree):
+            return tree
+        if self.sliding is not None:
+            malformed("its value is not an object, and so has no place for the times of sliding=True")
+        return {_VALUE: tree}
+
+    def _text(self, record: Record) -> str:
+        data = record.data
+        if data.keys() == {_VALUE} and _stands_alone(data[_VALUE]):
+            return write_json(data).removeprefix(f'{{"{_VALUE}":').removesuffix("}")
+        return super()._text(record)
+
     def _mac(self, key: bytes, encoded: str) -> str:
         return keyed_mac(key, encoded.encode("utf-8", "surrogatepass"), self._hmac).hex()
+
+
+def _stands_alone(value: object) -> bool:
+    """Whether a signed cookie holds this value instead of a session's object."""
+    return value is not None and type(value) is not dict
 
 
 def devise_subject(scope: str = "user") -> Callable[[dict[str, Any]], str | None]:
