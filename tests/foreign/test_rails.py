@@ -28,10 +28,10 @@ COOKIE = RailsCookie(SECRET, until=UNTIL)
 KEY = pbkdf2(SECRET.encode(), b"authenticated encrypted cookie", 1000, 32, "sha256")
 
 
-def encrypted(plain: bytes) -> str:
+def encrypted(plain: bytes, key: bytes = KEY) -> str:
     """Any payload at all under a good key."""
     nonce = os.urandom(12)
-    raw = AESGCM(KEY).encrypt(nonce, plain, b"")
+    raw = AESGCM(key).encrypt(nonce, plain, b"")
     return percent_encode("--".join(base64.b64encode(part).decode() for part in (raw[:-16], nonce, raw[-16:])))
 
 
@@ -315,6 +315,14 @@ def test_devise_knows_scopes() -> None:
         ({"legacy_cbc": True}, "legacy_cbc=True needs until="),
         ({"secret": ""}, "secret is empty"),
         ({"expire_after": "soon"}, "expire_after"),
+        (
+            {"encrypted_cookie_cipher": "aes-256-cbc"},
+            "encrypted_cookie_cipher='aes-256-cbc' is not known; write one of aes",
+        ),
+        ({"encrypted_cookie_cipher": None}, "encrypted_cookie_cipher=None is not known"),
+        ({"authenticated_encrypted_cookie_salt": ""}, "^authenticated_encrypted_cookie_salt is empty"),
+        ({"encrypted_cookie_salt": None}, "^encrypted_cookie_salt is empty or neither str nor bytes"),
+        ({"encrypted_signed_cookie_salt": ""}, "^encrypted_signed_cookie_salt is empty"),
     ],
 )
 def test_settings_are_checked(settings: dict[str, Any], message: str) -> None:
@@ -329,6 +337,24 @@ def test_the_signed_digest_is_checked() -> None:
     """Of a signed cookie as well."""
     with pytest.raises(ConfigError, match="signed_cookie_digest"):
         RailsSignedCookie(SECRET, signed_cookie_digest="md5")
+
+
+def test_the_signed_salt_is_checked() -> None:
+    """It has its own name in the error."""
+    with pytest.raises(ConfigError, match="signed_cookie_salt is empty"):
+        RailsSignedCookie(SECRET, signed_cookie_salt="")
+
+
+@pytest.mark.parametrize(("cipher", "length"), [("aes-256-gcm", 32), ("aes-192-gcm", 24), ("aes-128-gcm", 16)])
+def test_other_ciphers_and_salts(cipher: str, length: int) -> None:
+    """The key is derived as long as the cipher's, with the salt of the application."""
+    settings: dict[str, Any] = {"encrypted_cookie_cipher": cipher, "authenticated_encrypted_cookie_salt": "of ours"}
+    cookie = RailsCookie(SECRET, until=UNTIL, **settings)
+    key = hashlib.pbkdf2_hmac("sha256", SECRET.encode(), b"of ours", 1000, length)
+
+    assert read(cookie, encrypted(envelope(), key)).data == {"a": 1}
+    assert refused(cookie, encrypted(envelope())) == "tampered"
+    assert refused(COOKIE, sealed(cookie, {"a": 1})) == "tampered"
 
 
 def test_a_percent_encoding_that_is_none() -> None:

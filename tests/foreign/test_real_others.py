@@ -118,6 +118,37 @@ def test_a_signed_value_in_both_directions(value: object) -> None:
     assert rails_call("read", "signed", "SHA1", value=sealed(cookie, record.data)) == value
 
 
+GCM = {"authenticated_encrypted_cookie_salt": "ours"}
+CBC = {"encrypted_cookie_salt": "ours", "encrypted_signed_cookie_salt": "ours, signed"}
+
+
+@pytest.mark.parametrize("cipher", ["aes-128-gcm", "aes-192-gcm", "aes-256-gcm"])
+@pytest.mark.usefixtures("rails")
+def test_ciphers_and_salts_of_the_application(cipher: str) -> None:
+    """Whatever an application set for its encrypted cookies; the cipher is none of CBC's, whose salts are others."""
+    settings: dict[str, Any] = {"encrypted_cookie_cipher": cipher, **GCM, **CBC}
+    cookie = RailsCookie(SECRET, digest="sha1", legacy_cbc=True, until=UNTIL, **settings)
+
+    theirs = rails_call("write", "encrypted", "SHA1", data=DATA, **settings)
+    legacy = rails_call("write", "encrypted", "SHA1", data=DATA, authenticated=False, **settings)
+
+    assert read(cookie, theirs).data == read(cookie, legacy).data == DATA
+    assert rails_call("read", "encrypted", "SHA1", value=sealed(cookie, DATA), **settings) == DATA
+    with_defaults = RailsCookie(SECRET, digest="sha1", legacy_cbc=True, until=UNTIL)
+    assert refused(with_defaults, theirs) == refused(with_defaults, legacy) == "tampered"
+
+
+@pytest.mark.usefixtures("rails")
+def test_the_salt_of_signed_cookies() -> None:
+    """Another one than that of the encrypted cookies."""
+    cookie = RailsSignedCookie(SECRET, digest="sha1", signed_cookie_salt="ours", until=UNTIL)
+    theirs = rails_call("write", "signed", "SHA1", data=DATA, signed_cookie_salt="ours")
+
+    assert read(cookie, theirs).data == DATA
+    assert rails_call("read", "signed", "SHA1", value=sealed(cookie, DATA), signed_cookie_salt="ours") == DATA
+    assert refused(rails_cookie("signed", "SHA1"), theirs) == "tampered"
+
+
 @many
 @given(WIDE)
 @pytest.mark.usefixtures("rails")

@@ -1,6 +1,6 @@
 """Rails' session cookie, encrypted or signed, with JSON in it: of Rails 5.2 to 8, and read-only the CBC of 5.1 and before.
 
-    encrypted   b64(ciphertext) -- b64(nonce) -- b64(tag)      AES-256-GCM
+    encrypted   b64(ciphertext) -- b64(nonce) -- b64(tag)      AES-GCM, of 256 bits by default
     signed      b64(payload) -- hex(HMAC)
     before 5.2  b64(b64(ciphertext) -- b64(iv)) -- hex(HMAC-SHA1)      AES-256-CBC
 
@@ -24,11 +24,12 @@ from hardtack.foreign._place import Place, Secret, SometimesDated
 from hardtack.foreign._python import decode_padded
 from hardtack.foreign._text import percent_decode, percent_encode, write_json
 from hardtack.foreign._times import iso_seconds, iso_text, not_expired
-from hardtack.foreign.base import malformed, parse_json
+from hardtack.foreign.base import malformed, parse_json, secret_bytes
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
 
+_CIPHERS = {"aes-256-gcm": 32, "aes-192-gcm": 24, "aes-128-gcm": 16}
 _DIGESTS = ("sha1", "sha256", "sha384", "sha512")
 _ITERATIONS = 1000
 _SEPARATOR = "--"
@@ -116,6 +117,10 @@ class RailsCookie(_Rails):
         legacy_cbc: also read the cookies of Rails 5.1 and before, and of later ones without
             `use_authenticated_cookie_encryption`, up to `until`, which is then required. Their keys are derived with SHA-1
             (5.1) or one of `digest` and `old_digests`.
+        encrypted_cookie_cipher: of `config.action_dispatch`, as are the salts: `aes-256-gcm`, `aes-192-gcm` or
+            `aes-128-gcm`. The cookies of `legacy_cbc` have AES-256-CBC.
+        authenticated_encrypted_cookie_salt: of the cookies' key.
+        encrypted_cookie_salt, encrypted_signed_cookie_salt: of the two keys of `legacy_cbc`.
         place: see `ForeignCookie`. Rails names the cookie after the application: `_shop_session`.
 
     Raises `ConfigError`.
@@ -133,15 +138,20 @@ class RailsCookie(_Rails):
         metadata: bool = True,
         expire_after: Duration | None = None,
         legacy_cbc: bool = False,
+        encrypted_cookie_cipher: str = "aes-256-gcm",
+        authenticated_encrypted_cookie_salt: Secret = "authenticated encrypted cookie",
+        encrypted_cookie_salt: Secret = "encrypted cookie",
+        encrypted_signed_cookie_salt: Secret = "signed encrypted cookie",
         **place: Unpack[Place],
     ) -> None:
         super().__init__(metadata=metadata, expire_after=expire_after, **place)
         accepted = all_secrets(secret, old_secrets)
-        self._keys = [
-            _derive(each, b"authenticated encrypted cookie", 32, name)
-            for each in accepted
-            for name in _digests(digest, old_digests)
-        ]
+        names = _digests(digest, old_digests)
+        length = _CIPHERS[one_of(encrypted_cookie_cipher, "encrypted_cookie_cipher", list(_CIPHERS))]
+        salt = secret_bytes(authenticated_encrypted_cookie_salt, "authenticated_encrypted_cookie_salt")
+        cbc_salt = secret_bytes(encrypted_cookie_salt, "encrypted_cookie_salt")
+        mac_salt = secret_bytes(encrypted_signed_cookie_salt, "encrypted_signed_cookie_salt")
+        self._keys = [_derive(each, salt, length, name) for each in accepted for name in names]
         self._legacy: list[tuple[bytes, bytes]] = []
         if legacy_cbc:
             if self.until is None:
@@ -149,9 +159,9 @@ class RailsCookie(_Rails):
                 raise ConfigError(message)
             # Rails 5.1 derives with SHA-1 alone; a later one that still writes CBC with its key generator's digest.
             self._legacy = [
-                (_derive(each, b"encrypted cookie", 32, name), _derive(each, b"signed encrypted cookie", 64, name))
+                (_derive(each, cbc_salt, 32, name), _derive(each, mac_salt, 64, name))
                 for each in accepted
-                for name in dict.fromkeys((*_digests(digest, old_digests), "sha1"))
+                for name in dict.fromkeys((*names, "sha1"))
             ]
 
     def _read(self, value: str, context: Context) -> Record:
@@ -198,6 +208,7 @@ class RailsSignedCookie(_Rails):
     Parameters:
         secret, old_secrets, digest, old_digests, metadata, expire_after, place: see `RailsCookie`.
         signed_cookie_digest: `config.action_dispatch.signed_cookie_digest`; Rails' own default is `sha1`.
+        signed_cookie_salt: `config.action_dispatch.signed_cookie_salt`.
 
     Raises `ConfigError`.
     """
@@ -212,14 +223,16 @@ class RailsSignedCookie(_Rails):
         digest: str = "sha256",
         old_digests: Sequence[str] = (),
         signed_cookie_digest: str = "sha1",
+        signed_cookie_salt: Secret = "signed cookie",
         metadata: bool = True,
         expire_after: Duration | None = None,
         **place: Unpack[Place],
     ) -> None:
         super().__init__(metadata=metadata, expire_after=expire_after, **place)
         self._hmac = one_of(signed_cookie_digest, "signed_cookie_digest", _DIGESTS)
+        salt = secret_bytes(signed_cookie_salt, "signed_cookie_salt")
         self._keys = [
-            _derive(each, b"signed cookie", 64, name)
+            _derive(each, salt, 64, name)
             for each in all_secrets(secret, old_secrets)
             for name in _digests(digest, old_digests)
         ]
