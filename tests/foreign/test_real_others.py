@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from tests.foreign.others.lines import OtherError, ask, call, require
-from tests.foreign.python_support import now, read, record_of, sealed
+from tests.foreign.python_support import now, read, record_of, refused, sealed
 from tests.foreign.web_formats import TERMS, WIDE
 from tests.foreign.web_formats import php as php_data
 
@@ -63,6 +63,90 @@ def test_rails_in_both_directions(kind: str, digest: str) -> None:
 
     assert read(cookie, rails_call("write", kind, digest, data=DATA)).data == DATA
     assert rails_call("read", kind, digest, value=sealed(cookie, DATA)) == DATA
+
+
+@pytest.mark.parametrize("kind", ["encrypted", "signed"])
+@pytest.mark.usefixtures("rails")
+def test_an_end_without_metadata(kind: str) -> None:
+    """As Rails 5.2 writes where `expire_after` is set: an envelope that says when, and not which cookie it is of."""
+    make = RailsCookie if kind == "encrypted" else RailsSignedCookie
+    cookie = make(SECRET, digest="sha1", metadata=False, expire_after="1 hour")
+    at = now()
+    here = {"metadata": False, "expires": at + 600}
+
+    record = read(cookie, rails_call("write", kind, "SHA1", data=DATA, **here), at)
+
+    assert (record.data, record.options) == (DATA, {"expires": at + 600})
+    assert refused(cookie, rails_call("write", kind, "SHA1", data=DATA, **here), at + 600) == "expired"
+    assert rails_call("read", kind, "SHA1", value=sealed(cookie, DATA), metadata=False) == DATA
+    assert rails_call("read", kind, "SHA1", value=sealed(cookie, DATA, at - 7200), metadata=False) is None
+
+
+@pytest.mark.usefixtures("rails")
+def test_an_end_of_a_cookie_in_cbc() -> None:
+    """An application that has not moved to GCM says it too, and need not name the cookie."""
+    cookie = RailsCookie(SECRET, legacy_cbc=True, until=UNTIL)
+    at = now()
+    cbc = {"authenticated": False, "metadata": False, "expires": at + 600}
+
+    record = read(cookie, rails_call("write", "encrypted", "SHA1", data=DATA, **cbc), at)
+
+    assert (record.data, record.options) == (DATA, {"expires": at + 600})
+
+
+@pytest.mark.parametrize("digest", ["SHA1", "SHA256"])
+@pytest.mark.usefixtures("rails")
+def test_cbc_of_every_derivation(digest: str) -> None:
+    """Rails derives the keys of CBC with the digest of its key generator; SHA-256 came with 7.0."""
+    if digest == "SHA256" and not call(RUBY, op="sha256"):
+        digest = "SHA1"
+    cookie = RailsCookie(SECRET, digest="sha256", legacy_cbc=True, until=UNTIL)
+
+    assert read(cookie, rails_call("write", "encrypted", digest, data=DATA, authenticated=False)).data == DATA
+
+
+@pytest.mark.parametrize("value", [42, "zoë", "", True, False, 1.5, [1, None]], ids=ascii)
+@pytest.mark.usefixtures("rails")
+def test_a_signed_value_in_both_directions(value: object) -> None:
+    """As a generated login of Rails 8 signs the id of a row, with an end in twenty years."""
+    cookie = rails_cookie("signed", "SHA1")
+    end = now() + 20 * 31_557_600
+
+    record = read(cookie, rails_call("write", "signed", "SHA1", data=value, expires=end))
+
+    assert (record.data, record.options) == ({"value": value}, {"expires": end})
+    assert rails_call("read", "signed", "SHA1", value=sealed(cookie, record.data)) == value
+
+
+GCM = {"authenticated_encrypted_cookie_salt": "ours"}
+CBC = {"encrypted_cookie_salt": "ours", "encrypted_signed_cookie_salt": "ours, signed"}
+
+
+@pytest.mark.parametrize("cipher", ["aes-128-gcm", "aes-192-gcm", "aes-256-gcm"])
+@pytest.mark.usefixtures("rails")
+def test_ciphers_and_salts_of_the_application(cipher: str) -> None:
+    """Whatever an application set for its encrypted cookies; the cipher is none of CBC's, whose salts are others."""
+    settings: dict[str, Any] = {"encrypted_cookie_cipher": cipher, **GCM, **CBC}
+    cookie = RailsCookie(SECRET, digest="sha1", legacy_cbc=True, until=UNTIL, **settings)
+
+    theirs = rails_call("write", "encrypted", "SHA1", data=DATA, **settings)
+    legacy = rails_call("write", "encrypted", "SHA1", data=DATA, authenticated=False, **settings)
+
+    assert read(cookie, theirs).data == read(cookie, legacy).data == DATA
+    assert rails_call("read", "encrypted", "SHA1", value=sealed(cookie, DATA), **settings) == DATA
+    with_defaults = RailsCookie(SECRET, digest="sha1", legacy_cbc=True, until=UNTIL)
+    assert refused(with_defaults, theirs) == refused(with_defaults, legacy) == "tampered"
+
+
+@pytest.mark.usefixtures("rails")
+def test_the_salt_of_signed_cookies() -> None:
+    """Another one than that of the encrypted cookies."""
+    cookie = RailsSignedCookie(SECRET, digest="sha1", signed_cookie_salt="ours", until=UNTIL)
+    theirs = rails_call("write", "signed", "SHA1", data=DATA, signed_cookie_salt="ours")
+
+    assert read(cookie, theirs).data == DATA
+    assert rails_call("read", "signed", "SHA1", value=sealed(cookie, DATA), signed_cookie_salt="ours") == DATA
+    assert refused(rails_cookie("signed", "SHA1"), theirs) == "tampered"
 
 
 @many

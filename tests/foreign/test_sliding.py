@@ -30,6 +30,7 @@ FORMATS: dict[str, Callable[..., ForeignCookie]] = {
     "dancer": lambda **more: DancerCookie(SECRET, default_duration=HOUR, **more),
     "dancer2": lambda **more: Dancer2Cookie(SECRET, default_duration=HOUR, **more),
     "rails": lambda **more: RailsCookie(SECRET, expire_after=HOUR, **more),
+    "rails-5.2": lambda **more: RailsCookie(SECRET, metadata=False, expire_after=HOUR, **more),
     "koa": lambda **more: KoaSessionCookie(SECRET, max_age=HOUR, **more),
     "iron-session": lambda **more: IronSessionCookie(SECRET, ttl=HOUR, **more),
     "hapi": lambda **more: HapiCookie(SECRET, ttl=HOUR, **more),

@@ -1,11 +1,12 @@
 """Rails' session cookie, encrypted or signed, with JSON in it: of Rails 5.2 to 8, and read-only the CBC of 5.1 and before.
 
-    encrypted   b64(ciphertext) -- b64(nonce) -- b64(tag)      AES-256-GCM
+    encrypted   b64(ciphertext) -- b64(nonce) -- b64(tag)      AES-GCM, of 256 bits by default
     signed      b64(payload) -- hex(HMAC)
     before 5.2  b64(b64(ciphertext) -- b64(iv)) -- hex(HMAC-SHA1)      AES-256-CBC
 
 All of it percent-encoded; the keys are PBKDF2 of `secret_key_base`. Inside is an envelope that names the cookie and may
-say when it ends: `{"_rails": {"message": b64(JSON), "exp": …, "pur": "cookie.NAME"}}`.
+say when it ends: `{"_rails": {"message": b64(JSON), "exp": …, "pur": "cookie.NAME"}}`. Without metadata, as in Rails 5.2,
+there is no envelope, or where the cookie ends, one whose `pur` is null.
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ from hardtack.foreign._place import Place, Secret, SometimesDated
 from hardtack.foreign._python import decode_padded
 from hardtack.foreign._text import percent_decode, percent_encode, write_json
 from hardtack.foreign._times import iso_seconds, iso_text, not_expired
-from hardtack.foreign.base import malformed, parse_json
+from hardtack.foreign.base import malformed, parse_json, secret_bytes
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
 
+_CIPHERS = {"aes-256-gcm": 32, "aes-192-gcm": 24, "aes-128-gcm": 16}
 _DIGESTS = ("sha1", "sha256", "sha384", "sha512")
 _ITERATIONS = 1000
 _SEPARATOR = "--"
+_VALUE = "value"
 
 
 class _Rails(SometimesDated):
@@ -52,17 +55,32 @@ class _Rails(SometimesDated):
         tree = parse_json(payload)
         expires = None
         if type(tree) is dict and tree.keys() == {"_rails"}:
-            message, expires = self._envelope(tree["_rails"], context)
+            message, expires = self._envelope(tree["_rails"], context, nameless=bare or not self._metadata)
             refuse_marshal(message)
             tree = parse_json(message)
         elif self._metadata and not bare:
             raise InvalidToken("wrong_purpose", "it does not name its cookie; metadata=False reads those of Rails 5.2")
-        return self._record(tree, context, handle, expires=expires)
+        return self._record(self._data(tree), context, handle, expires=expires)
 
-    def _envelope(self, envelope: object, context: Context) -> tuple[bytes, int | None]:
+    def _data(self, tree: Any) -> Any:
+        """What a session of this value holds."""
+        return tree
+
+    def _text(self, record: Record) -> str:
+        """The session as Rails reads it. Without a `session_id` Rails takes it for empty."""
+        data = record.data
+        if "session_id" not in data:
+            data = {"session_id": record.id[:16].hex(), **data}
+        return write_json(data)
+
+    def _envelope(self, envelope: object, context: Context, *, nameless: bool) -> tuple[bytes, int | None]:
+        """The message and its end. `nameless`: the envelope need not name the cookie, if it names no other one."""
         if type(envelope) is not dict or type(envelope.get("message")) is not str:
             malformed("its envelope is not one of Rails")
-        if envelope.get("pur") != f"cookie.{self.cookie_name}":
+        purpose = envelope.get("pur")
+        if purpose is None and not nameless:
+            raise InvalidToken("wrong_purpose", "it does not name its cookie; metadata=False reads those of Rails 5.2")
+        if purpose is not None and purpose != f"cookie.{self.cookie_name}":
             raise InvalidToken("wrong_purpose", "it was made for another cookie")
         expires = None
         if envelope.get("exp") is not None:
@@ -70,18 +88,14 @@ class _Rails(SometimesDated):
         return decode_padded(envelope["message"]), expires
 
     def _payload(self, record: Record, context: Context) -> bytes:
-        """The session as Rails reads it. Without a `session_id` Rails takes it for empty."""
-        data = record.data
-        if "session_id" not in data:
-            data = {"session_id": record.id[:16].hex(), **data}
-        message = write_json(data).encode()
-        if not self._metadata:
-            return message
+        message = self._text(record).encode()
         expires = self._deadline(record, context, self._expire_after)
+        if not self._metadata and expires is None:
+            return message
         envelope = {
             "message": base64.b64encode(message).decode(),
             "exp": None if expires is None else iso_text(expires),
-            "pur": f"cookie.{self.cookie_name}",
+            "pur": f"cookie.{self.cookie_name}" if self._metadata else None,
         }
         return json.dumps({"_rails": envelope}, separators=(",", ":")).encode()
 
@@ -100,7 +114,13 @@ class RailsCookie(_Rails):
             and written.
         expire_after: of `session_store`; a cookie written here ends then. None, as in Rails: the cookie says nothing about
             its age, and is read up to `until`.
-        legacy_cbc: also read the cookies of Rails 5.1 and before, up to `until`, which is then required.
+        legacy_cbc: also read the cookies of Rails 5.1 and before, and of later ones without
+            `use_authenticated_cookie_encryption`, up to `until`, which is then required. Their keys are derived with SHA-1
+            (5.1) or one of `digest` and `old_digests`.
+        encrypted_cookie_cipher: of `config.action_dispatch`, as are the salts: `aes-256-gcm`, `aes-192-gcm` or
+            `aes-128-gcm`. The cookies of `legacy_cbc` have AES-256-CBC.
+        authenticated_encrypted_cookie_salt: of the cookies' key.
+        encrypted_cookie_salt, encrypted_signed_cookie_salt: of the two keys of `legacy_cbc`.
         place: see `ForeignCookie`. Rails names the cookie after the application: `_shop_session`.
 
     Raises `ConfigError`.
@@ -118,23 +138,30 @@ class RailsCookie(_Rails):
         metadata: bool = True,
         expire_after: Duration | None = None,
         legacy_cbc: bool = False,
+        encrypted_cookie_cipher: str = "aes-256-gcm",
+        authenticated_encrypted_cookie_salt: Secret = "authenticated encrypted cookie",
+        encrypted_cookie_salt: Secret = "encrypted cookie",
+        encrypted_signed_cookie_salt: Secret = "signed encrypted cookie",
         **place: Unpack[Place],
     ) -> None:
         super().__init__(metadata=metadata, expire_after=expire_after, **place)
         accepted = all_secrets(secret, old_secrets)
-        self._keys = [
-            _derive(each, b"authenticated encrypted cookie", 32, name)
-            for each in accepted
-            for name in _digests(digest, old_digests)
-        ]
+        names = _digests(digest, old_digests)
+        length = _CIPHERS[one_of(encrypted_cookie_cipher, "encrypted_cookie_cipher", list(_CIPHERS))]
+        salt = secret_bytes(authenticated_encrypted_cookie_salt, "authenticated_encrypted_cookie_salt")
+        cbc_salt = secret_bytes(encrypted_cookie_salt, "encrypted_cookie_salt")
+        mac_salt = secret_bytes(encrypted_signed_cookie_salt, "encrypted_signed_cookie_salt")
+        self._keys = [_derive(each, salt, length, name) for each in accepted for name in names]
         self._legacy: list[tuple[bytes, bytes]] = []
         if legacy_cbc:
             if self.until is None:
                 message = "legacy_cbc=True needs until=<a date>: such a cookie does not say when it was made"
                 raise ConfigError(message)
+            # Rails 5.1 derives with SHA-1 alone; a later one that still writes CBC with its key generator's digest.
             self._legacy = [
-                (_derive(each, b"encrypted cookie", 32, "sha1"), _derive(each, b"signed encrypted cookie", 64, "sha1"))
+                (_derive(each, cbc_salt, 32, name), _derive(each, mac_salt, 64, name))
                 for each in accepted
+                for name in dict.fromkeys((*names, "sha1"))
             ]
 
     def _read(self, value: str, context: Context) -> Record:
@@ -172,11 +199,16 @@ class RailsCookie(_Rails):
 
 
 class RailsSignedCookie(_Rails):
-    """A cookie of Rails' `cookies.signed` whose value is a JSON object, read and written.
+    """A cookie of Rails' `cookies.signed`, read and written: the `session_id` of a generated login is one.
+
+    An object is the session's data; any other value is under the key `value`, and data with that key alone is written as
+    the value itself. A null is nothing to Rails, and refused. With `sliding` only objects are read and written, since the
+    others have no place for its times.
 
     Parameters:
         secret, old_secrets, digest, old_digests, metadata, expire_after, place: see `RailsCookie`.
         signed_cookie_digest: `config.action_dispatch.signed_cookie_digest`; Rails' own default is `sha1`.
+        signed_cookie_salt: `config.action_dispatch.signed_cookie_salt`.
 
     Raises `ConfigError`.
     """
@@ -191,14 +223,16 @@ class RailsSignedCookie(_Rails):
         digest: str = "sha256",
         old_digests: Sequence[str] = (),
         signed_cookie_digest: str = "sha1",
+        signed_cookie_salt: Secret = "signed cookie",
         metadata: bool = True,
         expire_after: Duration | None = None,
         **place: Unpack[Place],
     ) -> None:
         super().__init__(metadata=metadata, expire_after=expire_after, **place)
         self._hmac = one_of(signed_cookie_digest, "signed_cookie_digest", _DIGESTS)
+        salt = secret_bytes(signed_cookie_salt, "signed_cookie_salt")
         self._keys = [
-            _derive(each, b"signed cookie", 64, name)
+            _derive(each, salt, 64, name)
             for each in all_secrets(secret, old_secrets)
             for name in _digests(digest, old_digests)
         ]
@@ -215,8 +249,26 @@ class RailsSignedCookie(_Rails):
         encoded = base64.b64encode(self._payload(record, context)).decode()
         return percent_encode(f"{encoded}{_SEPARATOR}{self._mac(self._keys[0], encoded)}")
 
+    def _data(self, tree: Any) -> Any:
+        if not _stands_alone(tree):
+            return tree
+        if self.sliding is not None:
+            malformed("its value is not an object, and so has no place for the times of sliding=True")
+        return {_VALUE: tree}
+
+    def _text(self, record: Record) -> str:
+        data = record.data
+        if data.keys() == {_VALUE} and _stands_alone(data[_VALUE]):
+            return write_json(data).removeprefix(f'{{"{_VALUE}":').removesuffix("}")
+        return super()._text(record)
+
     def _mac(self, key: bytes, encoded: str) -> str:
         return keyed_mac(key, encoded.encode("utf-8", "surrogatepass"), self._hmac).hex()
+
+
+def _stands_alone(value: object) -> bool:
+    """Whether a signed cookie holds this value instead of a session's object."""
+    return value is not None and type(value) is not dict
 
 
 def devise_subject(scope: str = "user") -> Callable[[dict[str, Any]], str | None]:

@@ -9,6 +9,13 @@ require "active_support/message_encryptor"
 require "active_support/message_verifier"
 require "active_support/messages/rotation_configuration"
 
+SALTS = {
+  "authenticated_encrypted_cookie_salt" => "authenticated encrypted cookie",
+  "encrypted_cookie_salt" => "encrypted cookie",
+  "encrypted_signed_cookie_salt" => "signed encrypted cookie",
+  "signed_cookie_salt" => "signed cookie",
+}
+
 def jar(request, cookies)
   digest = OpenSSL::Digest.const_get(request["digest"])
   options = { iterations: 1000 }
@@ -17,15 +24,13 @@ def jar(request, cookies)
   environment = {
     "action_dispatch.key_generator" => generator,
     "action_dispatch.secret_key_base" => request["secret"],
-    "action_dispatch.authenticated_encrypted_cookie_salt" => "authenticated encrypted cookie",
-    "action_dispatch.encrypted_cookie_salt" => "encrypted cookie",
-    "action_dispatch.encrypted_signed_cookie_salt" => "signed encrypted cookie",
-    "action_dispatch.signed_cookie_salt" => "signed cookie",
-    "action_dispatch.use_authenticated_cookie_encryption" => true,
-    "action_dispatch.use_cookies_with_metadata" => true,
+    "action_dispatch.encrypted_cookie_cipher" => request["encrypted_cookie_cipher"],
+    "action_dispatch.use_authenticated_cookie_encryption" => request.fetch("authenticated", true),
+    "action_dispatch.use_cookies_with_metadata" => request.fetch("metadata", true),
     "action_dispatch.cookies_serializer" => :json,
     "action_dispatch.cookies_rotations" => ActiveSupport::Messages::RotationConfiguration.new,
   }
+  SALTS.each { |name, salt| environment["action_dispatch.#{name}"] = request.fetch(name, salt) }
   ActionDispatch::Cookies::CookieJar.build(ActionDispatch::Request.new(environment), cookies)
 end
 
@@ -38,7 +43,8 @@ def answer(request)
     ActiveSupport::KeyGenerator.respond_to?(:hash_digest_class)
   when "write"
     cookies = jar(request, {})
-    cookies.public_send(request["kind"])[name] = { value: request["data"] }
+    expires = request["expires"] && Time.at(request["expires"])
+    cookies.public_send(request["kind"])[name] = { value: request["data"], expires: expires }
     Rack::Utils.escape(cookies[name])
   when "read"
     jar(request, { name => Rack::Utils.unescape(request["value"]) }).public_send(request["kind"])[name]
