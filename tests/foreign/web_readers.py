@@ -44,8 +44,15 @@ def rails(entry: Entry) -> TokenFormat:
         "until": FAR,
     }
     if entry["format"] == "rails-signed":
+        settings["signed_cookie_salt"] = options.get("salt", "signed cookie")
         return RailsSignedCookie(secret, signed_cookie_digest=options["hmac_digest"].lower(), **settings)
-    return RailsCookie(secret, legacy_cbc=options["cipher"] == "aes-256-cbc", **settings)
+    is_cbc = options["cipher"].endswith("cbc")
+    salts = {"encrypted_cookie_salt": "salt", "encrypted_signed_cookie_salt": "signed_salt"}
+    if not is_cbc:
+        settings["encrypted_cookie_cipher"] = options["cipher"]
+        salts = {"authenticated_encrypted_cookie_salt": "salt"}
+    settings |= {parameter: options[option] for parameter, option in salts.items() if option in options}
+    return RailsCookie(secret, legacy_cbc=is_cbc, **settings)
 
 
 def rack_session(entry: Entry) -> TokenFormat:
