@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +13,7 @@ from tests.foreign.node import node
 from tests.foreign.python_support import now, record_of
 from tests.foreign.web_formats import JAVASCRIPT
 
+from hardtack.foreign import _nacl as nacl
 from hardtack.foreign.authjs import AuthjsCookie, NextAuthCookie
 from hardtack.foreign.base import ForeignCookie
 from hardtack.foreign.express import CookieSessionCookie, ExpressSessionCookie, KoaSessionCookie
@@ -116,6 +119,18 @@ def test_the_id_of_express_session() -> None:
 
     assert node.get("express-session", cookie.seal(record_of(record.data), context(cookie))) == DATA
     assert node.get("express-session", cookie.seal(record_of({"session_id": "x"}), context(cookie))) == {}
+
+
+def test_an_old_session_of_fastify() -> None:
+    """A box without `__ts`, as old versions of the plugin wrote it: the new one reads it, and so do we up to `until`."""
+    key = bytes(range(32))
+    nonce = bytes(24)
+    box = nacl.secretbox_seal(key, nonce, b'{"a":1}')
+    cookies = {"session": quote(";".join(base64.b64encode(part).decode() for part in (box, nonce)))}
+    cookie = FastifyCookie(key, until=UNTIL)
+
+    assert node.get("fastify", cookies) == {"a": 1}
+    assert cookie.open({name: [value] for name, value in cookies.items()}, context(cookie)).data == {"a": 1}
 
 
 def test_flashes_of_react_router() -> None:
