@@ -13,6 +13,7 @@ from tests.foreign.node import node
 from tests.foreign.python_support import now, record_of
 from tests.foreign.web_formats import JAVASCRIPT
 
+from hardtack.errors import InvalidToken
 from hardtack.foreign import _nacl as nacl
 from hardtack.foreign.authjs import AuthjsCookie, NextAuthCookie
 from hardtack.foreign.base import ForeignCookie
@@ -59,6 +60,10 @@ def context(cookie: ForeignCookie) -> Context:
 def read(system: str, cookies: dict[str, str]) -> Record:
     cookie = FORMATS[system]
     return cookie.open({name: [value] for name, value in cookies.items()}, context(cookie))
+
+
+def opened(cookie: ForeignCookie, cookies: dict[str, str]) -> dict[str, Any]:
+    return cookie.open({name: [value] for name, value in cookies.items()}, context(cookie)).data
 
 
 def written(system: str, data: dict[str, Any]) -> dict[str, str]:
@@ -121,6 +126,30 @@ def test_the_id_of_express_session() -> None:
     assert node.get("express-session", cookie.seal(record_of({"session_id": "x"}), context(cookie))) == {}
 
 
+@pytest.mark.parametrize("identifier", ["", "default", "second"])
+@pytest.mark.parametrize("ids", [["default"], ["default", "second"]], ids="-".join)
+def test_passwords_of_hapi_by_their_ids(ids: list[str], identifier: str) -> None:
+    """A mapping without `current` opens what the real one does: a seal without an id is of `default`."""
+    passwords = {"default": SECRET, "second": SECRET.upper()}
+    cookie = HapiCookie({each: passwords[each] for each in ids}, ttl=3600)
+    cookies = node.put("hapi-ids", {"id": identifier, "a": 1})
+
+    assert next(iter(cookies.values())).split("*")[1] == identifier
+    assert node.get("hapi-ids", cookies) == {"a": 1}
+    if (identifier or "default") in ids:
+        assert opened(cookie, cookies) == {"a": 1}
+    else:
+        with pytest.raises(InvalidToken, match="unknown_key"):
+            opened(cookie, cookies)
+
+
+def test_what_hapis_only_password_seals_is_read() -> None:
+    """Under the id `default`, which the real one looks up as well."""
+    cookie = HapiCookie({"default": SECRET}, ttl=3600)
+
+    assert node.get("hapi-ids", cookie.seal(record_of({"a": 1}), context(cookie))) == {"a": 1}
+
+
 def test_an_old_session_of_fastify() -> None:
     """A box without `__ts`, as old versions of the plugin wrote it: the new one reads it, and so do we up to `until`."""
     key = bytes(range(32))
@@ -130,7 +159,7 @@ def test_an_old_session_of_fastify() -> None:
     cookie = FastifyCookie(key, until=UNTIL)
 
     assert node.get("fastify", cookies) == {"a": 1}
-    assert cookie.open({name: [value] for name, value in cookies.items()}, context(cookie)).data == {"a": 1}
+    assert opened(cookie, cookies) == {"a": 1}
 
 
 def test_flashes_of_react_router() -> None:

@@ -69,8 +69,11 @@ class ForeignCookie:
     sliding: int | None = None
     """Seconds from each use to the end that is written then; None: the end stays where it is."""
 
-    writes: ClassVar[bool] = True
+    writes: bool = True
     """False: `seal` raises `ConfigError`."""
+
+    to_write: str = ""
+    """What that error says beside, where a setting would let it write."""
 
     max_length: int = 8192
     """Characters of a cookie that are looked at at all; a browser keeps 4096."""
@@ -136,7 +139,7 @@ class ForeignCookie:
     def seal(self, record: Record, context: Context) -> dict[str, str]:
         """The cookies that the other system reads; raises `UnsupportedValue`."""
         if not self.writes:
-            message = f"{type(self).__name__} is read only; write sessions with another format"
+            message = f"{type(self).__name__} is read only; write sessions with another format{self.to_write}"
             raise ConfigError(message)
         record = record.with_changes(data=values.plain(record.data))
         return {self.cookie_name: self._write(self._stamped(record), context)}

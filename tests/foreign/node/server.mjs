@@ -95,6 +95,19 @@ async function hapi(request, response) {
   answer(response, await iron.unseal(cookieOf(request, "sid"), SECRET, options));
 }
 
+// Several passwords by their ids: PUT seals with the `id` in the session, or without one, and GET opens with the mapping.
+const PASSWORDS = { default: SECRET, second: SECRET.toUpperCase() };
+
+async function hapiWithIds(request, response) {
+  const options = { ...iron.defaults, ttl: 3_600_000 };
+  if (request.method === "PUT") {
+    const { id, ...session } = await body(request);
+    const password = id ? { id, secret: PASSWORDS[id] } : SECRET;
+    return answer(response, null, [`sid=${await iron.seal(session, password, options)}`]);
+  }
+  answer(response, await iron.unseal(cookieOf(request, "sid"), PASSWORDS, options));
+}
+
 const h3 = new H3();
 h3.all("/", async (event) => {
   const session = await useSession(event, { password: SECRET, maxAge: 3600, cookie: { secure: false } });
@@ -162,6 +175,7 @@ const SYSTEMS = {
   "koa-session": koa.callback(),
   "iron-session": ironSession,
   hapi,
+  "hapi-ids": hapiWithIds,
   h3: toNodeHandler(h3),
   fastify: (request, response) => fastify.routing(request, response),
   authjs: jwt(authjs, "authjs.session-token", "authjs.session-token"),
