@@ -13,6 +13,7 @@ from tests.foreign.node import node
 from tests.foreign.python_support import now, record_of
 from tests.foreign.web_formats import JAVASCRIPT
 
+from hardtack import CookieEngine, SessionManager
 from hardtack.errors import InvalidToken
 from hardtack.foreign import _nacl as nacl
 from hardtack.foreign.authjs import AuthjsCookie, NextAuthCookie
@@ -105,6 +106,29 @@ def test_chunks_of_ours_are_read(system: str) -> None:
 
     assert len(cookies) > 2
     assert without_times(node.get(system, cookies)) == BIG
+
+
+COLONS: dict[str, ForeignCookie] = {
+    "cookie-session-once": CookieSessionCookie(SECRET, until=UNTIL, cookie_name="express:sess"),
+    "koa-session-once": KoaSessionCookie(SECRET, cookie_name="koa:sess"),
+}
+
+
+@pytest.mark.parametrize("system", COLONS)
+def test_names_with_a_colon(system: str) -> None:
+    """The defaults that both libraries had once, in both directions; who shares such a session writes it by that name."""
+    cookie = COLONS[system]
+    theirs = node.put(system, DATA)
+    manager = SessionManager(CookieEngine(cookie))
+
+    session = manager.open("; ".join(f"{name}={value}" for name, value in theirs.items()))
+    assert dict(session) == DATA
+    session["more"] = 1
+    lines = manager.commit(session).set_cookies
+
+    ours = {name: value for name, _, value in (line.partition(";")[0].partition("=") for line in lines)}
+    assert list(ours) == list(theirs) == [cookie.cookie_name, f"{cookie.cookie_name}.sig"]
+    assert node.get(system, ours) == {**DATA, "more": 1}
 
 
 def test_chunks_of_h3_are_read() -> None:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final, NoReturn
 
 from hardtack import record as records
 from hardtack import values
-from hardtack.cookies import Cookie
+from hardtack.cookies import COOKIE_NAME, Cookie
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
 from hardtack.lifetime import Until as Until
 from hardtack.lifetime import unix_seconds as unix_seconds
@@ -26,7 +26,6 @@ from hardtack.record import Record
 
 UNDATED: Final = "it does not say when it ends; give the format until=<a date>"
 _STAMP = re.compile(r"([0-9]{1,12}) ([0-9]{1,12})")
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 class ForeignCookie:
@@ -90,7 +89,7 @@ class ForeignCookie:
         sliding: bool = False,
     ) -> None:
         name = self.default_cookie_name if cookie_name is None else cookie_name
-        if type(name) is not str or not _NAME.fullmatch(name):
+        if type(name) is not str or not COOKIE_NAME.fullmatch(name):
             message = "cookie_name is not a cookie name; write it as the other system's Set-Cookie header does"
             raise ConfigError(message)
         self._check_place(name, path, domain)

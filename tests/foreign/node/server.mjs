@@ -68,13 +68,21 @@ const expressSessions = withExpress(
   (request, data) => Object.assign(request.session, data),
 );
 
-const koa = new Koa();
-koa.keys = [SECRET];
-koa.use(koaSession(koa));
-koa.use(async (context) => {
-  if (context.method === "PUT") context.session = await body(context.req);
-  context.body = context.session.toJSON();
+// Under the names that both libraries had as their defaults once.
+const cookieSessionsOnce = withExpress(cookieSession({ name: "express:sess", keys: [SECRET] }), (request, data) => {
+  request.session = data;
 });
+
+function withKoa(options) {
+  const koa = new Koa();
+  koa.keys = [SECRET];
+  koa.use(koaSession(options, koa));
+  koa.use(async (context) => {
+    if (context.method === "PUT") context.session = await body(context.req);
+    context.body = context.session.toJSON();
+  });
+  return koa.callback();
+}
 
 // --- iron
 
@@ -172,7 +180,9 @@ async function withHono(request, response) {
 const SYSTEMS = {
   "cookie-session": cookieSessions,
   "express-session": expressSessions,
-  "koa-session": koa.callback(),
+  "cookie-session-once": cookieSessionsOnce,
+  "koa-session": withKoa({}),
+  "koa-session-once": withKoa({ key: "koa:sess" }),
   "iron-session": ironSession,
   hapi,
   "hapi-ids": hapiWithIds,
