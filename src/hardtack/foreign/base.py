@@ -6,6 +6,7 @@ cookie means: who the user is, is told by the explicit `subject` function alone.
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import importlib
 import json
@@ -348,30 +349,36 @@ _STRICT_JSON = json.JSONDecoder(parse_constant=_no_constant)
 _ANY_JSON = json.JSONDecoder()
 
 
-def check_plain(data: object, *, finite: bool = False, binary: bool = True, wide: bool = False) -> None:
+def check_plain(
+    data: object, *, finite: bool = False, binary: bool = True, wide: bool = False, instants: bool = False
+) -> None:
     """Raise the `UnsupportedValue` of the first value that the other system's data format cannot carry.
 
     It carries None, bool, int of 64 bits, float, str, list and dict with str keys; `binary`: bytes as well; `finite`:
-    no NaN and no infinity; `wide`: int of any size.
+    no NaN and no infinity; `wide`: int of any size; `instants`: datetime as well, in `datetime.UTC` alone.
     """
     values.check(data)
-    _check_plain(data, "", finite, binary, wide)
+    _check_plain(data, "", finite, binary, wide, instants)
 
 
-def _check_plain(value: Any, path: str, finite: bool, binary: bool, wide: bool) -> None:
+def _check_plain(value: Any, path: str, finite: bool, binary: bool, wide: bool, instants: bool) -> None:
     kind = type(value)
     if kind is dict:
         for key, item in value.items():
             if type(key) is not str:
                 _unsupported(path, "dict", "the other system's keys are text")
-            _check_plain(item, f"{path}.{key}" if path else key, finite, binary, wide)
+            _check_plain(item, f"{path}.{key}" if path else key, finite, binary, wide, instants)
     elif kind is list:
         for index, item in enumerate(value):
-            _check_plain(item, f"{path}[{index}]", finite, binary, wide)
+            _check_plain(item, f"{path}[{index}]", finite, binary, wide, instants)
     elif kind is int and not wide and not -(1 << 63) <= value < 1 << 64:
         _unsupported(path, "int", "the other system's integers have 64 bits")
     elif kind is float and finite and not math.isfinite(value):
         _unsupported(path, "float", "JSON has neither NaN nor infinity")
+    elif instants and isinstance(value, dt.datetime):
+        if value.tzinfo is not dt.UTC:
+            problem = "the other system keeps an instant without its zone: write value.astimezone(datetime.UTC)"
+            _unsupported(path, kind.__qualname__, problem)
     elif kind not in _PLAIN and not (binary and kind is bytes):
         _unsupported(path, kind.__qualname__, "the other system has no such type; convert it")
 
