@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardtack import Cookie, cookies
+from hardtack import Cookie, Key, SessionManager, StoreEngine, cookies
 from hardtack.changes import SHARED_CACHE_HEADERS, Changes
 from hardtack.cookies import MAX_AGE_LIMIT, MAX_SEEN, as_text, find_values, http_date, parse
 from hardtack.errors import ConfigError
+from hardtack.stores.memory import MemoryStore
 
 
 def test_defaults_are_safe() -> None:
@@ -298,6 +299,23 @@ def test_find_values(header: str, values: list[str]) -> None:
 def test_search_and_parser_agree(header: str) -> None:
     """Searching for one name finds what splitting the whole header finds."""
     assert find_values(header, "s") == parse(header).get("s", [])
+
+
+def test_a_colon_is_of_the_name() -> None:
+    """Express and Koa have had it in theirs: it separates nothing."""
+    header = "sess=1; koa:sess=2; koa=3; :sess=4; koa:sess.sig=5"
+
+    assert [find_values(header, name) for name in ("sess", "koa:sess", "koa", ":sess")] == [["1"], ["2"], ["3"], ["4"]]
+    assert parse(header)["koa:sess"] == ["2"]
+    assert Cookie("koa:sess").clear_cookie("koa:sess").startswith("koa:sess=; Expires=")
+
+
+def test_a_name_of_ours_has_no_colon() -> None:
+    """The name of another system's cookie is not ours to choose; this one is."""
+    with pytest.raises(ConfigError, match=r"'koa:sess' has a ':'.* name the other in accept="):
+        SessionManager(Key.generate(), cookie=Cookie("koa:sess"))
+    with pytest.raises(ConfigError, match="has a ':'"):
+        SessionManager(StoreEngine(MemoryStore()), cookie=Cookie("koa:sess"))
 
 
 def test_nameless_cookies_are_ignored() -> None:

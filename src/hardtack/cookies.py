@@ -47,8 +47,9 @@ FORMER_DEFAULT_NAME: Final = "__Host-session"
 
 _PREFIXES: Final = ("__host-http-", "__host-", "__secure-", "__http-")
 
-# RFC 9110 token: what a cookie's name may be made of.
-_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+COOKIE_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z:]+")
+"""RFC 9110 token, and ":": Express and Koa have had it in the names of their cookies, and browsers take it."""
+
 _DOMAIN = re.compile(r"\.?[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*")
 _PATH = re.compile(r"/[!-+\--:<-~]*")  # printable ASCII but ";" and ","
 _EQUALS = re.compile(r"[ \t]*=")
@@ -83,7 +84,7 @@ class Cookie:
     Attributes:
         name: a `__Host-Http-` name (the default) can be planted neither by a sibling subdomain nor by a script on the page;
             it needs `secure`, `httponly`, `path="/"` and no `domain`. `__Host-`, `__Secure-` and `__Http-` are checked
-            likewise.
+            likewise. A ":" may be in it where the session is shared with another system, whose cookie has it.
         domain: None: this host alone. Otherwise every subdomain gets the cookie, and can set it.
         samesite: "Lax", "Strict" or "None" (which needs `secure`), or None to leave the attribute out.
         partitioned: CHIPS: one cookie for each top-level site that embeds this one; needs `secure`.
@@ -124,7 +125,7 @@ class Cookie:
             raise ConfigError("cookie partitioned=True needs secure=True: browsers drop the cookie otherwise")
 
     def _check_text(self) -> None:
-        if not isinstance(self.name, str) or not _TOKEN.fullmatch(self.name):
+        if not isinstance(self.name, str) or not COOKIE_NAME.fullmatch(self.name):
             message = f"cookie name={self.name!r} must be made of letters, digits and !#$%&'*+-.^_`|~"
             raise ConfigError(message)
         if not isinstance(self.path, str) or not _PATH.fullmatch(self.path):

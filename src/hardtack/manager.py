@@ -24,7 +24,7 @@ from hardtack.lifetime import Duration
 from hardtack.protocols import AsyncStore, Engine, Store, TokenFormat, engine_traits, rings_of
 from hardtack.request import Request
 from hardtack.session import Session, Unread, become_finished, state_of, unread
-from hardtack.settings import check_kept, check_list, listener, make_settings
+from hardtack.settings import check_kept, check_list, check_name, listener, make_settings
 from hardtack.state import END, UNREAD
 from hardtack.tell import Teller
 from hardtack.tokens.keys import Key, Keyring
@@ -120,6 +120,7 @@ class SessionManager:
             binding=as_binding(binding),
             known_devices=known_devices,
         )
+        check_name(settings, checked)
         check_kept(settings, checked)
         for ring in rings_of(checked):
             ring.check_lifetime(settings.lifetime)

@@ -109,6 +109,16 @@ def make_settings(
     )
 
 
+def check_name(settings: Settings, engine: Engine) -> None:
+    """Raise `ConfigError` for a ":" in the name of a cookie of ours: only another system's name is not ours to choose."""
+    if ":" in settings.cookie.name and engine_traits(engine).impersonates:
+        message = (
+            f"cookie name={settings.cookie.name!r} has a ':', which belongs to the cookies of other systems alone: give "
+            "this manager's own another name, and name the other in accept=[…], with cookie_name="
+        )
+        raise ConfigError(message)
+
+
 def check_kept(settings: Settings, engine: Engine) -> None:
     """Raise `ConfigError` for `keep_until=` where no cookie can stay beside ours, or nobody could tell whose it is."""
     token = getattr(engine, "token", None)

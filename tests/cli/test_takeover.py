@@ -19,6 +19,7 @@ from hardtack import Key
 from hardtack.cli import FAILED, OK, USAGE, main
 from hardtack.cli.takeover_attempts import attempts
 from hardtack.foreign.base import ForeignCookie
+from hardtack.foreign.express import KoaSessionCookie
 from hardtack.foreign.flask import FlaskCookie
 from hardtack.foreign.litestar import LitestarCookie
 from hardtack.foreign.phoenix import PhoenixTokenCookie, sign
@@ -105,6 +106,24 @@ def test_the_system_is_named_and_its_lines_work(
     exec("\n".join(lines), names)
     session = names["sessions"].open(cookies)
     assert {each: session[each] for each in chosen.sample} == chosen.sample
+
+
+@pytest.mark.parametrize("argument", ["{}", "Cookie: theme=dark; {}", "sess=x; {}"])
+def test_a_name_with_a_colon(
+    argument: str, secret_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """koa-session's default once; the lines that are printed name it, and take it over."""
+    cookies = argument.format(header(KoaSessionCookie(SECRET, cookie_name="koa:sess"), {"user": "ada"}))
+    monkeypatch.setenv("HARDTACK_KEY", Key.generate().export())
+
+    assert main(["takeover", cookies, "--secret-file", str(secret_file), "--name", "koa:sess"]) == OK
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "It is a session of Koa (koa-session)."
+    assert "cookie_name='koa:sess'" in lines[-2]
+    names: dict[str, Any] = {}
+    exec("\n".join(lines[-5:]), names)
+    assert names["sessions"].open(cookies)["user"] == "ada"
 
 
 def _golden() -> Iterator[Any]:

@@ -175,6 +175,12 @@ def test_cookie_name_that_is_none(name: Any) -> None:
         PlainCookie(cookie_name=name)
 
 
+@pytest.mark.parametrize("name", ["koa:sess", "!#$%&'*+-.^_`|~09azAZ:"])
+def test_cookie_name_with_a_colon(name: str) -> None:
+    """No token of RFC 9110, and in the names of other systems' cookies all the same: browsers take it."""
+    assert read(PlainCookie(cookie_name=name), "{}", NOW).data == {}
+
+
 WRONG_PLACES: list[dict[str, Any]] = [
     {"path": "/;x"},
     {"path": "/\n"},

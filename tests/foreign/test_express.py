@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 from typing import Any
 
 import pytest
 from tests.foreign.web_support import NOW, UNTIL, context, read, refused, seal, wrong_setting
 
+from hardtack import Key, SessionManager
 from hardtack.errors import ConfigError, InvalidToken, StoreUnavailable, UnsupportedValue
 from hardtack.foreign.express import (
     CookieSessionCookie,
@@ -46,6 +48,35 @@ def test_a_session_is_a_mapping(tree: Any) -> None:
     """JSON of another kind is no session."""
     assert refused(COOKIE, signed(COOKIE, tree)) == "malformed"
     assert refused(KOA, signed(KOA, tree)) in ("malformed", "undated")
+
+
+@pytest.mark.parametrize(
+    "cookie",
+    [
+        KoaSessionCookie("k1", cookie_name="koa:sess", path="/app"),
+        CookieSessionCookie("k1", cookie_name="express:sess", path="/app", until=UNTIL),
+    ],
+    ids=["koa:sess", "express:sess"],
+)
+def test_former_default_names_have_a_colon(cookie: CookieSessionCookie | KoaSessionCookie) -> None:
+    """koa-session's and cookie-session's: taken over, and cleared under that name, the signature too."""
+    value = base64.b64encode(b'{"a":1,"_expire":9999999999999}').decode()
+    mac = hmac.digest(b"k1", f"{cookie.cookie_name}={value}".encode(), "sha1")
+    header = (
+        f"{cookie.cookie_name}={value}; {cookie.cookie_name}.sig={base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
+    )
+    sessions = SessionManager(Key.generate(), accept=[cookie])
+
+    session = sessions.open(f"sess=x; {header}; koa=y")
+    assert session["a"] == 1
+    lines = sessions.commit(session).set_cookies
+
+    ours = next(line for line in lines if line.startswith("__Host-Http-session="))
+    assert [line for line in lines if line != ours] == [
+        f"{cookie.cookie_name}{end}=; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Path=/app; HttpOnly"
+        for end in ("", ".sig")
+    ]
+    assert sessions.open(ours.partition(";")[0])["a"] == 1
 
 
 def test_koa_ends_when_it_says() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from cryptography.exceptions import UnsupportedAlgorithm
-from tests.foreign.web_support import NOW, read, refused, seal, wrong_setting
+from tests.foreign.web_support import NOW, UNTIL, read, refused, seal, wrong_setting
 
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
 from hardtack.foreign import _nacl as nacl
@@ -39,18 +39,26 @@ def test_it_ends_after_its_last_change() -> None:
     assert refused(COOKIE, cookies, NOW + 86401) == "expired"
 
 
-@pytest.mark.parametrize("tree", [[], 1, "text", None])
+@pytest.mark.parametrize("tree", [[], 1, "text", None, {"__ts": "now"}, {"__ts": None}, {"__ts": -1}])
 def test_what_is_no_session_is_malformed(tree: Any) -> None:
-    """Also where `expiry` is so long that nothing has ended."""
-    cookie = FastifyCookie(KEY, expiry=100 * 365 * 86400)
-
-    assert refused(cookie, {"session": boxed(tree)}) == "malformed"
+    """Nor is one whose time is no number: `until` is for those without any."""
+    assert refused(FastifyCookie(KEY, until=UNTIL), boxed(tree)) == "malformed"
 
 
-@pytest.mark.parametrize("tree", [[], {}, {"__ts": "now"}, {"__ts": None}, 1])
-def test_without_a_time_it_is_refused(tree: Any) -> None:
-    """The plugin takes a session without `__ts` for ever."""
-    assert refused(COOKIE, boxed(tree)) in ("malformed", "expired")
+def test_a_session_without_a_time_needs_until() -> None:
+    """Old versions of the plugin wrote no `__ts`, and the new ones take such a session for ever."""
+    old = boxed({"a": 1})
+
+    record = read(FastifyCookie(KEY, until=NOW + 1), old)
+
+    assert (record.data, record.created, record.options) == ({"a": 1}, NOW, {})
+    assert refused(FastifyCookie(KEY, until=NOW), old) == "expired"
+    assert refused(COOKIE, old) == "undated"
+
+
+def test_until_leaves_a_time_in_force() -> None:
+    """It is for sessions that say nothing; the others still end `expiry` after their last change."""
+    assert refused(FastifyCookie(KEY, until=UNTIL), boxed({"a": 1, "__ts": NOW - 86401})) == "expired"
 
 
 @pytest.mark.parametrize("value", ["", "YQ==", "YQ==;YQ==", "YQ==;YQ==;YQ==", "!;!"])

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from tests.foreign.web_support import NOW, UNTIL, read, refused, seal, wrong_setting
 
-from hardtack.errors import UnsupportedValue
+from hardtack import CookieEngine
+from hardtack.errors import ConfigError, UnsupportedValue
 from hardtack.foreign.iron import H3Cookie, HapiCookie, IronSessionCookie
 
 PASSWORD = "complex_password_at_least_32_characters_long"
@@ -88,6 +89,29 @@ def test_the_default_password_of_hapi() -> None:
     several = HapiCookie({"default": PASSWORD, "new": OTHER}, current="new", ttl=60)
 
     assert read(several, seal(one, {"a": 1})).data == {"a": 1}
+
+
+def test_hapis_default_may_be_the_only_password() -> None:
+    """It seals under its id, and opens seals with that id and with none."""
+    cookie = HapiCookie({"default": PASSWORD}, ttl=60)
+
+    assert value_of(seal(cookie, {"a": 1})).split("*")[1] == "default"
+    assert read(cookie, seal(cookie, {"a": 1})).data == {"a": 1}
+    assert read(cookie, seal(HapiCookie(PASSWORD, ttl=60), {"a": 1})).data == {"a": 1}
+    assert refused(cookie, seal(HapiCookie({"other": PASSWORD}, ttl=60), {"a": 1})) == "unknown_key"
+
+
+def test_passwords_of_hapi_are_read_without_saying_which_seals() -> None:
+    """Which one seals is asked where something is sealed: by an engine at once, not with the first session."""
+    several = HapiCookie({"a": PASSWORD, "b": OTHER}, ttl=60)
+
+    for each, password in {"a": PASSWORD, "b": OTHER}.items():
+        assert read(several, seal(HapiCookie({each: password}, ttl=60), {"a": 1})).data == {"a": 1}
+    with pytest.raises(ConfigError, match="give current=, the id of the password that seals"):
+        seal(several, {"a": 1})
+    with pytest.raises(ConfigError, match="give current=, the id of the password that seals"):
+        CookieEngine(several)
+    assert CookieEngine(HapiCookie({"a": PASSWORD, "b": OTHER}, current="b", ttl=60)).traits.writes
 
 
 # --- h3
@@ -183,6 +207,6 @@ def test_settings_are_checked() -> None:
     wrong_setting(HapiCookie, "by their ids, not dict", {})
     wrong_setting(HapiCookie, "ids are letters", {"a*b": PASSWORD})
     wrong_setting(HapiCookie, "not a password", {"k": {"encryption": PASSWORD}})
-    wrong_setting(HapiCookie, "current=None", {"a": PASSWORD, "b": OTHER})
+    wrong_setting(HapiCookie, r"current='c' .* \['a', 'default'\]", {"a": PASSWORD, "default": OTHER}, current="c")
     wrong_setting(H3Cookie, "old_secrets is a list", PASSWORD, old_secrets=PASSWORD)
     wrong_setting(H3Cookie, "iterations=2", PASSWORD, iterations=2)

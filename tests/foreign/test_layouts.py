@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import threading
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import ormsgpack
 import pytest
@@ -510,6 +512,68 @@ def test_flask_sessions_json_is_written_where_it_is_its_own(client: redis.Redis)
     assert json.loads(client.get(key)).keys() == {"n", STAMP}  # type: ignore[arg-type]
 
 
+INSTANTS = {
+    "d6ff695735a5": "2026-01-02T03:04:05+00:00",
+    "d7ff1d6f280069571985": "2026-01-02T01:04:05.123456+00:00",
+    "c70cff3b9ac618ffffffffffffffff": "1969-12-31T23:59:59.999999+00:00",
+    "c70cff000000000000000400000000": "2514-05-30T01:53:04+00:00",
+}
+
+
+@pytest.mark.parametrize("packed", INSTANTS)
+def test_flask_sessions_instants_are_read_and_stay(packed: str, client: redis.Redis) -> None:
+    """MessagePack's timestamps in their three lengths, as msgspec 0.22 wrote them: nothing is lost by a write beside them."""
+    moment = dt.datetime.fromisoformat(INSTANTS[packed])
+    raw = bytes.fromhex(packed)
+    layout = FlaskSessionLayout()
+    client.set(key_of(layout, "f" * 43), b"\x81\xa4seen\x92" + raw + b"\x81\xa1t" + raw)
+    site = Site(client, layout)
+    session = site.open("f" * 43)
+    assert session == {"seen": [moment, {"t": moment}]}
+    assert session["seen"][0].tzinfo is dt.UTC
+    session["n"] = 1
+    site.save(session)
+
+    entry: Any = client.get(key_of(layout, "f" * 43))
+    assert b"\xa4seen\x92" + raw + b"\x81\xa1t" + raw in entry
+    assert site.open("f" * 43) == {"seen": [moment, {"t": moment}], "n": 1}
+
+
+@pytest.mark.parametrize(
+    "packed", [b"\xc7\x03\xff\0\0\0", b"\xc7\x0c\xff\x3b\x9a\xca\x00" + bytes(8), b"\xd4\x05x"], ids=["3", "nano", "5"]
+)
+def test_a_flask_session_with_another_extension_cannot_be_read(packed: bytes, client: redis.Redis) -> None:
+    """No timestamp, one of a second and more of nanoseconds, and a type that Flask-Session never writes: none is guessed."""
+    layout = FlaskSessionLayout()
+    client.set(key_of(layout, "f" * 43), b"\x81\xa1t" + packed)
+    site = Site(client, layout)
+
+    assert site.open("f" * 43) == {}
+    assert any(isinstance(event, StoreFailed) for event in site.events)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        dt.datetime(2026, 1, 2, 3, 4, 5),
+        dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.timezone(dt.timedelta(hours=2))),
+        dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=ZoneInfo("Europe/London")),
+    ],
+    ids=["none", "offset", "zone"],
+)
+def test_a_zone_that_flask_session_would_lose_is_refused(moment: dt.datetime, client: redis.Redis) -> None:
+    """London is at UTC in winter, and is not UTC; the error says what to write, and that works."""
+    site = Site(client, FlaskSessionLayout())
+    session = site.open(None)
+    session["seen"] = {"at": [moment]}
+    with pytest.raises(UnsupportedValue, match=r"seen\.at\[0\].*value\.astimezone\(datetime\.UTC\)"):
+        site.save(session)
+    session["seen"] = moment.astimezone(dt.UTC)
+    site.save(session)
+    with pytest.raises(UnsupportedValue, match=r"seen.*no such type"):
+        FlaskSessionLayout(serialization="json").check({"seen": moment.astimezone(dt.UTC)})
+
+
 def test_a_starsession_that_has_ended_is_none(client: redis.Redis) -> None:
     """By its own metadata; without any it ends when Redis lets it."""
     layout = StarsessionsLayout(lifetime=60)
@@ -728,6 +792,40 @@ def test_the_real_flask_session(client: redis.Redis, serialization: Any) -> None
     session.logout()
     site.save(session)
     assert browser.get("/user").text == "None"
+
+
+def test_the_real_flask_sessions_instants(client: redis.Redis) -> None:
+    """Of any zone there, in UTC here; and what is written here is the same there."""
+    flask: Any = pytest.importorskip("flask")
+    flask_session = pytest.importorskip("flask_session.redis")
+    app = flask.Flask("site")
+    app.session_interface = flask_session.RedisSessionInterface(app, client)
+    moment = dt.datetime(2026, 7, 1, 12, 30, 15, 250_001, tzinfo=ZoneInfo("Europe/Berlin"))
+
+    @app.get("/put")  # type: ignore[untyped-decorator]
+    def put() -> str:
+        flask.session["seen"] = moment
+        return "done"
+
+    @app.get("/<name>")  # type: ignore[untyped-decorator]
+    def get(name: str) -> str:
+        return repr(flask.session.get(name))
+
+    browser = app.test_client()
+    browser.get("/put")
+    value = browser.get_cookie("session").value
+    site = Site(client, FlaskSessionLayout())
+    session = site.open(value)
+    assert session["seen"] == moment
+    session["next"] = session["seen"] + dt.timedelta(days=1)
+    site.save(session)
+
+    assert (
+        browser.get("/seen").text == "datetime.datetime(2026, 7, 1, 10, 30, 15, 250001, tzinfo=datetime.timezone.utc)"
+    )
+    assert (
+        browser.get("/next").text == "datetime.datetime(2026, 7, 2, 10, 30, 15, 250001, tzinfo=datetime.timezone.utc)"
+    )
 
 
 @pytest.mark.asyncio

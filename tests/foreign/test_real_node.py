@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,6 +13,9 @@ from tests.foreign.node import node
 from tests.foreign.python_support import now, record_of
 from tests.foreign.web_formats import JAVASCRIPT
 
+from hardtack import CookieEngine, SessionManager
+from hardtack.errors import InvalidToken
+from hardtack.foreign import _nacl as nacl
 from hardtack.foreign.authjs import AuthjsCookie, NextAuthCookie
 from hardtack.foreign.base import ForeignCookie
 from hardtack.foreign.express import CookieSessionCookie, ExpressSessionCookie, KoaSessionCookie
@@ -58,6 +63,10 @@ def read(system: str, cookies: dict[str, str]) -> Record:
     return cookie.open({name: [value] for name, value in cookies.items()}, context(cookie))
 
 
+def opened(cookie: ForeignCookie, cookies: dict[str, str]) -> dict[str, Any]:
+    return cookie.open({name: [value] for name, value in cookies.items()}, context(cookie)).data
+
+
 def written(system: str, data: dict[str, Any]) -> dict[str, str]:
     cookie = FORMATS[system]
     return cookie.seal(record_of(data), context(cookie))
@@ -99,6 +108,29 @@ def test_chunks_of_ours_are_read(system: str) -> None:
     assert without_times(node.get(system, cookies)) == BIG
 
 
+COLONS: dict[str, ForeignCookie] = {
+    "cookie-session-once": CookieSessionCookie(SECRET, until=UNTIL, cookie_name="express:sess"),
+    "koa-session-once": KoaSessionCookie(SECRET, cookie_name="koa:sess"),
+}
+
+
+@pytest.mark.parametrize("system", COLONS)
+def test_names_with_a_colon(system: str) -> None:
+    """The defaults that both libraries had once, in both directions; who shares such a session writes it by that name."""
+    cookie = COLONS[system]
+    theirs = node.put(system, DATA)
+    manager = SessionManager(CookieEngine(cookie))
+
+    session = manager.open("; ".join(f"{name}={value}" for name, value in theirs.items()))
+    assert dict(session) == DATA
+    session["more"] = 1
+    lines = manager.commit(session).set_cookies
+
+    ours = {name: value for name, _, value in (line.partition(";")[0].partition("=") for line in lines)}
+    assert list(ours) == list(theirs) == [cookie.cookie_name, f"{cookie.cookie_name}.sig"]
+    assert node.get(system, ours) == {**DATA, "more": 1}
+
+
 def test_chunks_of_h3_are_read() -> None:
     """As it splits them itself."""
     cookies = node.put("h3", BIG)
@@ -116,6 +148,42 @@ def test_the_id_of_express_session() -> None:
 
     assert node.get("express-session", cookie.seal(record_of(record.data), context(cookie))) == DATA
     assert node.get("express-session", cookie.seal(record_of({"session_id": "x"}), context(cookie))) == {}
+
+
+@pytest.mark.parametrize("identifier", ["", "default", "second"])
+@pytest.mark.parametrize("ids", [["default"], ["default", "second"]], ids="-".join)
+def test_passwords_of_hapi_by_their_ids(ids: list[str], identifier: str) -> None:
+    """A mapping without `current` opens what the real one does: a seal without an id is of `default`."""
+    passwords = {"default": SECRET, "second": SECRET.upper()}
+    cookie = HapiCookie({each: passwords[each] for each in ids}, ttl=3600)
+    cookies = node.put("hapi-ids", {"id": identifier, "a": 1})
+
+    assert next(iter(cookies.values())).split("*")[1] == identifier
+    assert node.get("hapi-ids", cookies) == {"a": 1}
+    if (identifier or "default") in ids:
+        assert opened(cookie, cookies) == {"a": 1}
+    else:
+        with pytest.raises(InvalidToken, match="unknown_key"):
+            opened(cookie, cookies)
+
+
+def test_what_hapis_only_password_seals_is_read() -> None:
+    """Under the id `default`, which the real one looks up as well."""
+    cookie = HapiCookie({"default": SECRET}, ttl=3600)
+
+    assert node.get("hapi-ids", cookie.seal(record_of({"a": 1}), context(cookie))) == {"a": 1}
+
+
+def test_an_old_session_of_fastify() -> None:
+    """A box without `__ts`, as old versions of the plugin wrote it: the new one reads it, and so do we up to `until`."""
+    key = bytes(range(32))
+    nonce = bytes(24)
+    box = nacl.secretbox_seal(key, nonce, b'{"a":1}')
+    cookies = {"session": quote(";".join(base64.b64encode(part).decode() for part in (box, nonce)))}
+    cookie = FastifyCookie(key, until=UNTIL)
+
+    assert node.get("fastify", cookies) == {"a": 1}
+    assert opened(cookie, cookies) == {"a": 1}
 
 
 def test_flashes_of_react_router() -> None:

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 from hardtack.cli.shown import kind, moment
 from hardtack.cli.takeover_attempts import Attempt, attempts, is_chunk
+from hardtack.cookies import COOKIE_NAME
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign.base import ForeignCookie
 from hardtack.protocols import Context
 from hardtack.record import Record
 
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _DAYS_TO_READ = 90
 
 _AUTHENTIC = ("expired", "undated", "unsafe", "wrong_purpose", "future")
@@ -98,7 +98,7 @@ def parse_cookies(text: str) -> dict[str, str]:
     cookies = {}
     for pair in text.strip().removeprefix("Cookie:").split(";"):
         name, separator, value = pair.strip().partition("=")
-        if not separator or not _NAME.fullmatch(name):
+        if not separator or not COOKIE_NAME.fullmatch(name):
             message = "COOKIE is not NAME=VALUE, as it stands in a Cookie header; several are separated by '; '"
             raise ConfigError(message)
         cookies[name] = value

@@ -89,8 +89,10 @@ class CookieEngine:
         self.token = _token(token)
         self.traits = token_traits(self.token)
         if not self.traits.writes:
-            name = type(self.token).__name__
-            message = f"{name} is read only: name it in accept=[…], and write sessions with another format"
+            message = (
+                f"{type(self.token).__name__} is read only: name it in accept=[…], and write sessions with another format"
+                f"{getattr(self.token, 'to_write', '')}"
+            )
             raise ConfigError(message)
         self.native = self.traits.native
         self.idle_timeout = self.traits.sliding

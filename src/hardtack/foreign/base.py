@@ -6,6 +6,7 @@ cookie means: who the user is, is told by the explicit `subject` function alone.
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import importlib
 import json
@@ -17,7 +18,7 @@ from typing import Any, ClassVar, Final, NoReturn
 
 from hardtack import record as records
 from hardtack import values
-from hardtack.cookies import Cookie
+from hardtack.cookies import COOKIE_NAME, Cookie
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
 from hardtack.lifetime import Until as Until
 from hardtack.lifetime import unix_seconds as unix_seconds
@@ -26,7 +27,6 @@ from hardtack.record import Record
 
 UNDATED: Final = "it does not say when it ends; give the format until=<a date>"
 _STAMP = re.compile(r"([0-9]{1,12}) ([0-9]{1,12})")
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 
 class ForeignCookie:
@@ -69,8 +69,11 @@ class ForeignCookie:
     sliding: int | None = None
     """Seconds from each use to the end that is written then; None: the end stays where it is."""
 
-    writes: ClassVar[bool] = True
+    writes: bool = True
     """False: `seal` raises `ConfigError`."""
+
+    to_write: str = ""
+    """What that error says beside, where a setting would let it write."""
 
     max_length: int = 8192
     """Characters of a cookie that are looked at at all; a browser keeps 4096."""
@@ -87,7 +90,7 @@ class ForeignCookie:
         sliding: bool = False,
     ) -> None:
         name = self.default_cookie_name if cookie_name is None else cookie_name
-        if type(name) is not str or not _NAME.fullmatch(name):
+        if type(name) is not str or not COOKIE_NAME.fullmatch(name):
             message = "cookie_name is not a cookie name; write it as the other system's Set-Cookie header does"
             raise ConfigError(message)
         self._check_place(name, path, domain)
@@ -136,7 +139,7 @@ class ForeignCookie:
     def seal(self, record: Record, context: Context) -> dict[str, str]:
         """The cookies that the other system reads; raises `UnsupportedValue`."""
         if not self.writes:
-            message = f"{type(self).__name__} is read only; write sessions with another format"
+            message = f"{type(self).__name__} is read only; write sessions with another format{self.to_write}"
             raise ConfigError(message)
         record = record.with_changes(data=values.plain(record.data))
         return {self.cookie_name: self._write(self._stamped(record), context)}
@@ -346,30 +349,36 @@ _STRICT_JSON = json.JSONDecoder(parse_constant=_no_constant)
 _ANY_JSON = json.JSONDecoder()
 
 
-def check_plain(data: object, *, finite: bool = False, binary: bool = True, wide: bool = False) -> None:
+def check_plain(
+    data: object, *, finite: bool = False, binary: bool = True, wide: bool = False, instants: bool = False
+) -> None:
     """Raise the `UnsupportedValue` of the first value that the other system's data format cannot carry.
 
     It carries None, bool, int of 64 bits, float, str, list and dict with str keys; `binary`: bytes as well; `finite`:
-    no NaN and no infinity; `wide`: int of any size.
+    no NaN and no infinity; `wide`: int of any size; `instants`: datetime as well, in `datetime.UTC` alone.
     """
     values.check(data)
-    _check_plain(data, "", finite, binary, wide)
+    _check_plain(data, "", finite, binary, wide, instants)
 
 
-def _check_plain(value: Any, path: str, finite: bool, binary: bool, wide: bool) -> None:
+def _check_plain(value: Any, path: str, finite: bool, binary: bool, wide: bool, instants: bool) -> None:
     kind = type(value)
     if kind is dict:
         for key, item in value.items():
             if type(key) is not str:
                 _unsupported(path, "dict", "the other system's keys are text")
-            _check_plain(item, f"{path}.{key}" if path else key, finite, binary, wide)
+            _check_plain(item, f"{path}.{key}" if path else key, finite, binary, wide, instants)
     elif kind is list:
         for index, item in enumerate(value):
-            _check_plain(item, f"{path}[{index}]", finite, binary, wide)
+            _check_plain(item, f"{path}[{index}]", finite, binary, wide, instants)
     elif kind is int and not wide and not -(1 << 63) <= value < 1 << 64:
         _unsupported(path, "int", "the other system's integers have 64 bits")
     elif kind is float and finite and not math.isfinite(value):
         _unsupported(path, "float", "JSON has neither NaN nor infinity")
+    elif instants and isinstance(value, dt.datetime):
+        if value.tzinfo is not dt.UTC:
+            problem = "the other system keeps an instant without its zone: write value.astimezone(datetime.UTC)"
+            _unsupported(path, kind.__qualname__, problem)
     elif kind not in _PLAIN and not (binary and kind is bytes):
         _unsupported(path, kind.__qualname__, "the other system has no such type; convert it")
 

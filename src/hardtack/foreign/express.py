@@ -99,7 +99,7 @@ class CookieSessionCookie(_Keygrip):
         secret: the first of `keys`, or `secret`.
         old_secrets: the other `keys`; read, never signed with.
         digest: `sha1`, unless the application gives a Keygrip of its own.
-        place: see `ForeignCookie`; `name`, by default `session`.
+        place: see `ForeignCookie`; `name`, by default `session`, and before cookie-session 2.0 `express:sess`.
 
     Raises `ConfigError`.
     """
@@ -127,7 +127,7 @@ class KoaSessionCookie(_Keygrip):
         digest: `sha1`, unless `app.keys` is a Keygrip of its own.
         max_age: `maxAge`, by default a day: a cookie written here ends then. `"session"`, as in Koa: the cookie says nothing
             about its age, and is read up to `until`, which is then required.
-        place: see `ForeignCookie`; `key`, by default `koa.sess`.
+        place: see `ForeignCookie`; `key`, by default `koa.sess`, and in older versions `koa:sess`.
 
     Raises `ConfigError`.
     """

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign import _nacl as nacl
 from hardtack.foreign._keys import once
-from hardtack.foreign._place import Place, Secret
+from hardtack.foreign._place import Place, Secret, SometimesDated
 from hardtack.foreign._python import decode_padded
 from hardtack.foreign._text import (
     JAVASCRIPT_SAFE,
@@ -28,7 +28,7 @@ from hardtack.foreign._text import (
     write_json,
 )
 from hardtack.foreign._times import began, not_expired, seconds_of
-from hardtack.foreign.base import ForeignCookie, malformed, secret_bytes
+from hardtack.foreign.base import malformed, secret_bytes
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -37,10 +37,11 @@ _CENTURY = 100 * 365 * 86400  # as long as a duration may be here; the plugin's 
 _DEFAULT_SALT = base64.b64decode("mq9hDxBVDbspDR6nLfFT1g==")  # of the plugin, where the application gives none
 
 
-class FastifyCookie(ForeignCookie):
+class FastifyCookie(SometimesDated):
     """The cookie of @fastify/secure-session, read and written.
 
-    The time in it is that of the last write: the session counts as created then, and ends `expiry` later.
+    The time in it is that of the last write: the session counts as created then, and ends `expiry` later. Old versions of the
+    plugin wrote none: such a cookie is read with `until` alone.
 
     Parameters:
         key: `key`, or the first of several: 32 bytes, or their base64.
@@ -95,7 +96,9 @@ class FastifyCookie(ForeignCookie):
         if len(box) < nacl.TAG or len(nonce) != nacl.NONCE:
             malformed("its box or its nonce is too short")
         data = read_javascript(self._opened(box, nonce))
-        made = seconds_of(data.pop("__ts", None)) if type(data) is dict else 0
+        if type(data) is not dict or "__ts" not in data:
+            return self._record(data, context, nonce)
+        made = seconds_of(data.pop("__ts"))
         expires = not_expired(made + self._expiry, context)
         return self._record(data, context, nonce, created=began(made, context), expires=expires)
 

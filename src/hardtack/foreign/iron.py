@@ -57,10 +57,11 @@ class _Iron(SometimesDated):
     _any_id = False
     ends_after = "ttl"
 
-    def __init__(self, passwords: dict[str, _Pair], current: str, ttl: int, **place: Unpack[Place]) -> None:
+    def __init__(self, passwords: dict[str, _Pair], current: str | None, ttl: int, **place: Unpack[Place]) -> None:
         super().__init__(**place)
         self._passwords = passwords
         self._current = current
+        self.writes = current is not None
         self._ttl = ttl
         self.authenticates_time = ttl > 0
         self._slide(ttl)
@@ -81,12 +82,13 @@ class _Iron(SometimesDated):
         return read_javascript(ciphers.open_cbc(key, decode_base64(parts[3]), decode_base64(parts[4]))), expires
 
     def _candidates(self, identifier: str) -> Sequence[_Pair]:
-        password = self._passwords.get(self._current if self._any_id else identifier)
+        password = self._passwords.get("" if self._any_id else identifier)
         if password is None:
             raise InvalidToken("unknown_key", "no password has its id")
         return [password]
 
     def _seal(self, plain: str, expires: int | None, iterations: int) -> str:
+        assert self._current is not None
         password = self._passwords[self._current]
         salt, mac_salt, iv = os.urandom(32).hex(), os.urandom(32).hex(), os.urandom(ciphers.BLOCK)
         ciphertext = ciphers.seal_cbc(_key(password.encryption, salt, iterations), iv, plain.encode())
@@ -147,8 +149,9 @@ class HapiCookie(_Iron):
     """A cookie of hapi with `encoding: 'iron'` (as of yar and @hapi/cookie), read and written.
 
     Parameters:
-        secret: the password; or several by their ids, each a text or `{"encryption": …, "integrity": …}`.
-        current: the id that seals, where there are several.
+        secret: the password; or several by their ids, each a text or `{"encryption": …, "integrity": …}`. A seal without an
+            id is of the one called `default`.
+        current: the id that seals, where there are several; without it they are read only.
         ttl: of `iron`'s settings, in hapi 0: it has no end, and is read up to `until`, which is then required.
         place: see `ForeignCookie`; by default `sid`.
 
@@ -156,6 +159,7 @@ class HapiCookie(_Iron):
     """
 
     format_name = "hapi-iron"
+    to_write = ", or give current=, the id of the password that seals"
     default_cookie_name = "sid"
 
     def __init__(
@@ -168,13 +172,13 @@ class HapiCookie(_Iron):
     ) -> None:
         self._any_id = isinstance(secret, str)
         by_id = {"": secret} if isinstance(secret, str) else _by_id(secret)
-        if not isinstance(secret, str) and "default" in by_id:
-            by_id[""] = by_id["default"]
         passwords = {each: _pair(password) for each, password in by_id.items()}
         if current is None and len(passwords) == 1:
             (current,) = passwords
-        if current not in passwords:
-            message = f"current={current!r} does not say which password seals; give one of {sorted(passwords)}"
+        if "default" in passwords:
+            passwords[""] = passwords["default"]
+        if current is not None and current not in passwords:
+            message = f"current={current!r} does not say which password seals; give one of {sorted(by_id)}"
             raise ConfigError(message)
         super().__init__(passwords, current, _ttl(ttl), **place)
 

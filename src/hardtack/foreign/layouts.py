@@ -37,6 +37,9 @@ from hardtack.stores.shared_layout import NEVER, FindSubject, Ids, SharedFile, S
 _ALPHANUMERIC: Final = string.ascii_letters + string.digits
 _URL_SAFE: Final = "[A-Za-z0-9_-]{1,256}"
 
+_INSTANTS: Final = ormsgpack.OPT_DATETIME_AS_TIMESTAMP_EXT
+"""MessagePack's timestamps, as which Flask-Session's msgspec writes a datetime that has a zone."""
+
 
 class _SealedIds(Ids):
     """Ids that the cookie carries signed or encrypted, as a format of `hardtack.foreign` does with `session_id` alone."""
@@ -376,7 +379,7 @@ class FlaskSessionLayout(SharedLayout):
     """Flask-Session's Redis records: MessagePack, or JSON, under `session:ID`; `_permanent` is Flask's own.
 
     Where `SESSION_USE_SIGNER` is set its cookie is another one, which is not read. Pickle, which it still falls back to, is
-    never read.
+    never read. A datetime with a zone is an instant in MessagePack: it comes out in UTC, and is written in UTC alone.
 
     Args:
         prefix: `SESSION_KEY_PREFIX`.
@@ -409,16 +412,16 @@ class FlaskSessionLayout(SharedLayout):
         """The members, of either form. Raises `InvalidToken`, and `ValueError`."""
         if raw[:1] == b"\x80" and len(raw) > 1:
             raise InvalidToken("unsafe", "it is a pickle: let Flask-Session write MessagePack, as it does from 0.7 on")
-        return _mapping(parse_json(raw) if raw[:1] == b"{" else ormsgpack.unpackb(raw))
+        return _mapping(parse_json(raw) if raw[:1] == b"{" else ormsgpack.unpackb(raw, option=_INSTANTS))
 
     def dump(self, tree: dict[str, Any]) -> bytes:
         """MessagePack, or JSON."""
-        packed: bytes = json.dumps(tree).encode() if self._json else ormsgpack.packb(tree)
+        packed: bytes = json.dumps(tree).encode() if self._json else ormsgpack.packb(tree, option=_INSTANTS)
         return packed
 
     def check(self, data: dict[str, Any]) -> None:
-        """Plain values; bytes where MessagePack carries them."""
-        check_plain(data, finite=self._json, binary=not self._json)
+        """Plain values; bytes, and times in UTC, where MessagePack carries them."""
+        check_plain(data, finite=self._json, binary=not self._json, instants=not self._json)
 
     def members(self, previous: dict[str, Any] | None, content: Content, now: int) -> dict[str, Any]:
         """`_permanent`, which says whether the browser keeps the cookie."""

@@ -68,13 +68,21 @@ const expressSessions = withExpress(
   (request, data) => Object.assign(request.session, data),
 );
 
-const koa = new Koa();
-koa.keys = [SECRET];
-koa.use(koaSession(koa));
-koa.use(async (context) => {
-  if (context.method === "PUT") context.session = await body(context.req);
-  context.body = context.session.toJSON();
+// Under the names that both libraries had as their defaults once.
+const cookieSessionsOnce = withExpress(cookieSession({ name: "express:sess", keys: [SECRET] }), (request, data) => {
+  request.session = data;
 });
+
+function withKoa(options) {
+  const koa = new Koa();
+  koa.keys = [SECRET];
+  koa.use(koaSession(options, koa));
+  koa.use(async (context) => {
+    if (context.method === "PUT") context.session = await body(context.req);
+    context.body = context.session.toJSON();
+  });
+  return koa.callback();
+}
 
 // --- iron
 
@@ -93,6 +101,19 @@ async function hapi(request, response) {
     return answer(response, null, [`sid=${await iron.seal(await body(request), SECRET, options)}`]);
   }
   answer(response, await iron.unseal(cookieOf(request, "sid"), SECRET, options));
+}
+
+// Several passwords by their ids: PUT seals with the `id` in the session, or without one, and GET opens with the mapping.
+const PASSWORDS = { default: SECRET, second: SECRET.toUpperCase() };
+
+async function hapiWithIds(request, response) {
+  const options = { ...iron.defaults, ttl: 3_600_000 };
+  if (request.method === "PUT") {
+    const { id, ...session } = await body(request);
+    const password = id ? { id, secret: PASSWORDS[id] } : SECRET;
+    return answer(response, null, [`sid=${await iron.seal(session, password, options)}`]);
+  }
+  answer(response, await iron.unseal(cookieOf(request, "sid"), PASSWORDS, options));
 }
 
 const h3 = new H3();
@@ -159,9 +180,12 @@ async function withHono(request, response) {
 const SYSTEMS = {
   "cookie-session": cookieSessions,
   "express-session": expressSessions,
-  "koa-session": koa.callback(),
+  "cookie-session-once": cookieSessionsOnce,
+  "koa-session": withKoa({}),
+  "koa-session-once": withKoa({ key: "koa:sess" }),
   "iron-session": ironSession,
   hapi,
+  "hapi-ids": hapiWithIds,
   h3: toNodeHandler(h3),
   fastify: (request, response) => fastify.routing(request, response),
   authjs: jwt(authjs, "authjs.session-token", "authjs.session-token"),
