@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tests.foreign.python_support import record_of
-from tests.foreign.web_formats import FORMATS, SECRET, app_key, key
+from tests.foreign.web_formats import FORMATS, SECRET, UNTIL, app_key, key
 
 from hardtack import Key
 from hardtack.cli import FAILED, OK, USAGE, main
@@ -22,6 +22,7 @@ from hardtack.foreign.base import ForeignCookie
 from hardtack.foreign.flask import FlaskCookie
 from hardtack.foreign.litestar import LitestarCookie
 from hardtack.foreign.phoenix import PhoenixTokenCookie, sign
+from hardtack.foreign.rack import RackSessionCookie
 from hardtack.foreign.rails import RailsCookie
 from hardtack.protocols import Context
 
@@ -44,8 +45,8 @@ SYSTEMS: dict[str, tuple[str, str | bytes, list[str]]] = {
     "rails": ("Rails 7.0 and later (encrypted)", SECRET, []),
     "rails-expire-after": ("Rails 5.2 to 6.1 (encrypted)", SECRET, []),
     "rails-signed": ("Rails 7.0 and later (signed)", SECRET, []),
-    "rack": ("rack-session (version 2)", SECRET, []),
-    "rack-1": ("rack-session (version 1)", SECRET, []),
+    "rack": ("rack-session (version 2, bound to no name)", SECRET, []),
+    "rack-1": ("rack-session (version 1, bound to no name)", SECRET, []),
     "rack-hmac": ("Rack 2 (Rack::Session::Cookie)", SECRET, []),
     "cookie-session": ("Express (cookie-session)", SECRET, []),
     "koa": ("Koa (koa-session)", SECRET, []),
@@ -105,6 +106,16 @@ def test_the_system_is_named_and_its_lines_work(
     exec("\n".join(lines), names)
     session = names["sessions"].open(cookies)
     assert {each: session[each] for each in chosen.sample} == chosen.sample
+
+
+def test_rack_session_with_its_name(secret_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is told is what the cookie is bound to, though one that is bound to no name is read the same way."""
+    cookie = RackSessionCookie(SECRET, cookie_name="shop", until=UNTIL)
+
+    assert main(["takeover", header(cookie, {"a": 1}), "--secret-file", str(secret_file)]) == OK
+    out = capsys.readouterr().out
+    assert out.splitlines()[0] == "It is a session of rack-session (version 2)."
+    assert "purpose" not in out
 
 
 def _golden() -> Iterator[Any]:

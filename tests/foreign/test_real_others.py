@@ -101,7 +101,7 @@ def rack_cookie() -> RackHmacCookie | RackSessionCookie:
     """As the installed Rack has it: signed in Rack 2, encrypted by rack-session beside Rack 3."""
     if call(RACK, op="release", secret=SECRET).startswith("2"):
         return RackHmacCookie(SECRET, until=UNTIL)
-    return RackSessionCookie(SECRET, purpose="", version=1, until=UNTIL)
+    return RackSessionCookie(SECRET, version=1, until=UNTIL)
 
 
 @many

@@ -6,9 +6,11 @@ import base64
 import hmac
 import json
 import zlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.foreign.web_support import NOW, UNTIL, context, read, record_of, refused, seal, wrong_setting
 
 from hardtack.errors import UnsupportedValue
@@ -27,12 +29,23 @@ SECRET = "s" * 64
 # --- Rack
 
 
-def rack(payload: bytes, cookie: RackSessionCookie) -> str:
-    """Any padded payload at all under a good secret."""
+def rack(payload: bytes, purpose: str = "rack.session") -> str:
+    """Any padded payload at all under a good secret, as `Encryptor::V2` seals it; `purpose` is "" where Rack's is nil."""
     salt = bytes(32)
     key = hmac.digest(SECRET[:32].encode(), salt, "sha256")
-    ciphertext, tag = ciphers.seal_gcm(key, bytes(12), payload, b"\x02" + salt + cookie.cookie_name.encode())
-    return base64.b64encode(b"\x02" + salt + bytes(12) + tag + ciphertext).decode()
+    sealed = AESGCM(key).encrypt(bytes(12), payload, b"\x02" + salt + purpose.encode())
+    return base64.b64encode(b"\x02" + salt + bytes(12) + sealed[-16:] + sealed[:-16]).decode()
+
+
+def rack_1(payload: bytes, purpose: str = "rack.session") -> str:
+    """The same of `Encryptor::V1`."""
+    key = hmac.digest(SECRET[:32].encode(), bytes(32), "sha256")
+    signed = b"\x01" + bytes(32) + bytes(16) + ciphers.ctr(key, bytes(16), payload)
+    return base64.urlsafe_b64encode(signed + mac_of_rack_1(signed + purpose.encode())).decode()
+
+
+def mac_of_rack_1(bound: bytes) -> bytes:
+    return hmac.digest(SECRET[32:].encode(), bound, "sha256")
 
 
 RACK = RackSessionCookie(SECRET, until=UNTIL)
@@ -51,7 +64,7 @@ RACK = RackSessionCookie(SECRET, until=UNTIL)
 )
 def test_payloads_of_rack_session(payload: bytes, reason: str) -> None:
     """Padding that is longer than it, Marshal, and what is no mapping."""
-    assert refused(RACK, rack(payload, RACK)) == reason
+    assert refused(RACK, rack(payload)) == reason
 
 
 @pytest.mark.parametrize("raw", [b"", b"\x03" + bytes(99), b"\x01" + bytes(50), b"\x02" + bytes(20)])
@@ -77,13 +90,57 @@ def test_a_short_secret_reads_version_2_alone() -> None:
     assert refused(short, seal(one, {"a": 1})) == "tampered"
 
 
-def test_a_purpose_of_its_own() -> None:
-    """It binds the cookie as its name does."""
-    other = RackSessionCookie(SECRET, purpose="other", until=UNTIL)
-    none = RackSessionCookie(SECRET, purpose="", until=UNTIL)
+@pytest.mark.parametrize("made", [rack_1, rack], ids=["1", "2"])
+@pytest.mark.parametrize("settings", [{}, {"cookie_name": "rack.session"}], ids=["unnamed", "named"])
+def test_rack_binds_to_the_key_that_it_was_given(made: Callable[..., str], settings: dict[str, Any]) -> None:
+    """An application without `key:`, such as Sinatra's by default, has the same name and binds its cookie to none."""
+    cookie = RackSessionCookie(SECRET, until=UNTIL, **settings)
 
+    assert read(cookie, made(b'\0\0{"a":1}')).data == {"a": 1}
+    assert read(cookie, made(b'\0\0{"a":1}', "")).data == {"a": 1}
+    assert refused(cookie, made(b'\0\0{"a":1}', "other")) == "tampered"
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_name_is_bound_where_it_was_given(version: Literal[1, 2]) -> None:
+    """What is written is what Rack reads that was told the same."""
+    unnamed = RackSessionCookie(SECRET, version=version, until=UNTIL)
+    named = RackSessionCookie(SECRET, version=version, cookie_name="rack.session", until=UNTIL)
+    bound = RackSessionCookie(SECRET, purpose="rack.session", until=UNTIL)
+    free = RackSessionCookie(SECRET, purpose="", until=UNTIL)
+
+    assert read(free, seal(unnamed, {"a": 1})).data == {"a": 1}
+    assert refused(bound, seal(unnamed, {"a": 1})) == "tampered"
+    assert read(bound, seal(named, {"a": 1})).data == {"a": 1}
+    assert refused(free, seal(named, {"a": 1})) == "tampered"
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_purpose_of_its_own(version: Literal[1, 2]) -> None:
+    """It binds the cookie as its name does, and no other cookie is read then."""
+    other = RackSessionCookie(SECRET, purpose="other", version=version, until=UNTIL)
+
+    assert read(other, seal(other, {"a": 1})).data == {"a": 1}
     assert refused(RACK, seal(other, {"a": 1})) == "tampered"
-    assert read(none, seal(none, {"a": 1})).data == {"a": 1}
+    for made in (rack_1, rack):
+        assert refused(other, made(b'\0\0{"a":1}')) == "tampered"
+        assert refused(other, made(b'\0\0{"a":1}', "")) == "tampered"
+
+
+def test_a_name_moved_into_a_cookie_makes_no_other_session() -> None:
+    """Its MAC of version 1 stays right, and its text where the name decrypts to a space: a session that was ended stays so."""
+    key = hmac.digest(SECRET[:32].encode(), bytes(32), "sha256")
+    texts = [b'\0\0{"a":"%b"}' % (b"x" * size) for size in range(200)]
+    spaces = {text: ciphers.ctr(key, bytes(16), text + b" ")[-1:] for text in texts}
+    text, name = next((text, space.decode()) for text, space in spaces.items() if space.isalnum())
+    cookie = RackSessionCookie(SECRET, cookie_name=name, until=UNTIL)
+    theirs = rack_1(text, name)
+    raw = base64.urlsafe_b64decode(theirs)
+
+    moved = base64.urlsafe_b64encode(raw[:-32] + name.encode() + raw[-32:]).decode()
+
+    assert moved != theirs
+    assert read(cookie, moved).id == read(cookie, theirs).id
 
 
 @pytest.mark.parametrize(

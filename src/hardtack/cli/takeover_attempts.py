@@ -169,9 +169,10 @@ def _mojolicious_encrypted(text: str) -> Iterator[Attempt]:
 
 def _rack(text: str) -> Iterator[Attempt]:
     version = 1 if text[1] in "QRSTUVWXYZabcdef" else 2
-    yield Attempt(f"rack-session (version {version})", "rack", "RackSessionCookie", optional=("purpose",))
     settings = {"purpose": ""}
     yield Attempt(f"rack-session (version {version}, bound to no name)", "rack", "RackSessionCookie", settings)
+    # It would read that one too: so it comes second, and what is told is what the cookie is.
+    yield Attempt(f"rack-session (version {version})", "rack", "RackSessionCookie", optional=("purpose",))
 
 
 def _express_session(text: str) -> Iterator[Attempt]:
