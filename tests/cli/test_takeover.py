@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from tests.foreign.python_support import record_of
@@ -116,6 +118,18 @@ def test_rack_session_with_its_name(secret_file: Path, capsys: pytest.CaptureFix
     out = capsys.readouterr().out
     assert out.splitlines()[0] == "It is a session of rack-session (version 2)."
     assert "purpose" not in out
+
+
+def test_base64_in_lines_is_of_rack_alone(secret_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As Rack 1 and 2.0 made it; Rails, whose cookies have this shape as well, never did."""
+    encoded = base64.encodebytes(json.dumps({"a": "b" * 99}).encode()).decode()
+    value = quote(f"{encoded}--{hmac.digest(SECRET.encode(), encoded.encode(), 'sha512').hex()}")
+
+    assert main(["takeover", f"rack.session={value}", "--secret-file", str(secret_file)]) == OK
+    out = capsys.readouterr().out
+    assert out.splitlines()[0] == "It is a session of Rack 1 and 2.0 (Rack::Session::Cookie)."
+    assert "digest='sha512'" in out
+    assert len(list(attempts({"a": value}, "a"))) == 1
 
 
 def _golden() -> Iterator[Any]:

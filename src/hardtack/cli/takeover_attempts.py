@@ -18,6 +18,7 @@ from hardtack.foreign.base import ForeignCookie
 
 _BASE64 = "[A-Za-z0-9+/]+={0,2}"
 _URL_SAFE = "[A-Za-z0-9_-]+={0,2}"
+_HEX_MAC = "(?:[0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})"
 _DIGESTS = {40: "sha1", 64: "sha256", 96: "sha384", 128: "sha512"}
 _SIGNATURES = {27: "sha1", 43: "sha256", 64: "sha384", 86: "sha512"}
 
@@ -156,7 +157,14 @@ def _hex_mac(text: str) -> Iterator[Attempt]:
         for metadata in ({}, {"metadata": False}):
             settings = {**digest, **hmac, **metadata}
             yield Attempt(f"Rails {version} (signed)", "rails", "RailsSignedCookie", settings)
-    yield Attempt("Rack 2 (Rack::Session::Cookie)", "rack", "RackHmacCookie", {} if mac == "sha1" else {"digest": mac})
+    yield from _rack_hmac(text)
+
+
+def _rack_hmac(text: str) -> Iterator[Attempt]:
+    mac = _DIGESTS.get(len(text.rpartition("--")[2]), "")
+    system = "Rack 1 and 2.0" if "\n" in text else "Rack 2"
+    settings = {} if mac == "sha1" else {"digest": mac}
+    yield Attempt(f"{system} (Rack::Session::Cookie)", "rack", "RackHmacCookie", settings)
 
 
 def _mojolicious(text: str) -> Iterator[Attempt]:
@@ -301,7 +309,8 @@ def _plack(text: str) -> Iterator[Attempt]:
 
 _SHAPES = (
     (f"{_BASE64}--[A-Za-z0-9+/]{{16}}--[A-Za-z0-9+/=]{{24}}", _rails_gcm),
-    (f"{_BASE64}--(?:[0-9a-f]{{40}}|[0-9a-f]{{64}}|[0-9a-f]{{96}}|[0-9a-f]{{128}})", _hex_mac),
+    (f"{_BASE64}--{_HEX_MAC}", _hex_mac),
+    (f"[A-Za-z0-9+/\n]+={{0,2}}\n--{_HEX_MAC}", _rack_hmac),
     (r"[A-Za-z0-9+/-]+--[0-9a-f]{64}", _mojolicious),
     (f"{_BASE64}-[A-Za-z0-9+/]{{16}}-[A-Za-z0-9+/]{{22}}==", _mojolicious_encrypted),
     (r".+\.[0-9a-f]{64}", _trickster),

@@ -2,7 +2,7 @@
 
     version 2   b64(02 ‖ salt32 ‖ nonce12 ‖ tag16 ‖ ciphertext)      AES-256-GCM, key = HMAC-SHA256(secret, salt)
     version 1   b64(01 ‖ random32 ‖ iv16 ‖ ciphertext ‖ mac32)      AES-256-CTR, then HMAC-SHA256
-    Rack 2      b64(data) -- hex(HMAC)
+    Rack 2      b64(data) -- hex(HMAC)      until 2.0 with a line end after 60 characters each, and at the end
 
 All of it percent-encoded. Inside the first two: the length of the padding (2 bytes, little-endian), the padding, the data.
 """
@@ -158,6 +158,7 @@ def _mac_1(secret: bytes, bound: bytes) -> bytes:
 class RackHmacCookie(ForeignCookie):
     """The cookie of `Rack::Session::Cookie` of Rack 2, signed, read and written; its coder is JSON, or zipped JSON.
 
+    Those of Rack 1 and 2.0, whose base64 has line ends in it, are read as well; what is written has none, as from Rack 2.1 on.
     Marshal, the default coder, is refused (`unsafe`). The cookie says nothing about its age: `until` is required.
 
     Parameters:
@@ -193,7 +194,7 @@ class RackHmacCookie(ForeignCookie):
             malformed("it has no signature")
         if not any(same(self._mac(secret, encoded), mac) for secret in self._secrets):
             raise InvalidToken("tampered")
-        payload = decode_padded(encoded)
+        payload = decode_padded(encoded.replace("\n", ""))  # one after each 60 characters, until Rack 2.0
         refuse_marshal(payload)
         if payload[:1] == b"\x78":  # of zlib; JSON begins otherwise
             payload = inflate(payload)
