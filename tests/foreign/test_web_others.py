@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.foreign.web_support import NOW, UNTIL, context, read, record_of, refused, seal, wrong_setting
 
@@ -231,6 +232,34 @@ def test_gorilla_cookies_that_are_refused(value: str, reason: str) -> None:
 def test_too_short_to_be_encrypted() -> None:
     """An authentic value of fewer bytes than an IV has."""
     assert refused(GorillaCookie("hash key", "b" * 16), gorilla(b"{}")) == "malformed"
+
+
+@pytest.mark.parametrize("block_key", [None, "b" * 16, "o" * 32], ids=["signed", "new", "old"])
+def test_a_block_key_changes_and_the_hash_key_stays(block_key: str | None) -> None:
+    """The MAC is right under each pair then; that which also decrypts is the one, as in `DecodeMulti`."""
+    both = GorillaCookie("hash key", "b" * 16, old_keys=[("hash key", None), ("hash key", "o" * 32)])
+    text = b'{"a":"zo\xc3\xab"}\n'
+    if block_key is not None:
+        encryptor = Cipher(algorithms.AES(block_key.encode()), modes.CTR(bytes(range(16)))).encryptor()
+        text = bytes(range(16)) + encryptor.update(text)
+
+    assert read(both, gorilla(text)).data == {"a": "zoë"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "reason"),
+    [
+        ([None, "b" * 16], b"\x0d\xff\x81\x04", "unsafe"),
+        (["b" * 16, None], b"\x0d\xff\x81\x04", "malformed"),
+        ([None, None], b"[]", "malformed"),
+    ],
+)
+def test_no_pair_decrypts(keys: list[str | None], value: bytes, reason: str) -> None:
+    """What the first pair said whose MAC was right is told, also where one comes after it whose MAC is not."""
+    pairs = [("hash key", each) for each in keys]
+    cookie = GorillaCookie("another", old_keys=[*pairs, ("yet another", None)])
+
+    assert refused(cookie, gorilla(value)) == reason
 
 
 def test_json_ends_in_a_newline() -> None:
