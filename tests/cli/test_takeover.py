@@ -21,6 +21,7 @@ from hardtack import Key
 from hardtack.cli import FAILED, OK, USAGE, main
 from hardtack.cli.takeover_attempts import attempts
 from hardtack.foreign.base import ForeignCookie
+from hardtack.foreign.cookie_rs import RustPrivateCookie
 from hardtack.foreign.flask import FlaskCookie
 from hardtack.foreign.litestar import LitestarCookie
 from hardtack.foreign.phoenix import PhoenixTokenCookie, sign
@@ -130,6 +131,29 @@ def test_base64_in_lines_is_of_rack_alone(secret_file: Path, capsys: pytest.Capt
     assert out.splitlines()[0] == "It is a session of Rack 1 and 2.0 (Rack::Session::Cookie)."
     assert "digest='sha512'" in out
     assert len(list(attempts({"a": value}, "a"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "system"),
+    [
+        ({"content": "actix"}, ", actix-session"),
+        ({"content": "actix", "versioned": True}, ", actix-session"),
+        ({}, ""),
+    ],
+    ids=["actix", "versioned", "json"],
+)
+@pytest.mark.parametrize("data", [{"a": 1}, {"a": "one"}], ids=["number", "text"])
+def test_actix_session_is_told_from_plain_json(
+    data: dict[str, Any], settings: dict[str, Any], system: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which it reads as well, and does not write."""
+    path = tmp_path / "secret"
+    path.write_text(key(SECRET, 64).hex())
+    cookie = RustPrivateCookie(key(SECRET, 64), until=UNTIL, **settings)
+
+    assert main(["takeover", header(cookie, data), "--secret-file", str(path)]) == OK
+    out = capsys.readouterr().out
+    assert out.splitlines()[0] == f"It is a session of Rust's cookie crate (private){system}."
 
 
 def _golden() -> Iterator[Any]:

@@ -327,13 +327,51 @@ def test_known_cookies_of_the_crate() -> None:
     assert found == ["Tamper-proof", b"Tamper-proof"]
 
 
-@pytest.mark.parametrize("text", ["[]", '{"a": 1}', '{"a": "{"}', "{"])
-def test_the_state_of_actix_is_json_in_text(text: str) -> None:
-    """Each value is text that is JSON."""
-    actix = RustSignedCookie(bytes(64), content="actix", until=UNTIL)
+def actix_cookie(text: str) -> str:
+    """Any state at all of actix-session, signed."""
     mac = base64.b64encode(hmac.digest(bytes(32), text.encode(), "sha256")).decode()
+    return percent_encode(mac + text)
 
-    assert refused(actix, percent_encode(mac + text)) == "malformed"
+
+@pytest.mark.parametrize("versioned", [False, True])
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        ('{"string":"\\"hello\\"","num":"1","obj":"{\\"a\\":1}"}', {"string": "hello", "num": 1, "obj": {"a": 1}}),
+        ('{"v":1,"state":{"s":"hello","n":42,"none":null}}', {"s": "hello", "n": 42, "none": None}),
+        ('{"state":{},"v":1,"more":[]}', {}),
+        ('{"string":"hello","num":1}', {"string": "hello", "num": 1}),
+        ('{"v":true,"state":{"a":1}}', {"v": True, "state": {"a": 1}}),
+        ('{"state":{"a":1}}', {"state": {"a": 1}}),
+        ('{"v":2,"state":[]}', {"v": 2, "state": []}),
+        ('{"v":"1","state":"{}"}', {"v": 1, "state": {}}),
+        ("{}", {}),
+    ],
+)
+def test_three_forms_of_actix_are_read(text: str, data: dict[str, Any], versioned: bool) -> None:
+    """JSON in text until 0.11, versioned after it, and plain, told apart as actix-session itself does."""
+    cookie = RustSignedCookie(bytes(64), content="actix", versioned=versioned, until=UNTIL)
+
+    assert read(cookie, actix_cookie(text)).data == data
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        '{"a": "{"}',
+        "{",
+        '{"v":2,"state":{}}',
+        '{"v":1.0,"state":{}}',
+        '{"v":-1,"state":{}}',
+        '{"v":257,"state":{}}',
+    ],
+)
+def test_a_state_that_actix_refuses(text: str) -> None:
+    """No object, text that is no JSON where all values are text, and a version that nobody knows."""
+    actix = RustSignedCookie(bytes(64), content="actix", until=UNTIL)
+
+    assert refused(actix, actix_cookie(text)) == "malformed"
 
 
 def test_actix_as_it_stands_in_the_cookie() -> None:
@@ -342,6 +380,18 @@ def test_actix_as_it_stands_in_the_cookie() -> None:
     ((_, value),) = actix.seal(record_of({"user": "zoë", "n": 1}), context(actix)).items()
 
     assert json.loads(percent_decode(value)[44:]) == {"user": '"zoë"', "n": "1"}
+
+
+@pytest.mark.parametrize("make", [RustSignedCookie, RustPrivateCookie])
+def test_the_versioned_form_is_written_where_it_is_asked_for(make: type[RustSignedCookie | RustPrivateCookie]) -> None:
+    """As it stands in the cookie, whatever the data look like, and read back."""
+    versioned = make(bytes(64), content="actix", versioned=True, until=UNTIL)
+    plain = make(bytes(64), until=UNTIL)
+    for data in ({"user": "zoë", "n": 1}, {"v": 2, "state": {"a": "1"}}, {}):
+        cookies = seal(versioned, data)
+
+        assert read(plain, cookies).data == {"v": 1, "state": data}
+        assert read(versioned, cookies).data == data
 
 
 @pytest.mark.parametrize("value", ["", "short", "A" * 44])
@@ -366,6 +416,8 @@ def test_settings_of_rust_are_checked() -> None:
     wrong_setting(RustSignedCookie, "not the 64 bytes", "text" * 16)
     wrong_setting(RustPrivateCookie, "old_keys is a list", bytes(64), old_keys=bytes(64))
     wrong_setting(RustPrivateCookie, "content='xml'", bytes(64), content="xml")
+    wrong_setting(RustPrivateCookie, "versioned=True", bytes(64), versioned=True)
+    wrong_setting(RustSignedCookie, "versioned=1", bytes(64), content="actix", versioned=1)
 
 
 @pytest.mark.parametrize("cookie", [RackHmacCookie(SECRET, until=UNTIL), RackSessionCookie(SECRET * 8, until=UNTIL)])

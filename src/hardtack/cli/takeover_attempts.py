@@ -36,6 +36,7 @@ class Attempt:
         optional: settings that may be given so as well.
         form: what the secret is: `text`, `bytes` (also as hex or base64), or `password` (one of several, by `identifier`).
         parameter: the keyword of the secret, where it is not the first argument.
+        unlike: settings of a likelier system, whose cookie it is if they read the same in it.
     """
 
     system: str
@@ -47,6 +48,7 @@ class Attempt:
     form: str = "text"
     parameter: str = ""
     identifier: str = ""
+    unlike: Mapping[str, Any] = field(default_factory=dict)
 
     def missing(self, options: Mapping[str, str]) -> list[str]:
         """What has to be given with `--option` first."""
@@ -260,8 +262,10 @@ def _rust_private(text: str) -> Iterator[Attempt]:
 
 def _rust(system: str, name: str) -> Iterator[Attempt]:
     for derived, derive in (("", {}), (", derived key", {"derive": True})):
-        for content, settings in ((", actix-session", {"content": "actix"}), ("", {})):
-            yield Attempt(f"{system}{content}{derived}", "cookie_rs", name, {**derive, **settings}, form="bytes")
+        actix, plain = {**derive, "content": "actix"}, {"content": "json"}
+        # actix-session reads plain JSON as well, which it never writes: that is another's.
+        yield Attempt(f"{system}, actix-session{derived}", "cookie_rs", name, actix, form="bytes", unlike=plain)
+        yield Attempt(f"{system}{derived}", "cookie_rs", name, derive, form="bytes")
 
 
 def _beaker(text: str) -> Iterator[Attempt]:
