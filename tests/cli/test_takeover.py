@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import io
 import json
 import os
@@ -10,19 +11,22 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from tests.foreign.python_support import record_of
-from tests.foreign.web_formats import FORMATS, SECRET, app_key, key
+from tests.foreign.web_formats import FORMATS, SECRET, UNTIL, app_key, key
 
 from hardtack import Key
 from hardtack.cli import FAILED, OK, USAGE, main
 from hardtack.cli.takeover_attempts import attempts
 from hardtack.foreign.base import ForeignCookie
+from hardtack.foreign.cookie_rs import RustPrivateCookie
 from hardtack.foreign.express import KoaSessionCookie
 from hardtack.foreign.flask import FlaskCookie
 from hardtack.foreign.litestar import LitestarCookie
 from hardtack.foreign.phoenix import PhoenixTokenCookie, sign
+from hardtack.foreign.rack import RackSessionCookie
 from hardtack.foreign.rails import RailsCookie
 from hardtack.protocols import Context
 
@@ -45,8 +49,8 @@ SYSTEMS: dict[str, tuple[str, str | bytes, list[str]]] = {
     "rails": ("Rails 7.0 and later (encrypted)", SECRET, []),
     "rails-expire-after": ("Rails 5.2 to 6.1 (encrypted)", SECRET, []),
     "rails-signed": ("Rails 7.0 and later (signed)", SECRET, []),
-    "rack": ("rack-session (version 2)", SECRET, []),
-    "rack-1": ("rack-session (version 1)", SECRET, []),
+    "rack": ("rack-session (version 2, bound to no name)", SECRET, []),
+    "rack-1": ("rack-session (version 1, bound to no name)", SECRET, []),
     "rack-hmac": ("Rack 2 (Rack::Session::Cookie)", SECRET, []),
     "cookie-session": ("Express (cookie-session)", SECRET, []),
     "koa": ("Koa (koa-session)", SECRET, []),
@@ -124,6 +128,51 @@ def test_a_name_with_a_colon(
     names: dict[str, Any] = {}
     exec("\n".join(lines[-5:]), names)
     assert names["sessions"].open(cookies)["user"] == "ada"
+
+
+def test_rack_session_with_its_name(secret_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is told is what the cookie is bound to, though one that is bound to no name is read the same way."""
+    cookie = RackSessionCookie(SECRET, cookie_name="shop", until=UNTIL)
+
+    assert main(["takeover", header(cookie, {"a": 1}), "--secret-file", str(secret_file)]) == OK
+    out = capsys.readouterr().out
+    assert out.splitlines()[0] == "It is a session of rack-session (version 2)."
+    assert "purpose" not in out
+
+
+def test_base64_in_lines_is_of_rack_alone(secret_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As Rack 1 and 2.0 made it; Rails, whose cookies have this shape as well, never did."""
+    encoded = base64.encodebytes(json.dumps({"a": "b" * 99}).encode()).decode()
+    value = quote(f"{encoded}--{hmac.digest(SECRET.encode(), encoded.encode(), 'sha512').hex()}")
+
+    assert main(["takeover", f"rack.session={value}", "--secret-file", str(secret_file)]) == OK
+    out = capsys.readouterr().out
+    assert out.splitlines()[0] == "It is a session of Rack 1 and 2.0 (Rack::Session::Cookie)."
+    assert "digest='sha512'" in out
+    assert len(list(attempts({"a": value}, "a"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "system"),
+    [
+        ({"content": "actix"}, ", actix-session"),
+        ({"content": "actix", "versioned": True}, ", actix-session"),
+        ({}, ""),
+    ],
+    ids=["actix", "versioned", "json"],
+)
+@pytest.mark.parametrize("data", [{"a": 1}, {"a": "one"}], ids=["number", "text"])
+def test_actix_session_is_told_from_plain_json(
+    data: dict[str, Any], settings: dict[str, Any], system: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which it reads as well, and does not write."""
+    path = tmp_path / "secret"
+    path.write_text(key(SECRET, 64).hex())
+    cookie = RustPrivateCookie(key(SECRET, 64), until=UNTIL, **settings)
+
+    assert main(["takeover", header(cookie, data), "--secret-file", str(path)]) == OK
+    out = capsys.readouterr().out
+    assert out.splitlines()[0] == f"It is a session of Rust's cookie crate (private){system}."
 
 
 def _golden() -> Iterator[Any]:

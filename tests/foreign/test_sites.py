@@ -122,8 +122,7 @@ def rack(_: Servers) -> Iterator[Pair]:
     command = [ruby, "rack.rb"]
     release = subprocess.run([ruby, "-rrack", "-e", "print Rack.release"], capture_output=True, text=True, check=True)
     signed = release.stdout.startswith("2")
-    # Its middleware is given no key:, and so binds its cookies to none.
-    encrypted = RackSessionCookie(SECRET * 2, purpose="", version=1, until=UNTIL)
+    encrypted = RackSessionCookie(SECRET * 2, version=1, until=UNTIL)
     engine = CookieEngine(RackHmacCookie(SECRET, until=UNTIL) if signed else encrypted)
     with telling(command, SECRET=SECRET) as theirs, ours(engine, "rack.session") as python:
         yield Pair(theirs, python, "rack.session")

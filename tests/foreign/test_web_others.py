@@ -6,9 +6,12 @@ import base64
 import hmac
 import json
 import zlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.foreign.web_support import NOW, UNTIL, context, read, record_of, refused, seal, wrong_setting
 
 from hardtack.errors import UnsupportedValue
@@ -27,12 +30,23 @@ SECRET = "s" * 64
 # --- Rack
 
 
-def rack(payload: bytes, cookie: RackSessionCookie) -> str:
-    """Any padded payload at all under a good secret."""
+def rack(payload: bytes, purpose: str = "rack.session") -> str:
+    """Any padded payload at all under a good secret, as `Encryptor::V2` seals it; `purpose` is "" where Rack's is nil."""
     salt = bytes(32)
     key = hmac.digest(SECRET[:32].encode(), salt, "sha256")
-    ciphertext, tag = ciphers.seal_gcm(key, bytes(12), payload, b"\x02" + salt + cookie.cookie_name.encode())
-    return base64.b64encode(b"\x02" + salt + bytes(12) + tag + ciphertext).decode()
+    sealed = AESGCM(key).encrypt(bytes(12), payload, b"\x02" + salt + purpose.encode())
+    return base64.b64encode(b"\x02" + salt + bytes(12) + sealed[-16:] + sealed[:-16]).decode()
+
+
+def rack_1(payload: bytes, purpose: str = "rack.session") -> str:
+    """The same of `Encryptor::V1`."""
+    key = hmac.digest(SECRET[:32].encode(), bytes(32), "sha256")
+    signed = b"\x01" + bytes(32) + bytes(16) + ciphers.ctr(key, bytes(16), payload)
+    return base64.urlsafe_b64encode(signed + mac_of_rack_1(signed + purpose.encode())).decode()
+
+
+def mac_of_rack_1(bound: bytes) -> bytes:
+    return hmac.digest(SECRET[32:].encode(), bound, "sha256")
 
 
 RACK = RackSessionCookie(SECRET, until=UNTIL)
@@ -51,7 +65,7 @@ RACK = RackSessionCookie(SECRET, until=UNTIL)
 )
 def test_payloads_of_rack_session(payload: bytes, reason: str) -> None:
     """Padding that is longer than it, Marshal, and what is no mapping."""
-    assert refused(RACK, rack(payload, RACK)) == reason
+    assert refused(RACK, rack(payload)) == reason
 
 
 @pytest.mark.parametrize("raw", [b"", b"\x03" + bytes(99), b"\x01" + bytes(50), b"\x02" + bytes(20)])
@@ -77,13 +91,57 @@ def test_a_short_secret_reads_version_2_alone() -> None:
     assert refused(short, seal(one, {"a": 1})) == "tampered"
 
 
-def test_a_purpose_of_its_own() -> None:
-    """It binds the cookie as its name does."""
-    other = RackSessionCookie(SECRET, purpose="other", until=UNTIL)
-    none = RackSessionCookie(SECRET, purpose="", until=UNTIL)
+@pytest.mark.parametrize("made", [rack_1, rack], ids=["1", "2"])
+@pytest.mark.parametrize("settings", [{}, {"cookie_name": "rack.session"}], ids=["unnamed", "named"])
+def test_rack_binds_to_the_key_that_it_was_given(made: Callable[..., str], settings: dict[str, Any]) -> None:
+    """An application without `key:`, such as Sinatra's by default, has the same name and binds its cookie to none."""
+    cookie = RackSessionCookie(SECRET, until=UNTIL, **settings)
 
+    assert read(cookie, made(b'\0\0{"a":1}')).data == {"a": 1}
+    assert read(cookie, made(b'\0\0{"a":1}', "")).data == {"a": 1}
+    assert refused(cookie, made(b'\0\0{"a":1}', "other")) == "tampered"
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_name_is_bound_where_it_was_given(version: Literal[1, 2]) -> None:
+    """What is written is what Rack reads that was told the same."""
+    unnamed = RackSessionCookie(SECRET, version=version, until=UNTIL)
+    named = RackSessionCookie(SECRET, version=version, cookie_name="rack.session", until=UNTIL)
+    bound = RackSessionCookie(SECRET, purpose="rack.session", until=UNTIL)
+    free = RackSessionCookie(SECRET, purpose="", until=UNTIL)
+
+    assert read(free, seal(unnamed, {"a": 1})).data == {"a": 1}
+    assert refused(bound, seal(unnamed, {"a": 1})) == "tampered"
+    assert read(bound, seal(named, {"a": 1})).data == {"a": 1}
+    assert refused(free, seal(named, {"a": 1})) == "tampered"
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_purpose_of_its_own(version: Literal[1, 2]) -> None:
+    """It binds the cookie as its name does, and no other cookie is read then."""
+    other = RackSessionCookie(SECRET, purpose="other", version=version, until=UNTIL)
+
+    assert read(other, seal(other, {"a": 1})).data == {"a": 1}
     assert refused(RACK, seal(other, {"a": 1})) == "tampered"
-    assert read(none, seal(none, {"a": 1})).data == {"a": 1}
+    for made in (rack_1, rack):
+        assert refused(other, made(b'\0\0{"a":1}')) == "tampered"
+        assert refused(other, made(b'\0\0{"a":1}', "")) == "tampered"
+
+
+def test_a_name_moved_into_a_cookie_makes_no_other_session() -> None:
+    """Its MAC of version 1 stays right, and its text where the name decrypts to a space: a session that was ended stays so."""
+    key = hmac.digest(SECRET[:32].encode(), bytes(32), "sha256")
+    texts = [b'\0\0{"a":"%b"}' % (b"x" * size) for size in range(200)]
+    spaces = {text: ciphers.ctr(key, bytes(16), text + b" ")[-1:] for text in texts}
+    text, name = next((text, space.decode()) for text, space in spaces.items() if space.isalnum())
+    cookie = RackSessionCookie(SECRET, cookie_name=name, until=UNTIL)
+    theirs = rack_1(text, name)
+    raw = base64.urlsafe_b64decode(theirs)
+
+    moved = base64.urlsafe_b64encode(raw[:-32] + name.encode() + raw[-32:]).decode()
+
+    assert moved != theirs
+    assert read(cookie, moved).id == read(cookie, theirs).id
 
 
 @pytest.mark.parametrize(
@@ -103,6 +161,20 @@ def test_payloads_of_rack_2(payload: bytes, reason: str) -> None:
 
     assert refused(cookie, f"{encoded}--{cookie._mac(SECRET.encode(), encoded)}") == reason
     assert refused(cookie, encoded) == "malformed"
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_base64_in_lines_is_read(zipped: bool) -> None:
+    """Until Rack 2.0 a line ends after 60 characters, and the MAC is over it as it stands."""
+    data = {"name": "zoë " * 30, "n": list(range(50))}
+    text = json.dumps(data).encode()
+    plain = base64.b64encode(zlib.compress(text) if zipped else text).decode()
+    encoded = "".join(f"{plain[at : at + 60]}\n" for at in range(0, len(plain), 60))
+    mac = hmac.digest(SECRET.encode(), encoded.encode(), "sha1").hex()
+    cookie = RackHmacCookie(SECRET, until=UNTIL)
+
+    assert read(cookie, percent_encode(f"{encoded}--{mac}")).data == data
+    assert refused(cookie, f"{plain}--{mac}") == "tampered"
 
 
 def test_settings_of_rack_are_checked() -> None:
@@ -160,6 +232,34 @@ def test_gorilla_cookies_that_are_refused(value: str, reason: str) -> None:
 def test_too_short_to_be_encrypted() -> None:
     """An authentic value of fewer bytes than an IV has."""
     assert refused(GorillaCookie("hash key", "b" * 16), gorilla(b"{}")) == "malformed"
+
+
+@pytest.mark.parametrize("block_key", [None, "b" * 16, "o" * 32], ids=["signed", "new", "old"])
+def test_a_block_key_changes_and_the_hash_key_stays(block_key: str | None) -> None:
+    """The MAC is right under each pair then; that which also decrypts is the one, as in `DecodeMulti`."""
+    both = GorillaCookie("hash key", "b" * 16, old_keys=[("hash key", None), ("hash key", "o" * 32)])
+    text = b'{"a":"zo\xc3\xab"}\n'
+    if block_key is not None:
+        encryptor = Cipher(algorithms.AES(block_key.encode()), modes.CTR(bytes(range(16)))).encryptor()
+        text = bytes(range(16)) + encryptor.update(text)
+
+    assert read(both, gorilla(text)).data == {"a": "zoë"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "reason"),
+    [
+        ([None, "b" * 16], b"\x0d\xff\x81\x04", "unsafe"),
+        (["b" * 16, None], b"\x0d\xff\x81\x04", "malformed"),
+        ([None, None], b"[]", "malformed"),
+    ],
+)
+def test_no_pair_decrypts(keys: list[str | None], value: bytes, reason: str) -> None:
+    """What the first pair said whose MAC was right is told, also where one comes after it whose MAC is not."""
+    pairs = [("hash key", each) for each in keys]
+    cookie = GorillaCookie("another", old_keys=[*pairs, ("yet another", None)])
+
+    assert refused(cookie, gorilla(value)) == reason
 
 
 def test_json_ends_in_a_newline() -> None:
@@ -227,13 +327,51 @@ def test_known_cookies_of_the_crate() -> None:
     assert found == ["Tamper-proof", b"Tamper-proof"]
 
 
-@pytest.mark.parametrize("text", ["[]", '{"a": 1}', '{"a": "{"}', "{"])
-def test_the_state_of_actix_is_json_in_text(text: str) -> None:
-    """Each value is text that is JSON."""
-    actix = RustSignedCookie(bytes(64), content="actix", until=UNTIL)
+def actix_cookie(text: str) -> str:
+    """Any state at all of actix-session, signed."""
     mac = base64.b64encode(hmac.digest(bytes(32), text.encode(), "sha256")).decode()
+    return percent_encode(mac + text)
 
-    assert refused(actix, percent_encode(mac + text)) == "malformed"
+
+@pytest.mark.parametrize("versioned", [False, True])
+@pytest.mark.parametrize(
+    ("text", "data"),
+    [
+        ('{"string":"\\"hello\\"","num":"1","obj":"{\\"a\\":1}"}', {"string": "hello", "num": 1, "obj": {"a": 1}}),
+        ('{"v":1,"state":{"s":"hello","n":42,"none":null}}', {"s": "hello", "n": 42, "none": None}),
+        ('{"state":{},"v":1,"more":[]}', {}),
+        ('{"string":"hello","num":1}', {"string": "hello", "num": 1}),
+        ('{"v":true,"state":{"a":1}}', {"v": True, "state": {"a": 1}}),
+        ('{"state":{"a":1}}', {"state": {"a": 1}}),
+        ('{"v":2,"state":[]}', {"v": 2, "state": []}),
+        ('{"v":"1","state":"{}"}', {"v": 1, "state": {}}),
+        ("{}", {}),
+    ],
+)
+def test_three_forms_of_actix_are_read(text: str, data: dict[str, Any], versioned: bool) -> None:
+    """JSON in text until 0.11, versioned after it, and plain, told apart as actix-session itself does."""
+    cookie = RustSignedCookie(bytes(64), content="actix", versioned=versioned, until=UNTIL)
+
+    assert read(cookie, actix_cookie(text)).data == data
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        '{"a": "{"}',
+        "{",
+        '{"v":2,"state":{}}',
+        '{"v":1.0,"state":{}}',
+        '{"v":-1,"state":{}}',
+        '{"v":257,"state":{}}',
+    ],
+)
+def test_a_state_that_actix_refuses(text: str) -> None:
+    """No object, text that is no JSON where all values are text, and a version that nobody knows."""
+    actix = RustSignedCookie(bytes(64), content="actix", until=UNTIL)
+
+    assert refused(actix, actix_cookie(text)) == "malformed"
 
 
 def test_actix_as_it_stands_in_the_cookie() -> None:
@@ -242,6 +380,18 @@ def test_actix_as_it_stands_in_the_cookie() -> None:
     ((_, value),) = actix.seal(record_of({"user": "zoë", "n": 1}), context(actix)).items()
 
     assert json.loads(percent_decode(value)[44:]) == {"user": '"zoë"', "n": "1"}
+
+
+@pytest.mark.parametrize("make", [RustSignedCookie, RustPrivateCookie])
+def test_the_versioned_form_is_written_where_it_is_asked_for(make: type[RustSignedCookie | RustPrivateCookie]) -> None:
+    """As it stands in the cookie, whatever the data look like, and read back."""
+    versioned = make(bytes(64), content="actix", versioned=True, until=UNTIL)
+    plain = make(bytes(64), until=UNTIL)
+    for data in ({"user": "zoë", "n": 1}, {"v": 2, "state": {"a": "1"}}, {}):
+        cookies = seal(versioned, data)
+
+        assert read(plain, cookies).data == {"v": 1, "state": data}
+        assert read(versioned, cookies).data == data
 
 
 @pytest.mark.parametrize("value", ["", "short", "A" * 44])
@@ -266,6 +416,8 @@ def test_settings_of_rust_are_checked() -> None:
     wrong_setting(RustSignedCookie, "not the 64 bytes", "text" * 16)
     wrong_setting(RustPrivateCookie, "old_keys is a list", bytes(64), old_keys=bytes(64))
     wrong_setting(RustPrivateCookie, "content='xml'", bytes(64), content="xml")
+    wrong_setting(RustPrivateCookie, "versioned=True", bytes(64), versioned=True)
+    wrong_setting(RustSignedCookie, "versioned=1", bytes(64), content="actix", versioned=1)
 
 
 @pytest.mark.parametrize("cookie", [RackHmacCookie(SECRET, until=UNTIL), RackSessionCookie(SECRET * 8, until=UNTIL)])

@@ -249,6 +249,13 @@ FORMATS = [
         WIDE,
     ),
     Format(
+        "rust-versioned",
+        lambda secret, old: RustPrivateCookie(
+            key(secret, 64), old_keys=[key(each, 64) for each in old], content="actix", versioned=True, until=UNTIL
+        ),
+        WIDE,
+    ),
+    Format(
         "rust-signed",
         lambda secret, old: RustSignedCookie(key(secret, 64), old_keys=[key(each, 64) for each in old], until=UNTIL),
         WIDE,

@@ -144,13 +144,24 @@ def _tried(
         wanted = " and ".join(f"--option {each}=…" for each in missing)
         return Refused(attempt, "unasked", f"not tried; give {wanted}")
     try:
-        cookie = attempt.cookie(secret, settings, now + 1)
-        found = {each: [value] for each, value in cookies.items()}
-        return cookie, cookie.open(found, Context(cookie.cookie_name, "", now))
+        cookie, record = _opened(attempt, cookies, secret, settings, now)
+        if attempt.unlike:
+            _, other = _opened(attempt, cookies, secret, {**settings, **attempt.unlike}, now)
+            if other.data == record.data:
+                return Refused(attempt, "malformed", "what it holds is another system's")
+        return cookie, record
     except ConfigError as error:
         return Refused(attempt, "unasked", f"not tried: {error}")
     except InvalidToken as error:
         return Refused(attempt, error.reason, _REASONS.get(error.reason) or error.detail or error.reason)
+
+
+def _opened(
+    attempt: Attempt, cookies: Mapping[str, str], secret: bytes, settings: Mapping[str, Any], now: int
+) -> tuple[ForeignCookie, Record]:
+    cookie = attempt.cookie(secret, settings, now + 1)
+    found = {each: [value] for each, value in cookies.items()}
+    return cookie, cookie.open(found, Context(cookie.cookie_name, "", now))
 
 
 def _show(attempt: Attempt, record: Record, now: int, *, show_values: bool) -> None:

@@ -18,6 +18,7 @@ from hardtack.foreign.base import ForeignCookie
 
 _BASE64 = "[A-Za-z0-9+/]+={0,2}"
 _URL_SAFE = "[A-Za-z0-9_-]+={0,2}"
+_HEX_MAC = "(?:[0-9a-f]{40}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})"
 _DIGESTS = {40: "sha1", 64: "sha256", 96: "sha384", 128: "sha512"}
 _SIGNATURES = {27: "sha1", 43: "sha256", 64: "sha384", 86: "sha512"}
 
@@ -35,6 +36,7 @@ class Attempt:
         optional: settings that may be given so as well.
         form: what the secret is: `text`, `bytes` (also as hex or base64), or `password` (one of several, by `identifier`).
         parameter: the keyword of the secret, where it is not the first argument.
+        unlike: settings of a likelier system, whose cookie it is if they read the same in it.
     """
 
     system: str
@@ -46,6 +48,7 @@ class Attempt:
     form: str = "text"
     parameter: str = ""
     identifier: str = ""
+    unlike: Mapping[str, Any] = field(default_factory=dict)
 
     def missing(self, options: Mapping[str, str]) -> list[str]:
         """What has to be given with `--option` first."""
@@ -156,7 +159,14 @@ def _hex_mac(text: str) -> Iterator[Attempt]:
         for metadata in ({}, {"metadata": False}):
             settings = {**digest, **hmac, **metadata}
             yield Attempt(f"Rails {version} (signed)", "rails", "RailsSignedCookie", settings)
-    yield Attempt("Rack 2 (Rack::Session::Cookie)", "rack", "RackHmacCookie", {} if mac == "sha1" else {"digest": mac})
+    yield from _rack_hmac(text)
+
+
+def _rack_hmac(text: str) -> Iterator[Attempt]:
+    mac = _DIGESTS.get(len(text.rpartition("--")[2]), "")
+    system = "Rack 1 and 2.0" if "\n" in text else "Rack 2"
+    settings = {} if mac == "sha1" else {"digest": mac}
+    yield Attempt(f"{system} (Rack::Session::Cookie)", "rack", "RackHmacCookie", settings)
 
 
 def _mojolicious(text: str) -> Iterator[Attempt]:
@@ -169,9 +179,10 @@ def _mojolicious_encrypted(text: str) -> Iterator[Attempt]:
 
 def _rack(text: str) -> Iterator[Attempt]:
     version = 1 if text[1] in "QRSTUVWXYZabcdef" else 2
-    yield Attempt(f"rack-session (version {version})", "rack", "RackSessionCookie", optional=("purpose",))
     settings = {"purpose": ""}
     yield Attempt(f"rack-session (version {version}, bound to no name)", "rack", "RackSessionCookie", settings)
+    # It would read that one too: so it comes second, and what is told is what the cookie is.
+    yield Attempt(f"rack-session (version {version})", "rack", "RackSessionCookie", optional=("purpose",))
 
 
 def _express_session(text: str) -> Iterator[Attempt]:
@@ -251,8 +262,10 @@ def _rust_private(text: str) -> Iterator[Attempt]:
 
 def _rust(system: str, name: str) -> Iterator[Attempt]:
     for derived, derive in (("", {}), (", derived key", {"derive": True})):
-        for content, settings in ((", actix-session", {"content": "actix"}), ("", {})):
-            yield Attempt(f"{system}{content}{derived}", "cookie_rs", name, {**derive, **settings}, form="bytes")
+        actix, plain = {**derive, "content": "actix"}, {"content": "json"}
+        # actix-session reads plain JSON as well, which it never writes: that is another's.
+        yield Attempt(f"{system}, actix-session{derived}", "cookie_rs", name, actix, form="bytes", unlike=plain)
+        yield Attempt(f"{system}{derived}", "cookie_rs", name, derive, form="bytes")
 
 
 def _beaker(text: str) -> Iterator[Attempt]:
@@ -300,7 +313,8 @@ def _plack(text: str) -> Iterator[Attempt]:
 
 _SHAPES = (
     (f"{_BASE64}--[A-Za-z0-9+/]{{16}}--[A-Za-z0-9+/=]{{24}}", _rails_gcm),
-    (f"{_BASE64}--(?:[0-9a-f]{{40}}|[0-9a-f]{{64}}|[0-9a-f]{{96}}|[0-9a-f]{{128}})", _hex_mac),
+    (f"{_BASE64}--{_HEX_MAC}", _hex_mac),
+    (f"[A-Za-z0-9+/\n]+={{0,2}}\n--{_HEX_MAC}", _rack_hmac),
     (r"[A-Za-z0-9+/-]+--[0-9a-f]{64}", _mojolicious),
     (f"{_BASE64}-[A-Za-z0-9+/]{{16}}-[A-Za-z0-9+/]{{22}}==", _mojolicious_encrypted),
     (r".+\.[0-9a-f]{64}", _trickster),

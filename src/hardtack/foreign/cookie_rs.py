@@ -29,6 +29,7 @@ from hardtack.record import Record
 
 _INFO = b"COOKIE;SIGNED:HMAC-SHA256;PRIVATE:AEAD-AES-256-GCM"
 _MAC_LENGTH = 44
+_VERSION = 1
 
 Content = Literal["json", "actix"]
 
@@ -45,6 +46,7 @@ class _CookieRs(ForeignCookie):
         old_keys: Sequence[bytes] = (),
         derive: bool = False,
         content: Content = "json",
+        versioned: bool = False,
         **place: Unpack[Place],
     ) -> None:
         super().__init__(**place)
@@ -53,21 +55,37 @@ class _CookieRs(ForeignCookie):
             raise ConfigError(message)
         self._keys = [_key(each, derive) for each in (key, *old_keys)]
         self._is_actix = one_of(content, "content", ("json", "actix")) == "actix"
+        if type(versioned) is not bool or (versioned and not self._is_actix):
+            message = f"versioned={versioned!r} is True or False, and True beside content='actix' alone"
+            raise ConfigError(message)
+        self._versioned = versioned
 
     def _data(self, payload: str | bytes) -> Any:
         data = parse_json(payload)
-        if self._is_actix:
-            if type(data) is not dict or not all(type(item) is str for item in data.values()):
-                malformed("it is not the state of a session of actix")
-            return {name: parse_json(item) for name, item in data.items()}
-        return data
+        return _state(data) if self._is_actix else data
 
     def _text(self, record: Record) -> str:
         text = write_json(record.data)
         if not self._is_actix:
             return text
+        if self._versioned:
+            return f'{{"v":{_VERSION},"state":{text}}}'
         state = {name: json.dumps(item, ensure_ascii=False) for name, item in record.data.items()}
         return json.dumps(state, ensure_ascii=False, separators=(",", ":"))
+
+
+def _state(data: Any) -> Any:
+    """The session in what actix-session keeps, which reads three forms: versioned, text within text, and plain."""
+    if type(data) is not dict:
+        malformed("it is not the state of a session of actix")
+    version, state = data.get("v"), data.get("state")
+    if type(state) is dict and type(version) in (int, float):
+        if type(version) is not int or version != _VERSION:
+            malformed("its state is of a version of actix that is not known")
+        return state
+    if all(type(item) is str for item in data.values()):
+        return {name: parse_json(item) for name, item in data.items()}
+    return data
 
 
 class RustPrivateCookie(_CookieRs):
@@ -80,7 +98,10 @@ class RustPrivateCookie(_CookieRs):
         old_keys: earlier ones; read, never written with.
         derive: the bytes were given to `Key::derive_from` (Rocket's `secret_key` of 32 bytes, and 32 or more elsewhere).
         content: `json`: an object, which is the session (axum-extra, Rocket: whatever the application put there); `actix`: as
-            actix-session keeps it, an object whose values are JSON in text.
+            actix-session keeps it, in each form that it reads itself: an object whose values are JSON in text, a versioned
+            one (`{"v":1,"state":{…}}`), and the values as they are.
+        versioned: with `actix`, write the versioned form, as actix-session after 0.11 does; it reads the other one too, and
+            0.11 and before read no versioned one.
         place: see `ForeignCookie`; actix-session's name is `id`, the others have none.
 
     Raises `ConfigError`.
@@ -114,7 +135,7 @@ class RustSignedCookie(_CookieRs):
 
     Parameters:
         key: the bytes that `Key::from` was given: 64, of which the first 32 sign.
-        old_keys, derive, content, place: see `RustPrivateCookie`.
+        old_keys, derive, content, versioned, place: see `RustPrivateCookie`.
 
     Raises `ConfigError`.
     """

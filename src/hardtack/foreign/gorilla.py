@@ -44,7 +44,8 @@ class GorillaCookie(ForeignCookie):
 
     Parameters:
         hash_key, block_key: as given to `securecookie.New`; block_key None where it has none.
-        old_keys: further pairs of both, as of `CodecsFromPairs`; read, never written with.
+        old_keys: further pairs of both, as of `CodecsFromPairs`; read, never written with. A hash key may stand in several,
+            with another block key, or None, in each.
         max_age: `MaxAge` of the codec, by default 30 days after the cookie was written; 0 or None for no limit.
         place: see `ForeignCookie`; the cookie's name is signed with it, and has no default there.
 
@@ -78,13 +79,17 @@ class GorillaCookie(ForeignCookie):
         if len(parts) != 3 or not _DATE.fullmatch(parts[0]):
             malformed("it is not a date, a value and a MAC")
         date, encoded, mac = parts
+        refused: InvalidToken | None = None
         for hash_key, block_key in self._keys:
             if hmac.compare_digest(self._mac(hash_key, date, encoded), mac):
                 made = int(date)
                 expires = None if self._max_age is None else not_expired(made + self._max_age, context)
-                plain = _opened(block_key, decode_padded(encoded.decode("latin-1"), url_safe=True))
-                return self._record(parse_json(plain), context, mac, created=began(made, context), expires=expires)
-        raise InvalidToken("tampered")
+                try:
+                    plain = _opened(block_key, decode_padded(encoded.decode("latin-1"), url_safe=True))
+                    return self._record(parse_json(plain), context, mac, created=began(made, context), expires=expires)
+                except InvalidToken as error:  # another pair may have this hash key too: DecodeMulti goes on as well
+                    refused = refused or error
+        raise refused or InvalidToken("tampered")
 
     def _mac(self, key: bytes, date: bytes, encoded: bytes) -> bytes:
         return keyed_mac(key, b"%b|%b|%b" % (self.cookie_name.encode(), date, encoded), "sha256")

@@ -2,7 +2,7 @@
 
     version 2   b64(02 ‖ salt32 ‖ nonce12 ‖ tag16 ‖ ciphertext)      AES-256-GCM, key = HMAC-SHA256(secret, salt)
     version 1   b64(01 ‖ random32 ‖ iv16 ‖ ciphertext ‖ mac32)      AES-256-CTR, then HMAC-SHA256
-    Rack 2      b64(data) -- hex(HMAC)
+    Rack 2      b64(data) -- hex(HMAC)      until 2.0 with a line end after 60 characters each, and at the end
 
 All of it percent-encoded. Inside the first two: the length of the padding (2 bytes, little-endian), the padding, the data.
 """
@@ -43,7 +43,9 @@ class RackSessionCookie(ForeignCookie):
     Parameters:
         secret: `secret` or the first of `secrets`: 64 bytes or more; 32 are enough for version 2.
         old_secrets: the others; read, never written with.
-        purpose: what the cookie is bound to, by default its own name; "" where the application gives none.
+        purpose: what the cookie is bound to, and no other is read then; "" for nothing. By default both are read that Rack
+            makes of `key`: a cookie bound to its name, which is written where `cookie_name` was given, and one bound to
+            nothing, which is written where it was not.
         version: what is written, 1 or 2.
         url_safe: write base64url, as rack-session does after 2.1.2. Version 1 was always so.
         pad_size: the length is padded to a multiple of this; None for no padding.
@@ -77,7 +79,7 @@ class RackSessionCookie(ForeignCookie):
         if any(len(each) < (64 if version == 1 else 32) for each in self._secrets):
             message = "secret is shorter than rack-session takes: 64 bytes, or 32 for version 2 alone"
             raise ConfigError(message)
-        self._purpose = (self.cookie_name if purpose is None else purpose).encode()
+        self._purposes = _purposes(purpose, self.cookie_name, named=place.get("cookie_name") is not None)
         self._version = version
         self._url_safe = url_safe or version == 1
         self._pad_size = pad_size
@@ -96,17 +98,20 @@ class RackSessionCookie(ForeignCookie):
         if len(padded) < 2 + size:
             malformed("its padding is longer than it")
         refuse_marshal(payload)
-        return _own_id(self._record(parse_json(payload), context, raw))
+        # A MAC of version 1 is over the purpose as if that stood behind the cookie: moved into it, it must not make another id.
+        handle = raw if raw[0] == 2 else raw[-32:]
+        return _own_id(self._record(parse_json(payload), context, handle))
 
     def _open_2(self, raw: bytes) -> bytes:
         salt, nonce, tag, ciphertext = raw[1:33], raw[33:45], raw[45:61], raw[61:]
         for secret in self._secrets:
             key = hmac.digest(secret[:32], salt, "sha256")
-            try:
-                return ciphers.open_gcm(key, nonce, ciphertext, tag, b"\x02" + salt + self._purpose)
-            except InvalidToken as error:
-                if error.reason != "tampered":
-                    raise
+            for purpose in self._purposes:
+                try:
+                    return ciphers.open_gcm(key, nonce, ciphertext, tag, b"\x02" + salt + purpose)
+                except InvalidToken as error:
+                    if error.reason != "tampered":
+                        raise
         raise InvalidToken("tampered")
 
     def _open_1(self, raw: bytes) -> bytes:
@@ -114,13 +119,12 @@ class RackSessionCookie(ForeignCookie):
         if len(signed) < 1 + 32 + ciphers.BLOCK:
             malformed("it is too short")
         for secret in self._secrets:
-            if len(secret) >= 64 and hmac.compare_digest(self._mac_1(secret, signed), mac):
+            if len(secret) >= 64 and any(
+                hmac.compare_digest(_mac_1(secret, signed + purpose), mac) for purpose in self._purposes
+            ):
                 key = hmac.digest(secret[:32], signed[1:33], "sha256")
                 return ciphers.ctr(key, signed[33:49], signed[49:])
         raise InvalidToken("tampered")
-
-    def _mac_1(self, secret: bytes, signed: bytes) -> bytes:
-        return keyed_mac(secret[32:], signed + self._purpose, "sha256")
 
     def _write(self, record: Record, context: Context) -> str:
         payload = write_json(_with_id(record)).encode()
@@ -130,18 +134,31 @@ class RackSessionCookie(ForeignCookie):
         key = hmac.digest(secret[:32], salt, "sha256")
         if self._version == 2:
             nonce = os.urandom(ciphers.GCM_NONCE)
-            ciphertext, tag = ciphers.seal_gcm(key, nonce, plain, b"\x02" + salt + self._purpose)
+            ciphertext, tag = ciphers.seal_gcm(key, nonce, plain, b"\x02" + salt + self._purposes[0])
             raw = b"\x02" + salt + nonce + tag + ciphertext
         else:
             iv = os.urandom(ciphers.BLOCK)
             signed = b"\x01" + salt + iv + ciphers.ctr(key, iv, plain)
-            raw = signed + self._mac_1(secret, signed)
+            raw = signed + _mac_1(secret, signed + self._purposes[0])
         return percent_encode(base64.b64encode(raw, b"-_" if self._url_safe else None).decode())
+
+
+def _purposes(purpose: str | None, name: str, *, named: bool) -> tuple[bytes, ...]:
+    """What a cookie may be bound to, first what is written."""
+    if purpose is not None:
+        return (purpose.encode(),)
+    # Rack binds to `key` as the application gave it: its default comes after that.
+    return (name.encode(), b"") if named else (b"", name.encode())
+
+
+def _mac_1(secret: bytes, bound: bytes) -> bytes:
+    return keyed_mac(secret[32:], bound, "sha256")
 
 
 class RackHmacCookie(ForeignCookie):
     """The cookie of `Rack::Session::Cookie` of Rack 2, signed, read and written; its coder is JSON, or zipped JSON.
 
+    Those of Rack 1 and 2.0, whose base64 has line ends in it, are read as well; what is written has none, as from Rack 2.1 on.
     Marshal, the default coder, is refused (`unsafe`). The cookie says nothing about its age: `until` is required.
 
     Parameters:
@@ -177,7 +194,7 @@ class RackHmacCookie(ForeignCookie):
             malformed("it has no signature")
         if not any(same(self._mac(secret, encoded), mac) for secret in self._secrets):
             raise InvalidToken("tampered")
-        payload = decode_padded(encoded)
+        payload = decode_padded(encoded.replace("\n", ""))  # one after each 60 characters, until Rack 2.0
         refuse_marshal(payload)
         if payload[:1] == b"\x78":  # of zlib; JSON begins otherwise
             payload = inflate(payload)

@@ -4,10 +4,17 @@ require "json"
 require "rack"
 require "rack/session/cookie"
 
+# As Rack 1 and 2.0 encode: with line ends.
+class Lines < Rack::Session::Cookie::Base64::JSON
+  def encode(data)
+    [::JSON.dump(data)].pack("m")
+  end
+end
+
 def answer(request)
   options = { secret: request["secret"] }
   if Rack.release.start_with?("2")
-    options[:coder] = Rack::Session::Cookie::Base64::JSON.new
+    options[:coder] = request["lines"] ? Lines.new : Rack::Session::Cookie::Base64::JSON.new
   else
     options[:serialize_json] = true
   end
