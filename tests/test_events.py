@@ -24,6 +24,7 @@ from hardtack.events import (
     Event,
     Expired,
     IdChanged,
+    KeysStale,
     LateWrite,
     LimitsRaised,
     ListFresh,
@@ -146,6 +147,12 @@ EXAMPLES: list[tuple[Event, int, str, str]] = [
         "Redis did not answer several times in a row",
     ),
     (StoreHangs("Redis", False), logging.WARNING, "StoreHangs(server='Redis', hangs=False)", "Redis no longer hangs"),
+    (
+        KeysStale("/k", "/k is not TOML"),
+        logging.ERROR,
+        "KeysStale(file='/k', problem='/k is not TOML')",
+        "are those that were read before: /k is not TOML; the file is read again",
+    ),
     (TakenOver("a", "flask"), logging.INFO, "TakenOver(id='a', format='flask')", "a session of flask"),
     (
         CacheControlReplaced("public", "private"),

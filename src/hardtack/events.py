@@ -418,6 +418,20 @@ class StoreHangs(Event):
         )
 
 
+class KeysStale(Event):
+    """A key file cannot be read any more: the keys that were read before go on."""
+
+    level = logging.ERROR
+    file: str
+    problem: str
+
+    def _sentence(self) -> str:
+        return (
+            f"the session keys are those that were read before: {self.problem}; the file is read again as soon as that is put "
+            "right, and until then no change of it takes effect"
+        )
+
+
 class TakenOver(Event):
     """The cookie of another system was good, and its data moved into a new session."""
 

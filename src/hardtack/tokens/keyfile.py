@@ -12,10 +12,12 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
+from weakref import WeakMethod
 
 from hardtack import _toml
 from hardtack._settings import fail
 from hardtack.errors import ConfigError
+from hardtack.events import KeysStale
 from hardtack.lifetime import seconds
 from hardtack.tokens import schedule as schedules
 from hardtack.tokens.keys import Key, Keyring
@@ -97,17 +99,17 @@ class FileKeyring(Keyring):
     others go on with what there is, and a fork at any moment leaves nothing behind.
     """
 
-    __slots__ = ("_listener", "_needed", "_path", "_reload", "_state")
+    __slots__ = ("_listeners", "_needed", "_path", "_reload", "_state")
 
     _path: Path
     _reload: int
     _state: _State
     _needed: int
-    _listener: Callable[[str], None] | None
+    _listeners: list[WeakMethod[Callable[..., object]]]
 
     def __init__(self, path: str | os.PathLike[str], reload: str | int | timedelta = "10 seconds") -> None:
         file = Path(path)
-        self._set(_path=file, _reload=seconds(reload, "reload"), _needed=0, _listener=None)
+        self._set(_path=file, _reload=seconds(reload, "reload"), _needed=0, _listeners=[])
         now = time.time()
         schedule, signature = read(file)
         self._set(_state=_State(schedule, signature, schedule.ring(now), now))
@@ -128,9 +130,14 @@ class FileKeyring(Keyring):
         """Why the file could not be read when it was last looked at; None: it could."""
         return self._state.problem
 
-    def on_stale(self, listener: Callable[[str], None]) -> None:
-        """Have a function told, with the problem, when the file cannot be read any more; beside the log."""
-        self._set(_listener=listener)
+    def on_stale(self, emit: Callable[..., object]) -> None:
+        """Have a method called as `emit(KeysStale, file, problem)` when the file cannot be read any more, instead of the log.
+
+        Once for each problem, not each time that the file is looked at. The method's object is held weakly: a ring may be
+        that of several managers, and outlive them.
+        """
+        if emit not in [known() for known in self._listeners]:
+            self._listeners.append(WeakMethod(emit, self._listeners.remove))
 
     def check_lifetime(self, lifetime: int) -> None:
         """Raise `ConfigError` where the file drops keys before sessions of this many seconds have run out.
@@ -192,9 +199,12 @@ class FileKeyring(Keyring):
 
     def _tell(self, before: str | None, problem: str | None) -> None:
         if problem is not None and problem != before:
-            logger.error("the session keys are those that were read before: %s", problem)
-            if self._listener is not None:
-                self._listener(problem)
+            event = KeysStale(str(self._path), problem)
+            listeners = [emit for emit in (known() for known in tuple(self._listeners)) if emit is not None]
+            for emit in listeners:
+                emit(type(event), event.file, event.problem)
+            if not listeners:
+                logger.log(event.severity, "%s", event)
         elif problem is None and before is not None:
             logger.info("the session keys of %s were read again", self._path)
 

@@ -249,7 +249,8 @@ class Keyring:
         """The ring of a key file, which `hardtack keys` makes and rotates; docs/key-rotation.md has its form.
 
         The file is read again when it has changed, which is looked at once in `reload` at most; what it says of the future, it
-        does without being read again. A file that cannot be read any more leaves the ring as it was, and is told to the log.
+        does without being read again. A file that cannot be read any more leaves the ring as it was, and is
+        the event `KeysStale`, or a line in the log where no manager uses the ring.
 
         Raises `ConfigError`: where the file is no key file, or somebody else may write it or a folder that it is in.
         """
@@ -259,6 +260,9 @@ class Keyring:
 
     def check_lifetime(self, lifetime: int) -> None:
         """Raise `ConfigError` where keys are dropped before sessions of this many seconds have run out."""
+
+    def on_stale(self, emit: Callable[..., object]) -> None:
+        """Have a method called as `emit(KeysStale, file, problem)` where the keys are a file's that cannot be read any more."""
 
     def snapshot(self) -> Keyring:
         """The keys of now, which do not change: the ring itself, unless its keys are read from a file."""
