@@ -319,6 +319,21 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         Keyring.from_file(tmp_path / "missing")
     with pytest.raises(ConfigError, match="is not a file"):
         Keyring.from_file("/dev/null")
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    with pytest.raises(ConfigError, match="is not a file"):
+        Keyring.from_file(tmp_path / "pipe")
+
+
+def test_a_pipe_in_the_place_of_the_file_holds_nobody(file: Path, clock: Clock) -> None:
+    """Nobody writes into it, and the request that looks goes on at once, under the keys that there were."""
+    ring = follow(file)
+    file.unlink()
+    os.mkfifo(file, 0o600)
+
+    clock.now += 10
+
+    assert set(ring) == {OLD}
+    assert ring.problem == f"{file} is not a file"
 
 
 def test_a_kubernetes_secret_that_is_swapped(tmp_path: Path, clock: Clock) -> None:

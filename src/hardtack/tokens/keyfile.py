@@ -35,7 +35,7 @@ Signature = tuple[int, int, int]
 def read(path: Path, known: Iterable[Key] = ()) -> tuple[Schedule, Signature]:
     """What a key file says now. Raises `ConfigError` where it cannot be read, or somebody else may write it."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
             found = os.fstat(file.fileno())
             _check_file(path, found)
             _check_folders(path)
@@ -47,6 +47,11 @@ def read(path: Path, known: Iterable[Key] = ()) -> tuple[Schedule, Signature]:
     else:
         return schedules.read(_toml.parse(path, text), str(path), known), _signature(found)
     return fail(str(path), problem)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting: a pipe in the file's place would hold the request until somebody writes into it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # which Windows has not
 
 
 def _signature(found: os.stat_result) -> Signature:
