@@ -266,6 +266,25 @@ def test_a_file_that_others_may_write_is_refused(file: Path, mode: int) -> None:
         Keyring.from_file(file)
 
 
+def test_a_file_of_another_user_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who owns it writes it whenever he likes. Root's own is taken, and so is that of the user that the process runs as."""
+    if os.geteuid() == 0:
+        monkeypatch.setattr(os, "geteuid", lambda: 4321)
+        assert Keyring.from_file(file).current == OLD
+        os.chown(file, 4321, -1)
+    owner = file.stat().st_uid
+    assert Keyring.from_file(file).current == OLD
+
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+
+    with pytest.raises(ConfigError, match=rf"belongs to another user \(uid {owner}\), .*; chown it to root"):
+        Keyring.from_file(file)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(ConfigError, match="belongs to another user"):
+        Keyring.from_file(file)
+    assert keyfile.read(file, any_owner=True)[0] == ALONE
+
+
 @pytest.mark.parametrize(("mode", "taken"), [(0o770, False), (0o707, False), (0o1777, True), (0o755, True)])
 def test_a_folder_that_others_may_write_is_refused(file: Path, mode: int, taken: bool) -> None:
     """Who may put another file in its place, too; in a sticky folder, as Kubernetes mounts secrets, nobody may."""

@@ -77,7 +77,7 @@ def _init(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    found, _ = keyfile.read(arguments.file)
+    found, _ = keyfile.read(arguments.file, any_owner=True)
     now = time.time()
     for each in found.entries:
         print(f"{each.key.id.hex()}  {_state(found, each, now)}  (added {written(each.added)})")
@@ -122,7 +122,7 @@ def _rotate(arguments: argparse.Namespace) -> None:
 
 def _change(file: Path, step: Step) -> None:
     with keyfile.locked(file):
-        found, _ = keyfile.read(file)
+        found, _ = keyfile.read(file, any_owner=True)
         changed, told = step(found, int(time.time()))
         if changed != found:
             keyfile.write(file, changed)

@@ -32,12 +32,15 @@ Signature = tuple[int, int, int]
 """Inode, time of change in nanoseconds, and size: what tells one state of a file from another."""
 
 
-def read(path: Path, known: Iterable[Key] = ()) -> tuple[Schedule, Signature]:
-    """What a key file says now. Raises `ConfigError` where it cannot be read, or somebody else may write it."""
+def read(path: Path, known: Iterable[Key] = (), *, any_owner: bool = False) -> tuple[Schedule, Signature]:
+    """What a key file says now. Raises `ConfigError` where it cannot be read, or somebody else may write it.
+
+    `any_owner`: for commands, by which root tends the file of the user that a site runs as.
+    """
     try:
         with open(path, "rb", opener=_open_at_once) as file:
             found = os.fstat(file.fileno())
-            _check_file(path, found)
+            _check_file(path, found, any_owner=any_owner)
             _check_folders(path)
             text = file.read(_MAX_SIZE).decode()
     except OSError as error:
@@ -61,10 +64,18 @@ def _signature(found: os.stat_result) -> Signature:
 # Another user who could put keys of his own in would be whoever he likes to be. Elsewhere than on POSIX the mode says nothing.
 
 
-def _check_file(path: Path, found: os.stat_result) -> None:
+def _check_file(path: Path, found: os.stat_result, *, any_owner: bool) -> None:
     if not stat.S_ISREG(found.st_mode):
         fail(str(path), "is not a file")
-    if os.name == "posix" and found.st_mode & _WRITABLE_BY_OTHERS:
+    if os.name != "posix":  # pragma: no cover
+        return
+    if not any_owner and found.st_uid not in (0, os.geteuid()):
+        fail(
+            str(path),
+            f"belongs to another user (uid {found.st_uid}), who could then forge every session; chown it to root, or to the "
+            "user that this process runs as",
+        )
+    if found.st_mode & _WRITABLE_BY_OTHERS:
         fail(str(path), "may be written by other users, who could then forge every session; chmod 600")
 
 

@@ -253,7 +253,7 @@ class Keyring:
         does without being read again. A file that cannot be read any more leaves the ring as it was, and is
         the event `KeysStale`, or a line in the log where no manager uses the ring.
 
-        Raises `ConfigError`: where the file is no key file, or somebody else may write it or a folder that it is in.
+        Raises `ConfigError`: where the file is no key file, or somebody else owns it, or may write it or a folder of it.
         """
         from hardtack.tokens.keyfile import FileKeyring
 
