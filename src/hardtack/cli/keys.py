@@ -25,7 +25,9 @@ def add_commands(commands: Any) -> None:
 
     init = _command(steps, "init", _init, "make a key file, with one key that issues")
     init.add_argument("--lifetime", default="14 days", help="of the longest sessions (default: %(default)s)")
-    init.add_argument("--spread", default="1 day", help="within it every process has a change (default: %(default)s)")
+    init.add_argument(
+        "--spread", default=schedule.SPREAD, help="within it every process has a change (default: %(default)s)"
+    )
     init.add_argument(
         "--stdin", action="store_true", help="read the key from standard input, in the place of a new one"
     )
