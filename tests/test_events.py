@@ -24,6 +24,7 @@ from hardtack.events import (
     Event,
     Expired,
     IdChanged,
+    KeysStale,
     LateWrite,
     LimitsRaised,
     ListFresh,
@@ -124,20 +125,26 @@ EXAMPLES: list[tuple[Event, int, str, str]] = [
     (
         StoreFailed("load", "OSError"),
         logging.ERROR,
-        "StoreFailed(operation='load', error='OSError')",
+        "StoreFailed(operation='load', error='OSError', detail='')",
         "failed to load (OSError)",
     ),
     (
         StoreFailed("decode", "wrong_record"),
         logging.ERROR,
-        "StoreFailed(operation='decode', error='wrong_record')",
+        "StoreFailed(operation='decode', error='wrong_record', detail='')",
         "another session's record",
     ),
     (
         StoreFailed("decode", "tampered"),
         logging.ERROR,
-        "StoreFailed(operation='decode', error='tampered')",
+        "StoreFailed(operation='decode', error='tampered', detail='')",
         "cannot be read (tampered)",
+    ),
+    (
+        StoreFailed("decode", "unknown_key", "key 0102030405"),
+        logging.ERROR,
+        "StoreFailed(operation='decode', error='unknown_key', detail='key 0102030405')",
+        "another program writes to this store (key 0102030405)",
     ),
     (
         StoreHangs("Redis", True),
@@ -146,6 +153,12 @@ EXAMPLES: list[tuple[Event, int, str, str]] = [
         "Redis did not answer several times in a row",
     ),
     (StoreHangs("Redis", False), logging.WARNING, "StoreHangs(server='Redis', hangs=False)", "Redis no longer hangs"),
+    (
+        KeysStale("/k", "/k is not TOML"),
+        logging.ERROR,
+        "KeysStale(file='/k', problem='/k is not TOML')",
+        "are those that were read before: /k is not TOML; the file is read again",
+    ),
     (TakenOver("a", "flask"), logging.INFO, "TakenOver(id='a', format='flask')", "a session of flask"),
     (
         CacheControlReplaced("public", "private"),
@@ -245,16 +258,20 @@ def test_the_same_cause_is_logged_once_a_minute(
 
     for reason in ("tampered", "tampered", "unknown_key", "tampered"):
         teller.emit(Rejected, reason, "sid")
+    teller.emit(Rejected, "unknown_key", "sid", "key 0102030405")
+    for detail in ("key 0102030405", "key 0504030201"):
+        teller.emit(StoreFailed, "decode", "unknown_key", detail)
     now[0] += 61
     teller.emit(Rejected, "tampered", "sid")
 
     assert [record.getMessage()[:35] for record in caplog.records] == [
         "cookie sid was not used (tampered):",
         "cookie sid was not used (unknown_ke",
+        "a stored session cannot be read (un",
         "cookie sid was not used (tampered):",
     ]
-    assert "2 more times" in caplog.records[2].getMessage()
-    assert len(told) == 5
+    assert "2 more times" in caplog.records[3].getMessage()
+    assert len(told) == 8
 
 
 def test_what_is_remembered_of_the_log_is_bounded() -> None:

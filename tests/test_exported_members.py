@@ -22,8 +22,8 @@ NAMES: dict[ModuleType, str] = {
     ),
     events: (
         "Bound CacheControlReplaced ChannelLost Confirmed Conflict CookiesLost Created CrossSite Destroyed EndsKept "
-        "EntriesSkipped Event Expired IdChanged LateWrite LimitsRaised ListFresh ListStale Listener LoggedIn LoggedOut "
-        "Opened ProofFailed Rejected Renewed Saved StoreFailed StoreHangs TakenOver"
+        "EntriesSkipped Event Expired IdChanged KeysStale LateWrite LimitsRaised ListFresh ListStale Listener LoggedIn "
+        "LoggedOut Opened ProofFailed Rejected Renewed Saved StoreFailed StoreHangs TakenOver"
     ),
 }
 

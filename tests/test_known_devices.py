@@ -363,6 +363,7 @@ def test_a_cookie_that_cannot_be_used_is_not_known(reason: str, value: Callable[
     assert log_in(site) is False
     (told,) = site.told(Rejected)
     assert (told.reason, told.cookie, told.request.path) == (reason, DEVICE, "/login")
+    assert told.detail == (f"key {OTHER_KEY.id.hex()}" if reason == "unknown_key" else "")
     assert log_in(site) is True
     assert len(site.told(Rejected)) == 1
 

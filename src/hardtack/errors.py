@@ -144,15 +144,16 @@ class InvalidToken(HardtackError):
     Attributes:
         reason: one word for programs and events: `malformed`, `unknown_key`, `tampered`, `wrong_purpose`,
             `too_large`, `incomplete`, `expired`, `future`, …
+        detail: more for the message.
+        event_detail: what the event and the log say beside the reason, such as the id of an unknown key; short, and what a
+            client can choose of it escaped.
     """
 
-    event_detail: str = ""
-    """What the event says beside the reason, such as the id of an unknown key; nothing that the client chose freely."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
+    def __init__(self, reason: str, detail: str = "", event_detail: str = "") -> None:
         self.reason = reason
         self.detail = detail
+        self.event_detail = event_detail
         super().__init__(f"{reason}: {detail}" if detail else reason)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.reason, self.detail)
+        return type(self), (self.reason, self.detail, self.event_detail)

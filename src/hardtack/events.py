@@ -283,6 +283,11 @@ class Rejected(Event):
     cookie: str
     detail: str = ""
 
+    @property
+    def log_key(self) -> tuple[object, ...]:
+        """Without the detail: a client that makes key ids up gets one line a minute."""
+        return (type(self).__name__, self.reason, self.cookie)
+
     def _sentence(self) -> str:
         why = _REJECTED.get(self.reason, self.reason)
         detail = f" ({self.detail})" if self.detail else ""
@@ -380,11 +385,20 @@ class LateWrite(Event):
 
 
 class StoreFailed(Event):
-    """The store could not be reached, or holds something under this id that cannot be decoded."""
+    """The store could not be reached, or holds something under this id that cannot be decoded.
+
+    `detail` names what helps to find the cause, such as the id of the key that a record was sealed under.
+    """
 
     level = logging.ERROR
     operation: str
     error: str
+    detail: str = ""
+
+    @property
+    def log_key(self) -> tuple[object, ...]:
+        """Without the detail."""
+        return (type(self).__name__, self.operation, self.error)
 
     def _sentence(self) -> str:
         if self.error == "wrong_record":
@@ -393,7 +407,11 @@ class StoreFailed(Event):
                 "that is shared by processes or threads, or a proxy that mixes answers up"
             )
         if self.operation == "decode":
-            return f"a stored session cannot be read ({self.error}): wrong seal= key, or another program writes to this store"
+            detail = f" ({self.detail})" if self.detail else ""
+            return (
+                f"a stored session cannot be read ({self.error}): wrong seal= key, or another program writes to this "
+                f"store{detail}"
+            )
         if self.operation == "bind":
             return (
                 f"the list of ended sessions could not be told that a session is bound to its device ({self.error}): it stays "
@@ -415,6 +433,20 @@ class StoreHangs(Event):
         return (
             f"{self.server} did not answer several times in a row: calls fail at once, and one now and then tries again; see "
             "what it is busy with, and whether the network drops packets"
+        )
+
+
+class KeysStale(Event):
+    """A key file cannot be read any more: the keys that were read before go on."""
+
+    level = logging.ERROR
+    file: str
+    problem: str
+
+    def _sentence(self) -> str:
+        return (
+            f"the session keys are those that were read before: {self.problem}; the file is read again as soon as that is put "
+            "right, and until then no change of it takes effect"
         )
 
 

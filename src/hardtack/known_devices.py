@@ -132,7 +132,7 @@ class Devices:
             try:
                 yield self._open(value, now)
             except InvalidToken as error:
-                core.emit(Rejected, error.reason, name, request=state.request)
+                core.emit(Rejected, error.reason, name, error.event_detail, request=state.request)
 
     def _open(self, value: str, now: int) -> Record:
         """What a cookie says. Raises `InvalidToken`."""

@@ -130,6 +130,9 @@ class SessionManager:
         self.engine: Engine = checked
         self.settings = settings
         self._refuses = settings.cross_site == "refuse"
+        for each in (self.core, *self.core.accepted):
+            for ring in rings_of(each.engine):
+                ring.on_stale(self.core.emit)
 
     # --- the calls of an adapter
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import time
 from hashlib import sha256
@@ -72,6 +73,22 @@ def test_a_site_brings_its_key_along(file: str, monkeypatch: pytest.MonkeyPatch)
     assert main(["keys", "init", file, "--stdin"]) == 0
 
     assert Keyring.from_file(file).current == KNOWN
+
+
+def test_root_tends_the_file_of_a_site(
+    file: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner is the user that the site runs as, and nobody else could read a session with it."""
+    main(["keys", "init", file])
+    owner = os.geteuid() or 4321
+    if os.geteuid() == 0:
+        os.chown(file, owner, -1)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+    assert main(["keys", "add", file]) == 0
+
+    assert len(ids(capsys, file)) == 2
+    assert Path(file).stat().st_uid == owner
 
 
 def test_a_key_that_leaked(file: str, clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:

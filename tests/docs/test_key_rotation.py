@@ -124,7 +124,7 @@ def test_two_deploys_log_people_out() -> None:
     known = [site.visit(jar, server) for server in (0, 1)]
 
     assert known == ["ada", None]
-    assert site.events[-1] == Rejected("unknown_key", "__Host-Http-session")
+    assert site.events[-1] == Rejected("unknown_key", "__Host-Http-session", f"key {NEW.id.hex()}")
 
 
 def test_a_leaked_key_opens_nothing_any_more() -> None:

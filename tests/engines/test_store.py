@@ -1384,7 +1384,7 @@ def test_seal_rotates_its_keys() -> None:
     assert dict(Site(StoreEngine(store, seal=OTHER_KEY)).sessions.open(first.jar.header)) == {"a": 1}
     dropped = Site(StoreEngine(store, seal=KEY))
     assert dict(dropped.sessions.open(first.jar.header)) == {}
-    assert [event.error for event in dropped.told(StoreFailed)] == ["unknown_key"]
+    assert dropped.told(StoreFailed) == [StoreFailed("decode", "unknown_key", f"key {OTHER_KEY.id.hex()}")]
 
 
 def test_seal_refuses_records_in_the_clear() -> None:
@@ -1393,7 +1393,9 @@ def test_seal_refuses_records_in_the_clear() -> None:
     clear = Site(StoreEngine(store))
     clear.visit(a=1)
 
-    assert dict(Site(StoreEngine(store, seal=KEY)).sessions.open(clear.jar.header)) == {}
+    sealed = Site(StoreEngine(store, seal=KEY))
+    assert dict(sealed.sessions.open(clear.jar.header)) == {}
+    assert sealed.told(StoreFailed) == [StoreFailed("decode", "unknown_key", "the record is not sealed")]
 
 
 # --- async

@@ -45,6 +45,16 @@ def test_a_wrong_key(caplog: pytest.LogCaptureFixture) -> None:
     """Two servers have different keys."""
     assert visit(SessionManager(Key.generate()), login(SessionManager(KEY))) is None
     assert "its key is not in the keyring" in caplog.text
+    assert f"(key {KEY.id.hex()})" in caplog.text
+
+
+def test_a_wrong_key_of_records_in_a_store(caplog: pytest.LogCaptureFixture) -> None:
+    """Two servers with one store have different keys for its records."""
+    store = MemoryStore()
+    header = login(SessionManager(StoreEngine(store, seal=KEY)))
+
+    assert visit(SessionManager(StoreEngine(store, seal=Key.generate())), header) is None
+    assert f"wrong seal= key, or another program writes to this store (key {KEY.id.hex()})" in caplog.text
 
 
 @pytest.mark.parametrize(("host", "said"), [("shop.example.org", "X-Forwarded-Proto"), ("localhost", "Safari")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import threading
@@ -14,9 +15,20 @@ from pathlib import Path
 import pytest
 from tests.kit import Clock
 
-from hardtack import EncryptedToken, Key, Keyring, Record, SignedToken
+from hardtack import (
+    CookieEngine,
+    EncryptedToken,
+    Key,
+    Keyring,
+    Record,
+    SessionManager,
+    SignedToken,
+    StoreEngine,
+    events,
+)
 from hardtack.errors import ConfigError
 from hardtack.protocols import Context
+from hardtack.stores.memory import MemoryStore
 from hardtack.tokens import keyfile, schedule
 from hardtack.tokens.keyfile import FileKeyring
 
@@ -132,8 +144,6 @@ def test_a_file_that_cannot_be_read_keeps_the_ring(
 ) -> None:
     """The sessions go on under the keys that there were; the log says it once, and once more when all is well again."""
     ring = follow(file)
-    told: list[str] = []
-    ring.on_stale(told.append)
     caplog.set_level(logging.INFO, "hardtack")
     break_it(file)
 
@@ -142,7 +152,7 @@ def test_a_file_that_cannot_be_read_keeps_the_ring(
         assert set(ring) == {OLD}
     assert ring.problem is not None
     assert problem in ring.problem
-    assert told == [ring.problem]
+    assert ring.problem in caplog.text
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 
     file.unlink(missing_ok=True)
@@ -154,14 +164,80 @@ def test_a_file_that_cannot_be_read_keeps_the_ring(
     assert "htk1_" not in caplog.text
 
 
-def test_without_a_listener_the_log_is_told(file: Path, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever listens is told beside the log, not instead of it."""
+ENGINES: dict[str, Callable[[Keyring], CookieEngine | StoreEngine]] = {
+    "cookie": CookieEngine,
+    "sealed store": lambda ring: StoreEngine(MemoryStore(), seal=ring),
+}
+
+
+@pytest.mark.parametrize("kind", ENGINES)
+def test_a_manager_tells_that_the_file_cannot_be_read(
+    file: Path, clock: Clock, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    """Once while it stays so, though requests go on; again, when it breaks another time."""
+    told: list[events.Event] = []
+    sessions = SessionManager(ENGINES[kind](follow(file)), on_event=told.append, clock=clock)
+    session = sessions.open()
+    session.login("ada")
+    header = sessions.commit(session).set_cookies[0].partition(";")[0]
+
+    def stale() -> list[events.Event]:
+        for _ in range(3):
+            clock.now += 10
+            assert sessions.open(header).subject == "ada"
+        return [event for event in told if isinstance(event, events.KeysStale)]
+
+    assert stale() == []
+    file.unlink()
+    first = events.KeysStale(str(file), f"{file} cannot be read: No such file or directory")
+    assert stale() == [first]
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR] == [str(first)]
+    keyfile.write(file, ALONE, new=True)
+    assert stale() == [first]
+    file.write_bytes(b"")
+    assert stale() == [first, events.KeysStale(str(file), f"{file} {NO_KEYS}")]
+
+
+NO_KEYS = "has no [[keys]]; `hardtack keys init` makes a key file"
+
+
+def test_each_manager_of_a_ring_tells_it(file: Path, clock: Clock) -> None:
+    """Also the one that only takes sessions over from under these keys; and one that is gone is not kept for it."""
     ring = follow(file)
+    told: dict[str, list[events.Event]] = {"own": [], "moving": [], "gone": []}
+    managers = {
+        "own": SessionManager(ring, on_event=told["own"].append),
+        "moving": SessionManager(
+            StoreEngine(MemoryStore(), seal=ring), accept=[CookieEngine(ring)], on_event=told["moving"].append
+        ),
+        "gone": SessionManager(ring, on_event=told["gone"].append),
+    }
+    del managers["gone"]
+    gc.collect()
     file.unlink()
 
     clock.now += 10
     ring.snapshot()
 
+    assert {name: [type(event) for event in found] for name, found in told.items()} == {
+        "own": [events.KeysStale],
+        "moving": [events.KeysStale],
+        "gone": [],
+    }
+
+
+def test_without_a_manager_the_log_is_told(file: Path, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    """Also where there was one, which has gone."""
+    ring = follow(file)
+    manager = [SessionManager(ring)]
+    manager.clear()
+    gc.collect()
+    file.unlink()
+
+    clock.now += 10
+    ring.snapshot()
+
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert "No such file" in caplog.text
 
 
@@ -188,6 +264,25 @@ def test_a_file_that_others_may_write_is_refused(file: Path, mode: int) -> None:
 
     with pytest.raises(ConfigError, match="may be written by other users"):
         Keyring.from_file(file)
+
+
+def test_a_file_of_another_user_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who owns it writes it whenever he likes. Root's own is taken, and so is that of the user that the process runs as."""
+    if os.geteuid() == 0:
+        monkeypatch.setattr(os, "geteuid", lambda: 4321)
+        assert Keyring.from_file(file).current == OLD
+        os.chown(file, 4321, -1)
+    owner = file.stat().st_uid
+    assert Keyring.from_file(file).current == OLD
+
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+
+    with pytest.raises(ConfigError, match=rf"belongs to another user \(uid {owner}\), .*; chown it to root"):
+        Keyring.from_file(file)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(ConfigError, match="belongs to another user"):
+        Keyring.from_file(file)
+    assert keyfile.read(file, any_owner=True)[0] == ALONE
 
 
 @pytest.mark.parametrize(("mode", "taken"), [(0o770, False), (0o707, False), (0o1777, True), (0o755, True)])
@@ -243,6 +338,21 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         Keyring.from_file(tmp_path / "missing")
     with pytest.raises(ConfigError, match="is not a file"):
         Keyring.from_file("/dev/null")
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    with pytest.raises(ConfigError, match="is not a file"):
+        Keyring.from_file(tmp_path / "pipe")
+
+
+def test_a_pipe_in_the_place_of_the_file_holds_nobody(file: Path, clock: Clock) -> None:
+    """Nobody writes into it, and the request that looks goes on at once, under the keys that there were."""
+    ring = follow(file)
+    file.unlink()
+    os.mkfifo(file, 0o600)
+
+    clock.now += 10
+
+    assert set(ring) == {OLD}
+    assert ring.problem == f"{file} is not a file"
 
 
 def test_a_kubernetes_secret_that_is_swapped(tmp_path: Path, clock: Clock) -> None:

@@ -189,6 +189,14 @@ def test_a_file_that_is_wrong(before: str, after: str, problem: str) -> None:
     assert "htk1_" not in str(caught.value).replace("'htk1_'", "")
 
 
+def test_a_file_that_does_not_say_its_spread() -> None:
+    """It is a day, as of a file that `hardtack keys init` makes."""
+    text = GOOD.replace('spread = "86400 seconds"\n', "")
+    assert text != GOOD
+
+    assert schedule.read(tomllib.loads(text), "keys.toml").spread == 86400
+
+
 @pytest.mark.parametrize("text", ['lifetime = "1 day"', 'keys = "htk1_"', "keys = []", "keys = [5]"])
 def test_a_file_without_keys(text: str) -> None:
     """Another file in the place of the key file is told so."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import pickle
 from typing import Any
 
 import pytest
@@ -178,6 +179,28 @@ def test_framing_keeps_purpose_and_name_apart(kind: type[Token]) -> None:
 def test_another_key_is_unknown(kind: type[Token]) -> None:
     """A token under a key that is not in the ring is refused by its key id, before any cryptography."""
     assert reason(kind(OTHER_KEY), seal(kind(KEY))) == "unknown_key"
+
+
+def test_the_event_of_an_unknown_key_names_it(kind: type[Token]) -> None:
+    """By its id, which is public; `hardtack keys list` shows the same."""
+    with pytest.raises(InvalidToken) as caught:
+        kind(OTHER_KEY).open({NAME: [seal(kind(KEY))]}, CONTEXT)
+
+    assert caught.value.event_detail == f"key {KEY.id.hex()}"
+
+
+@pytest.mark.parametrize(
+    ("field", "named"),
+    [("", "key without an id"), ("AQIDBAU", "key 0102030405"), ("Cg" + "A" * 5000, "key 0a00000000...")],
+    ids=["none", "five bytes", "very long"],
+)
+def test_a_key_id_that_a_client_made_up_is_escaped_and_cut(field: str, named: str) -> None:
+    """A signed token has room for one of any length."""
+    with pytest.raises(InvalidToken) as caught:
+        SignedToken(KEY).open({NAME: [f"ht1.{field}.e30.AAAA"]}, CONTEXT)
+
+    assert (caught.value.reason, caught.value.event_detail) == ("unknown_key", named)
+    assert pickle.loads(pickle.dumps(caught.value)).event_detail == named
 
 
 def test_a_key_with_the_id_of_another_does_not_open(kind: type[Token]) -> None:

@@ -149,7 +149,7 @@ def _ring(path: Path, now: int) -> Keyring:
     lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     keys = [line for line in lines if line.startswith(PREFIX)]
     if not keys:
-        return keyfile.read(path)[0].ring(now)
+        return keyfile.read(path, any_owner=True)[0].ring(now)
     first, *others = [Key.parse(line) for line in keys]
     return Keyring(first, others)
 

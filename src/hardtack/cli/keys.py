@@ -25,7 +25,9 @@ def add_commands(commands: Any) -> None:
 
     init = _command(steps, "init", _init, "make a key file, with one key that issues")
     init.add_argument("--lifetime", default="14 days", help="of the longest sessions (default: %(default)s)")
-    init.add_argument("--spread", default="1 day", help="within it every process has a change (default: %(default)s)")
+    init.add_argument(
+        "--spread", default=schedule.SPREAD, help="within it every process has a change (default: %(default)s)"
+    )
     init.add_argument(
         "--stdin", action="store_true", help="read the key from standard input, in the place of a new one"
     )
@@ -77,7 +79,7 @@ def _init(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    found, _ = keyfile.read(arguments.file)
+    found, _ = keyfile.read(arguments.file, any_owner=True)
     now = time.time()
     for each in found.entries:
         print(f"{each.key.id.hex()}  {_state(found, each, now)}  (added {written(each.added)})")
@@ -122,7 +124,7 @@ def _rotate(arguments: argparse.Namespace) -> None:
 
 def _change(file: Path, step: Step) -> None:
     with keyfile.locked(file):
-        found, _ = keyfile.read(file)
+        found, _ = keyfile.read(file, any_owner=True)
         changed, told = step(found, int(time.time()))
         if changed != found:
             keyfile.write(file, changed)

@@ -191,7 +191,7 @@ class _Asked:
 def _is_fall(event: type[Event], details: tuple[Any, ...]) -> bool:
     if event is Rejected:
         return details[0] in _FALLS
-    return event is not StoreFailed or details[-1] in _FALLS
+    return event is not StoreFailed or details[1] in _FALLS
 
 
 class _Found(NamedTuple):

@@ -11,7 +11,7 @@ from pybase64 import b64decode, b64encode_as_string
 from hardtack.errors import InvalidToken
 from hardtack.protocols import Context
 from hardtack.record import Record, pack, unpack
-from hardtack.tokens.keys import VERSION, Key, Keyring, as_keyring
+from hardtack.tokens.keys import VERSION, Key, Keyring, as_keyring, unknown_key
 
 MAX_LENGTH: Final = 9 * 4096
 """Characters of a token that are looked at: as many cookies as `CookieEngine(max_chunks=…)` may write."""
@@ -51,7 +51,7 @@ class EncryptedToken:
         header = raw[:6]
         key = self._find(header[1:])
         if key is None:
-            raise InvalidToken("unknown_key", "no key of the ring has the token's key id")
+            raise unknown_key(header[1:], "no key of the ring has the token's key id")
         try:
             plaintext = key.encrypting.open(raw, header + bound[2], 6)
         except InvalidTag:

@@ -12,10 +12,12 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
+from weakref import WeakMethod
 
 from hardtack import _toml
 from hardtack._settings import fail
 from hardtack.errors import ConfigError
+from hardtack.events import KeysStale
 from hardtack.lifetime import seconds
 from hardtack.tokens import schedule as schedules
 from hardtack.tokens.keys import Key, Keyring
@@ -30,12 +32,15 @@ Signature = tuple[int, int, int]
 """Inode, time of change in nanoseconds, and size: what tells one state of a file from another."""
 
 
-def read(path: Path, known: Iterable[Key] = ()) -> tuple[Schedule, Signature]:
-    """What a key file says now. Raises `ConfigError` where it cannot be read, or somebody else may write it."""
+def read(path: Path, known: Iterable[Key] = (), *, any_owner: bool = False) -> tuple[Schedule, Signature]:
+    """What a key file says now. Raises `ConfigError` where it cannot be read, or somebody else may write it.
+
+    `any_owner`: for commands, by which root tends the file of the user that a site runs as.
+    """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
             found = os.fstat(file.fileno())
-            _check_file(path, found)
+            _check_file(path, found, any_owner=any_owner)
             _check_folders(path)
             text = file.read(_MAX_SIZE).decode()
     except OSError as error:
@@ -47,6 +52,11 @@ def read(path: Path, known: Iterable[Key] = ()) -> tuple[Schedule, Signature]:
     return fail(str(path), problem)
 
 
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting: a pipe in the file's place would hold the request until somebody writes into it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # which Windows has not
+
+
 def _signature(found: os.stat_result) -> Signature:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
@@ -54,10 +64,18 @@ def _signature(found: os.stat_result) -> Signature:
 # Another user who could put keys of his own in would be whoever he likes to be. Elsewhere than on POSIX the mode says nothing.
 
 
-def _check_file(path: Path, found: os.stat_result) -> None:
+def _check_file(path: Path, found: os.stat_result, *, any_owner: bool) -> None:
     if not stat.S_ISREG(found.st_mode):
         fail(str(path), "is not a file")
-    if os.name == "posix" and found.st_mode & _WRITABLE_BY_OTHERS:
+    if os.name != "posix":  # pragma: no cover
+        return
+    if not any_owner and found.st_uid not in (0, os.geteuid()):
+        fail(
+            str(path),
+            f"belongs to another user (uid {found.st_uid}), who could then forge every session; chown it to root, or to the "
+            "user that this process runs as",
+        )
+    if found.st_mode & _WRITABLE_BY_OTHERS:
         fail(str(path), "may be written by other users, who could then forge every session; chmod 600")
 
 
@@ -97,17 +115,17 @@ class FileKeyring(Keyring):
     others go on with what there is, and a fork at any moment leaves nothing behind.
     """
 
-    __slots__ = ("_listener", "_needed", "_path", "_reload", "_state")
+    __slots__ = ("_listeners", "_needed", "_path", "_reload", "_state")
 
     _path: Path
     _reload: int
     _state: _State
     _needed: int
-    _listener: Callable[[str], None] | None
+    _listeners: list[WeakMethod[Callable[..., object]]]
 
     def __init__(self, path: str | os.PathLike[str], reload: str | int | timedelta = "10 seconds") -> None:
         file = Path(path)
-        self._set(_path=file, _reload=seconds(reload, "reload"), _needed=0, _listener=None)
+        self._set(_path=file, _reload=seconds(reload, "reload"), _needed=0, _listeners=[])
         now = time.time()
         schedule, signature = read(file)
         self._set(_state=_State(schedule, signature, schedule.ring(now), now))
@@ -128,9 +146,14 @@ class FileKeyring(Keyring):
         """Why the file could not be read when it was last looked at; None: it could."""
         return self._state.problem
 
-    def on_stale(self, listener: Callable[[str], None]) -> None:
-        """Have a function told, with the problem, when the file cannot be read any more; beside the log."""
-        self._set(_listener=listener)
+    def on_stale(self, emit: Callable[..., object]) -> None:
+        """Have a method called as `emit(KeysStale, file, problem)` when the file cannot be read any more, instead of the log.
+
+        Once for each problem, not each time that the file is looked at. The method's object is held weakly: a ring may be
+        that of several managers, and outlive them.
+        """
+        if emit not in [known() for known in self._listeners]:
+            self._listeners.append(WeakMethod(emit, self._listeners.remove))
 
     def check_lifetime(self, lifetime: int) -> None:
         """Raise `ConfigError` where the file drops keys before sessions of this many seconds have run out.
@@ -192,9 +215,12 @@ class FileKeyring(Keyring):
 
     def _tell(self, before: str | None, problem: str | None) -> None:
         if problem is not None and problem != before:
-            logger.error("the session keys are those that were read before: %s", problem)
-            if self._listener is not None:
-                self._listener(problem)
+            event = KeysStale(str(self._path), problem)
+            listeners = [emit for emit in (known() for known in tuple(self._listeners)) if emit is not None]
+            for emit in listeners:
+                emit(type(event), event.file, event.problem)
+            if not listeners:
+                logger.log(event.severity, "%s", event)
         elif problem is None and before is not None:
             logger.info("the session keys of %s were read again", self._path)
 

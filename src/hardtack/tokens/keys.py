@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pybase64 import b64encode_as_string
 
 from hardtack import values
-from hardtack.errors import ConfigError
+from hardtack.errors import ConfigError, InvalidToken
 from hardtack.tokens.derivation import stretch, stretch_once
 from hardtack.tokens.xaes import XAES256GCM
 
@@ -24,6 +24,7 @@ PREFIX: Final = "htk1_"
 VERSION: Final = b"\x01"
 """The version of encrypted tokens and of sealed records: their first byte."""
 
+_ID_BYTES: Final = 5
 _BLOCK: Final = 64
 _INNER: Final = bytes(byte ^ 0x36 for byte in range(256))
 _OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
@@ -55,7 +56,7 @@ class Key:
         if not isinstance(secret, bytes) or len(secret) != 32:
             message = "a Key takes exactly 32 random bytes; use Key.generate(), Key.parse(…) or Key.from_passphrase(…)"
             raise ConfigError(message)
-        identifier = derive(secret, "key-id", 5)
+        identifier = derive(secret, "key-id", _ID_BYTES)
         header = VERSION + identifier
         put = object.__setattr__
         put(self, "_secret", secret)
@@ -249,9 +250,10 @@ class Keyring:
         """The ring of a key file, which `hardtack keys` makes and rotates; docs/key-rotation.md has its form.
 
         The file is read again when it has changed, which is looked at once in `reload` at most; what it says of the future, it
-        does without being read again. A file that cannot be read any more leaves the ring as it was, and is told to the log.
+        does without being read again. A file that cannot be read any more leaves the ring as it was, and is
+        the event `KeysStale`, or a line in the log where no manager uses the ring.
 
-        Raises `ConfigError`: where the file is no key file, or somebody else may write it or a folder that it is in.
+        Raises `ConfigError`: where the file is no key file, or somebody else owns it, or may write it or a folder of it.
         """
         from hardtack.tokens.keyfile import FileKeyring
 
@@ -259,6 +261,9 @@ class Keyring:
 
     def check_lifetime(self, lifetime: int) -> None:
         """Raise `ConfigError` where keys are dropped before sessions of this many seconds have run out."""
+
+    def on_stale(self, emit: Callable[..., object]) -> None:
+        """Have a method called as `emit(KeysStale, file, problem)` where the keys are a file's that cannot be read any more."""
 
     def snapshot(self) -> Keyring:
         """The keys of now, which do not change: the ring itself, unless its keys are read from a file."""
@@ -301,6 +306,12 @@ class Keyring:
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise TypeError("a Keyring cannot be pickled: it holds keys")
+
+
+def unknown_key(key_id: bytes, detail: str) -> InvalidToken:
+    """The error of who finds no key with an id: its event names the id, which may be any bytes that a client sent."""
+    shown = key_id[:_ID_BYTES].hex() + ("..." if len(key_id) > _ID_BYTES else "")
+    return InvalidToken("unknown_key", detail, f"key {shown or 'without an id'}")
 
 
 def as_keyring(keys: Keyring | Key) -> Keyring:

@@ -17,6 +17,9 @@ from hardtack.tokens.keys import Key, Keyring
 CLOCKS: Final = 600
 """Seconds by which the clocks of two processes may differ."""
 
+SPREAD: Final = "1 day"
+"""The `spread` of a file that does not say it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -188,7 +191,7 @@ def read(content: Mapping[str, Any], label: str, known: Iterable[Key] = ()) -> S
     objects = {key.export(): key for key in known}
     entries = tuple(_entry(each, f"key {number} in {label}", objects) for number, each in enumerate(keys, 1))
     lifetime = duration(content.get("lifetime", 0), f"lifetime in {label}")
-    schedule = Schedule(lifetime, duration(content.get("spread", 0), f"spread in {label}"), entries)
+    schedule = Schedule(lifetime, duration(content.get("spread", SPREAD), f"spread in {label}"), entries)
     _check(schedule, label)
     return schedule
 

@@ -13,7 +13,7 @@ from hardtack.errors import InvalidToken, UnsupportedValue
 from hardtack.protocols import Context
 from hardtack.record import Record
 from hardtack.tokens.encrypted import MAX_LENGTH, binding, last_value
-from hardtack.tokens.keys import Key, Keyring, as_keyring
+from hardtack.tokens.keys import Key, Keyring, as_keyring, unknown_key
 
 _dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -42,9 +42,10 @@ class SignedToken:
         parts = signed.split(".")
         if len(parts) != 3 or parts[0] != "ht1" or not token.isascii():
             raise InvalidToken("malformed", "not a version 1 signed token")
-        key = self._find(_field(parts[1]))
+        key_id = _field(parts[1])
+        key = self._find(key_id)
         if key is None:
-            raise InvalidToken("unknown_key", "no key of the ring has the token's key id")
+            raise unknown_key(key_id, "no key of the ring has the token's key id")
         # The MAC comes before anything is decoded or parsed, and is compared as bytes of one spelling.
         if not hmac.compare_digest(_mac(key, signed, context).encode(), mac.encode()):
             raise InvalidToken("tampered", "the token was changed, or is of another cookie or purpose")

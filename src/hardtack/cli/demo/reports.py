@@ -122,6 +122,7 @@ _MEANINGS: Final[dict[type[Event], str]] = {
     events.Bound: "bound to the device of the browser: copies of the cookie die within minutes",
     events.ProofFailed: "the key of the device was not proved, and the session not used",
     events.StoreHangs: "left alone while it hangs, or answers again",
+    events.KeysStale: "the key file cannot be read: the keys stay as they were",
     events.ListStale: "the list of ended sessions cannot be read: sessions wait",
     events.ListFresh: "the list of ended sessions is read again",
     events.ChannelLost: "what the list had is gone where it was kept, and is written back",

@@ -38,7 +38,7 @@ from hardtack.protocols import (
 )
 from hardtack.record import Record
 from hardtack.settings import choice, instance
-from hardtack.tokens.keys import Key, Keyring, as_keyring
+from hardtack.tokens.keys import Key, Keyring, as_keyring, unknown_key
 
 _SECRET_SIZE: Final = 32
 _SECRET_CHARACTERS: Final = 43
@@ -240,9 +240,11 @@ class StoreEngine:
         current = True
         if self.seal is not None:
             header = data[:6]
+            if header[:1] != _SEALED:  # what follows is no id then
+                raise InvalidToken("unknown_key", "the record was not sealed", "the record is not sealed")
             key = self.seal.get(header[1:])
-            if header[:1] != _SEALED or key is None:
-                raise InvalidToken("unknown_key", "the record was not sealed under a key of the ring")
+            if key is None:
+                raise unknown_key(header[1:], "the record was not sealed under a key of the ring")
             try:
                 data = key.encrypting.open(data[6:], _associated(header, raw_key, policy))
             except InvalidTag:
@@ -266,7 +268,7 @@ class StoreEngine:
         try:
             return self.look(raw_key, entry, now, policy), entry
         except InvalidToken as error:
-            reason = error.reason
+            reason, detail = error.reason, error.event_detail
         if reason in ("wrong_record", "tampered"):
             if self.traits.reconnects:
                 yield Reconnect()
@@ -274,9 +276,9 @@ class StoreEngine:
             try:
                 return self.look(raw_key, entry, now, policy), entry
             except InvalidToken as error:
-                reason = error.reason
+                reason, detail = error.reason, error.event_detail
         # Not the client's fault, and no reason to fail on each of its requests: it gets a new session.
-        policy.emit(StoreFailed, "decode", reason)
+        policy.emit(StoreFailed, "decode", reason, detail)
         return Look(broken=reason in ("wrong_record", "tampered")), entry
 
     def look(self, raw_key: bytes, entry: Entry | None, now: int, policy: Policy) -> Look:
