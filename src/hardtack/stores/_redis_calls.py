@@ -33,6 +33,10 @@ before it is carried out, and what a script of ours writes first is refused."""
 _QUOTED = re.compile(r"-(READONLY|MASTERDOWN|LOADING|OOM)\b")
 """The same, as Redis before 7 quotes it within the error of a script."""
 
+_CODE = re.compile(
+    r"(?:Error running script \(call to f_\w+\): @user_script: ?\d+: @user_script: ?\d+: -)?([A-Z]{3,20})(?: |$)"
+)
+
 # Without this option a client made with decode_responses=True would decode sessions as UTF-8.
 _AS_BYTES: dict[str, Any] = {"NEVER_DECODE": True}
 
@@ -50,6 +54,17 @@ def is_elsewhere(error: BaseException) -> bool:
 def is_full(error: BaseException) -> bool:
     """Whether the server says that it takes no more."""
     return isinstance(error, OutOfMemoryError) or _quoted(error) == "OOM"
+
+
+def code_of(error: BaseException) -> str | None:
+    """The word in capitals by which the server says what kind of error it is, such as MISCONF; None where it says none.
+
+    Only that: what follows may quote the command, and the session with it.
+    """
+    if not isinstance(error, ResponseError):
+        return None
+    found = _CODE.match(getattr(error, "status_code", None) or str(error))
+    return found and found[1]
 
 
 def _quoted(error: BaseException) -> str | None:
