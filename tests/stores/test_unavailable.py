@@ -176,6 +176,7 @@ def test_a_redis_that_cannot_save_itself_says_misconf(unwritable: RedisServer) -
             "unknown command 'EVALSHA', with args beginning with: 'SECRET ' @user_script:2: @user_script: 2: -SECRET ",
             None,
         ),
+        ("ERR something", None),
         ("", None),
     ],
 )
