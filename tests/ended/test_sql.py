@@ -11,9 +11,11 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import exc
 from sqlalchemy.pool import NullPool
-from tests.servers import MariaDBServer, PostgreSQLServer
+from tests.ended.kit import eventually, new_id
+from tests.servers import MariaDBServer, PgBouncerServer, PostgreSQLServer
 from tests.stores.switch import switch
 
+from hardtack.ended import EndedSessions
 from hardtack.ended.channels import sql
 from hardtack.ended.channels.sql import SQLChannel
 from hardtack.ended.follower import clock
@@ -182,6 +184,69 @@ def test_urls_that_cannot_be_used(url: str) -> None:
         SQLChannel.from_url(url)
 
     assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (
+            "postgresql+psycopg://user:hunter2@localhost/x?connect_timeout=soon",
+            "connect_timeout must be a whole number",
+        ),
+        ("postgresql+psycopg://user:hunter2@localhost/x?prepare_threshold=often", "a whole number or none"),
+        ("postgresql+psycopg://user:hunter2@localhost/x?colour=hunter2", "psycopg takes no option colour"),
+        ("mysql+pymysql://user:hunter2@localhost/x?read_timeot=5", "pymysql takes no option read_timeot"),
+        ("sqlite:////nowhere/x?timeuot=5", "pysqlite takes no option timeuot"),
+    ],
+)
+def test_an_option_that_cannot_be_is_found_when_the_list_is_made(url: str, said: str) -> None:
+    """As those of a store are; the option is named, its value is not shown."""
+    with pytest.raises(ConfigError, match=said) as error:
+        EndedSessions.from_url(url)
+
+    assert "hunter2" not in str(error.value)
+
+
+def test_timeouts_are_set_at_the_server(postgresql_server: PostgreSQLServer) -> None:
+    """For good, whatever is rolled back; those of the URL's options are left as they are."""
+    shown = []
+    for query in ("", "?connect_timeout=7&options=-c%20lock_timeout%3D7s"):
+        channel = SQLChannel(f"{postgresql_server.url}{query}")
+        with channel._engine.connect() as connection:
+            connection.rollback()
+            names = ("statement_timeout", "lock_timeout")
+            shown.append([connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in names])
+        channel.close()
+
+    assert shown == [["2s", "2s"], ["0", "7s"]]
+
+
+@pytest.fixture(scope="module")
+def pgbouncer(postgresql_server: PostgreSQLServer) -> Iterator[PgBouncerServer]:
+    """A pooler in transaction mode."""
+    server = PgBouncerServer(postgresql_server)
+    yield server
+    server.remove()
+
+
+@pytest.mark.parametrize("query", ["", "?prepare_threshold=none"])
+def test_a_list_behind_a_pooler(pgbouncer: PgBouncerServer, make_list: Any, query: str) -> None:
+    """By its URL alone, and with what is told to do for a pooler elsewhere: what one ends another refuses."""
+    ender, other = make_list(f"{pgbouncer.url}{query}"), make_list(pgbouncer.url)
+    ender.create()
+    other.start()
+
+    for _ in range(20):  # more often than psycopg needs to prepare a statement
+        handle = new_id()
+        ender.end_session(handle)
+        eventually(lambda: other.check(handle))  # noqa: B023 - it is called here
+
+    channel = SQLChannel(pgbouncer.url)
+    with channel._engine.connect() as connection:
+        driver_connection: Any = connection.connection.driver_connection
+        assert driver_connection.prepare_threshold is None
+        assert connection.exec_driver_sql("SHOW statement_timeout").scalar_one() == "0"
+    channel.close()
 
 
 def test_a_pool_that_is_empty(channel: SQLChannel, monkeypatch: Any) -> None:

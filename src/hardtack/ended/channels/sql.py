@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -22,7 +23,8 @@ try:
     from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
     from sqlalchemy.pool import NullPool
 
-    from hardtack.stores._sql_engines import limit_waiting
+    from hardtack.stores import _sql_options
+    from hardtack.stores._sql_engines import is_behind_a_pooler, limit_waiting
     from hardtack.stores._sql_logic import is_read_only, place, said_by
 except ImportError as error:
     message = "SQLChannel needs SQLAlchemy: pip install 'hardtack[sqlalchemy]', and your database's driver"
@@ -300,28 +302,52 @@ def _no_table(error: DBAPIError) -> bool:
     return any(code in _NO_TABLE for code in codes) or str(orig).startswith("no such table")
 
 
+def check_options(url: str) -> None:
+    """Raise `ConfigError` for a URL that cannot be used. Connects to nothing."""
+    _engine(url).dispose()
+
+
 def _engine(url: str) -> Any:
     try:
         parsed: URL = make_url(url)
-        driver = parsed.get_driver_name()
+        typed = _sql_options.typed(parsed)
         options: dict[str, Any] = {"pool_pre_ping": True, "pool_timeout": TIMEOUT, "pool_size": 2, "max_overflow": 8}
-        arguments: dict[str, Any] = {name: TIMEOUT for name in _TIMEOUTS.get(driver, ()) if name not in parsed.query}
+        arguments: dict[str, Any] = dict.fromkeys(_TIMEOUTS.get(parsed.get_driver_name(), ()), TIMEOUT)
         if parsed.get_backend_name() == "sqlite":
             # A connection that stays open would go on reading a file that was deleted.
             options, arguments = {"poolclass": NullPool}, {"timeout": SQLITE_TIMEOUT}
-        if parsed.get_backend_name() == "postgresql" and "options" not in parsed.query:
-            arguments["options"] = f"-c statement_timeout={TIMEOUT}s -c lock_timeout={TIMEOUT}s"
-        engine = sa.create_engine(parsed, connect_args=arguments, **options)
-    except (SQLAlchemyError, ImportError, ValueError):
+        engine = sa.create_engine(parsed, connect_args=arguments | typed, **options)
+        if engine.dialect.is_async:
+            raise ConfigError(_BAD_URL)
+        _sql_options.check(engine, parsed)
+    except (SQLAlchemyError, ImportError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
         # Not the reason itself: it may quote the URL, and the password with it.
         raise ConfigError(_BAD_URL) from None
-    if engine.dialect.is_async:
-        raise ConfigError(_BAD_URL)
     if engine.dialect.driver == "psycopg":
         limit_waiting(engine, TIMEOUT)
+    if engine.dialect.name == "postgresql":
+        prepares = engine.dialect.driver == "psycopg" and "prepare_threshold" not in typed
+        event.listen(engine, "connect", partial(_limit_statements, prepares, "options" not in parsed.query))
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _write_ahead)
     return engine
+
+
+def _limit_statements(prepares: bool, limits: bool, connection: Any, record: Any) -> None:
+    """Set timeouts at the server, and behind a pooler none: pgbouncer takes no `options`, and what is set afterwards would
+    stay with a connection that the next one gets. There nothing is prepared under a name either.
+    """
+    if is_behind_a_pooler(connection):
+        if prepares:
+            record.driver_connection.prepare_threshold = None
+    elif limits:
+        cursor = connection.cursor()
+        cursor.execute(f"SET statement_timeout = '{TIMEOUT}s'")
+        cursor.execute(f"SET lock_timeout = '{TIMEOUT}s'")
+        cursor.close()
+        connection.commit()
 
 
 def _write_ahead(connection: Any, record: Any) -> None:
