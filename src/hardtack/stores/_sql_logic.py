@@ -248,7 +248,7 @@ def _values(url: URL, name: str) -> tuple[str, ...]:
 
 def said_by(error: BaseException | None) -> str:
     """The name of a driver's error and its code: MySQL's or SQLite's own, or SQLSTATE. The text may hold what was saved."""
-    first = next(iter(getattr(error, "args", ())), None)
+    first: Any = next(iter(getattr(error, "args", ())), None)
     codes = (
         first if type(first) is int and not isinstance(error, OSError) else None,
         *(getattr(error, name, None) for name in ("sqlstate", "pgcode", "sqlite_errorname")),
