@@ -19,6 +19,7 @@ from tests.ended.kit import KEY, OTHER_KEY, eventually, new_id
 from tests.needs import find_program
 from tests.servers import MariaDBServer, PostgreSQLServer, RedisServer, SentinelServer, unprivileged_user
 from tests.stores.conftest import broken_port, hanging_port, hanging_up_port, nonsense_port, refusing_port
+from tests.stores.switch import switch
 
 from hardtack import Keyring, values
 from hardtack.ended.channels import file as file_module
@@ -546,6 +547,32 @@ def test_the_follower_of_a_replica_is_stale(pair: Any, make_list: Make, purpose:
         ended.start(0.3)
     with pytest.raises(StoreUnavailable, match="ReadOnlyError"):
         ended.end_everything()
+
+
+@pytest.mark.program("redis")
+def test_a_list_goes_with_a_fail_over_behind_one_address(pair: Any, make_list: Make) -> None:
+    """Its connections stand, and lead to a server that is a replica now: the first end after it is carried out."""
+    master, replica = pair
+    with switch(master.port) as address:
+        ended = make_list(f"redis://127.0.0.1:{address.port}")
+        ended.create()
+        ended.start()
+        with redis.Redis.from_url(replica.url) as new, redis.Redis.from_url(master.url) as old:
+            eventually(lambda: new.keys("*origin"))
+            new.execute_command("REPLICAOF", "NO", "ONE")
+            old.replicaof(replica.host, str(replica.port))
+        address.target = replica.port
+        mine, theirs = new_id(), new_id()
+
+        ended.end_session(mine)
+        ended.end_subject("alice")
+
+        other = make_list(replica.url)
+        other.start()
+        assert other.check(mine)
+        other.end_session(theirs)
+        eventually(lambda: ended.check(theirs))
+        ended.close()
 
 
 @pytest.mark.program("redis")

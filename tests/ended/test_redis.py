@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import redis
-from redis.exceptions import MovedError, ResponseError
+from redis.exceptions import BusyLoadingError, MovedError, OutOfMemoryError, ReadOnlyError, ResponseError
 from tests.ended.kit import eventually, new_id
 from tests.servers import RedisCluster, RedisServer, free_port
 
@@ -51,6 +51,59 @@ def test_a_server_without_minid(channel: RedisChannel, monkeypatch: Any) -> None
 
     with pytest.raises(StoreUnavailable, match=r"6\.2 or later"):
         put(channel, b"entry", keep=1)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ReadOnlyError("You can't write"), "cannot be used: ReadOnlyError"),
+        (OutOfMemoryError("command not allowed"), "cannot be used: OutOfMemoryError"),
+        (ResponseError("MISCONF Redis is configured to save"), r"cannot be used: ResponseError \(MISCONF\)$"),
+    ],
+    ids=["READONLY", "OOM", "MISCONF"],
+)
+def test_another_error_of_an_append_is_none_of_the_version(
+    channel: RedisChannel, monkeypatch: Any, error: ResponseError, said: str
+) -> None:
+    """redis-py puts the command before what the server said, and MINID is in it."""
+
+    def fail(node: Any, *_: Any) -> None:
+        text = f"Command # 1 (XADD s MINID ~ 1 * e SECRET x) of pipeline caused error: {error}"
+        raise type(error)(text)
+
+    monkeypatch.setattr(channel, "_add", fail)
+
+    with pytest.raises(StoreUnavailable, match=said) as raised:
+        put(channel, b"entry", keep=1)
+    assert str(raised.value).startswith("Redis at 127.0.0.1:")
+
+
+def test_a_list_is_not_begun_twice_with_what_is_there_once(channel: RedisChannel) -> None:
+    """Where the keys move while entries are sent: the second time they would be none, and the list look whole."""
+    refreshed: list[bool] = []
+    channel._refresh = lambda: refreshed.append(True)
+
+    def entries() -> Iterator[bytes]:
+        yield b"entry"
+        raise MovedError("1 127.0.0.1:1")
+
+    with pytest.raises(StoreUnavailable, match="MovedError"):
+        channel.reset(b"identity", b"new", entries())
+
+    assert refreshed == [True]
+    assert channel.read("", 0).origin == b"identity"
+
+
+def test_a_cluster_that_cannot_be_asked_for_the_node_is_unavailable(channel: RedisChannel, monkeypatch: Any) -> None:
+    """What was asked is not known then."""
+
+    def fail() -> None:
+        raise BusyLoadingError
+
+    monkeypatch.setattr(channel, "_node", fail)
+
+    with pytest.raises(StoreUnavailable, match=r"^Redis, which has the ended sessions, cannot be used: BusyLoading"):
+        put(channel, b"entry")
 
 
 def test_keys_that_have_moved_are_looked_for_once(channel: RedisChannel) -> None:

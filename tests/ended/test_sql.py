@@ -10,7 +10,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import exc
+from sqlalchemy.pool import NullPool
+from tests.ended.kit import eventually, new_id
+from tests.servers import MariaDBServer, PgBouncerServer, PostgreSQLServer
+from tests.stores.switch import switch
 
+from hardtack.ended import EndedSessions
 from hardtack.ended.channels import sql
 from hardtack.ended.channels.sql import SQLChannel
 from hardtack.ended.follower import clock
@@ -181,6 +186,69 @@ def test_urls_that_cannot_be_used(url: str) -> None:
     assert "hunter2" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (
+            "postgresql+psycopg://user:hunter2@localhost/x?connect_timeout=soon",
+            "connect_timeout must be a whole number",
+        ),
+        ("postgresql+psycopg://user:hunter2@localhost/x?prepare_threshold=often", "a whole number or none"),
+        ("postgresql+psycopg://user:hunter2@localhost/x?colour=hunter2", "psycopg takes no option colour"),
+        ("mysql+pymysql://user:hunter2@localhost/x?read_timeot=5", "pymysql takes no option read_timeot"),
+        ("sqlite:////nowhere/x?timeuot=5", "pysqlite takes no option timeuot"),
+    ],
+)
+def test_an_option_that_cannot_be_is_found_when_the_list_is_made(url: str, said: str) -> None:
+    """As those of a store are; the option is named, its value is not shown."""
+    with pytest.raises(ConfigError, match=said) as error:
+        EndedSessions.from_url(url)
+
+    assert "hunter2" not in str(error.value)
+
+
+def test_timeouts_are_set_at_the_server(postgresql_server: PostgreSQLServer) -> None:
+    """For good, whatever is rolled back; those of the URL's options are left as they are."""
+    shown = []
+    for query in ("", "?connect_timeout=7&options=-c%20lock_timeout%3D7s"):
+        channel = SQLChannel(f"{postgresql_server.url}{query}")
+        with channel._engine.connect() as connection:
+            connection.rollback()
+            names = ("statement_timeout", "lock_timeout")
+            shown.append([connection.exec_driver_sql(f"SHOW {name}").scalar_one() for name in names])
+        channel.close()
+
+    assert shown == [["2s", "2s"], ["0", "7s"]]
+
+
+@pytest.fixture(scope="module")
+def pgbouncer(postgresql_server: PostgreSQLServer) -> Iterator[PgBouncerServer]:
+    """A pooler in transaction mode."""
+    server = PgBouncerServer(postgresql_server)
+    yield server
+    server.remove()
+
+
+@pytest.mark.parametrize("query", ["", "?prepare_threshold=none"])
+def test_a_list_behind_a_pooler(pgbouncer: PgBouncerServer, make_list: Any, query: str) -> None:
+    """By its URL alone, and with what is told to do for a pooler elsewhere: what one ends another refuses."""
+    ender, other = make_list(f"{pgbouncer.url}{query}"), make_list(pgbouncer.url)
+    ender.create()
+    other.start()
+
+    for _ in range(20):  # more often than psycopg needs to prepare a statement
+        handle = new_id()
+        ender.end_session(handle)
+        eventually(lambda: other.check(handle))  # noqa: B023 - it is called here
+
+    channel = SQLChannel(pgbouncer.url)
+    with channel._engine.connect() as connection:
+        driver_connection: Any = connection.connection.driver_connection
+        assert driver_connection.prepare_threshold is None
+        assert connection.exec_driver_sql("SHOW statement_timeout").scalar_one() == "0"
+    channel.close()
+
+
 def test_a_pool_that_is_empty(channel: SQLChannel, monkeypatch: Any) -> None:
     """Is a channel that cannot be used now."""
 
@@ -188,9 +256,92 @@ def test_a_pool_that_is_empty(channel: SQLChannel, monkeypatch: Any) -> None:
         raise exc.TimeoutError
 
     with monkeypatch.context() as patch:
-        patch.setattr(channel._engine, "begin", fail)
+        patch.setattr(channel._engine, "connect", fail)
         with pytest.raises(StoreUnavailable, match="TimeoutError"):
             put(channel, b"entry")
+
+
+# --- a server that was demoted
+
+
+@pytest.fixture(scope="module")
+def read_only_mariadb() -> Iterator[MariaDBServer]:
+    """A server that was the primary: whoever has no special rights can only read."""
+    server = MariaDBServer()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def behind_one_address(mariadb_server: MariaDBServer, read_only_mariadb: MariaDBServer) -> Iterator[Any]:
+    """An address before a server that is read-only, the one that comes next, and the suffix of a channel on both."""
+    suffix = f"_{time.time_ns()}"
+    made = [SQLChannel(server.url, suffix) for server in (mariadb_server, read_only_mariadb)]
+    for each in made:
+        assert each.reset(None, b"identity", [b"first"])
+    with made[1]._engine.begin() as connection:
+        connection.exec_driver_sql("SET GLOBAL read_only = 1")
+    with switch(read_only_mariadb.port) as address:
+        yield address, mariadb_server, suffix
+    with made[1]._engine.begin() as connection:
+        connection.exec_driver_sql("SET GLOBAL read_only = 0")
+    for each in made:
+        each._metadata.drop_all(each._engine)
+        each.close()
+
+
+@pytest.mark.parametrize("first", ["append", "read"])
+def test_a_demoted_mariadb_is_left_for_the_new_one(behind_one_address: Any, first: str) -> None:
+    """As long as there is no other it is unavailable; then the first call is carried out on a new connection."""
+    address, primary, suffix = behind_one_address
+    channel = SQLChannel(f"mysql+pymysql://application@127.0.0.1:{address.port}/test", suffix)
+    calls: dict[str, Callable[[], object]] = {
+        "append": lambda: put(channel, b"entry"),
+        "read": lambda: channel.read("", 0),
+    }
+    for call in calls.values():
+        with pytest.raises(StoreUnavailable, match="takes no writes"):
+            call()
+    engine = channel._engine  # a connection that stands, and leads to the old one
+    with engine.connect() as connection:
+        connection.exec_driver_sql("SELECT 1")
+    address.target = primary.port
+
+    calls[first]()
+    put(channel, b"last")
+
+    assert read_all(channel)[0][-1] == b"last"
+    channel.close()
+
+
+def test_a_demoted_postgresql_is_left_for_the_new_one(postgresql_server: PostgreSQLServer) -> None:
+    """Which refuses the write itself: 25006. New connections can write, those that stand stay as they are."""
+    admin = sa.create_engine(postgresql_server.url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+
+    def set_role(clause: str) -> None:
+        with admin.connect() as connection:
+            connection.exec_driver_sql("SET default_transaction_read_only = off")
+            connection.exec_driver_sql(f"ALTER ROLE hardtack {clause}")
+
+    suffix = f"_{time.time_ns()}"
+    other = SQLChannel(postgresql_server.url, suffix)
+    assert other.reset(None, b"identity", [])
+    set_role("SET default_transaction_read_only = on")
+    channel = SQLChannel(postgresql_server.url, suffix)
+    try:
+        assert channel.read("", 0).origin == b"identity"
+        with pytest.raises(StoreUnavailable, match="takes no writes"):
+            put(channel, b"entry")
+        assert channel.read("", 0).origin == b"identity"
+    finally:
+        set_role("RESET default_transaction_read_only")
+
+    put(channel, b"entry")
+
+    assert read_all(channel)[0] == [b"entry"]
+    other._metadata.drop_all(other._engine)
+    other.close()
+    channel.close()
 
 
 def test_a_position_of_another_channel(channel: SQLChannel) -> None:

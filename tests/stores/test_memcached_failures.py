@@ -311,7 +311,7 @@ def test_an_error_that_is_none_of_pymemcache_is_unavailable(
         raise error
 
     monkeypatch.setattr(Client, "gets", fail)
-    with pytest.raises(StoreUnavailable, match=rf"^memcached cannot be used: {error.__name__}$"):
+    with pytest.raises(StoreUnavailable, match=rf"^memcached at \S+ cannot be used: {error.__name__}$"):
         store.get(key)
 
     assert read(store, key).data == b"data"

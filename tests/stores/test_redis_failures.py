@@ -269,7 +269,7 @@ def test_an_error_that_is_none_of_redis_py_is_unavailable(
         raise error
 
     monkeypatch.setattr(Connection, "read_response", fail)
-    with pytest.raises(StoreUnavailable, match=rf"^Redis cannot be used: {error.__name__}$"):
+    with pytest.raises(StoreUnavailable, match=rf"^Redis at \S+ cannot be used: {error.__name__}$"):
         store.get(key)
 
     assert read(store, key).data == b"data"

@@ -58,6 +58,18 @@ def check_client(value: Any, store: str, setting: str, methods: tuple[str, ...],
         raise ConfigError(message)
 
 
+def at(*servers: str) -> str:
+    """What a message says after the name of the server: where it is, as far as it is known."""
+    return f" at {', '.join(servers)}" if servers else ""
+
+
+def address(host: Any, port: Any = None) -> str:
+    """A host with its port, or the path of a socket, as people write them: for logs, and without user and password."""
+    if port is None:
+        return str(host)
+    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+
+
 class Translation:
     """A context in which a driver's errors become ours; it may be used by many at once.
 

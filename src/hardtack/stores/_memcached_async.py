@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from aiomcache.exceptions import ClientException
 
+from hardtack.stores._common import address
 from hardtack.stores._memcached_calls import LOST, UNKNOWN, WRITES, Ticket
 
 T = TypeVar("T")
@@ -40,14 +41,18 @@ class AsyncServer:
 
     Args:
         client: an `aiomcache.Client` that has no connections.
+        address: where the server is, for messages.
         connect: opens one.
         limit: how many connections there are at most.
         timeout: seconds for a call, waiting for a connection included.
         breaker: around each call.
     """
 
-    def __init__(self, client: Any, connect: Callable[[], Any], limit: int, timeout: float, breaker: Any) -> None:
+    def __init__(
+        self, client: Any, address: str, connect: Callable[[], Any], limit: int, timeout: float, breaker: Any
+    ) -> None:
         self._client = client
+        self.address = address
         self._connect = connect
         self._timeout = timeout
         self._breaker = breaker
@@ -164,10 +169,22 @@ def async_server(client: Any, where: Any, timeout: float, breaker: Any) -> Async
     options = dict(pool.conn_args)
     if isinstance(where, str):
         return AsyncServer(
-            client, lambda: asyncio.open_unix_connection(where, **options), pool._maxsize, timeout, breaker
+            client,
+            address(where),
+            lambda: asyncio.open_unix_connection(where, **options),
+            pool._maxsize,
+            timeout,
+            breaker,
         )
     host, port = where or (pool._host, pool._port)
-    return AsyncServer(client, lambda: asyncio.open_connection(host, port, **options), pool._maxsize, timeout, breaker)
+    return AsyncServer(
+        client,
+        address(host, port),
+        lambda: asyncio.open_connection(host, port, **options),
+        pool._maxsize,
+        timeout,
+        breaker,
+    )
 
 
 async def _execute(connection: Any, command: bytes) -> bytes:

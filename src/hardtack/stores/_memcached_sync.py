@@ -18,6 +18,7 @@ import pymemcache  # type: ignore[import-untyped]
 from pymemcache.exceptions import MemcacheUnexpectedCloseError  # type: ignore[import-untyped]
 
 from hardtack.errors import ConfigError
+from hardtack.stores._common import address
 from hardtack.stores._memcached_calls import LOST, UNKNOWN, Servers, Ticket
 
 T = TypeVar("T")
@@ -63,6 +64,7 @@ class Server:
 
     def __init__(self, prototype: Any, breaker: Any) -> None:
         self._prototype = prototype
+        self.address = address(*where) if isinstance(where := prototype.server, tuple) else address(where)
         self._breaker = breaker
         # Its pop and append are one step each: there is no lock that a fork could leave locked.
         self._idle: deque[_Connection] = deque()

@@ -33,6 +33,10 @@ before it is carried out, and what a script of ours writes first is refused."""
 _QUOTED = re.compile(r"-(READONLY|MASTERDOWN|LOADING|OOM)\b")
 """The same, as Redis before 7 quotes it within the error of a script."""
 
+_CODE = re.compile(
+    r"(?:Error running script \(call to f_\w+\): @user_script: ?\d+: @user_script: ?\d+: -)?(?!ERR\b)([A-Z]{3,20})(?: |$)"
+)
+
 # Without this option a client made with decode_responses=True would decode sessions as UTF-8.
 _AS_BYTES: dict[str, Any] = {"NEVER_DECODE": True}
 
@@ -50,6 +54,19 @@ def is_elsewhere(error: BaseException) -> bool:
 def is_full(error: BaseException) -> bool:
     """Whether the server says that it takes no more."""
     return isinstance(error, OutOfMemoryError) or _quoted(error) == "OOM"
+
+
+def code_of(error: BaseException, said: str | None = None) -> str | None:
+    """The word in capitals by which the server says what kind of error it is, such as MISCONF; None where it says ERR, or none.
+
+    Only that: what follows may quote the command, and the session with it. `said`: the server's text, where redis-py has put
+    another before it.
+    """
+    if not isinstance(error, ResponseError):
+        return None
+    # redis-py takes some of them out of the text, and the newer ones keep it beside.
+    found = _CODE.match(str(error) if said is None else said) or _CODE.match(getattr(error, "status_code", None) or "")
+    return found and found[1]
 
 
 def _quoted(error: BaseException) -> str | None:

@@ -18,6 +18,7 @@ from redis.retry import Retry
 
 from hardtack.errors import ConfigError, StoreError
 from hardtack.stores import _url
+from hardtack.stores._common import address
 from hardtack.stores._url import Reader, StoreURL
 
 TIMEOUT = 5.0
@@ -153,6 +154,32 @@ def _set_database(options: dict[str, Any], path: str, example: str) -> None:
         message = f"the store's URL has a database that is no number: {example}"
         raise ConfigError(message)
     options["db"] = int(path)
+
+
+# --- where the servers are, for logs
+
+
+def servers_of_url(url: str) -> list[str]:
+    """The hosts with their ports, as the URL of a Cluster names them."""
+    return [address(host, port or 6379) for host, port in _url.split(url, _EXAMPLE).hosts or [("localhost", None)]]
+
+
+def servers_of(client: Any) -> list[str]:
+    """The hosts with their ports, or the path of the socket: of Sentinel the master, if it is known, and the Sentinels.
+
+    Nothing of a client that is not of redis-py's own making.
+    """
+    if isinstance(client, redis.RedisCluster | redis.asyncio.RedisCluster):
+        return [address(node.host, node.port) for node in client.nodes_manager.startup_nodes.values()]
+    pool = getattr(client, "connection_pool", None)
+    if (manager := getattr(pool, "sentinel_manager", None)) is not None:
+        master: Any = getattr(pool, "master_address", None)
+        known = [] if master is None else [address(*master)]
+        return [*known, *(f"Sentinel {each}" for sentinel in manager.sentinels for each in servers_of(sentinel))]
+    settings = getattr(pool, "connection_kwargs", {})
+    if "path" in settings:
+        return [address(settings["path"])]
+    return [address(settings.get("host", "localhost"), settings.get("port", 6379))] if settings else []
 
 
 # --- once more, for another process or event loop

@@ -145,13 +145,18 @@ async def _answers_as_another(connection: Any) -> bool:
 
 
 def _prepare_nothing_behind_a_pooler(connection: Any, record: Any) -> None:
+    if is_behind_a_pooler(connection):
+        record.driver_connection.prepare_threshold = None
+
+
+def is_behind_a_pooler(connection: Any) -> bool:
+    """Whether a process of PostgreSQL answers that is not the one that greeted; for psycopg and psycopg2."""
     cursor = connection.cursor()
     cursor.execute("SELECT pg_backend_pid()")
     (process,) = cursor.fetchone()
     cursor.close()
     connection.rollback()
-    if process != connection.info.backend_pid:
-        record.driver_connection.prepare_threshold = None
+    return bool(process != connection.info.backend_pid)
 
 
 def limit_waiting(engine: Engine, seconds: float) -> None:

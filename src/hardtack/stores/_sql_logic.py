@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from itertools import zip_longest
 from sqlite3 import SQLITE_FULL
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import URL, Connection
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from hardtack.errors import HardtackError, StoreFull, StoreUnavailable
 from hardtack.protocols import Entry, Progress, Tombstone, Version, VersionConflict
-from hardtack.stores._common import new_version, subject_digest
+from hardtack.stores._common import address, at, new_version, subject_digest
 from hardtack.stores._steps import Request, Steps
 
 # Lost races, to be tried again: serialization failure and deadlock in PostgreSQL; deadlock, and "record has changed
@@ -28,6 +29,7 @@ _NO_TABLE = ("42P01", 1146)  # PostgreSQL, MySQL; SQLite has no code for it
 _TABLE_EXISTS = ("42P07", "42710", 1050, 1061)
 _READ_ONLY = ("25006", 1290, 1836)
 _FULL = ("53100", 1021, 1114)
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306}
 
 
 def sessions_table(metadata: sa.MetaData, name: str = "hardtack_sessions") -> sa.Table:
@@ -224,7 +226,38 @@ def breaks_connection(error: BaseException) -> bool:
     return is_read_only(error) or not isinstance(error, DBAPIError)
 
 
-def translate(error: BaseException) -> None:
+def place(url: URL) -> str:
+    """Where the server of a URL is, as messages say it: hosts with ports, or the path of a socket; nothing else of it."""
+    sockets = _values(url, "unix_socket")
+    hosts, ports = ([each for text in _values(url, name) for each in text.split(",")] for name in ("host", "port"))
+    if not hosts and url.host:
+        # In a URL with an @ that is not written %40 the end of the password is before the host.
+        hosts, ports = [url.host.rpartition("@")[2]], [] if url.port is None else [str(url.port)]
+    default = _PORTS.get(url.get_backend_name())
+    servers = [
+        each if each.startswith("/") or each.count(":") == 1 else address(each, port or default)
+        for each, port in zip_longest(hosts, ports[: len(hosts)])
+    ]
+    return at(*(sockets or servers))
+
+
+def _values(url: URL, name: str) -> tuple[str, ...]:
+    found = url.query.get(name, ())
+    return (found,) if isinstance(found, str) else found
+
+
+def said_by(error: BaseException | None) -> str:
+    """The name of a driver's error and its code: MySQL's or SQLite's own, or SQLSTATE. The text may hold what was saved."""
+    first: Any = next(iter(getattr(error, "args", ())), None)
+    codes = (
+        first if type(first) is int and not isinstance(error, OSError) else None,
+        *(getattr(error, name, None) for name in ("sqlstate", "pgcode", "sqlite_errorname")),
+    )
+    code = next((each for each in codes if each is not None), None)
+    return type(error).__name__ + ("" if code is None else f" ({code})")
+
+
+def translate(where: str, error: BaseException) -> None:
     """Raise the error of ours that this one of the database or of SQLAlchemy means."""
     if isinstance(error, DBAPIError):
         # From the driver's own error: SQLAlchemy's shows the parameters, and the session with them.
@@ -232,17 +265,17 @@ def translate(error: BaseException) -> None:
             raise VersionConflict("another request was faster") from error.orig
         if _has_code(error, _FULL) or getattr(error.orig, "sqlite_errorcode", None) == SQLITE_FULL:
             raise StoreFull("the database of the sessions is full") from error.orig
-        message = f"the database of the sessions cannot be used: {type(error.orig).__name__}"
+        message = f"the database of the sessions{where} cannot be used: {said_by(error.orig)}"
         if _has_code(error, _NO_TABLE) or str(error.orig).startswith("no such table"):
             message += "; it has no table for them: create that once, by create_table() or with what ddl() returns"
         raise StoreUnavailable(message) from error.orig
     if isinstance(error, SQLAlchemyError | OSError):
-        raise unavailable(error) from error
+        raise _unavailable(where, error) from error
 
 
-def unavailable(error: BaseException) -> StoreUnavailable:
+def _unavailable(where: str, error: BaseException) -> StoreUnavailable:
     """What a caller is told of an error that has no meaning of its own."""
-    return StoreUnavailable(f"the database of the sessions cannot be used: {type(error).__name__}")
+    return StoreUnavailable(f"the database of the sessions{where} cannot be used: {type(error).__name__}")
 
 
 class Foreign:
@@ -251,12 +284,12 @@ class Foreign:
     A broken connection may raise anything: TypeError, AttributeError, "Event loop is closed".
     """
 
+    def __init__(self, where: str) -> None:
+        self._where = where
+
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, Exception) and not isinstance(error, SQLAlchemyError | OSError | HardtackError):
-            raise unavailable(error) from error
-
-
-FOREIGN = Foreign()
+            raise _unavailable(self._where, error) from error

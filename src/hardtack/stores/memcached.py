@@ -16,7 +16,7 @@ from hardtack.errors import ConfigError, HardtackError, StoreError, StoreFull, S
 from hardtack.protocols import Entry, Version, VersionConflict
 from hardtack.stores import _url
 from hardtack.stores._clients import LoopClients, ProcessClients, drop
-from hardtack.stores._common import VERSION_BYTES, Translation, check_client, check_seconds, new_version_bytes
+from hardtack.stores._common import VERSION_BYTES, Translation, at, check_client, check_seconds, new_version_bytes
 from hardtack.stores._steps import AsyncSteppedStore, Request, SteppedStore, Steps
 from hardtack.stores.breaker import TIMEOUTS, Breaker, as_breaker
 
@@ -152,7 +152,7 @@ def _expiry(expires_at: int) -> int:
     return min(max(expires_at, _THIRTY_DAYS + 1), _LAST_SECOND)
 
 
-def _translate(error: BaseException) -> None:
+def _translate(error: BaseException, server: str = "") -> None:
     # Whatever a client raises: pymemcache takes an answer apart without looking, asyncio has a RuntimeError for a loop that
     # is closed. What stops the thread or the task is not for us.
     if not isinstance(error, Exception) or isinstance(error, HardtackError):
@@ -161,7 +161,7 @@ def _translate(error: BaseException) -> None:
     if is_full(error):
         message = f"memcached is full, and takes no session until something is deleted: {name}"
         raise StoreFull(message) from error
-    message = f"memcached cannot be used: {name}"
+    message = f"memcached{server and at(server)} cannot be used: {name}"
     raise StoreUnavailable(message) from error
 
 
@@ -237,7 +237,13 @@ class MemcachedStore(SteppedStore):
 
     def _perform(self, *request: Any) -> Any:
         command, name, *arguments = request
-        return self._servers.here().of(name).perform(command, name, *arguments)
+        server = self._servers.here().of(name)
+        try:
+            return server.perform(command, name, *arguments)
+        except Exception as error:
+            if not is_full(error):  # for which the logic may know another way
+                _translate(error, server.address)
+            raise
 
     _translation = _TRANSLATION
 
@@ -314,7 +320,13 @@ class AsyncMemcachedStore(AsyncSteppedStore):
 
     async def _perform(self, *request: Any) -> Any:
         command, name, *arguments = request
-        return await self._servers.here().of(name).perform(command, name, *arguments)
+        server = self._servers.here().of(name)
+        try:
+            return await server.perform(command, name, *arguments)
+        except Exception as error:
+            if not is_full(error):
+                _translate(error, server.address)
+            raise
 
     _translation = _TRANSLATION
 

@@ -13,13 +13,14 @@ import logging
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, NoReturn
 
 from hardtack._extras import explain
 from hardtack.errors import ConfigError, HardtackError, StoreError, StoreFull, StoreUnavailable
 from hardtack.protocols import Entry, Tombstone, Version, VersionConflict
 from hardtack.stores._clients import LoopClients, ProcessClients, drop
-from hardtack.stores._common import VERSION_BYTES, Translation, check_client, new_version_bytes, subject_digest
+from hardtack.stores._common import VERSION_BYTES, Translation, at, check_client, new_version_bytes, subject_digest
 from hardtack.stores._shared_redis import logic
 from hardtack.stores._shares import SharesLayout
 from hardtack.stores._steps import AsyncSteppedRenamingStore, Request, SteppedRenamingStore, Steps
@@ -33,8 +34,8 @@ try:
     from redis.crc import key_slot
     from redis.exceptions import NoScriptError, ResponseError
 
-    from hardtack.stores._redis_calls import AsyncCaller, Caller, is_full
-    from hardtack.stores._redis_clients import TIMEOUT, another, recipe
+    from hardtack.stores._redis_calls import AsyncCaller, Caller, code_of, is_full
+    from hardtack.stores._redis_clients import TIMEOUT, another, recipe, servers_of, servers_of_url
 except ImportError as error:
     message = explain("RedisStore", "redis", error)
     raise ImportError(message) from error
@@ -287,21 +288,20 @@ def _value(data: bytes, subject: str | None) -> bytes:
     return new_version_bytes() + (_NO_SUBJECT if subject is None else subject_digest(subject)) + data
 
 
-def _translate(error: BaseException) -> None:
+def _translate(servers: Callable[[], list[str]], error: BaseException) -> None:
     # Whatever a driver raises: redis-py takes the answer to its HELLO for a mapping without looking, asyncio has a
     # RuntimeError for a loop that is closed. What stops the thread or the task is not for us.
     if not isinstance(error, Exception) or isinstance(error, HardtackError | NotImplementedError):
         return
-    # The name only: an error of the server may quote the command, and the session with it.
-    name = type(error).__name__
+    # The name and the code only: an error of the server may quote the command, and the session with it.
+    name, code = type(error).__name__, code_of(error)
     if is_full(error):
         message = f"Redis is full, and takes no session until something is deleted: {name}"
         raise StoreFull(message) from error
-    message = f"Redis cannot be used: {name}"
+    message = f"Redis{at(*servers())} cannot be used: {name}{(code and f' ({code})') or ''}"
     raise StoreUnavailable(message) from error
 
 
-_TRANSLATION = Translation(_translate)
 _OPTIONS = {"breaker": whole_number}
 
 
@@ -338,6 +338,7 @@ class RedisStore(SharesLayout, SteppedRenamingStore):
             raise ConfigError("client is one of redis.asyncio; use AsyncRedisStore")
         check_client(client, "RedisStore", "client", ("execute_command",), "a redis.Redis or redis.RedisCluster")
         self._client = client
+        self._translation = Translation(partial(_translate, partial(servers_of, client)))
         self._owned = False
         cluster = isinstance(client, redis.RedisCluster)
         # The nodes of a Cluster have pools of redis-py, which look at the process themselves.
@@ -358,7 +359,7 @@ class RedisStore(SharesLayout, SteppedRenamingStore):
             StoreUnavailable: a Cluster cannot be reached: it is asked for its nodes at once.
         """
         make, options = recipe(url, _OPTIONS, asynchronous=False)
-        with _TRANSLATION:
+        with Translation(partial(_translate, partial(servers_of_url, url))):
             store = cls(make(), prefix, options.get("breaker", breaker))
         store._owned = True
         store._callers = ProcessClients(store._callers.here(), lambda: Caller(make()))
@@ -391,8 +392,6 @@ class RedisStore(SharesLayout, SteppedRenamingStore):
         with self._breaker:
             return self._callers.here().call(*command)
 
-    _translation = _TRANSLATION
-
 
 class AsyncRedisStore(SharesLayout, AsyncSteppedRenamingStore):
     """`RedisStore` with coroutines, on a `redis.asyncio.Redis` or `redis.asyncio.RedisCluster`. Raises `ConfigError`.
@@ -414,6 +413,7 @@ class AsyncRedisStore(SharesLayout, AsyncSteppedRenamingStore):
             raise ConfigError("client is not one of redis.asyncio; use RedisStore, or redis.asyncio.Redis(…)")
         check_client(client, "AsyncRedisStore", "client", ("execute_command",), "a redis.asyncio.Redis or RedisCluster")
         self._client = client
+        self._translation = Translation(partial(_translate, partial(servers_of, client)))
         self._owned = False
         self._callers = LoopClients(AsyncCaller(client), lambda: AsyncCaller(another(client)), _discard)
         self._breaker = as_breaker(breaker, "Redis")
@@ -452,8 +452,6 @@ class AsyncRedisStore(SharesLayout, AsyncSteppedRenamingStore):
     async def _perform(self, *command: Any) -> Any:
         with self._breaker:
             return await self._callers.here().call(*command)
-
-    _translation = _TRANSLATION
 
 
 def _discard(caller: AsyncCaller) -> None:

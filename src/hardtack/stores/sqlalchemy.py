@@ -10,6 +10,7 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from hardtack._extras import explain
@@ -34,13 +35,14 @@ try:
     from hardtack.stores._shared_sql import SharedLogic, ended_table
     from hardtack.stores._sql_engines import TIMEOUT, Pooler, close_when_cancelled, engine_from_url, is_async
     from hardtack.stores._sql_logic import (
-        FOREIGN,
+        Foreign,
         Logic,
         breaks_connection,
         create_missing,
         created_meanwhile,
         execute,
         is_read_only,
+        place,
         sessions_table,
         translate,
     )
@@ -88,6 +90,9 @@ class _Common(SharesLayout):
             )
         self.table = _table(layout) if table is None else table
         self._engine = engine
+        where = place(engine.url)
+        self._translation = Translation(partial(translate, where))
+        self._foreign = Foreign(where)
         self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._autocommit = autocommit
         self._pooler: Pooler | None = None  # of an engine made from a URL
@@ -136,8 +141,6 @@ class _Common(SharesLayout):
         indexes = sorted(self.table.indexes, key=lambda index: str(index.name))
         parts: list[DDLElement] = [CreateTable(self.table), *map(CreateIndex, indexes)]
         return "".join(f"{str(part.compile(dialect=self._engine.dialect)).strip()};\n" for part in parts)
-
-    _translation = Translation(translate)
 
 
 def _table(layout: SharedTable | None) -> sa.Table:
@@ -195,7 +198,7 @@ class SQLAlchemyStore(_Common, SteppedRenamingStore):  # type: ignore[misc]
 
     def create_table(self) -> None:
         """Create the table and its indexes where they do not exist; several processes may do so at once."""
-        with self._translation, FOREIGN:
+        with self._translation, self._foreign:
             attempt = 0
             while True:
                 try:
@@ -218,7 +221,7 @@ class SQLAlchemyStore(_Common, SteppedRenamingStore):  # type: ignore[misc]
 
     def reconnect(self) -> None:
         """Use none of the connections that are open now again; see `Reconnects`."""
-        with self._translation, FOREIGN:
+        with self._translation, self._foreign:
             if not isinstance(self._engine.pool, StaticPool):  # the one that there is may be the database
                 self._engine.dispose()
 
@@ -230,7 +233,7 @@ class SQLAlchemyStore(_Common, SteppedRenamingStore):  # type: ignore[misc]
     def _perform(self, *statements: tuple[Any, Mapping[str, Any]]) -> Any:
         if self._process != os.getpid():
             self.after_fork()
-        with self._breaker, FOREIGN:
+        with self._breaker, self._foreign:
             try:
                 return self._attempt(statements)
             except DBAPIError as error:
@@ -307,7 +310,7 @@ class AsyncSQLAlchemyStore(_Common, AsyncSteppedRenamingStore):  # type: ignore[
 
     async def create_table(self) -> None:
         """Create the table and its indexes where they do not exist; several processes may do so at once."""
-        with self._translation, FOREIGN:
+        with self._translation, self._foreign:
             here = self._here()
             attempt = 0
             while True:
@@ -331,7 +334,7 @@ class AsyncSQLAlchemyStore(_Common, AsyncSteppedRenamingStore):  # type: ignore[
 
     async def reconnect(self) -> None:
         """Use none of the connections that are open now again; see `Reconnects`."""
-        with self._translation, FOREIGN:
+        with self._translation, self._foreign:
             here = self._here()
             if not isinstance(here._engine.pool, StaticPool):
                 await here._engine.dispose()
@@ -348,7 +351,7 @@ class AsyncSQLAlchemyStore(_Common, AsyncSteppedRenamingStore):  # type: ignore[
         self._loop = None
 
     async def _perform(self, *statements: tuple[Any, Mapping[str, Any]]) -> Any:
-        with self._breaker, FOREIGN:
+        with self._breaker, self._foreign:
             here = self._here()
             async with asyncio.timeout(self._timeout):
                 try:

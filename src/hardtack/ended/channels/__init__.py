@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 
 from hardtack.ended.protocol import Channel
 from hardtack.errors import ConfigError
@@ -16,7 +17,10 @@ _KNOWN = ", ".join(f"{name}://" for name in ("memory", "file", *_REDIS, *_SQL))
 
 
 def check_url(url: str) -> None:
-    """Raise `ConfigError` unless the URL is for a channel. The message shows no password."""
+    """Raise `ConfigError` unless the URL is for a channel, with options that its database's driver takes.
+
+    The message shows no password.
+    """
     if not isinstance(url, str) or not url:
         message = f"the URL of the list of ended sessions must be text that begins with one of {_KNOWN}"
         raise ConfigError(message)
@@ -26,6 +30,11 @@ def check_url(url: str) -> None:
         problem = f"begins with {scheme!r}" if "://" in url else "has no scheme"
         message = f"the URL of the list of ended sessions {problem}; it must begin with one of {_KNOWN}"
         raise ConfigError(message)
+    if scheme.partition("+")[0] in _SQL:
+        with suppress(ImportError):  # of a package: who opens it is told
+            from hardtack.ended.channels.sql import check_options
+
+            check_options(url)
 
 
 def open_channel(url: str, purpose: str) -> Channel:

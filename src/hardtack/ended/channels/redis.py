@@ -15,15 +15,26 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from hardtack.ended.protocol import Batch, Make
 from hardtack.errors import ConfigError, StoreUnavailable
+from hardtack.stores._common import at
 
 try:
     import redis
     from redis.backoff import NoBackoff
     from redis.cluster import ClusterNode
+    from redis.exceptions import (
+        BusyLoadingError,
+        MovedError,
+        ReadOnlyError,
+        RedisClusterException,
+        RedisError,
+        ResponseError,
+    )
     from redis.exceptions import ConnectionError as RedisConnectionError
-    from redis.exceptions import MovedError, RedisClusterException, RedisError, ResponseError
     from redis.retry import Retry
     from redis.sentinel import Sentinel
+
+    from hardtack.stores._redis_calls import code_of, is_elsewhere
+    from hardtack.stores._redis_clients import servers_of
 except ImportError as error:
     message = "RedisChannel needs redis-py: pip install 'hardtack[redis]'"
     raise ImportError(message) from error
@@ -136,14 +147,16 @@ class RedisChannel:
         """Read; see `Channel`."""
 
         def call(node: Any) -> Batch:
+            nonlocal wait
             if wait and position:
-                node.execute_command("XREAD", "COUNT", 1, "BLOCK", int(wait * 1000), "STREAMS", self.stream, position)
+                block, wait = int(wait * 1000), 0  # not once more where another server is asked
+                node.execute_command("XREAD", "COUNT", 1, "BLOCK", block, "STREAMS", self.stream, position)
             pipeline = node.pipeline(transaction=False)
             pipeline.execute_command("ROLE")
             pipeline.execute_command("EVAL", _READ, 2, self.stream, self.identity, position, BATCH)
             role, found = pipeline.execute()
             if role[0] != b"master":
-                raise StoreUnavailable("Redis is a replica here, and takes no writes")
+                raise _ReplicaError
             seconds, microseconds, origin, start, restarted, ids, entries = found
             now = int(seconds) * 1_000_000 + int(microseconds)
             after = (ids[-1] if ids else start).decode()
@@ -157,23 +170,36 @@ class RedisChannel:
         The entries come first and the identity last, under a lock that ends by itself; nobody reads what has no identity.
         """
         token = secrets.token_hex(8)
+        keys = (3, self.stream, self.identity, self._lock)
 
-        def call(node: Any) -> bool:
-            keys = (3, self.stream, self.identity, self._lock)
-            if not node.execute_command("EVAL", _BEGIN_RESET, *keys, old or b"", token):
-                return False
+        def fill(node: Any) -> bool:
             self._add(node, entries)
             return bool(node.execute_command("EVAL", _END_RESET, *keys, new, token))
 
-        return self._call(call)
+        if not self._call(lambda node: node.execute_command("EVAL", _BEGIN_RESET, *keys, old or b"", token)):
+            return False
+        return self._call(fill, tries=1)  # `entries` may be asked for only once
 
-    def _call(self, call: Callable[[Any], _T]) -> _T:
+    def _call(self, call: Callable[[Any], _T], tries: int = 2) -> _T:
+        node = None
         try:
-            try:
-                return call(self._node())
-            except MovedError:  # to another node of the Cluster
-                self._refresh()
-                return call(self._node())
+            while True:
+                tries -= 1
+                try:
+                    node = self._node()
+                    return call(node)
+                except MovedError:  # to another node of the Cluster
+                    if not tries:
+                        raise
+                    self._refresh()
+                except (ResponseError, BusyLoadingError) as error:
+                    if node is None or not is_elsewhere(error):
+                        raise
+                    # After a failover behind one address a healthy connection leads to the wrong server, and so do its
+                    # neighbours. Those that somebody is using come here by themselves.
+                    node.connection_pool.disconnect(inuse_connections=False)
+                    if not tries:
+                        raise
         except (
             *_ERRORS,
             ValueError,
@@ -181,7 +207,7 @@ class RedisChannel:
             IndexError,
         ) as error:  # the last three: nonsense in the place of an answer
             self._refresh()
-            raise _unavailable(error) from error
+            raise _unavailable(error, node) from error
 
     def close(self) -> None:
         """Close the client."""
@@ -256,14 +282,21 @@ def _address(text: str, port_of_its_own: int = 26379) -> tuple[str, int]:
     return host or "127.0.0.1", int(port or port_of_its_own)
 
 
-def _unavailable(error: BaseException) -> StoreUnavailable:
-    # The name only: an error of the server may quote the command.
-    what = (
-        "it must be 6.2 or later"
-        if isinstance(error, ResponseError) and "MINID" in str(error)
-        else type(error).__name__
-    )
-    return StoreUnavailable(f"Redis, which has the ended sessions, cannot be used: {what}")
+class _ReplicaError(ReadOnlyError):
+    """The server answers, and may have been cut off from what happens."""
+
+
+def _unavailable(error: BaseException, node: Any = None) -> StoreUnavailable:
+    # The name and the code only: an error of the server may quote the command. Those of a pipeline begin with it.
+    text = str(error)
+    code = code_of(error, text.rpartition("caused error: ")[2])
+    if isinstance(error, _ReplicaError):
+        what = "it is a replica, and takes no writes"
+    elif type(error) is ResponseError and code is None and "MINID" in text:
+        what = "it must be 6.2 or later"
+    else:
+        what = type(error).__name__ + (f" ({code})" if code else "")
+    return StoreUnavailable(f"Redis{at(*servers_of(node))}, which has the ended sessions, cannot be used: {what}")
 
 
 _BAD_URL: Final = (

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from hardtack.ended.follower import clock
 from hardtack.ended.protocol import Batch, Make
@@ -22,10 +23,14 @@ try:
     from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
     from sqlalchemy.pool import NullPool
 
-    from hardtack.stores._sql_engines import limit_waiting
+    from hardtack.stores import _sql_options
+    from hardtack.stores._sql_engines import is_behind_a_pooler, limit_waiting
+    from hardtack.stores._sql_logic import is_read_only, place, said_by
 except ImportError as error:
     message = "SQLChannel needs SQLAlchemy: pip install 'hardtack[sqlalchemy]', and your database's driver"
     raise ImportError(message) from error
+
+_T = TypeVar("_T")
 
 POLL: Final = 0.25
 """Seconds between two looks at the table."""
@@ -73,6 +78,7 @@ class SQLChannel:
 
     def __init__(self, url: str, suffix: str = "") -> None:
         self._engine = _engine(url)
+        self._where = place(self._engine.url)
         # Without BEGIN and COMMIT a poll is two round trips less. Not elsewhere: MySQL's drivers need as many to switch.
         postgresql = self._engine.dialect.name == "postgresql"
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT") if postgresql else self._engine
@@ -114,14 +120,20 @@ class SQLChannel:
         self._append(make, keep, in_turn=True)
 
     def _append(self, make: Make, keep: int | None, *, in_turn: bool = False) -> None:
+        now = self._once_more(lambda: self._add(make, in_turn=in_turn))
+        self._appended += 1
+        if keep is not None and self._appended % _TRIM_EVERY == 1:
+            before = now - keep * 1_000_000
+            self._once_more(lambda: self._trim(before))
+
+    def _add(self, make: Make, *, in_turn: bool) -> int:
+        """Append, and return the channel's time."""
         with self._connection() as connection:
             if in_turn:  # SQLite has no such lock, and needs none: one writes at a time
                 connection.execute(sa.select(self.origins.c.one).with_for_update()).all()
             now = self._now(connection)
             self._insert(connection, now, make(now))
-        self._appended += 1
-        if keep is not None and self._appended % _TRIM_EVERY == 1:
-            self._trim(now - keep * 1_000_000)
+        return now
 
     def _insert(self, connection: Connection, now: int, entries: Iterable[bytes]) -> None:
         entries = iter(entries)
@@ -139,7 +151,7 @@ class SQLChannel:
         """Read; see `Channel`."""
         deadline = time.monotonic() + wait
         while True:
-            batch = self._look(position)
+            batch = self._once_more(lambda: self._look(position))
             left = deadline - time.monotonic()
             # After a gap the same rows come again: that is no reason to return at once.
             if batch.position != position or batch.restarted or batch.origin is None or left <= 0:
@@ -218,24 +230,41 @@ class SQLChannel:
             return time.time_ns() // 1000
         now, writes = connection.execute(sa.text(self._clock)).one()
         if not writes:
-            raise StoreUnavailable("the database of the ended sessions takes no writes: it is a replica, or read-only")
+            raise _ReadOnlyError
         return int(now)
+
+    @staticmethod
+    def _once_more(call: Callable[[], _T]) -> _T:
+        """Call it, and again where the server takes no writes: after a failover a new connection leads to another one."""
+        try:
+            return call()
+        except _ReadOnlyError:
+            return call()
 
     @contextmanager
     def _connection(self, engine: Any = None) -> Iterator[Connection]:
         try:
-            with (engine or self._engine).begin() as connection:
-                yield connection
+            with (engine or self._engine).connect() as connection:
+                try:
+                    with connection.begin():
+                        yield connection
+                except (_ReadOnlyError, DBAPIError) as error:
+                    if isinstance(error, _ReadOnlyError) or is_read_only(error):
+                        connection.invalidate()
+                        self._engine.dispose()  # the others are to the same server
+                    raise
         except DBAPIError as error:
+            if is_read_only(error):
+                raise _ReadOnlyError from error.orig
             if isinstance(error, IntegrityError):
                 raise _DuplicateError from error.orig
             if _no_table(error):
                 raise _NoTableError from error.orig
             # From the driver's own error: SQLAlchemy's shows the parameters.
-            message = f"the database of the ended sessions cannot be used: {type(error.orig).__name__}"
+            message = f"the database of the ended sessions{self._where} cannot be used: {said_by(error.orig)}"
             raise StoreUnavailable(message) from error.orig
         except (SQLAlchemyError, OSError) as error:
-            message = f"the database of the ended sessions cannot be used: {type(error).__name__}"
+            message = f"the database of the ended sessions{self._where} cannot be used: {type(error).__name__}"
             raise StoreUnavailable(message) from error
 
     def close(self) -> None:
@@ -246,6 +275,11 @@ class SQLChannel:
 class _NoTableError(StoreUnavailable):
     def __init__(self) -> None:
         super().__init__("the list of ended sessions has no table; create it by: hardtack ended URL --create")
+
+
+class _ReadOnlyError(StoreUnavailable):
+    def __init__(self) -> None:
+        super().__init__("the database of the ended sessions takes no writes: it is a replica, or read-only")
 
 
 class _DuplicateError(StoreUnavailable):
@@ -268,28 +302,52 @@ def _no_table(error: DBAPIError) -> bool:
     return any(code in _NO_TABLE for code in codes) or str(orig).startswith("no such table")
 
 
+def check_options(url: str) -> None:
+    """Raise `ConfigError` for a URL that cannot be used. Connects to nothing."""
+    _engine(url).dispose()
+
+
 def _engine(url: str) -> Any:
     try:
         parsed: URL = make_url(url)
-        driver = parsed.get_driver_name()
+        typed = _sql_options.typed(parsed)
         options: dict[str, Any] = {"pool_pre_ping": True, "pool_timeout": TIMEOUT, "pool_size": 2, "max_overflow": 8}
-        arguments: dict[str, Any] = {name: TIMEOUT for name in _TIMEOUTS.get(driver, ()) if name not in parsed.query}
+        arguments: dict[str, Any] = dict.fromkeys(_TIMEOUTS.get(parsed.get_driver_name(), ()), TIMEOUT)
         if parsed.get_backend_name() == "sqlite":
             # A connection that stays open would go on reading a file that was deleted.
             options, arguments = {"poolclass": NullPool}, {"timeout": SQLITE_TIMEOUT}
-        if parsed.get_backend_name() == "postgresql" and "options" not in parsed.query:
-            arguments["options"] = f"-c statement_timeout={TIMEOUT}s -c lock_timeout={TIMEOUT}s"
-        engine = sa.create_engine(parsed, connect_args=arguments, **options)
-    except (SQLAlchemyError, ImportError, ValueError):
+        engine = sa.create_engine(parsed, connect_args=arguments | typed, **options)
+        if engine.dialect.is_async:
+            raise ConfigError(_BAD_URL)
+        _sql_options.check(engine, parsed)
+    except (SQLAlchemyError, ImportError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
         # Not the reason itself: it may quote the URL, and the password with it.
         raise ConfigError(_BAD_URL) from None
-    if engine.dialect.is_async:
-        raise ConfigError(_BAD_URL)
     if engine.dialect.driver == "psycopg":
         limit_waiting(engine, TIMEOUT)
+    if engine.dialect.name == "postgresql":
+        prepares = engine.dialect.driver == "psycopg" and "prepare_threshold" not in typed
+        event.listen(engine, "connect", partial(_limit_statements, prepares, "options" not in parsed.query))
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _write_ahead)
     return engine
+
+
+def _limit_statements(prepares: bool, limits: bool, connection: Any, record: Any) -> None:
+    """Set timeouts at the server, and behind a pooler none: pgbouncer takes no `options`, and what is set afterwards would
+    stay with a connection that the next one gets. There nothing is prepared under a name either.
+    """
+    if is_behind_a_pooler(connection):
+        if prepares:
+            record.driver_connection.prepare_threshold = None
+    elif limits:
+        cursor = connection.cursor()
+        cursor.execute(f"SET statement_timeout = '{TIMEOUT}s'")
+        cursor.execute(f"SET lock_timeout = '{TIMEOUT}s'")
+        cursor.close()
+        connection.commit()
 
 
 def _write_ahead(connection: Any, record: Any) -> None:
