@@ -92,13 +92,52 @@ def test_a_token_without_an_end_has_ours(infinity: bytes) -> None:
         token(b"a\x2a", b"m\x00\x00\x00\x00", b"a\x01"),
         token(b"a\x2a", millis(NOW), b"m\x00\x00\x00\x00"),
         token(b"a\x2a", millis(NOW), b"a\x01a\x01"),
-        phoenix.sign(b"\x83h\x02a\x01a\x01", TOKEN._signing[0]),
+        phoenix.sign(b"\x83h\x01a\x01", TOKEN._signing[0]),
         phoenix.sign(b"\x84h\x02a\x01a\x01", TOKEN._signing[0]),
+        phoenix.sign(b"\x83h\x02a\x01m\x00\x00\x00\x00", TOKEN._signing[0]),
+        phoenix.sign(b"\x83h\x02a\x01" + millis(NOW) + b"a\x01", TOKEN._signing[0]),
+        phoenix.sign(b"\x83t\x00\x00\x00\x02w\x04dataa\x01w\x04dataa\x01", TOKEN._signing[0]),
+        phoenix.sign(b"\x83t\x00\x00\x00\x01w\x04dataa\x01", TOKEN._signing[0]),
+        phoenix.sign(b"\x83t\x00\x00\x00\x02w\x04dataa\x01m\x00\x00\x00\x06signed" + millis(NOW), TOKEN._signing[0]),
+        phoenix.sign(b"\x83t\x00\x00\x00\x02w\x04dataa\x01w\x06signed", TOKEN._signing[0]),
     ],
 )
 def test_what_is_no_token(value: str) -> None:
-    """A tuple of three, of which two are numbers."""
+    """A tuple of three, of which two are numbers; of two; or a map of the two."""
     assert refused(TOKEN, value) == "malformed"
+
+
+# Erlang/OTP 25 wrote the first two, of `{42, 1800000000000}` and `#{data => 42, signed => 1800000000000}`. Later ones write an
+# atom in its new form, and the keys in any order.
+OLD_TOKENS = {
+    "plug_crypto 1.1": bytes.fromhex("836802612a6e060000505c18a301"),
+    "Phoenix 1.4": bytes.fromhex("83740000000264000464617461612a6400067369676e65646e060000505c18a301"),
+    "on OTP 26": bytes.fromhex("837400000002770673" + "69676e65646e060000505c18a301" + "770464617461612a"),
+}
+
+
+@pytest.mark.parametrize("system", OLD_TOKENS)
+def test_tokens_of_old_are_read(system: str) -> None:
+    """They say no age: Plug.Crypto gives them a day, and so does this."""
+    value = phoenix.sign(OLD_TOKENS[system], TOKEN._signing[0])
+    record = read(TOKEN, value)
+
+    assert (record.data, record.created, record.options) == ({"value": 42}, NOW, {"expires": NOW + 86400})
+    assert read(TOKEN, value, NOW + 86399).data == {"value": 42}
+    assert refused(TOKEN, value, NOW + 86400) == "expired"
+
+
+def test_no_other_atom_is_a_member_of_an_old_token() -> None:
+    """Beside `data` and `signed`, and not by `atom_keys` either: those may be inside it."""
+    named = PhoenixTokenCookie(SECRET, "user auth", atom_keys=["user_id"])
+    inner = b"t\x00\x00\x00\x01w\x07user_ida\x2a"
+    signed = b"w\x06signed" + millis(NOW)
+
+    assert read(named, phoenix.sign(b"\x83t\x00\x00\x00\x02w\x04data" + inner + signed, named._signing[0])).data == {
+        "user_id": 42
+    }
+    value = phoenix.sign(b"\x83t\x00\x00\x00\x02w\x07user_ida\x2a" + signed, named._signing[0])
+    assert refused(named, value) == "unsafe"
 
 
 def test_tokens_are_read_only() -> None:

@@ -193,7 +193,8 @@ class PhoenixEncryptedCookie(_Plug):
 class PhoenixTokenCookie(_Plug):
     """A cookie with a token of `Phoenix.Token` or `Plug.Crypto`, read only: the "remember me" of generated logins is one.
 
-    A map is the session's data; any other value is under the key `value`.
+    A map is the session's data; any other value is under the key `value`. Tokens of plug_crypto before 1.2, and of Phoenix
+    before that, are read as well.
 
     Parameters:
         secret, old_secrets, iterations, key_length, key_digest, atom_keys: see `PhoenixCookie`.
