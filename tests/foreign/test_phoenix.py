@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from tests.foreign.web_formats import TERMS
 from tests.foreign.web_support import NOW, UNTIL, read, refused, seal, wrong_setting
 
-from hardtack import values
+from hardtack import Key, SessionManager, values
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
+from hardtack.events import Rejected
 from hardtack.foreign import etf, phoenix
 from hardtack.foreign.phoenix import PhoenixCookie, PhoenixEncryptedCookie, PhoenixTokenCookie
 
@@ -67,23 +68,71 @@ def millis(seconds: int) -> bytes:
     return etf.write(seconds * 1000)[1:]
 
 
-def test_a_token_ends_at_the_sooner_of_its_age_and_ours() -> None:
-    """It carries its own, and the reader has one."""
-    day = token(b"a\x2a", millis(NOW), etf.write(86400 * 9)[1:])
+SIXTY_DAYS = 60 * 86400
+
+
+def test_a_token_says_how_long_it_lives() -> None:
+    """The "remember me" of generated logins says 60 days, as `put_resp_cookie` was told."""
+    sixty = token(b"m\x00\x00\x00\x02\xff\x00", millis(NOW), etf.write(SIXTY_DAYS)[1:])
     minute = token(b"t\x00\x00\x00\x00", millis(NOW), etf.write(60)[1:])
 
-    assert read(TOKEN, day, NOW + 86399).data == {"value": 42}
-    assert refused(TOKEN, day, NOW + 86400) == "expired"
+    record = read(TOKEN, sixty, NOW + SIXTY_DAYS - 1)
+    assert (record.data, record.created, record.options) == (
+        {"value": b"\xff\x00"},
+        NOW,
+        {"expires": NOW + SIXTY_DAYS},
+    )
+    assert refused(TOKEN, sixty, NOW + SIXTY_DAYS) == "expired"
     assert read(TOKEN, minute, NOW + 59).data == {}
     assert refused(TOKEN, minute, NOW + 60) == "expired"
 
 
-@pytest.mark.parametrize("infinity", [b"d\x00\x08infinity", b"w\x08infinity"])
-def test_a_token_without_an_end_has_ours(infinity: bytes) -> None:
-    """`:infinity` is the one atom that may stand there."""
-    record = read(TOKEN, token(b"a\x2a", millis(NOW), infinity))
+def test_the_readers_age_overrides_the_tokens() -> None:
+    """As `Keyword.get(opts, :max_age, max_age)` does there: longer as well as shorter, and where there is no end."""
+    hour = PhoenixTokenCookie(SECRET, "user auth", max_age="1 hour")
+    for own in (etf.write(SIXTY_DAYS)[1:], etf.write(60)[1:], etf.write(0)[1:], b"w\x08infinity"):
+        value = token(b"a\x2a", millis(NOW), own)
 
-    assert (record.created, record.options) == (NOW, {"expires": NOW + 86400})
+        assert read(hour, value, NOW + 3599).options == {"expires": NOW + 3600}
+        assert refused(hour, value, NOW + 3600) == "expired"
+
+
+@pytest.mark.parametrize("age", [0, -1, -86400, -(1 << 70)])
+def test_a_token_that_never_lived(age: int) -> None:
+    """Plug refuses it at once, whatever the clocks say."""
+    value = token(b"a\x2a", millis(NOW + 100_000), etf.write(age)[1:])
+
+    assert refused(TOKEN, value, NOW) == "expired"
+
+
+@pytest.mark.parametrize("infinity", [b"d\x00\x08infinity", b"w\x08infinity"])
+def test_a_token_without_an_end(infinity: bytes) -> None:
+    """`:infinity` is the one atom that may stand there; without `until` nothing ends such a token, and it is not taken over."""
+    dated = PhoenixTokenCookie(SECRET, "user auth", until=UNTIL)
+    value = token(b"t\x00\x00\x00\x01m\x00\x00\x00\x01aa\x01", millis(NOW), infinity)
+    record = read(TOKEN, value, NOW + 10 * SIXTY_DAYS)
+
+    assert (record.created, record.options) == (NOW, {})
+    assert TOKEN.is_undated(record)
+    assert not dated.is_undated(read(dated, value))
+    assert not TOKEN.is_undated(read(TOKEN, token(b"a\x2a", millis(NOW), etf.write(60)[1:])))
+
+
+def test_a_token_is_taken_over_until_its_end() -> None:
+    """A "remember me" of ten days ago leads to its session; one without an end does so with `until` alone."""
+    now = [NOW + 10 * 86400]
+    events: list[object] = []
+
+    def opened(own: bytes, **settings: Any) -> dict[str, Any]:
+        cookie = PhoenixTokenCookie(SECRET, "user auth", cookie_name="remember", **settings)
+        sessions = SessionManager(Key.generate(), accept=[cookie], clock=lambda: now[0], on_event=events.append)
+        return dict(sessions.open(f"remember={token(b'a*', millis(NOW), own)}"))
+
+    assert opened(etf.write(SIXTY_DAYS)[1:]) == {"value": 42}
+    assert opened(b"w\x08infinity", until=UNTIL) == {"value": 42}
+    assert not [event for event in events if isinstance(event, Rejected)]
+    assert opened(b"w\x08infinity") == {}
+    assert [event.reason for event in events if isinstance(event, Rejected)] == ["undated"]
 
 
 @pytest.mark.parametrize(
@@ -91,6 +140,10 @@ def test_a_token_without_an_end_has_ours(infinity: bytes) -> None:
     [
         token(b"a\x2a", b"m\x00\x00\x00\x00", b"a\x01"),
         token(b"a\x2a", millis(NOW), b"m\x00\x00\x00\x00"),
+        token(b"a\x2a", millis(NOW), b"w\x03nil"),
+        token(b"a\x2a", millis(NOW), etf.write(1 << 53)[1:]),
+        token(b"a\x2a", etf.write(1 << 53)[1:], b"a\x01"),
+        token(b"a\x2a", etf.write(-1)[1:], b"a\x01"),
         token(b"a\x2a", millis(NOW), b"a\x01a\x01"),
         phoenix.sign(b"\x83h\x01a\x01", TOKEN._signing[0]),
         phoenix.sign(b"\x84h\x02a\x01a\x01", TOKEN._signing[0]),
