@@ -167,7 +167,7 @@ def stored(content: str | bytes, *, encrypted: bool = False, **settings: Any) ->
     return LaravelIdCookie(APP_KEY, load=lambda identifier: content, encrypted=encrypted, until=UNTIL, **settings)
 
 
-IN_STORES = {
+IN_STORES: dict[str, Callable[[bytes], str | bytes]] = {
     "a row": lambda text: base64.b64encode(text).decode(),
     "Redis": packed,
     "a file": bytes,

@@ -50,11 +50,13 @@ def read_token(document: bytes, *, atom_keys: Collection[str] = ()) -> tuple[Any
     reader = _reader(document, atom_keys)
     head = reader.body[:2]
     max_age: Any = DEFAULT_AGE
+    endless = False
     if head in (b"\x68\x03", b"\x68\x02"):
         reader.at = 2
         content, signed_at = reader.term(1), reader.term(1)
         if head == b"\x68\x03":
-            max_age = _INFINITE if reader.skip(_INFINITY) else reader.term(1)
+            endless = reader.skip(_INFINITY)
+            max_age = 0 if endless else reader.term(1)  # nil, which is None, is no age
     elif reader.body[:5] == b"\x74\x00\x00\x00\x02":
         reader.at = 5
         members = {reader.atom_key(_MEMBERS): reader.term(1) for _ in _MEMBERS}
@@ -64,18 +66,17 @@ def read_token(document: bytes, *, atom_keys: Collection[str] = ()) -> tuple[Any
     else:
         malformed("it is not a token of Plug.Crypto")
     reader.end()
-    if type(max_age) is not int and max_age is not _INFINITE:
+    if type(max_age) is not int:
         malformed("its age is not a number")
     if type(signed_at) is not int:
         malformed("its time is not a number")
-    return content, signed_at, None if max_age is _INFINITE else max_age
+    return content, signed_at, None if endless else max_age
 
 
 DEFAULT_AGE = 86400
 """Seconds that a token lives which does not say how many."""
 
 _MEMBERS = frozenset({b"data", b"signed"})
-_INFINITE = object()  # not None, which is nil: that is no age
 _INFINITY = (b"\x64\x00\x08infinity", b"\x77\x08infinity")
 
 
