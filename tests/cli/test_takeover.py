@@ -20,6 +20,7 @@ from tests.foreign.web_formats import FORMATS, SECRET, UNTIL, app_key, key
 from hardtack import Key
 from hardtack.cli import FAILED, OK, USAGE, main
 from hardtack.cli.takeover_attempts import attempts
+from hardtack.foreign import etf
 from hardtack.foreign.base import ForeignCookie
 from hardtack.foreign.cookie_rs import RustPrivateCookie
 from hardtack.foreign.express import KoaSessionCookie
@@ -299,6 +300,22 @@ def test_objects_are_told_by_their_name(secret_file: Path, capsys: pytest.Captur
 
     assert code == FAILED
     assert "it has a tuple in it" in capsys.readouterr().out
+
+
+def test_a_token_without_an_end_needs_a_date(secret_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Phoenix signs some with `:infinity`: without `until` a manager refuses those."""
+    signing = PhoenixTokenCookie(SECRET, "salt")._signing[0]
+    signed_at = etf.write(1_700_000_000_000)[1:]
+    arguments = ["--secret-file", str(secret_file), "--option=salt=salt"]
+    ends = sign(b"\x83h\x03a*" + signed_at + etf.write(1_000_000_000)[1:], signing)
+    endless = sign(b"\x83h\x03a*" + signed_at + b"w\x08infinity", signing)
+
+    assert main(["takeover", f"x={ends}", *arguments]) == OK
+    assert "until=" not in capsys.readouterr().out
+    assert main(["takeover", f"x={endless}", *arguments]) == OK
+    out = capsys.readouterr().out
+    assert "It does not say when it ends." in out
+    assert "until=" in out
 
 
 def test_what_nobody_can_guess_is_asked_for(secret_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

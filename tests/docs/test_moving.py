@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import importlib
 import pkgutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import hardtack.foreign
+from hardtack import SessionManager
 from hardtack.cli import OK, main
 from hardtack.foreign.base import ForeignCookie
+from hardtack.foreign.laravel import LaravelIdCookie
 from hardtack.foreign.rails import RailsCookie
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -51,3 +55,21 @@ def test_the_command_prints_what_the_page_shows(tmp_path: Path, capsys: pytest.C
     printed = capsys.readouterr().out.splitlines()
     for there, here in zip(shown, printed, strict=True):
         assert there.partition("until=")[0].replace("'secret'", repr(str(path))) == here.partition("until=")[0]
+
+
+def test_laravels_users_stay_logged_in() -> None:
+    """The page's example, with a row as Laravel's DatabaseSessionHandler writes it: base64 of PHP's serialize."""
+    example = (DOCS / "moving-laravel.md").read_text("utf-8").partition("```python\n")[2].partition("```")[0]
+    page: dict[str, Any] = {}
+    exec(example, page)
+    identifier = "aB3" * 13 + "x"
+    login = "login_web_59ba36addc2b2f9401580f014c7f58ea4e30989d"
+    row = f'a:2:{{s:6:"_token";s:3:"abc";s:50:"{login}";i:42;}}'
+    page["table"][identifier] = base64.b64encode(row.encode()).decode()
+    record = Record(bytes(16), 0, None, 0, None, {}, {"session_id": identifier})
+    cookie = LaravelIdCookie(page["APP_KEY"], until=1).seal(record, Context("laravel_session", "", 0))
+    sessions: SessionManager = page["sessions"]
+
+    session = sessions.open(f"laravel_session={cookie['laravel_session']}")
+
+    assert (session, session.subject) == ({"_token": "abc", login: 42}, "42")

@@ -124,6 +124,134 @@ def test_data_of_a_store() -> None:
     assert read_laravel_data(b'a:1:{s:1:"a";i:1;}') == {"a": 1}
 
 
+# Written by Laravel 8.83 under APP_KEY: `payload` of DatabaseSessionHandler, with Store and with EncryptedStore.
+ROW = (
+    "YTo0OntzOjY6Il90b2tlbiI7czo0MDoidHR0dHR0dHR0dHR0dHR0dHR0dHR0dHR0dHR0dHR0dHR0dHR0dHR0dCI7czo1MDoibG9naW5fd2ViXzU5YmEzNmFk"
+    "ZGMyYjJmOTQwMTU4MGYwMTRjN2Y1OGVhNGUzMDk4OWQiO2k6NDI7czo0OiJuYW1lIjtzOjQ6Inpvw6siO3M6NjoiX2ZsYXNoIjthOjI6e3M6Mzoib2xkIjth"
+    "OjA6e31zOjM6Im5ldyI7YTowOnt9fX0="
+)
+ENCRYPTED_ROW = (
+    "ZXlKcGRpSTZJbk5uUm1wNmFESkNVWG92VDNsWWVFaHlVMnRaU0djOVBTSXNJblpoYkhWbElqb2llbkEwWXpFd1RHTnlkR012UldnMVIydDBVRkpsUzNFMWJu"
+    "UTNUMG95ZFRaamNEbHdOVUZKTVdkNk5FZDVjWEpOTlRCaFNYb3ZRMkVyY1RGbE1EYzRUbUpWY1VGUWRYVnRSa3MzWm5GWmJubzFNazFYTlRob2QwVlZZbE5C"
+    "TVVSaFRFRk9OalIwWWxoV05VZDFSWHBsYTFoVlNVOHdNaTlMTjBVeldtdGliM1JwYmxadFpWazBORzV2U1VwTmRGTXhVaXM0ZUVVMVlYUTJabFF2ZEZZck1r"
+    "RlhNVVJyWXpCWVoySnBNRlo0Wm0xTFRtSmpRVU5VWmxoeWNtZGxXV0UzWW14d2VGWlNXbE5STkZGS2FteG5SMjVEUzJKaFdHbzROMnBoYkhKa01EbE9RMGhz"
+    "VEc0NFMyZ3pOMGRyVTA1cUsyTndRV0U1YTJrMlRteEVTV0l4ZG1wWkszcFJRWGd5U1RKemMyNWFVRUZ0ZEd0dWJtUkVVRFJ4T0dKRmRuRkpOM1ZYYlRKSFNV"
+    "bzJObmM5SWl3aWJXRmpJam9pWWpaak9EQmxOREZrTWpKaE9HRmhZelJpTkRVMk9UZ3pOVE0yT0dRMU5UQTRNbVl4TVRreVlqVXhOR05pTW1KbFkyWXlNalUy"
+    "T0dSak9UZzFaalZtTWlJc0luUmhaeUk2SWlKOQ=="
+)
+KEPT = {
+    "_token": "t" * 40,
+    "login_web_59ba36addc2b2f9401580f014c7f58ea4e30989d": 42,
+    "name": "zoë",
+    "_flash": {"old": [], "new": []},
+}
+ENVELOPE = base64.b64decode(ENCRYPTED_ROW)
+PLAIN = base64.b64decode(ROW)
+
+
+def packed(text: bytes) -> bytes:
+    """As Laravel's RedisStore keeps a string: PHP's serialize."""
+    return b's:%d:"%b";' % (len(text), text)
+
+
+def resealed(plain: bytes) -> bytes:
+    """What EncryptedStore hands its store, with any content at all."""
+    iv = base64.b64encode(bytes(16)).decode()
+    value = base64.b64encode(_ciphers.seal_cbc(bytes(range(32)), bytes(16), plain)).decode()
+    mac = hmac.digest(bytes(range(32)), (iv + value).encode(), "sha256").hex()
+    return base64.b64encode(json.dumps({"iv": iv, "value": value, "mac": mac}).encode())
+
+
+def stored(content: str | bytes, *, encrypted: bool = False, **settings: Any) -> LaravelIdCookie:
+    """A format whose store has this under every id."""
+    return LaravelIdCookie(APP_KEY, load=lambda identifier: content, encrypted=encrypted, until=UNTIL, **settings)
+
+
+IN_STORES: dict[str, Callable[[bytes], str | bytes]] = {
+    "a row": lambda text: base64.b64encode(text).decode(),
+    "Redis": packed,
+    "a file": bytes,
+    "text": bytes.decode,
+}
+
+
+@pytest.mark.parametrize("place", IN_STORES)
+@pytest.mark.parametrize("text", [PLAIN, json.dumps(KEPT).encode()], ids=["php", "json"])
+def test_what_a_store_puts_around_a_session(place: str, text: bytes) -> None:
+    """Base64 in a row, PHP's serialize in a cache, nothing in a file: with either serialization."""
+    cookies = seal(ID, {"session_id": SESSION_ID})
+
+    assert read(stored(ROW), cookies).data == KEPT
+    assert read(stored(IN_STORES[place](text)), cookies).data == KEPT
+
+
+@pytest.mark.parametrize("place", IN_STORES)
+def test_an_encrypted_session_in_a_store(place: str) -> None:
+    """An envelope without the name of a cookie in it, and in it text in PHP's serialize."""
+    cookies = seal(ID, {"session_id": SESSION_ID})
+    cookie = stored(IN_STORES[place](ENVELOPE), encrypted=True)
+
+    assert read(stored(ENCRYPTED_ROW, encrypted=True), cookies).data == KEPT
+    assert read(cookie, cookies).data == KEPT
+    as_json = IN_STORES[place](resealed(packed(b'{"a": 1}')))
+    assert read(stored(as_json, encrypted=True), cookies).data == {"a": 1}
+    assert refused(stored(IN_STORES[place](ENVELOPE)), cookies) == "malformed"
+
+
+def test_an_old_key_opens_a_stored_session() -> None:
+    """As `APP_PREVIOUS_KEYS` does."""
+    key = "base64:" + base64.b64encode(bytes(32)).decode()
+    cookie = LaravelIdCookie(
+        key, old_secrets=[APP_KEY], load=lambda identifier: ENCRYPTED_ROW, encrypted=True, until=UNTIL
+    )
+    other = LaravelIdCookie(key, load=lambda identifier: ENCRYPTED_ROW, encrypted=True, until=UNTIL)
+
+    assert read(cookie, seal(ID, {"session_id": SESSION_ID})).data == KEPT
+    assert refused(other, seal(other, {"session_id": SESSION_ID})) == "tampered"
+
+
+def test_an_encrypted_session_is_told() -> None:
+    """Otherwise everyone is logged out, and nobody knows why."""
+    with pytest.raises(InvalidToken, match="encrypted=True"):
+        read(stored(ENCRYPTED_ROW), seal(ID, {"session_id": SESSION_ID}))
+    assert read(stored('{"iv": "mine", "_token": "t"}'), seal(ID, {"session_id": SESSION_ID})).data["iv"] == "mine"
+
+
+@pytest.mark.parametrize(
+    ("content", "encrypted", "reason"),
+    [
+        ("", False, "malformed"),
+        (b"\xff", False, "malformed"),
+        ("junk!", False, "malformed"),
+        (ROW[:-1], False, "malformed"),
+        (ROW + "\n", False, "malformed"),
+        (base64.b64encode(ROW.encode()), False, "malformed"),
+        (base64.b64encode(packed(PLAIN)), False, "malformed"),
+        (packed(ROW.encode()), False, "malformed"),
+        (packed(packed(PLAIN)), False, "malformed"),
+        (packed(PLAIN)[:-1], False, "malformed"),
+        ('s:17:"O:8:"stdClass":0:{}";', False, "malformed"),
+        (packed(b'O:8:"stdClass":0:{}'), False, "unsafe"),
+        ("i:1;", False, "malformed"),
+        (ROW, True, "malformed"),
+        (packed(PLAIN), True, "malformed"),
+        (PLAIN, True, "malformed"),
+        ("[]", True, "malformed"),
+        ('{"a": 1}', True, "tampered"),
+        (packed(b"\xff"), True, "malformed"),
+        (packed(ENVELOPE[:-4]), True, "malformed"),
+        (resealed(PLAIN), True, "malformed"),
+        (resealed(b"i:1;"), True, "malformed"),
+        (resealed(packed(packed(PLAIN))), True, "malformed"),
+        (resealed(b"0" * 40 + b"|" + SESSION_ID.encode()), True, "malformed"),
+    ],
+    ids=range(24),
+)
+def test_what_is_in_no_store_of_laravels(content: str | bytes, encrypted: bool, reason: str) -> None:
+    """One layer is taken off and no more; where sessions are encrypted, what has no MAC is not read."""
+    assert refused(stored(content, encrypted=encrypted), seal(ID, {"session_id": SESSION_ID})) == reason
+
+
 @pytest.mark.parametrize("data", [{}, {"session_id": "short"}, {"session_id": SESSION_ID, "a": 1}, {"session_id": 1}])
 def test_the_cookie_carries_an_id_alone(data: dict[str, Any]) -> None:
     """Of Laravel's form; everything else is in the store."""
@@ -215,6 +343,8 @@ def test_settings_are_checked() -> None:
     wrong_setting(LaravelCookie, "old_secrets is a list", APP_KEY, old_secrets=APP_KEY)
     wrong_setting(LaravelCookie, "serialization='xml'", APP_KEY, serialization="xml")
     wrong_setting(LaravelIdCookie, "load is a function", APP_KEY, load="redis")
+    wrong_setting(LaravelIdCookie, "encrypted=1", APP_KEY, load=str, encrypted=1)
+    wrong_setting(LaravelIdCookie, "encrypted=True", APP_KEY, encrypted=True)
 
 
 # --- PHP's serialize

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from tests.foreign.web_formats import TERMS
 from tests.foreign.web_support import NOW, UNTIL, read, refused, seal, wrong_setting
 
-from hardtack import values
+from hardtack import Key, SessionManager, values
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
+from hardtack.events import Rejected
 from hardtack.foreign import etf, phoenix
 from hardtack.foreign.phoenix import PhoenixCookie, PhoenixEncryptedCookie, PhoenixTokenCookie
 
@@ -67,23 +68,71 @@ def millis(seconds: int) -> bytes:
     return etf.write(seconds * 1000)[1:]
 
 
-def test_a_token_ends_at_the_sooner_of_its_age_and_ours() -> None:
-    """It carries its own, and the reader has one."""
-    day = token(b"a\x2a", millis(NOW), etf.write(86400 * 9)[1:])
+SIXTY_DAYS = 60 * 86400
+
+
+def test_a_token_says_how_long_it_lives() -> None:
+    """The "remember me" of generated logins says 60 days, as `put_resp_cookie` was told."""
+    sixty = token(b"m\x00\x00\x00\x02\xff\x00", millis(NOW), etf.write(SIXTY_DAYS)[1:])
     minute = token(b"t\x00\x00\x00\x00", millis(NOW), etf.write(60)[1:])
 
-    assert read(TOKEN, day, NOW + 86399).data == {"value": 42}
-    assert refused(TOKEN, day, NOW + 86400) == "expired"
+    record = read(TOKEN, sixty, NOW + SIXTY_DAYS - 1)
+    assert (record.data, record.created, record.options) == (
+        {"value": b"\xff\x00"},
+        NOW,
+        {"expires": NOW + SIXTY_DAYS},
+    )
+    assert refused(TOKEN, sixty, NOW + SIXTY_DAYS) == "expired"
     assert read(TOKEN, minute, NOW + 59).data == {}
     assert refused(TOKEN, minute, NOW + 60) == "expired"
 
 
-@pytest.mark.parametrize("infinity", [b"d\x00\x08infinity", b"w\x08infinity"])
-def test_a_token_without_an_end_has_ours(infinity: bytes) -> None:
-    """`:infinity` is the one atom that may stand there."""
-    record = read(TOKEN, token(b"a\x2a", millis(NOW), infinity))
+def test_the_readers_age_overrides_the_tokens() -> None:
+    """As `Keyword.get(opts, :max_age, max_age)` does there: longer as well as shorter, and where there is no end."""
+    hour = PhoenixTokenCookie(SECRET, "user auth", max_age="1 hour")
+    for own in (etf.write(SIXTY_DAYS)[1:], etf.write(60)[1:], etf.write(0)[1:], b"w\x08infinity"):
+        value = token(b"a\x2a", millis(NOW), own)
 
-    assert (record.created, record.options) == (NOW, {"expires": NOW + 86400})
+        assert read(hour, value, NOW + 3599).options == {"expires": NOW + 3600}
+        assert refused(hour, value, NOW + 3600) == "expired"
+
+
+@pytest.mark.parametrize("age", [0, -1, -86400, -(1 << 70)])
+def test_a_token_that_never_lived(age: int) -> None:
+    """Plug refuses it at once, whatever the clocks say."""
+    value = token(b"a\x2a", millis(NOW + 100_000), etf.write(age)[1:])
+
+    assert refused(TOKEN, value, NOW) == "expired"
+
+
+@pytest.mark.parametrize("infinity", [b"d\x00\x08infinity", b"w\x08infinity"])
+def test_a_token_without_an_end(infinity: bytes) -> None:
+    """`:infinity` is the one atom that may stand there; without `until` nothing ends such a token, and it is not taken over."""
+    dated = PhoenixTokenCookie(SECRET, "user auth", until=UNTIL)
+    value = token(b"t\x00\x00\x00\x01m\x00\x00\x00\x01aa\x01", millis(NOW), infinity)
+    record = read(TOKEN, value, NOW + 10 * SIXTY_DAYS)
+
+    assert (record.created, record.options) == (NOW, {})
+    assert TOKEN.is_undated(record)
+    assert not dated.is_undated(read(dated, value))
+    assert not TOKEN.is_undated(read(TOKEN, token(b"a\x2a", millis(NOW), etf.write(60)[1:])))
+
+
+def test_a_token_is_taken_over_until_its_end() -> None:
+    """A "remember me" of ten days ago leads to its session; one without an end does so with `until` alone."""
+    now = [NOW + 10 * 86400]
+    events: list[object] = []
+
+    def opened(own: bytes, **settings: Any) -> dict[str, Any]:
+        cookie = PhoenixTokenCookie(SECRET, "user auth", cookie_name="remember", **settings)
+        sessions = SessionManager(Key.generate(), accept=[cookie], clock=lambda: now[0], on_event=events.append)
+        return dict(sessions.open(f"remember={token(b'a*', millis(NOW), own)}"))
+
+    assert opened(etf.write(SIXTY_DAYS)[1:]) == {"value": 42}
+    assert opened(b"w\x08infinity", until=UNTIL) == {"value": 42}
+    assert not [event for event in events if isinstance(event, Rejected)]
+    assert opened(b"w\x08infinity") == {}
+    assert [event.reason for event in events if isinstance(event, Rejected)] == ["undated"]
 
 
 @pytest.mark.parametrize(
@@ -91,14 +140,57 @@ def test_a_token_without_an_end_has_ours(infinity: bytes) -> None:
     [
         token(b"a\x2a", b"m\x00\x00\x00\x00", b"a\x01"),
         token(b"a\x2a", millis(NOW), b"m\x00\x00\x00\x00"),
+        token(b"a\x2a", millis(NOW), b"w\x03nil"),
+        token(b"a\x2a", millis(NOW), etf.write(1 << 53)[1:]),
+        token(b"a\x2a", etf.write(1 << 53)[1:], b"a\x01"),
+        token(b"a\x2a", etf.write(-1)[1:], b"a\x01"),
         token(b"a\x2a", millis(NOW), b"a\x01a\x01"),
-        phoenix.sign(b"\x83h\x02a\x01a\x01", TOKEN._signing[0]),
+        phoenix.sign(b"\x83h\x01a\x01", TOKEN._signing[0]),
         phoenix.sign(b"\x84h\x02a\x01a\x01", TOKEN._signing[0]),
+        phoenix.sign(b"\x83h\x02a\x01m\x00\x00\x00\x00", TOKEN._signing[0]),
+        phoenix.sign(b"\x83h\x02a\x01" + millis(NOW) + b"a\x01", TOKEN._signing[0]),
+        phoenix.sign(b"\x83t\x00\x00\x00\x02w\x04dataa\x01w\x04dataa\x01", TOKEN._signing[0]),
+        phoenix.sign(b"\x83t\x00\x00\x00\x01w\x04dataa\x01", TOKEN._signing[0]),
+        phoenix.sign(b"\x83t\x00\x00\x00\x02w\x04dataa\x01m\x00\x00\x00\x06signed" + millis(NOW), TOKEN._signing[0]),
+        phoenix.sign(b"\x83t\x00\x00\x00\x02w\x04dataa\x01w\x06signed", TOKEN._signing[0]),
     ],
 )
 def test_what_is_no_token(value: str) -> None:
-    """A tuple of three, of which two are numbers."""
+    """A tuple of three, of which two are numbers; of two; or a map of the two."""
     assert refused(TOKEN, value) == "malformed"
+
+
+# Erlang/OTP 25 wrote the first two, of `{42, 1800000000000}` and `#{data => 42, signed => 1800000000000}`. Later ones write an
+# atom in its new form, and the keys in any order.
+OLD_TOKENS = {
+    "plug_crypto 1.1": bytes.fromhex("836802612a6e060000505c18a301"),
+    "Phoenix 1.4": bytes.fromhex("83740000000264000464617461612a6400067369676e65646e060000505c18a301"),
+    "on OTP 26": bytes.fromhex("837400000002770673" + "69676e65646e060000505c18a301" + "770464617461612a"),
+}
+
+
+@pytest.mark.parametrize("system", OLD_TOKENS)
+def test_tokens_of_old_are_read(system: str) -> None:
+    """They say no age: Plug.Crypto gives them a day, and so does this."""
+    value = phoenix.sign(OLD_TOKENS[system], TOKEN._signing[0])
+    record = read(TOKEN, value)
+
+    assert (record.data, record.created, record.options) == ({"value": 42}, NOW, {"expires": NOW + 86400})
+    assert read(TOKEN, value, NOW + 86399).data == {"value": 42}
+    assert refused(TOKEN, value, NOW + 86400) == "expired"
+
+
+def test_no_other_atom_is_a_member_of_an_old_token() -> None:
+    """Beside `data` and `signed`, and not by `atom_keys` either: those may be inside it."""
+    named = PhoenixTokenCookie(SECRET, "user auth", atom_keys=["user_id"])
+    inner = b"t\x00\x00\x00\x01w\x07user_ida\x2a"
+    signed = b"w\x06signed" + millis(NOW)
+
+    assert read(named, phoenix.sign(b"\x83t\x00\x00\x00\x02w\x04data" + inner + signed, named._signing[0])).data == {
+        "user_id": 42
+    }
+    value = phoenix.sign(b"\x83t\x00\x00\x00\x02w\x07user_ida\x2a" + signed, named._signing[0])
+    assert refused(named, value) == "unsafe"
 
 
 def test_tokens_are_read_only() -> None:

@@ -263,6 +263,29 @@ def test_laravel_in_both_directions(cipher: str) -> None:
         call(PHP, op="decrypt", value=sealed(cookie, data)[:-8], **settings)
 
 
+@pytest.fixture
+def laravel_stores(laravel: None) -> None:
+    parts = "".join(f"require 'Illuminate/{part}/autoload.php';" for part in ("Cache", "Database", "Redis"))
+    require("php", "-r", f"{parts} new PDO('sqlite::memory:');")
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize("cipher", ["aes-256-cbc", "aes-256-gcm"])
+@pytest.mark.usefixtures("laravel_stores")
+def test_laravels_stored_sessions_are_read(cipher: str, encrypted: bool) -> None:
+    """A row of the real DatabaseSessionHandler, and what RedisStore makes of the same session."""
+    settings = {"key": base64.b64encode(KEY).decode(), "cipher": cipher, "name": "laravel_session"}
+    identifier = "aB3" * 13 + "x"
+    data = {"user_id": 42, "name": "zoë", "cart": {"17": 2}, "list": [1, 2.5, None, True]}
+
+    for stored in call(PHP, op="row", data=data, id=identifier, encrypted=encrypted, **settings):
+        found = {identifier: stored}
+        cookie = LaravelIdCookie(APP_KEY, cipher=cipher, load=found.get, encrypted=encrypted, until=UNTIL)
+        record = read(cookie, sealed(cookie, {"session_id": identifier}))
+
+        assert {key: record.data[key] for key in data} == data
+
+
 @pytest.mark.usefixtures("laravel")
 def test_the_cookie_driver_in_both_directions() -> None:
     """The store and the handler of the real Laravel: two cookies, with PHP's serialize in them."""

@@ -181,7 +181,7 @@ def _show(attempt: Attempt, record: Record, now: int, *, show_values: bool) -> N
 
 
 def _needs_until(cookie: ForeignCookie, record: Record, settings: Mapping[str, Any], now: int) -> bool:
-    dated = "expires" in record.options or record.created < now
+    dated = "expires" in record.options or (record.created < now and not cookie.ends_some)
     return not cookie.authenticates_time or not dated or "legacy_cbc" in settings
 
 

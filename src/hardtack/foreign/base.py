@@ -207,7 +207,7 @@ class ForeignCookie:
         record.seen = min(max(used, by_end), context.now)
 
     def is_undated(self, record: Record) -> bool:
-        """Whether the cookie of this record says neither when it was made nor when it ends, and nothing else ends it."""
+        """Whether the cookie of this record does not say when it ends, as others of its format do, and nothing else ends it."""
         return self.ends_some and self.until is None and self.sliding is None and "expires" not in record.options
 
     def _slide(self, duration: int | None) -> None:

@@ -42,27 +42,41 @@ def read(document: bytes, *, atom_keys: Collection[str] = ()) -> Any:
 def read_token(document: bytes, *, atom_keys: Collection[str] = ()) -> tuple[Any, int, int | None]:
     """Content, time of signing (milliseconds) and age (seconds, None for no limit) of a `Plug.Crypto` token.
 
+    Those of plug_crypto 1.1 and before, `{data, signed}`, and of Phoenix before it, `%{data: …, signed: …}`, say no age: it is
+    `DEFAULT_AGE`, as there.
+
     Raises `InvalidToken`.
     """
     reader = _reader(document, atom_keys)
-    if reader.body[:2] != b"\x68\x03":
-        malformed("it is not a token of Plug.Crypto")
-    reader.at = 2
-    content, signed_at = reader.term(1), reader.term(1)
-    # `:infinity` is the one atom beside nil, true and false that stands here.
-    rest = reader.body[reader.at :]
-    if rest in _INFINITY:
-        max_age = None
+    head = reader.body[:2]
+    max_age: Any = DEFAULT_AGE
+    endless = False
+    if head in (b"\x68\x03", b"\x68\x02"):
+        reader.at = 2
+        content, signed_at = reader.term(1), reader.term(1)
+        if head == b"\x68\x03":
+            endless = reader.skip(_INFINITY)
+            max_age = 0 if endless else reader.term(1)  # nil, which is None, is no age
+    elif reader.body[:5] == b"\x74\x00\x00\x00\x02":
+        reader.at = 5
+        members = {reader.atom_key(_MEMBERS): reader.term(1) for _ in _MEMBERS}
+        if len(members) != len(_MEMBERS):
+            malformed("a map has a key twice")
+        content, signed_at = members["data"], members["signed"]
     else:
-        max_age = reader.term(1)
-        reader.end()
-        if type(max_age) is not int:
-            malformed("its age is not a number")
+        malformed("it is not a token of Plug.Crypto")
+    reader.end()
+    if type(max_age) is not int:
+        malformed("its age is not a number")
     if type(signed_at) is not int:
         malformed("its time is not a number")
-    return content, signed_at, max_age
+    return content, signed_at, None if endless else max_age
 
 
+DEFAULT_AGE = 86400
+"""Seconds that a token lives which does not say how many."""
+
+_MEMBERS = frozenset({b"data", b"signed"})
 _INFINITY = (b"\x64\x00\x08infinity", b"\x77\x08infinity")
 
 
@@ -174,6 +188,23 @@ class _Reader:
         if len(items) != count:
             malformed("a map has a key twice")
         return items
+
+    def skip(self, endings: Collection[bytes]) -> bool:
+        """Whether all that is left is one of these bytes; if so, go to the end."""
+        found = self.body[self.at :] in endings
+        if found:
+            self.at = len(self.body)
+        return found
+
+    def atom_key(self, names: Collection[bytes]) -> str:
+        """A key of a map that is one of these atoms."""
+        tag = self._number(1)
+        if tag not in _ATOM_SIZES:
+            malformed("it is not a token of Plug.Crypto")
+        name = self._take(self._number(_ATOM_SIZES[tag]))
+        if name not in names:
+            raise InvalidToken("unsafe", "an atom is a key of the token itself, beside data and signed")
+        return name.decode()
 
     def _key(self) -> str:
         tag = self._number(1)

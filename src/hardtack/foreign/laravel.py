@@ -37,6 +37,8 @@ _ALPHABET = string.digits + string.ascii_letters
 _ID = re.compile("[A-Za-z0-9]{40}")
 _CIPHERS: Final = {"aes-128-cbc": 16, "aes-256-cbc": 32, "aes-128-gcm": 16, "aes-256-gcm": 32}
 _TEXT = frozenset({str})
+_ENVELOPE = frozenset({"iv", "value", "mac", "tag"})
+_SEALED = b"eyJpdiI6"  # base64 of `{"iv":`, which every envelope begins with
 _SESSION_GUARD = "Illuminate\\Auth\\SessionGuard"
 
 
@@ -58,21 +60,26 @@ class _Laravel(ForeignCookie):
 
     def _decrypt(self, name: str, value: str) -> bytes:
         """What the cookie of this name holds. Raises `InvalidToken`."""
-        envelope = parse_json(decode_padded(percent_decode(value)), numbers=False)
-        if type(envelope) is not dict:
+        key, plain = self._unsealed(decode_padded(percent_decode(value)))
+        prefix, separator, text = plain.partition(b"|")
+        expected = self._prefixes.get((key, name)) or _prefix(key, name)
+        if not separator or not hmac.compare_digest(prefix, expected):
+            raise InvalidToken("wrong_purpose", "it was made for another cookie")
+        return text
+
+    def _unsealed(self, envelope: bytes) -> tuple[bytes, bytes]:
+        """The key that an envelope was sealed with, and the plain text. Raises `InvalidToken`."""
+        fields = parse_json(envelope, numbers=False)
+        if type(fields) is not dict:
             malformed("it is not an envelope of Laravel's")
-        get = envelope.get
-        fields = (get("iv", ""), get("value", ""), get("mac", ""), get("tag", ""))
-        if not (_TEXT.issuperset(map(type, fields)) and all(map(str.isascii, fields))):
+        get = fields.get
+        parts = (get("iv", ""), get("value", ""), get("mac", ""), get("tag", ""))
+        if not (_TEXT.issuperset(map(type, parts)) and all(map(str.isascii, parts))):
             malformed("it is not an envelope of Laravel's")
         for key in self._keys:
-            plain = self._opened(key, *fields)
+            plain = self._opened(key, *parts)
             if plain is not None:
-                prefix, separator, text = plain.partition(b"|")
-                expected = self._prefixes.get((key, name)) or _prefix(key, name)
-                if not separator or not hmac.compare_digest(prefix, expected):
-                    raise InvalidToken("wrong_purpose", "it was made for another cookie")
-                return text
+                return key, plain
         raise InvalidToken("tampered")
 
     def _opened(self, key: bytes, iv: str, value: str, mac: str, tag: str) -> bytes | None:
@@ -200,8 +207,10 @@ class LaravelIdCookie(_Laravel):
 
     Parameters:
         secret, old_secrets, cipher, place: see `LaravelCookie`. `until` is required: the cookie says nothing about its age.
-        load: a function that takes the id and returns what the store has under it, as PHP's `serialize` or JSON, or None
-            where there is nothing. It is called while a request is answered, and only for an authentic id.
+        load: a function that takes the id and returns what the store has under it, as it is there (the column `payload` of
+            a row, the value of Redis or of another cache, the content of a file), or None where there is nothing. It is
+            called while a request is answered, and only for an authentic id.
+        encrypted: `session.encrypt`; True: what is not sealed with one of the keys is refused, as there.
 
     Raises `ConfigError`.
     """
@@ -215,13 +224,18 @@ class LaravelIdCookie(_Laravel):
         old_secrets: Sequence[str] = (),
         cipher: str = "aes-256-cbc",
         load: Callable[[str], str | bytes | None] | None = None,
+        encrypted: bool = False,
         **place: Unpack[Place],
     ) -> None:
         super().__init__(secret, old_secrets, cipher, **place)
         if load is not None and not callable(load):
             message = "load is a function that takes the session's id and returns what the store has of it, or None"
             raise ConfigError(message)
+        if type(encrypted) is not bool or (encrypted and load is None):
+            message = f"encrypted={encrypted!r} is True or False, as session.encrypt, and says how load's data is kept"
+            raise ConfigError(message)
         self._load = load
+        self._encrypted = encrypted
 
     def _read(self, value: str, context: Context) -> Record:
         identifier = self._id(value)
@@ -230,7 +244,19 @@ class LaravelIdCookie(_Laravel):
         stored = self._load(identifier)
         if stored is None:
             raise InvalidToken("unknown_id", "the other system's store has no such session")
-        return self._record(read_laravel_data(stored), context, identifier)
+        return self._record(self._stored(stored), context, identifier)
+
+    def _stored(self, stored: str | bytes) -> Any:
+        """The session in what `load` found. Raises `InvalidToken`."""
+        kept = _kept(stored)
+        if self._encrypted:
+            # A file has the envelope's base64, which was unwrapped as a row's is; the others have it inside their own form.
+            envelope = kept if kept[:1] == b"{" else decode_padded(_text(kept))
+            return read_laravel_data(read_php_text(self._unsealed(envelope)[1]))
+        data = None if kept.startswith(_SEALED) else read_laravel_data(kept)
+        if data is None or (type(data) is dict and "mac" in data and _ENVELOPE.issuperset(data)):
+            malformed("it is encrypted, as session.encrypt asks for; give the format encrypted=True")
+        return data
 
     def _write(self, record: Record, context: Context) -> str:
         identifier = record.data.get("session_id")
@@ -244,9 +270,35 @@ class LaravelIdCookie(_Laravel):
 
 def read_laravel_data(stored: str | bytes) -> Any:
     """The session that Laravel's stores keep, as PHP's `serialize` or as JSON. Raises `InvalidToken`."""
-    raw = stored.encode("utf-8", "surrogatepass") if isinstance(stored, str) else stored
+    raw = _bytes(stored)
     data = parse_json(raw) if raw[:1] in (b"{", b"[") else php.read(raw)
     return {} if data == [] else data
+
+
+def read_payload(payload: bytes) -> bytes:
+    """The session in the column `payload` of Laravel's table `sessions`. Raises `InvalidToken`."""
+    return decode_padded(_text(payload))
+
+
+def read_php_text(document: bytes) -> bytes:
+    """The string that Laravel's cache keeps, and its encrypter: in PHP's `serialize` again. Raises `InvalidToken`."""
+    inner = php.read(document)
+    if type(inner) not in (str, bytes):
+        malformed("it is not text in PHP's serialize, as Laravel's cache and its encrypter keep it")
+    return _bytes(inner)
+
+
+def _kept(stored: str | bytes) -> bytes:
+    """What Laravel gave its store, without what the store put around it: one layer. Raises `InvalidToken`."""
+    raw = _bytes(stored)
+    if raw[:2] == b"s:":
+        return read_php_text(raw)
+    # Neither a document of PHP's, `a:…`, nor one of JSON is base64.
+    return raw if raw[:1] in (b"{", b"[") or raw[1:2] == b":" else read_payload(raw)
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
 
 
 def laravel_subject(guard: str = "web", guard_class: str = _SESSION_GUARD) -> Callable[[dict[str, Any]], str | None]:

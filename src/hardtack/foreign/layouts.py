@@ -27,7 +27,7 @@ from hardtack.foreign._times import iso_seconds, iso_text
 from hardtack.foreign.base import ForeignCookie, check_plain, malformed, parse_json
 from hardtack.foreign.django import DjangoSignedCookie
 from hardtack.foreign.express import ExpressSessionCookie, write_express_record
-from hardtack.foreign.laravel import LaravelIdCookie, read_laravel_data
+from hardtack.foreign.laravel import LaravelIdCookie, read_laravel_data, read_payload, read_php_text
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -228,10 +228,7 @@ class LaravelLayout(SharedLayout):
 
     def load(self, raw: bytes) -> dict[str, Any]:
         """The session in the cache's string. Raises `InvalidToken`."""
-        inner = php.read(raw)
-        if type(inner) not in (str, bytes):
-            malformed("Laravel's cache does not hold text under this key")
-        return _mapping(read_laravel_data(inner))
+        return _mapping(read_laravel_data(read_php_text(raw)))
 
     def dump(self, tree: dict[str, Any]) -> bytes:
         """The string that Laravel's cache keeps."""
@@ -273,8 +270,8 @@ class LaravelTable(LaravelLayout, SharedTable):
         self._lifetime = seconds(lifetime, "lifetime")
 
     def load(self, raw: bytes) -> dict[str, Any]:
-        """The session in the column `payload`. Raises `InvalidToken`, and `ValueError`."""
-        return _mapping(read_laravel_data(pybase64.b64decode(raw, validate=True)))
+        """The session in the column `payload`. Raises `InvalidToken`."""
+        return _mapping(read_laravel_data(read_payload(raw)))
 
     def dump(self, tree: dict[str, Any]) -> bytes:
         """What the column `payload` keeps."""

@@ -21,7 +21,7 @@ from hardtack.foreign import etf
 from hardtack.foreign._keys import all_secrets, keyed_mac, one_of, pbkdf2, same
 from hardtack.foreign._place import Place, Secret
 from hardtack.foreign._python import decode_base64
-from hardtack.foreign._times import began, not_expired
+from hardtack.foreign._times import began, not_expired, seconds_of
 from hardtack.foreign.base import ForeignCookie, malformed, secret_bytes
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
@@ -193,12 +193,15 @@ class PhoenixEncryptedCookie(_Plug):
 class PhoenixTokenCookie(_Plug):
     """A cookie with a token of `Phoenix.Token` or `Plug.Crypto`, read only: the "remember me" of generated logins is one.
 
-    A map is the session's data; any other value is under the key `value`.
+    A map is the session's data; any other value is under the key `value`. Tokens of plug_crypto before 1.2, and of Phoenix
+    before that, are read as well.
 
     Parameters:
         secret, old_secrets, iterations, key_length, key_digest, atom_keys: see `PhoenixCookie`.
         salt: what the token was signed with; of a cookie that `put_resp_cookie` signed, its name and `_cookie`.
-        max_age: how old a token may be that says nothing about it, by default a day; one that says less ends sooner.
+        max_age: `max_age` where the application gives one to `verify`: it overrides what the token says. None, as there: the
+            token's own, or a day where it says none. One that says `:infinity` has no end: it is not taken over without
+            `until` or `max_age`.
         place: see `ForeignCookie`.
 
     Raises `ConfigError`.
@@ -206,6 +209,7 @@ class PhoenixTokenCookie(_Plug):
 
     format_name = "phoenix-token"
     authenticates_time = True
+    ends_some = True  # with max_age: :infinity
     writes = False
 
     def __init__(
@@ -214,7 +218,7 @@ class PhoenixTokenCookie(_Plug):
         salt: Secret,
         *,
         old_secrets: Sequence[Secret] = (),
-        max_age: Duration = 86400,
+        max_age: Duration | None = None,
         iterations: int = 1000,
         key_length: int = 32,
         key_digest: str = "sha256",
@@ -224,13 +228,16 @@ class PhoenixTokenCookie(_Plug):
         super().__init__(secret, old_secrets, atom_keys, **place)
         settings = _derivation(iterations, key_length, key_digest)
         self._signing = self._keys(salt, "salt", **settings)
-        self._max_age = seconds(max_age, "max_age")
+        self._max_age = None if max_age is None else seconds(max_age, "max_age")
 
     def _read(self, value: str, context: Context) -> Record:
-        content, signed_at, max_age = etf.read_token(verify(value, self._signing), atom_keys=self._atom_keys)
-        created = began(signed_at // 1000, context)
-        allowed = self._max_age if max_age is None else min(self._max_age, max_age)
-        expires = not_expired(signed_at // 1000 + allowed, context)
+        content, signed_at, own = etf.read_token(verify(value, self._signing), atom_keys=self._atom_keys)
+        signed = seconds_of(signed_at, per_second=1000)
+        created = began(signed, context)
+        allowed = own if self._max_age is None else self._max_age
+        if allowed is not None and allowed <= 0:  # also where it was signed by a clock that is ahead
+            raise InvalidToken("expired")
+        expires = None if allowed is None else not_expired(signed + seconds_of(allowed), context)
         data = content if type(content) is dict else {"value": content}
         return self._record(data, context, value, created=created, expires=expires)
 

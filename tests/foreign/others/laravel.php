@@ -4,11 +4,16 @@
 require 'Illuminate/Encryption/autoload.php';
 require 'Illuminate/Cookie/autoload.php';
 require 'Illuminate/Session/autoload.php';
+@include_once 'Illuminate/Cache/autoload.php';
+@include_once 'Illuminate/Redis/autoload.php';
+@include_once 'Illuminate/Database/autoload.php';
 
 use Illuminate\Cookie\CookieJar;
 use Illuminate\Cookie\CookieValuePrefix;
 use Illuminate\Encryption\Encrypter;
 use Illuminate\Session\CookieSessionHandler;
+use Illuminate\Session\DatabaseSessionHandler;
+use Illuminate\Session\EncryptedStore;
 use Illuminate\Session\Store;
 
 function answer(array $request)
@@ -41,6 +46,22 @@ function answer(array $request)
                 $cookies[$cookie->getName()] = $encrypt($cookie->getName(), $cookie->getValue());
             }
             return $cookies;
+        case 'row': // of the database driver: what its table and Redis have of a session
+            $database = new Illuminate\Database\Capsule\Manager;
+            $database->addConnection(['driver' => 'sqlite', 'database' => ':memory:']);
+            $connection = $database->getConnection();
+            $connection->statement('create table sessions (id text primary key, payload text, last_activity integer)');
+            $handler = new DatabaseSessionHandler($connection, 'sessions', 120);
+            $store = $request['encrypted']
+                ? new EncryptedStore($request['name'], $handler, $encrypter, $request['id'])
+                : new Store($request['name'], $handler, $request['id']);
+            $store->replace($request['data']);
+            $store->save();
+            $row = $connection->table('sessions')->find($request['id']);
+            $serialize = new ReflectionMethod('Illuminate\Cache\RedisStore', 'serialize');
+            $serialize->setAccessible(true);
+            $redis = (new ReflectionClass('Illuminate\Cache\RedisStore'))->newInstanceWithoutConstructor();
+            return [$row->payload, $serialize->invoke($redis, base64_decode($row->payload))];
         case 'load':
             $texts = [];
             foreach ($request['cookies'] as $name => $value) {
