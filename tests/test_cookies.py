@@ -471,10 +471,24 @@ def test_a_cookie_is_added_to_what_says_nothing_of_caches() -> None:
     assert applied(Changes(["s=1"]), ("X-Frame", "1")) == [("X-Frame", "1"), ("Set-Cookie", "s=1")]
 
 
-def test_headers_for_shared_caches_go_with_a_cookie() -> None:
+def test_headers_of_any_name_are_told_apart() -> None:
+    """However many an application makes up."""
+    named = [(f"X-Made-Up-{number}", "1") for number in range(2000)]
+
+    for _ in range(2):
+        assert applied(Changes(["s=1"]), *named, ("Made-Up-Cache-Control", "public")) == [*named, ("Set-Cookie", "s=1")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *sorted(SHARED_CACHE_HEADERS),
+        *("X-LiteSpeed-Cache-Control", "Deno-CDN-Cache-Control", "Fastly-CDN-Cache-Control", "AZION-CACHE-CONTROL"),
+    ],
+)
+def test_headers_for_shared_caches_go_with_a_cookie(name: str) -> None:
     """They overrule Cache-Control there; without a cookie they stay, and each that goes is told."""
     told: list[tuple[str, str]] = []
-    name = min(SHARED_CACHE_HEADERS)
     changes = Changes(["s=1"], on_replaced=lambda before, after: told.append((before, after)))
 
     assert applied(changes, (name, "max-age=60"), ("X-Frame", "1")) == [("X-Frame", "1"), ("Set-Cookie", "s=1")]

@@ -11,12 +11,12 @@ from django.http import HttpResponse  # type: ignore[import-untyped]
 from django.utils.cache import patch_vary_headers  # type: ignore[import-untyped]
 
 from hardtack.adapters import (
-    SHARED_CACHE_HEADERS,
     Changes,
     DeviceAnswer,
     answer_to,
     cookies_of,
     foreign_lines,
+    is_shared_cache_header,
     state_of,
 )
 from hardtack.cookies import parse
@@ -57,7 +57,8 @@ def conclude(session: SessionStore, response: Any, changes: Changes, *, clears: 
         name.lower() for name in headers
     }  # asking Django for one that is not there takes as long as all of these
     if lines or changes.no_store:
-        for name in SHARED_CACHE_HEADERS & present:
+        for name in filter(is_shared_cache_header, present):
+            told.removed(name, headers[name])
             del headers[name]
     if "vary" in present:
         patch_vary_headers(response, ("Cookie",))
