@@ -51,7 +51,7 @@ def conclude(session: SessionStore, response: Any, changes: Changes, *, clears: 
     if not (cleared or session.lines or session.accessed):
         return response
     lines = ["changed"] if cleared or session.lines else []
-    told = Changes(lines, True, changes.no_store, session.manager.core.cache_control_replaced)
+    told = Changes(lines, True, changes.no_store, state_of(session.inner).cache_control_replaced)
     headers = response.headers
     present = {
         name.lower() for name in headers
