@@ -80,7 +80,7 @@ def test_for_development() -> None:
             "nas.local",
             "shop.test",
             "shop.internal",
-            "www.example.org",
+            "shop.example",
             "LOCALHOST.",
             "0.0.0.0",
             "box.home.arpa",
@@ -101,7 +101,13 @@ def test_a_cookie_for_development_is_for_hosts_of_ones_own(host: str) -> None:
         ("https", "www.shop.com", "this request came by https"),
         ("http", "www.shop.com", "this request is for the public host 'www.shop.com'"),
         ("http", "localhost.shop.com", "public host"),
+        ("http", "example.com", "public host 'example.com'"),
+        ("http", "shop.example.com", "public host"),
+        ("http", "shop.example.net", "public host"),
+        ("http", "shop.example.org", "public host 'shop.example.org'"),
+        ("http", "EXAMPLE.org.", "public host"),
         ("http", "myexample.org", "public host"),
+        ("http", "www.falconframework.org", "public host"),
         ("", "8.8.8.8", "public host '8.8.8.8'"),
         ("http", "[2606:4700::1111]", "public host"),
         ("http", f"{'x' * 300}.com", r"public host 'x{100}':"),
@@ -483,10 +489,24 @@ def test_a_cookie_is_added_to_what_says_nothing_of_caches() -> None:
     assert applied(Changes(["s=1"]), ("X-Frame", "1")) == [("X-Frame", "1"), ("Set-Cookie", "s=1")]
 
 
-def test_headers_for_shared_caches_go_with_a_cookie() -> None:
+def test_headers_of_any_name_are_told_apart() -> None:
+    """However many an application makes up."""
+    named = [(f"X-Made-Up-{number}", "1") for number in range(2000)]
+
+    for _ in range(2):
+        assert applied(Changes(["s=1"]), *named, ("Made-Up-Cache-Control", "public")) == [*named, ("Set-Cookie", "s=1")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *sorted(SHARED_CACHE_HEADERS),
+        *("X-LiteSpeed-Cache-Control", "Deno-CDN-Cache-Control", "Fastly-CDN-Cache-Control", "AZION-CACHE-CONTROL"),
+    ],
+)
+def test_headers_for_shared_caches_go_with_a_cookie(name: str) -> None:
     """They overrule Cache-Control there; without a cookie they stay, and each that goes is told."""
     told: list[tuple[str, str]] = []
-    name = min(SHARED_CACHE_HEADERS)
     changes = Changes(["s=1"], on_replaced=lambda before, after: told.append((before, after)))
 
     assert applied(changes, (name, "max-age=60"), ("X-Frame", "1")) == [("X-Frame", "1"), ("Set-Cookie", "s=1")]

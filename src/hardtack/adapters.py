@@ -16,7 +16,7 @@ from typing import Any, Final
 from hardtack import values
 from hardtack.binding.answers import Asked, DeviceAnswer, Headers
 from hardtack.binding.paths import ENDPOINTS, unbound_answer
-from hardtack.changes import NO_CHANGES, SHARED_CACHE_HEADERS, Changes
+from hardtack.changes import NO_CHANGES, SHARED_CACHE_HEADERS, Changes, is_merged, is_shared_cache_header
 from hardtack.cookies import Cookie, parse
 from hardtack.core import Core
 from hardtack.engines import chunks
@@ -95,6 +95,8 @@ __all__ = [
     "end_at_once",
     "is_empty",
     "is_late",
+    "is_merged",
+    "is_shared_cache_header",
     "is_unattached",
     "is_unread",
     "join_request",

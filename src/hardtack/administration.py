@@ -82,7 +82,7 @@ def update(core: Core, session: Session | str, function: Change) -> Flow[dict[st
         if state.core is not core:
             raise ConfigError("update() was given a session of another SessionManager, or one made by hand")
         if state.held is not None and state.held.moved is not None and state.fate not in (END, REPLACE):
-            yield from moving.settle(core, state.held, context)
+            yield from moving.settle(core, state, state.held, context)
         begins = state.record is None or state.fate in (END, REPLACE)
         if begins:  # nothing is stored yet of what this request shows, so nobody else can change it
             dead = state.held is not None and state.held.dead is not None

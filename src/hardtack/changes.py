@@ -19,7 +19,10 @@ SHARED_CACHE_HEADERS: Final = frozenset(
         "x-accel-expires",
     }
 )
-"""What tells a shared cache to keep a response past its Cache-Control: gone from one that sets a session cookie."""
+"""What tells a shared cache to keep a response past its Cache-Control: gone from one that sets a session cookie.
+
+These are the known ones; `is_shared_cache_header` says it of any.
+"""
 
 _SHARED: Final = (
     "public",
@@ -33,8 +36,35 @@ _SHARED: Final = (
 )
 """Directives that let a shared cache keep a response, or that are said anew."""
 
-_CHANGED: Final = frozenset({"vary", "cache-control"}) | SHARED_CACHE_HEADERS
-_CHANGED_RAW: Final = frozenset(name.encode() for name in _CHANGED)
+
+def is_shared_cache_header(name: str) -> bool:
+    """Whether a header, in any case, tells a shared cache to keep a response past its Cache-Control.
+
+    That is each of `SHARED_CACHE_HEADERS`, and whatever ends in `-Cache-Control`: RFC 9213 has each CDN put its own name
+    before that.
+    """
+    lower = name.lower()
+    return lower in SHARED_CACHE_HEADERS or lower.endswith("-cache-control")
+
+
+class _Merged(dict[str | bytes, bool]):
+    """`is_merged` of each name that was seen: asked for each header of a response, it takes no longer than a `lower()`."""
+
+    def __missing__(self, name: str | bytes) -> bool:
+        lower = name.decode("latin-1").lower() if isinstance(name, bytes) else name.lower()
+        if len(self) >= _MAX_NAMES:  # an application that makes up names
+            self.clear()
+        merged = self[name] = lower in ("vary", "cache-control") or is_shared_cache_header(lower)
+        return merged
+
+
+_MAX_NAMES: Final = 512
+_MERGED: Final = _Merged()
+
+
+def is_merged(name: str | bytes) -> bool:
+    """Whether a response's own header, in any case, is one that `Changes.apply` may change or remove."""
+    return _MERGED[name]
 
 
 class Changes:
@@ -126,7 +156,7 @@ class Changes:
         if not lines and not self.accessed:
             return
         for key, _ in headers:
-            if key.lower() in _CHANGED_RAW:
+            if _MERGED[key]:
                 self._apply(headers, raw=True)
                 return
         # Nearly every response has none of the headers that are to be merged.
@@ -139,9 +169,8 @@ class Changes:
 
     def _apply(self, headers: Any, *, raw: bool) -> None:
         lines = self.set_cookies
-        known = _CHANGED_RAW if raw else _CHANGED
         for key, _ in headers:
-            if key.lower() in known:
+            if _MERGED[key]:
                 self._merge(headers, raw=raw)
                 break
         else:  # the usual case, at a fraction of the cost: a response that has none of these headers
@@ -164,8 +193,8 @@ class Changes:
         if self.set_cookies or self.no_store:
             for index in reversed(range(len(headers))):
                 name = decode(headers[index][0])
-                if name.lower() in SHARED_CACHE_HEADERS:
-                    self._tell(f"{name}: {decode(headers[index][1])}", "(removed)")
+                if is_shared_cache_header(name):
+                    self.removed(name, decode(headers[index][1]))
                     del headers[index]
         if self.accessed:
             _replace(headers, "vary" if raw else "Vary", self.vary, encode, decode)
@@ -179,6 +208,10 @@ class Changes:
         if present is not None:
             self._tell(present, after)
         return after
+
+    def removed(self, name: str, value: str) -> None:
+        """Tell who listens that a header for a shared cache was taken out of the response."""
+        self._tell(f"{name}: {value}", "(removed)")
 
     def _tell(self, before: str, after: str) -> None:
         if self.on_replaced is not None:

@@ -10,7 +10,7 @@ from hardtack import values
 from hardtack.binding.binding import Binding
 from hardtack.binding.paths import endpoints_of
 from hardtack.errors import ConfigError, HardtackError, StoreUnavailable
-from hardtack.events import CacheControlReplaced, CookiesLost, Event, Expired, Rejected, StoreFailed, logger
+from hardtack.events import CookiesLost, Event, Expired, Rejected, StoreFailed, logger
 from hardtack.lifecycle import load, moving, takeover
 from hardtack.lifetime import MAX_SKEW, Deadlines, absolute_deadline, deadlines
 from hardtack.protocols import Context, Engine, Held, engine_traits, is_async
@@ -111,8 +111,8 @@ class Core:
         """When a session ends under this manager's limits."""
         return deadlines(record, self.lifetime, self.idle_timeout)
 
-    def admit(self, record: Record, context: Context, *, trusted: bool = False) -> bool:
-        """Whether a session may be used now; where not, an event says why."""
+    def admit(self, record: Record, context: Context, trusted: bool = False, request: Request | None = None) -> bool:
+        """Whether a session may be used now; where not, an event says why, and for which request."""
         now = context.now
         seen = record.seen
         begin = record.created if record.authenticated is None else record.authenticated
@@ -126,13 +126,13 @@ class Core:
         if not trusted:
             latest = now + MAX_SKEW
             if record.created > latest or record.seen > latest or (record.authenticated or 0) > latest:
-                self.emit(Rejected, "future", context.cookie_name)
+                self.emit(Rejected, "future", context.cookie_name, request=request)
                 return False
         if now >= absolute_deadline(record, self.lifetime):
-            self.emit(Expired, record.id, "absolute")
+            self.emit(Expired, record.id, "absolute", request=request)
             return False
         if self.idle_timeout is not None and now >= record.seen + self.idle_timeout:
-            self.emit(Expired, record.id, "idle")
+            self.emit(Expired, record.id, "idle", request=request)
             return False
         return True
 
@@ -159,10 +159,6 @@ class Core:
         self.logins_alone += 1
         if self.logins_alone == _LOGINS_ALONE:
             self.teller.tell(CookiesLost(self.logins_alone, self.cookie.name))
-
-    def cache_control_replaced(self, before: str, after: str) -> None:
-        """A response was kept from shared caches."""
-        self.emit(CacheControlReplaced, before, after)
 
     def warn_once(self, message: str) -> None:
         """Log a warning once for this manager."""

@@ -8,14 +8,17 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from hardtack.events import CacheControlReplaced
 from hardtack.record import Record
 
 if TYPE_CHECKING:
     from hardtack._views import View
     from hardtack.binding.open import Device
+    from hardtack.cookies import Cookie
     from hardtack.core import Core
     from hardtack.errors import HardtackError
-    from hardtack.protocols import Held
+    from hardtack.events import Event
+    from hardtack.protocols import Context, Held
     from hardtack.request import Request
     from hardtack.tracking import Tracking
 
@@ -256,6 +259,45 @@ class State:
         self.settle(record, held)
         self.views = None
         self.waiting = None
+
+    # --- the manager as an engine knows it while it loads: a `Policy`, which tells of which request an event is
+
+    @property
+    def cookie(self) -> Cookie:
+        """The manager's."""
+        return self._manager.cookie
+
+    @property
+    def purpose(self) -> str:
+        """The manager's."""
+        return self._manager.purpose
+
+    @property
+    def lifetime(self) -> int:
+        """The manager's."""
+        return self._manager.lifetime
+
+    @property
+    def idle_timeout(self) -> int | None:
+        """The manager's."""
+        return self._manager.idle_timeout
+
+    @property
+    def _manager(self) -> Core:
+        assert self.core is not None  # whoever loads has one
+        return self.core
+
+    def admit(self, record: Record, context: Context, *, trusted: bool = False) -> bool:
+        """As the manager says; where it does not, the event has the request."""
+        return self.core.admit(record, context, trusted, self.request)  # type: ignore[union-attr]  # as in _manager
+
+    def emit(self, event: type[Event], *details: Any) -> None:
+        """Tell who listens, with the request: it is looked at where somebody does, and not before."""
+        self._manager.emit(event, *details, request=self.request)
+
+    def cache_control_replaced(self, before: str, after: str) -> None:
+        """A response was kept from shared caches."""
+        self.emit(CacheControlReplaced, before, after)
 
     # --- what is known
 

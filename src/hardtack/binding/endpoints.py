@@ -65,7 +65,7 @@ class _Work:
 
     __slots__ = ("asked", "binding", "core", "header", "session_id", "state", "watch")
 
-    watch: Any  # a `Policy`, whose other members are the core's
+    watch: Any  # a `Policy`, whose other members are the state's
 
     def __init__(self, core: Core, binding: Binding, asked: Asked) -> None:
         self.core = core
@@ -74,7 +74,7 @@ class _Work:
         self.header = as_text(asked.headers("cookie"))
         self.session_id = b""
         self.state = State(core, self.header, asked.request)
-        self.watch = _Watch(core)
+        self.watch = _Watch(self.state)
 
     # --- the browser has made a key
 
@@ -231,23 +231,23 @@ class _Work:
 class _Watch:
     """The policy of the engine, which remembers why a session did not open."""
 
-    def __init__(self, core: Core) -> None:
-        self._core = core
+    def __init__(self, state: State) -> None:
+        self._state = state
         self.reasons: set[str] = set()
 
     def emit(self, event: type[Event], *details: Any) -> None:
         if event is Rejected:  # pragma: no branch - what else is told says nothing of the cookie
             self.reasons.add(details[0])
-        self._core.emit(event, *details)
+        self._state.emit(event, *details)
 
     def admit(self, record: Record, context: Any, *, trusted: bool = False) -> bool:
-        admitted = self._core.admit(record, context, trusted=trusted)
+        admitted = self._state.admit(record, context, trusted=trusted)
         if not admitted:
             self.reasons.add("expired")
         return admitted
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._core, name)
+        return getattr(self._state, name)
 
 
 @lru_cache(maxsize=64)

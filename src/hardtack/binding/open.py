@@ -143,7 +143,7 @@ def bind(core: Core, binding: Binding, state: State, held: Held, bond: Bond, at:
     """The session goes on under the id that belongs to the binding. A parallel request may have been faster."""
     old = held.record
     assert old is not None
-    new_id, moved = yield from core.engine.adopt(seed_of(held.secret or old.id, bond.id), context, core)
+    new_id, moved = yield from core.engine.adopt(seed_of(held.secret or old.id, bond.id), context, state)
     if moved.record is None:
         if isinstance(core.engine, StoreEngine):
             moved = yield from _move(core, held, moved, _bound(core, old, new_id, bond), context)
@@ -246,7 +246,7 @@ def late(
     if dead is None or not dead.changed or context.now - min(dead.at, context.now) >= LATE:
         return None
     if isinstance(core.engine, StoreEngine):
-        found = yield from _successor(core, state.header, dead.successor, context)
+        found = yield from _successor(core, state, dead.successor, context)
         return None if found is None else (found, False)
     if core.ended is None or former is None or not goes_on(core.ended, former):
         return None
@@ -263,14 +263,14 @@ def under(
         secret = engine.secret_in(header, context.cookie_name)
         if secret is None:
             return None
-        _, held = yield from engine.adopt(seed_of(secret, id), context, core)
+        _, held = yield from engine.adopt(seed_of(secret, id), context, state)
         ours = _ours(held, id, context)
         return None if ours is None else (yield from _heeded(core, state, ours, context))
     kept = binding.key_of(header, id)
     if former is None or kept is None or kept.session != short(former.id):
         return None
     # Made again of the former cookie, as the request has made it whose answer was lost.
-    new_id, _ = yield from engine.adopt(seed_of(former.id, id), context, core)
+    new_id, _ = yield from engine.adopt(seed_of(former.id, id), context, state)
     if core.ended is None or not goes_on_as(core.ended, former.id, new_id):
         return None
     bond = Bond(thumbprint_of(kept.key), id, kept.key)
@@ -286,17 +286,17 @@ def _heeded(core: Core, state: State, held: Held, context: Context) -> Flow[Held
     return (yield from judge(core, state, held, context))
 
 
-def _successor(core: Core, header: str, successor: bytes, context: Context) -> Flow[Held | None]:
+def _successor(core: Core, state: State, successor: bytes, context: Context) -> Flow[Held | None]:
     engine = core.engine
     assert isinstance(engine, StoreEngine)
     if not successor:
         return None
-    secret = engine.secret_in(header, context.cookie_name)
-    look, _ = yield from engine.ask(successor, values.encode_bytes(successor), context.now, core)
+    secret = engine.secret_in(state.header, context.cookie_name)
+    look, _ = yield from engine.ask(successor, values.encode_bytes(successor), context.now, state)
     bond = None if look.record is None else bond_of(look.record)
     if secret is None or bond is None:
         return None
-    new_id, held = yield from engine.adopt(seed_of(secret, bond.id), context, core)
+    new_id, held = yield from engine.adopt(seed_of(secret, bond.id), context, state)
     return _ours(held, bond.id, context) if new_id == successor else None
 
 

@@ -14,7 +14,6 @@ from werkzeug.exceptions import Conflict, Forbidden, HTTPException, ServiceUnava
 
 from hardtack.adapters import (
     RETRY_AFTER,
-    SHARED_CACHE_HEADERS,
     Answer,
     Changes,
     attach,
@@ -22,6 +21,7 @@ from hardtack.adapters import (
     check_manager,
     http_errors,
     is_empty,
+    is_merged,
     is_unattached,
     is_unread,
     look,
@@ -441,13 +441,10 @@ def _same_data(old: Record | None, new: Record | None) -> bool:
     return old is not None and new is not None and old.kept_data() == new.kept_data()
 
 
-_MERGED: Final = frozenset({"vary", "cache-control"}) | SHARED_CACHE_HEADERS
-
-
 def apply(changes: Changes, headers: Headers) -> None:
     """Merge into werkzeug's headers what a response has to say about the session."""
     for name, _ in headers:
-        if name.lower() in _MERGED:
+        if is_merged(name):
             pairs = list(headers)
             changes.apply(pairs)
             headers.clear()

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
-from hardtack.adapters import SHARED_CACHE_HEADERS, Changes
-
-_MERGED: Final = ("Vary", "Cache-Control", *SHARED_CACHE_HEADERS)
+from hardtack.adapters import Changes, is_merged
 
 
 def apply(changes: Changes, headers: Any) -> None:
     """Merge into a `multidict.CIMultiDict`, in place. A Set-Cookie line that is there already is not added again."""
     if not changes:
         return
-    pairs = [(name, value) for name in _MERGED for value in headers.getall(name, [])]
+    pairs = [pair for pair in headers.items() if is_merged(pair[0])]
+    merged = {name for name, _ in pairs}
     changes.apply(pairs)
-    for name in _MERGED:
+    for name in merged:
         headers.popall(name, None)
     present = headers.getall("Set-Cookie", [])
     headers.extend([pair for pair in pairs if pair[0] != "Set-Cookie" or pair[1] not in present])

@@ -19,7 +19,6 @@ except ImportError as error:
     raise ImportError(message) from error
 
 from hardtack.adapters import (
-    SHARED_CACHE_HEADERS,
     Answer,
     Changes,
     DeviceAnswer,
@@ -30,6 +29,7 @@ from hardtack.adapters import (
     cookies_of,
     discard,
     http_errors,
+    is_merged,
     preload,
     waits,
     warn_plain_http,
@@ -42,7 +42,6 @@ from hardtack.request import Request
 from hardtack.session import Session
 
 _ERROR: Final = 1011  # RFC 6455 7.4.1: what Falcon closes a websocket with whose responder has failed
-_MERGED: Final = ("Vary", "Cache-Control", *SHARED_CACHE_HEADERS)
 
 
 def _init(error: Any, answer: Answer) -> None:
@@ -200,7 +199,7 @@ class SessionMiddleware:
             return
         if changes.set_cookies:
             warn_plain_http(self.sessions, req.forwarded_scheme, req.host)
-        headers = [(name, value) for name in _MERGED if (value := resp.get_header(name)) is not None]
+        headers = [pair for pair in resp.headers.items() if is_merged(pair[0])]
         present = [name for name, _ in headers]
         changes.apply(headers)
         for name in present:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from hardtack._extras import explain
 from hardtack.adapters import (
     RETRY_AFTER,
-    SHARED_CACHE_HEADERS,
     Changes,
     adevice_answer,
     answer_to,
@@ -24,6 +23,7 @@ from hardtack.adapters import (
     cookies_of,
     discard,
     is_late,
+    is_merged,
     preload,
     waits,
     warn_plain_http,
@@ -46,7 +46,6 @@ T = TypeVar("T")
 
 _SWITCHING_PROTOCOLS: Final = 101
 _SERVICE_UNAVAILABLE: Final = 503
-_MERGED: Final = ("Vary", "Cache-Control", *SHARED_CACHE_HEADERS)
 
 # The event loop itself keeps no task alive.
 _tasks: set[asyncio.Future[Any]] = set()
@@ -323,9 +322,10 @@ class SessionMixin(_Handler):
             return
         if changes.set_cookies:
             warn_plain_http(exchange.sessions, self.request.protocol, self.request.host)
-        pairs = [(name, value) for name in _MERGED for value in self._headers.get_list(name)]
+        pairs = [pair for pair in self._headers.get_all() if is_merged(pair[0])]
+        merged = {name for name, _ in pairs}
         changes.apply(pairs)
-        for name in _MERGED:
+        for name in merged:
             self.clear_header(name)
         for name, value in pairs:
             if name == "Set-Cookie" or self._status_code != _SWITCHING_PROTOCOLS:

@@ -40,7 +40,7 @@ def find_waiting(core: Core, state: State, held: Held, context: Context) -> Flow
     found = Held()
     if raw_id is not None and core.traits.impersonates:
         other = context._replace(cookie_name=waiting_name(context.cookie_name))
-        found = yield from core.engine.waiting(raw_id, state.header, other, core)  # type: ignore[attr-defined]
+        found = yield from core.engine.waiting(raw_id, state.header, other, state)  # type: ignore[attr-defined]
     if found.record is not None and core.ended is not None and listed.find(core.ended, found.record) is not None:
         found = Held(names=found.names)
     if found.record is None or acting is None or found.record.subject != acting[0]:

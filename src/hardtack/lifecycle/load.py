@@ -35,7 +35,7 @@ def load(core: Core, session: Session) -> None:
             and core.binding is None
             and not has_former(core, state.header)
         ):
-            held = load_now(state.header, core.context(), core)
+            held = load_now(state.header, core.context(), state)
             if core.ended is None or held.record is None or is_alive(core.ended, held.record):
                 if held.record is not None and held.record.options and ACTOR in held.record.options:
                     held = run(acting.find_waiting(core, state, held, core.context()), None)
@@ -67,7 +67,7 @@ def load_flow(core: Core, session: Session) -> Flow[None]:
             if held.names:  # both are there: what clears the one must not leave the other to the next request
                 held.names = (*held.names, *former_names(state.header))
             else:
-                held = yield from _load_former(core, state.header, context)
+                held = yield from _load_former(core, state, context)
         if core.settings.accept and not held.names:
             adopted = yield from takeover.take_over(core, state, context)
             held = held if adopted is None else adopted
@@ -77,7 +77,7 @@ def load_flow(core: Core, session: Session) -> Flow[None]:
         if core.settings.keeps:
             held = yield from keeping.follow(core, state, held, context)
         if core.binding is not None and held.names:
-            yield from moving.settle(core, held, context)
+            yield from moving.settle(core, state, held, context)
             kept = None if held.record is None else held.record.options.get("binding")
             at = 0 if kept is None else core.binding.proved_at(state.header, kept)
             if at:
@@ -106,9 +106,9 @@ def former_names(header: str) -> list[str]:
     return [name for name in parse(header) if name == FORMER_DEFAULT_NAME or name.startswith(f"{FORMER_DEFAULT_NAME}.")]
 
 
-def _load_former(core: Core, header: str, context: Context) -> Flow[Held]:
+def _load_former(core: Core, state: State, context: Context) -> Flow[Held]:
     """A session under the name that was the default before: it goes on under today's."""
-    held: Held = yield from core.engine.load(header, context._replace(cookie_name=FORMER_DEFAULT_NAME), core)
+    held: Held = yield from core.engine.load(state.header, context._replace(cookie_name=FORMER_DEFAULT_NAME), state)
     if held.record is not None:
         held.current = False
         held.resend = True

@@ -154,12 +154,12 @@ def _read_beside(engine: StoreEngine, other: StoreEngine) -> None:
 class _Asked:
     """The manager, as an engine knows it, that keeps back what is told until it is known which engine has the session."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, state: State) -> None:
         self.cookie = core.cookie
         self.purpose = core.purpose
         self.lifetime = core.lifetime
         self.idle_timeout = core.idle_timeout
-        self._core = core
+        self._state = state
         self.refused = False
         self.disputed: list[str] = []
         """The cookies of an engine that found several sessions in them."""
@@ -167,7 +167,7 @@ class _Asked:
 
     def admit(self, record: Record, context: Context, *, trusted: bool = False) -> bool:
         """As the manager says."""
-        admitted = self._core.admit(record, context, trusted=trusted)
+        admitted = self._state.admit(record, context, trusted=trusted)
         self.refused = self.refused or not admitted
         return admitted
 
@@ -180,7 +180,7 @@ class _Asked:
         falls = self.falls
         for event, details in self.told:
             if falls or not _is_fall(event, details):
-                self._core.emit(event, *details)
+                self._state.emit(event, *details)
 
     @property
     def falls(self) -> bool:
@@ -213,11 +213,11 @@ def carries(core: Core, header: str) -> bool:
 
 def load(core: Core, state: State, context: Context) -> Flow[Held]:
     """The session of a request: the manager's own engine's, or one that another engine has. Raises `StoreUnavailable`."""
-    return _load(core, state, context) if core.accepted else core.engine.load(state.header, context, core)
+    return _load(core, state, context) if core.accepted else core.engine.load(state.header, context, state)
 
 
 def _load(core: Core, state: State, context: Context) -> Flow[Held]:
-    own = _Asked(core)
+    own = _Asked(core, state)
     held: Held = yield from core.engine.load(state.header, context, own)
     asked = own
     if held.record is not None and _is_partner_ended(core, held, held.record):
@@ -227,18 +227,18 @@ def _load(core: Core, state: State, context: Context) -> Flow[Held]:
         if len(set(find_values(state.header, context.cookie_name))) > 1:
             others = (yield from _ask(core, state, context, own_name=True))[0]
             if any(held.record.id not in each.ids for each in others):
-                return _ambiguous(core, held.names, context)
+                return _ambiguous(state, held.names, context)
     elif not held.disputed and held.dead is None:
         for _ in range(_ROUNDS):
             found, asked = yield from _ask(core, state, context, own_name=own.falls)
             if asked.disputed or len({frozenset(each.ids) for each in found}) > 1:
                 names = [name for each in found for name in each.held.names]
-                return _ambiguous(core, [*held.names, *names, *asked.disputed], context)
+                return _ambiguous(state, [*held.names, *names, *asked.disputed], context)
             if found:
                 return (yield from _move(core, state, held, found[0], context))
             if not core.stored or not held.names or not own.falls or not asked.falls:
                 break
-            own = _Asked(core)
+            own = _Asked(core, state)
             held = yield from core.engine.load(state.header, context, own)
             if held.record is not None or held.dead is not None:
                 asked = own
@@ -250,7 +250,7 @@ def _load(core: Core, state: State, context: Context) -> Flow[Held]:
 def _ask(core: Core, state: State, context: Context, *, own_name: bool) -> Flow[tuple[list[_Found], _Asked]]:
     """What the accepted engines have of the request's cookies, and what was wrong with those that they do not use."""
     found: list[_Found] = []
-    asked = _Asked(core)
+    asked = _Asked(core, state)
     for view in core.accepted:
         until = view.engine.until  # type: ignore[attr-defined]
         if until is not None and context.now >= until:
@@ -270,9 +270,9 @@ def _ask(core: Core, state: State, context: Context, *, own_name: bool) -> Flow[
     return found, asked
 
 
-def _ambiguous(core: Core, names: Sequence[str], context: Context) -> Held:
+def _ambiguous(state: State, names: Sequence[str], context: Context) -> Held:
     # A sibling subdomain can plant a cookie of another engine: it must not be able to choose the session.
-    core.emit(Rejected, "ambiguous", context.cookie_name)
+    state.emit(Rejected, "ambiguous", context.cookie_name)
     return Held(names=tuple(dict.fromkeys(names)), disputed=True)
 
 
@@ -353,7 +353,7 @@ def _here(
             )  # under its own name the browser has it: the id stays what it was
         else:
             options[MOVED] = values.encode_bytes(record.id)
-            stored = yield from _stored(core, found, context)
+            stored = yield from _stored(core, state, found, context)
             if stored.dead is not None:
                 return Held(names=names, dead=stored.dead)
             if stored.record is not None:
@@ -379,28 +379,28 @@ def _here(
     return held
 
 
-def _stored(core: Core, found: _Found, context: Context) -> Flow[Held]:
+def _stored(core: Core, state: State, found: _Found, context: Context) -> Flow[Held]:
     """What is stored of it, or was: a copy of its cookie may have come before that another key of the ring had sealed."""
     engine = core.engine
     assert isinstance(engine, StoreEngine)
     held = Held()
     for secret in found.secrets:
-        held = (yield from engine.find(secret, context, core))[1]
+        held = (yield from engine.find(secret, context, state))[1]
         if held.record is not None or held.dead is not None:
             break
     return held
 
 
-def settle(core: Core, held: Held, context: Context) -> Flow[None]:
+def settle(core: Core, state: State, held: Held, context: Context) -> Flow[None]:
     """Store what comes from another engine now, for what needs an entry before the commit."""
     if not isinstance(core.engine, StoreEngine) or held.version is not None or held.moved is None:
         return
     record = held.record
     assert record is not None
     try:
-        yield from core.engine.store_moved(held, record, context.now, core)
+        yield from core.engine.store_moved(held, record, context.now, state)
     except VersionConflict:  # a parallel request was faster
-        look, entry = yield from core.engine.ask(record.id, held.key, context.now, core)
+        look, entry = yield from core.engine.ask(record.id, held.key, context.now, state)
         held.record, held.dead = look.record, look.dead
         held.version = None if entry is None else entry.version
 

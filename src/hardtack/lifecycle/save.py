@@ -97,7 +97,7 @@ def begin(core: Core, session: Session, status: int | None) -> Saving | Changes:
         and rests(state, core.settings, now)
     ):
         settle_phase(core, session, state)
-        return _accessed(core, [])
+        return _accessed(core, state, [])
     decision = decide(state, data_of(session), core.settings, now, always_renews=core.always_renews)
     if type(decision) is Saving:
         if decision.kind is Kind.END and decision.new is not None and decision.old is not None:
@@ -105,12 +105,12 @@ def begin(core: Core, session: Session, status: int | None) -> Saving | Changes:
         return prepare(core, session, decision)
     settle_phase(core, session, state)
     if decision is KEPT and state.taken is None:  # nearly every request: what is stored goes on as it is
-        return _accessed(core, [])
+        return _accessed(core, state, [])
     if type(decision) is Lost:
         return _drop(core, session, "dead", (), unsafe=state.is_unsafe)
     assert type(decision) is Nothing
     state.forced = False
-    return _accessed(core, _lines_without_saving(core, state, clears=decision.clears))
+    return _accessed(core, state, _lines_without_saving(core, state, clears=decision.clears))
 
 
 def rest(core: Core, session: Session) -> Changes | None:
@@ -132,7 +132,7 @@ def rest(core: Core, session: Session) -> Changes | None:
         except UnsupportedValue:
             return None
     settle_phase(core, session, state)
-    return _accessed(core, [])
+    return _accessed(core, state, [])
 
 
 def _warn_of_lost_login(core: Core, old: Record, new: Record) -> None:
@@ -150,7 +150,7 @@ def _warn_of_lost_login(core: Core, old: Record, new: Record) -> None:
 def _without_deciding(core: Core, session: Session, state: State, status: int | None) -> Changes | None:
     """What the response says where there is nothing to decide; None where there is, after a first commit."""
     if isinstance(session, Unread):  # the session was handed out and not looked at
-        return _accessed(core, [])
+        return _accessed(core, state, [])
     if state.phase is FINISHED:
         return _finished_again(core, session, state)
     return _refused(core, state, status) if state.refusal is not None and state.fate is not END else None
@@ -312,7 +312,7 @@ def _keep_the_other(core: Core, session: Session) -> Changes:
     state = state_of(session)
     core.emit(Rejected, "too_large", core.cookie.name, request=state.request)
     settle_phase(core, session, state)
-    return _accessed(core, [])
+    return _accessed(core, state, [])
 
 
 def _was_only_taken_over(session: Session) -> bool:
@@ -348,7 +348,7 @@ def settle(core: Core, session: Session, saving: Saving, sent: Record | None, sa
         return _drop(core, session, saved.dropped, saved.paths, unsafe=saving.unsafe)
     if saving.renewal and saved.record is None:  # it is another's by now: this request shows what it loaded
         settle_phase(core, session, state)
-        return _accessed(core, lines)
+        return _accessed(core, state, lines)
     if saving.held.disputed and not saving.headers_sent:
         lines += planted_lines(core, state)
     known = _count_login(core, session, saving, saved) if saving.login else None
@@ -365,7 +365,7 @@ def settle(core: Core, session: Session, saving: Saving, sent: Record | None, sa
             noted = set() if saving.tracking is None else saving.tracking.noted
             _show(session, sent, record, loaded, noted, Declared(core.traits.merge.names, session.joined))
     settle_phase(core, session, state)
-    return _accessed(core, lines)
+    return _accessed(core, state, lines)
 
 
 def _count_login(core: Core, session: Session, saving: Saving, saved: Saved) -> bool | None:
@@ -419,13 +419,13 @@ def _drop(
     refuse_changes(session, error)
     if unsafe:
         raise session.translate(error)
-    return _accessed(core, [], dropped)
+    return _accessed(core, state, [], dropped)
 
 
-def _accessed(core: Core, lines: list[str], dropped: str = "") -> Changes:
+def _accessed(core: Core, state: State, lines: list[str], dropped: str = "") -> Changes:
     if lines and core.on_lines is not None:
         core.on_lines(lines)
-    return Changes(lines, True, False, core.cache_control_replaced, dropped)
+    return Changes(lines, True, False, state.cache_control_replaced, dropped)
 
 
 def own_state(core: Core, session: Session) -> State:
@@ -455,7 +455,7 @@ def _finished_again(core: Core, session: Session, state: State) -> Changes:
             "the session's request is over, and it was changed since: a handler must not keep a session for later. Open one "
             "for each request, or use sessions.update(id, function)"
         )
-    return _accessed(core, [])
+    return _accessed(core, state, [])
 
 
 def _refused(core: Core, state: State, status: int | None) -> Changes:
@@ -464,7 +464,7 @@ def _refused(core: Core, state: State, status: int | None) -> Changes:
     if isinstance(error, StoreUnavailable) and not core.traits.anonymous and (status is None or status < _SERVER_ERROR):
         # A page that takes "nobody" for an answer must not be sent.
         raise error
-    changes = _accessed(core, list(error.set_cookies) if error is not None else [])
+    changes = _accessed(core, state, list(error.set_cookies) if error is not None else [])
     changes.no_store = True
     state.phase = COMMITTED
     return changes

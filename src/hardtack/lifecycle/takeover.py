@@ -36,7 +36,7 @@ def take_over(core: Core, state: State, context: Context) -> Flow[Held | None]:
     if subject is None and not record.data:  # nothing to take over, and no reason to clear the other system's cookie
         return None
     seed = seed_of(context.purpose, {name: cookies[name] for name in names})
-    new_id, held = yield from core.engine.adopt(seed, context, core)
+    new_id, held = yield from core.engine.adopt(seed, context, state)
     clearing = tuple(accepted.cookie.clear_cookie(name) for name in names)
     kept = keeping.is_kept(accepted, context.now) and (held.dead is None or held.dead.changed)
     if kept:
@@ -117,7 +117,7 @@ def find(
             refused.add(name)
             ambiguous = name
             continue
-        opened = [(_open(core, accepted, each, foreign, refused, beside=beside), each) for each in candidates]
+        opened = [(_open(state, accepted, each, foreign, refused, beside=beside), each) for each in candidates]
         good = [(record, each) for record, each in opened if record is not None]
         if len({record.id for record, _ in good}) > 1:
             # A sibling subdomain can plant a cookie of this name: it must not be able to choose the session.
@@ -131,7 +131,7 @@ def find(
 
 
 def _open(
-    core: Core, accepted: Accepted, cookies: CookieMap, context: Context, refused: set[str], *, beside: bool
+    state: State, accepted: Accepted, cookies: CookieMap, context: Context, refused: set[str], *, beside: bool
 ) -> Record | None:
     name = context.cookie_name
     try:
@@ -141,16 +141,16 @@ def _open(
         if accepted.traits.is_undated is not None and accepted.traits.is_undated(record):
             raise InvalidToken("undated")  # whoever holds a copy would be let in for ever
     except UnsupportedValue:
-        core.emit(Rejected, "malformed", name)
+        state.emit(Rejected, "malformed", name)
         return None
     except InvalidToken as error:
-        core.emit(Rejected, error.reason, name)
+        state.emit(Rejected, error.reason, name)
         # Chosen by name and shape: only a value of another shape may be of another format under this name. A failed
         # MAC must not fall through to a reader that asks for less.
         if error.reason != "malformed":
             refused.add(name)
         return None
-    if beside or core.admit(record, context):
+    if beside or state.admit(record, context):
         return record
     refused.add(name)
     return None

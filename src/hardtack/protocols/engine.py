@@ -228,10 +228,25 @@ def saved(held: Held, record: Record | None, lines: list[str], began: bool = Fal
 class Policy(Protocol):
     """What an engine asks of the manager that it works for."""
 
-    cookie: Cookie
-    purpose: str
-    lifetime: int
-    idle_timeout: int | None
+    @property
+    def cookie(self) -> Cookie:
+        """The cookie that sessions come with."""
+        ...
+
+    @property
+    def purpose(self) -> str:
+        """What the sessions are for."""
+        ...
+
+    @property
+    def lifetime(self) -> int:
+        """Seconds from the login, or from the beginning, to the absolute deadline."""
+        ...
+
+    @property
+    def idle_timeout(self) -> int | None:
+        """Seconds without a request after which a session ends; None: it may be idle."""
+        ...
 
     def admit(self, record: Record, context: Context, *, trusted: bool = False) -> bool:
         """Whether the session may be used now; where not, an event says why.
@@ -241,7 +256,7 @@ class Policy(Protocol):
         ...
 
     def emit(self, event: type[Event], *values: Any) -> None:
-        """Tell who listens."""
+        """Tell who listens: of the request that is being loaded, where there is one."""
         ...
 
 

@@ -11,12 +11,12 @@ from django.http import HttpResponse  # type: ignore[import-untyped]
 from django.utils.cache import patch_vary_headers  # type: ignore[import-untyped]
 
 from hardtack.adapters import (
-    SHARED_CACHE_HEADERS,
     Changes,
     DeviceAnswer,
     answer_to,
     cookies_of,
     foreign_lines,
+    is_shared_cache_header,
     state_of,
 )
 from hardtack.cookies import parse
@@ -51,13 +51,14 @@ def conclude(session: SessionStore, response: Any, changes: Changes, *, clears: 
     if not (cleared or session.lines or session.accessed):
         return response
     lines = ["changed"] if cleared or session.lines else []
-    told = Changes(lines, True, changes.no_store, session.manager.core.cache_control_replaced)
+    told = Changes(lines, True, changes.no_store, state_of(session.inner).cache_control_replaced)
     headers = response.headers
     present = {
         name.lower() for name in headers
     }  # asking Django for one that is not there takes as long as all of these
     if lines or changes.no_store:
-        for name in SHARED_CACHE_HEADERS & present:
+        for name in filter(is_shared_cache_header, present):
+            told.removed(name, headers[name])
             del headers[name]
     if "vary" in present:
         patch_vary_headers(response, ("Cookie",))
