@@ -11,7 +11,8 @@ import pytest
 from tests.kit import KEY, Jar, Site
 
 from hardtack import CookieEngine, EndedSessions, StoreEngine
-from hardtack.errors import ConfigError, SessionConflict, StoreUnavailable
+from hardtack.changes import Changes
+from hardtack.errors import ConfigError, SessionConflict, SessionTooLarge, StoreUnavailable
 from hardtack.events import Destroyed, Event, IdChanged, LoggedIn, LoggedOut, Rejected
 from hardtack.foreign.flask import FlaskCookie
 from hardtack.request import Request
@@ -84,6 +85,26 @@ def test_it_begins_as_another_users_with_nothing_in_it(site: Site) -> None:
 
     assert (session.subject, session.actor, dict(session)) == ("bob", "admin", {})
     assert who(site) == ("bob", "admin", {})
+
+
+def test_both_sessions_have_to_fit_into_one_answer() -> None:
+    """On cookies that sets two, and nginx reads all headers of an answer into one buffer; what fits is sent."""
+    site = logged_in(Site(CookieEngine(KEY)))
+    site.visit(text="x" * 1500)
+
+    def begin(size: int) -> Changes:
+        session = site.open()
+        session.impersonate("bob")
+        session["text"] = "x" * size
+        return site.sessions.commit(session)
+
+    assert 2500 < sum(map(len, begin(200).set_cookies)) <= 3600
+    with pytest.raises(
+        SessionTooLarge, match="of them are the session that waits meanwhile; nginx answers 502"
+    ) as caught:
+        begin(1500)
+    assert caught.value.size > caught.value.limit == 3600
+    assert who(site) == ("admin", None, {"theme": "dark", "text": "x" * 1500})
 
 
 def test_stopping_brings_back_what_waited(site: Site) -> None:

@@ -250,6 +250,17 @@ class Cookie:
         return lines
 
 
+def that_fit(lines: Iterable[str], room: int) -> list[str]:
+    """As many Set-Cookie lines, from the first on, as have `room` bytes: nginx answers 502 where an answer has more."""
+    fitting = []
+    for line in lines:
+        room -= len(line)
+        if room < 0:
+            break
+        fitting.append(line)
+    return fitting
+
+
 def _places(host: str, path: str) -> Iterator[tuple[str | None, str]]:
     """Domains and paths where a cookie that a request carries may have been set, the likeliest first."""
     labels = host.split(".")

@@ -437,7 +437,11 @@ class Session(dict[str, Any]):
     # --- cross-site request forgery
 
     def csrf_token(self) -> str:
-        """The token for forms of this session, masked anew each time (BREACH). Asking for one stores a session."""
+        """The token for forms of this session, masked anew each time (BREACH). Asking for one stores a session.
+
+        Raises `StoreUnavailable` where the session is a stand-in (`degraded`), as each write does: its secret is in the store,
+        and a form with another token would be refused once it is sent. A page about a store that is down has no form.
+        """
         from hardtack.csrf import draw, masked
 
         state = self._changing()
@@ -482,10 +486,12 @@ class Session(dict[str, Any]):
     # --- loading
 
     async def load(self) -> None:
-        """Load the session where that was deferred, or failed; nothing to do otherwise."""
+        """Load the session where that was deferred; nothing to do otherwise.
+
+        Raises `StoreUnavailable` once in a request. After that the store is not asked again: as everywhere, reads get the empty
+        stand-in (`degraded`), so that a page that shows the error can be made.
+        """
         state = self._state
-        if isinstance(state.refusal, StoreUnavailable):
-            become_unread(self)
         if state.phase is UNREAD and state.core is not None:
             try:
                 await state.core.aload(self)
@@ -1000,13 +1006,6 @@ def unread(core: Core, header: str, request: Request | None, kind: type[Session]
     _set(session, SENTINEL, SENTINEL)
     session._state = State(core, header, request)
     return session
-
-
-def become_unread(session: Session) -> None:
-    """The store could not be asked, and is to be asked once more."""
-    state = session._state
-    state.refusal = state.held = None
-    _hide(session)
 
 
 def _hide(session: Session) -> None:

@@ -156,6 +156,34 @@ def test_files_that_others_may_touch(folder: Path, capsys: pytest.CaptureFixture
     assert f"wrong  key_file: other users may put another file in the place of {key}" in replaceable[1]
 
 
+@pytest.mark.parametrize("scheme", ["sqlite", "sqlite+pysqlite", "file"])
+def test_a_store_that_others_may_touch(scheme: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its file or folder, and what that is in: to write it is to change the sessions, to read it is to know them."""
+    place = folder / "place"
+    place.mkdir()
+    store = place / "sessions"
+    if scheme == "file":
+        store.mkdir()
+    else:
+        store.touch()
+    settings = {"store": f"file://{store}" if scheme == "file" else f"{scheme}:///{store}"}
+    if scheme == "sqlite+pysqlite":
+        SQLAlchemyStore.from_url(settings["store"]).create_table()
+    answers = []
+    for mode, mode_of_place in ((0o700, 0o755), (0o705, 0o755), (0o777, 0o777), (0o700, 0o777), (0o700, 0o1777)):
+        store.chmod(mode)
+        place.chmod(mode_of_place)
+        answers.append(ran(capsys, folder, settings))
+    good, readable, writable, replaceable, sticky = answers
+
+    assert (good[0], readable[0], writable[0], replaceable[0]) == (OK, OK, FAILED, FAILED)
+    assert f"good   nobody else may write {store}" in good[1]
+    assert f"look   every user of this machine may read {store}" in readable[1]
+    assert f"wrong  other users may write {store}, and with it the sessions" in writable[1]
+    assert f"wrong  other users may write {place}, and put other sessions in the place of {store}" in replaceable[1]
+    assert sticky == (good if scheme == "file" else replaceable)
+
+
 def test_a_key_in_the_configuration(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It belongs apart, and is not shown."""
     file = written(folder, {"key": KEY, **GOOD})
@@ -281,6 +309,7 @@ def test_a_server_that_is_down(scheme: str, folder: Path, capsys: pytest.Capture
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SQLAlchemyStore]:
     """A store without its table."""
     url = f"sqlite+pysqlite:///{tmp_path / 'sessions.db'}"
+    (tmp_path / "sessions.db").touch(0o600)  # SQLite takes the mode that is there, and else one that others may read
     if request.param != "sqlite":
         url = request.getfixturevalue(f"{request.param}_server").url
     engine = sa.create_engine(url)

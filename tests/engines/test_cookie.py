@@ -19,6 +19,7 @@ from hardtack.foreign.litestar import LitestarCookie
 from hardtack.foreign.session_storage_secure import SessionStorageSecureCookie
 from hardtack.foreign.trickster import TricksterCookie
 from hardtack.protocols import Context
+from hardtack.request import Request
 from hardtack.tokens.encrypted import binding
 
 NAME = "__Host-Http-session"
@@ -65,6 +66,62 @@ def test_limit_is_exact(limit: int) -> None:
             refused.append(error.size)
 
     assert limit - 3 <= max(sent) <= limit < min(refused) <= limit + 4
+
+
+def lines_of(site: Site, size: int, header: str = "") -> list[str]:
+    """The lines of an answer that stores a session of so many characters, for a request of example.org with these cookies."""
+    session = site.sessions.open(header, Request(host="www.example.org", path="/shop/cart"))
+    session["text"] = "x" * size
+    return site.sessions.commit(session).set_cookies
+
+
+def test_what_clears_former_places_counts() -> None:
+    """nginx reads all headers of an answer into one buffer: a session that fits alone may not fit beside these lines."""
+    formerly = [Cookie("sid", domain="example.org", path=path) for path in ("/", "/a", "/b", "/c")]
+    cookie = Cookie("sid", formerly=formerly)
+    site = Site(CookieEngine(KEY), cookie=cookie)
+    beside = sum(map(len, cookie.clearing_formerly))
+    sent, refused = [], []
+    for size in range(2200, 2600):
+        try:
+            sent.append(sum(map(len, lines_of(site, size))))
+        except SessionTooLarge as error:
+            refused.append(error)
+
+    assert 3597 <= max(sent) <= 3600 < min(error.size for error in refused) <= 3604
+    assert {error.limit for error in refused} == {3600}
+    assert f"; {beside} of them are what clears the places of formerly=; nginx answers 502" in str(refused[0])
+
+
+@pytest.mark.parametrize("options", [{"max_set_cookie": 4096}, {"overflow": "chunk"}], ids=str)
+def test_whoever_has_enlarged_nginxs_buffer_has_room(options: dict[str, Any]) -> None:
+    """There each line counts alone."""
+    cookie = Cookie("sid", formerly=[Cookie("sid", domain="example.org", path=f"/{number}") for number in range(4)])
+
+    assert sum(map(len, lines_of(Site(CookieEngine(KEY, **options), cookie=cookie), 2500))) > 3600
+
+
+def test_cookies_that_a_client_adds_do_not_make_the_answer_too_large() -> None:
+    """They are cleared as far as there is room, and the session is saved: a client cannot make nginx answer 502."""
+    former = "; ".join(f"__Host-session{rest}=x" for rest in ("", *(f".{number}" for number in range(40))))
+    site = Site(CookieEngine(KEY))
+    ours = lines_of(site, 1)[0].partition(";")[0]
+    small, large = (lines_of(site, size, f"{ours}; {former}") for size in (10, 2400))
+
+    assert (len(small), small[0].startswith(f"{NAME}=")) == (11, True)  # the former name and its nine chunks
+    assert 1 < len(large) < 11
+    assert sum(map(len, large)) <= 3600
+
+
+def test_planted_cookies_do_not_make_the_answer_too_large() -> None:
+    """They are cleared as far as there is room beside the session that begins in their place."""
+    cookie = Cookie("sid", formerly=[Cookie("sid", path="/old")])
+    site = Site(CookieEngine(KEY), cookie=cookie)
+    two = "; ".join(lines_of(site, size)[0].partition(";")[0] for size in (1, 2))
+    small, large = (lines_of(site, size, two) for size in (10, 2400))
+
+    assert len(small) == len(set(small)) > len(large) > 2
+    assert sum(map(len, large)) <= 3600
 
 
 def test_session_shrinks_back_without_stale_chunks(site: Site) -> None:

@@ -272,6 +272,15 @@ def patient(request: Any) -> Any:
     return HttpResponse()
 
 
+async def async_patient(request: Any) -> Any:
+    try:
+        await request.session.aget("a")
+    except StoreUnavailable:
+        user = await request.auser()
+        return HttpResponse(f"{await request.session.aget('a')} {user}".encode(), status=503)
+    return HttpResponse()
+
+
 def impatient(request: Any) -> Any:
     try:
         request.session.get("a")
@@ -554,6 +563,7 @@ urlpatterns = [
     path("save-and-save", save_and_save),
     path("key-after-login/<name>", key_after_login),
     path("patient", patient),
+    path("async/patient", async_patient),
     path("impatient", impatient),
     path("late", late),
     path("late-stream", late_stream),

@@ -28,6 +28,7 @@ from django.utils.safestring import SafeString  # type: ignore[import-untyped]
 from tests.frameworks import django_site
 from tests.frameworks.harness import WatchedStore
 from tests.frameworks.support import source_of
+from tests.servers import RedisServer
 
 from hardtack import Cookie, CookieEngine, EndedSessions, Key, KnownDevices, SessionManager, StoreEngine
 from hardtack.errors import ConfigError, SessionFinished, SessionTooLarge, StoreUnavailable, UnsupportedValue
@@ -35,6 +36,7 @@ from hardtack.events import Conflict, Created, Event, IdChanged, LoggedIn, Opene
 from hardtack.foreign.django import DjangoSignedCookie
 from hardtack.protocols import Entry, Version
 from hardtack.stores.memory import MemoryStore
+from hardtack.stores.redis import AsyncRedisStore
 
 django_site.configure()
 
@@ -1824,6 +1826,24 @@ def test_a_page_about_the_store_may_read_the_session_again() -> None:
         assert (answer.status_code, answer.content) == (503, b"None AnonymousUser")
         assert answer.headers["Cache-Control"] == "private, no-store"
         assert not answer.cookies
+
+
+def test_an_async_page_about_the_store_may_read_the_session_again(redis_server: RedisServer) -> None:
+    """As one that is not async."""
+
+    async def visit() -> Any:
+        client = async_browser()
+        await client.get("/async/set/a/1")
+        assert (await client.get("/async/patient")).status_code == 200
+        with redis_server.gone():
+            return await client.get("/async/patient")
+
+    with using("store", HARDTACK_STORE=AsyncRedisStore.from_url(redis_server.url)):
+        answer = asyncio.run(visit())
+
+    assert (answer.status_code, answer.content) == (503, b"None AnonymousUser")
+    assert answer.headers["Cache-Control"] == "private, no-store"
+    assert not answer.cookies
 
 
 def test_a_page_that_takes_nobody_for_an_answer_is_not_sent() -> None:

@@ -625,8 +625,8 @@ async def test_a_store_that_is_down_is_a_503_where_the_session_is_read() -> None
     assert (await client.get("/load")).status_code == 503
 
 
-async def test_a_store_that_comes_back_can_be_loaded_from() -> None:
-    """`await session.load()` tries again."""
+async def test_a_store_that_comes_back_is_asked_by_the_next_request() -> None:
+    """One request asks it once, `await session.load()` too: a part of it would know the user, and another would not."""
     store = AsyncStore()
     app = on_store(store)
     client = app.test_client()
@@ -638,6 +638,7 @@ async def test_a_store_that_comes_back_can_be_loaded_from() -> None:
 
     store.inner.down = frozenset({"get"})
 
+    assert (await client.get("/load")).status_code == 503
     assert await (await get(client, "/load")).get_json() == {"a": 1}
 
 

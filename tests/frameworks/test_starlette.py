@@ -23,7 +23,16 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
-from tests.frameworks.gateway_kit import KEY, AsyncMemoryStore, UnreliableStore, cookie_of, data_of, manager
+from tests.frameworks.gateway_kit import (
+    KEY,
+    UNAVAILABLE,
+    AsyncMemoryStore,
+    UnreliableStore,
+    cookie_of,
+    data_of,
+    manager,
+)
+from tests.servers import RedisServer
 
 from hardtack import Cookie, CookieEngine, SessionManager
 from hardtack.errors import ConfigError, SessionConflict, SessionTooLarge, StoreUnavailable, UnsupportedValue
@@ -31,6 +40,7 @@ from hardtack.events import Event, LateWrite
 from hardtack.foreign.starlette import StarletteCookie
 from hardtack.frameworks.starlette import Session, SessionMiddleware, load, sessions_of
 from hardtack.stores.memory import MemoryStore
+from hardtack.stores.redis import AsyncRedisStore
 
 ROOT = Path(__file__).parents[2]
 SECRET = "a secret of thirty-two characters or more"
@@ -341,6 +351,54 @@ def test_a_store_that_is_down_has_a_page_of_the_application(fails: str, handled:
     assert response.status_code == 503
     assert response.text == ("sorry, stranger" if fails == "readable" else "sorry, ann")
     assert "no-store" in response.headers["cache-control"]
+
+
+@pytest.mark.parametrize("shows_a_form", [False, True])
+def test_a_page_about_the_store_may_load_the_session_once_more(redis_server: RedisServer, shows_a_form: bool) -> None:
+    """Without a second failure: it shows that nobody is logged in. For a form it gets no token, and our own page is sent."""
+    sessions = manager(AsyncRedisStore.from_url(redis_server.url))
+
+    async def endpoint(request: Request) -> Response:
+        (await load(request))["name"] = "ann"
+        return PlainTextResponse("saved")
+
+    async def apologize(request: Request, error: Exception) -> Response:
+        session = await load(request)
+        form = session.csrf_token() if shows_a_form else "no form"
+        return PlainTextResponse(f"sorry, {session.get('name', 'stranger')}: {session.degraded}, {form}", 503)
+
+    app = app_of(sessions, Route("/", endpoint))
+    app.add_exception_handler(503, apologize)
+    visitor = TestClient(app)  # on asyncio, as the store
+    assert visitor.get("/").text == "saved"
+    with redis_server.gone():
+        response = visitor.get("/")
+
+    assert response.status_code == 503
+    assert response.text == (UNAVAILABLE.decode() if shows_a_form else "sorry, stranger: True, no form")
+    assert "no-store" in response.headers["cache-control"]
+    assert "set-cookie" not in response.headers
+
+
+def test_a_page_about_the_store_that_fails_in_its_body_is_cut_off(client: Client) -> None:
+    """Its headers have left: nothing can be sent in its place."""
+    store = UnreliableStore()
+    sessions = manager(store)
+    cookie = cookie_of(sessions, name="ann")
+    store.writable = False
+
+    async def apologize(request: Request, error: Exception) -> Response:
+        async def body() -> AsyncIterator[str]:
+            yield "sorry"
+            raise StoreUnavailable("that of another manager is down, too")
+
+        return StreamingResponse(body(), 503)
+
+    app = app_of(sessions, Route("/", count))
+    app.add_exception_handler(503, apologize)
+
+    with pytest.raises(StoreUnavailable):
+        client(app).get("/", headers=started_with(cookie))
 
 
 def test_a_logout_that_the_store_does_not_hear_of_clears_the_cookie_with_that_page(client: Client) -> None:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from hardtack.cli.findings import Finding, good, look, wrong
 from hardtack.errors import StoreError
 from hardtack.protocols import is_async
+from hardtack.stores.file import FileStore
 from hardtack.stores.memory import MemoryStore
+from hardtack.stores.sqlite import SQLiteStore
 
 CLOCKS: Final = 5
 """Seconds between two clocks that are worth a look."""
 
 _WRONG_CLOCKS: Final = 60
+_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _INDEXED: Final = ("expires_at", "subject_hash")
 
 
@@ -44,9 +50,48 @@ async def check_store(store: Any) -> AsyncIterator[Finding]:
         )
         return
     yield good(f"{kind} takes a session, and gives it back")
+    for finding in _files(store):
+        yield finding
     if kind in ("RedisStore", "AsyncRedisStore"):
         async for finding in _redis(store):
             yield finding
+
+
+def _files(store: Any) -> Iterator[Finding]:
+    """Who else may touch a store that is a file of SQLite or a folder of files; Windows has no such permissions."""
+    path = _path_of(store)
+    if path is None or os.name != "posix" or not path.exists():
+        return
+    folder = path.resolve().parent
+    mode, in_folder = path.stat().st_mode, folder.stat().st_mode
+    # Where each may create files and remove only his own, such as in /tmp: SQLite plays back a journal that is beside its file.
+    kept_apart = in_folder & stat.S_ISVTX and path.is_dir()
+    if mode & _WRITE:
+        yield wrong(f"other users may write {path}, and with it the sessions", f"chmod go-w {path}")
+    elif in_folder & _WRITE and not kept_apart:
+        yield wrong(
+            f"other users may write {folder}, and put other sessions in the place of {path}",
+            f"chmod go-w {folder}, or give the store a folder of its own",
+        )
+    elif mode & stat.S_IROTH:
+        yield look(
+            f"every user of this machine may read {path}, and with it the sessions",
+            f"chmod o-r {path}; in a container there is nobody else",
+        )
+    else:
+        yield good(f"nobody else may write {path}")
+
+
+def _path_of(store: Any) -> Path | None:
+    """Where a store keeps its sessions, if that is on this machine's disk."""
+    if isinstance(store, FileStore):
+        return store._directory
+    if isinstance(store, SQLiteStore):
+        return store._connections._path
+    engine = getattr(store, "_engine", None)
+    if engine is None or engine.dialect.name != "sqlite" or not engine.url.database:
+        return None
+    return Path(engine.url.database)
 
 
 async def _probe(store: Any) -> None:

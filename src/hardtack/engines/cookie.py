@@ -19,6 +19,7 @@ from hardtack.cookies import (
     each_alone,
     find_values,
     parse,
+    that_fit,
 )
 from hardtack.engines import chunks
 from hardtack.errors import ConfigError, InvalidToken, SessionTooLarge
@@ -63,7 +64,9 @@ class CookieEngine:
         overflow: what happens when a session outgrows one cookie: "raise" `SessionTooLarge`, or "chunk", into as many
             cookies as fit into a request.
         max_set_cookie: bytes of one Set-Cookie line, at most 4096, which is what browsers keep. The default fits nginx as it
-            comes, which answers 502 beyond 4 KB of headers; raise `proxy_buffer_size` there before you raise this.
+            comes, which answers 502 beyond 4 KB of headers; raise `proxy_buffer_size` there before you raise this. Up to
+            3600, and without chunks, all such lines of an answer have at most 3600 bytes: that of a session, those that
+            clear `formerly` places, and at `impersonate()` that of the session that waits.
         until: for `accept=`: when its sessions are no longer taken over.
         max_header: bytes that a request's Cookie header may have with the chunks in it: servers refuse more than 8 KB.
     """
@@ -103,6 +106,9 @@ class CookieEngine:
         self.chunked = chunked
         self.max_set_cookie = max_set_cookie
         self.max_header = max_header
+        self._fits_nginx = (
+            not chunked and max_set_cookie <= MAX_SET_COOKIE
+        )  # else its buffer was enlarged, or has to be
         self.until = unix_seconds(until)
         self._is_current = self.traits.is_current
         self._is_undated = self.traits.is_undated
@@ -294,12 +300,27 @@ class CookieEngine:
             new.options = {**new.options, "expires": saving.expires_at}
         lines = self._lines(self.token.seal(new, context), saving, context, cookie)
         written = [line[: line.index("=")] for line in lines]
-        if held.names and list(held.names) != written:
-            lines += [cookie.clear_cookie(name) for name in held.names if name not in written]
-        lines += cookie.clearing_formerly
+        stale = [] if list(held.names) == written else [name for name in held.names if name not in written]
+        if stale or saving.beside or cookie.clearing_formerly:
+            lines += self._beside_them(lines, stale, saving, cookie)
         began = saving.kind is not _UPDATE and saving.kind is not _MOVE
         after = hold(new, written[0]) if len(written) == 1 else Held(record=new, names=written)
         return saved(after, new, lines, began)
+
+    def _beside_them(self, lines: list[str], stale: list[str], saving: Saving, cookie: Cookie) -> list[str]:
+        """The lines that clear other cookies. Raises `SessionTooLarge` where all lines of the answer do not fit together."""
+        clearing = [cookie.clear_cookie(name) for name in stale]
+        if self._fits_nginx and len(lines) == 1:  # several are of a system that has chunks, and room for them
+            others = sum(map(len, cookie.clearing_formerly)) + saving.beside
+            room = MAX_SET_COOKIE - others - len(lines[0])
+            if room < 0:
+                assert saving.new is not None
+                what = "the session that waits meanwhile" if saving.beside else "what clears the places of formerly="
+                advice = f"; {others} of them are {what}{self._advice()}"
+                raise SessionTooLarge(others + len(lines[0]), MAX_SET_COOKIE, _biggest(saving.new.data), advice)
+            if self.native:  # they are under a former name, as many as the client likes; ours is found before them
+                clearing = that_fit(clearing, room)
+        return [*clearing, *cookie.clearing_formerly]
 
     def _lines(self, sealed: dict[str, str], saving: Saving, context: Context, cookie: Cookie) -> list[str]:
         lines = [cookie.set_cookie(name, value, saving.max_age, context.now) for name, value in sealed.items()]

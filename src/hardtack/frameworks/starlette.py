@@ -152,7 +152,12 @@ class SessionMiddleware(asgi.SessionMiddleware):
         response.tried = True  # its page saves nothing, and carries the cookies of the error
         response.lines = list(dict.fromkeys([*error.set_cookies, *response.lines]))
         by_class, by_status = scope.get("starlette.exception_handlers", ({}, {}))
-        await ExceptionMiddleware(fail, {**by_class, **by_status})(scope, response.receive, response.send)
+        try:
+            await ExceptionMiddleware(fail, {**by_class, **by_status})(scope, response.receive, response.send)
+        except StoreUnavailable:  # the page itself has written to the session, such as by asking for a form's token
+            if response.started:
+                raise
+            return await super().answer(response, error)
         return True
 
 

@@ -8,6 +8,7 @@ from hardtack import record as records
 from hardtack.binding.binding import Status
 from hardtack.binding.open import Device, open_flow, refuse
 from hardtack.cookies import DEFAULT_NAME, FORMER_DEFAULT_NAME, parse
+from hardtack.engines import chunks
 from hardtack.errors import StoreUnavailable
 from hardtack.events import Opened
 from hardtack.flow import Flow, arun, run
@@ -102,8 +103,9 @@ def has_former(core: Core, header: str) -> bool:
 
 
 def former_names(header: str) -> list[str]:
-    """The cookies under that name, its chunks among them."""
-    return [name for name in parse(header) if name == FORMER_DEFAULT_NAME or name.startswith(f"{FORMER_DEFAULT_NAME}.")]
+    """The cookies under that name, its chunks among them, and no others: each is cleared with a line of the answer."""
+    there = parse(header)
+    return [name for name in (FORMER_DEFAULT_NAME, *chunks.names(FORMER_DEFAULT_NAME)) if name in there]
 
 
 def _load_former(core: Core, state: State, context: Context) -> Flow[Held]:

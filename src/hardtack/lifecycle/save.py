@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 from hardtack import record as records
 from hardtack import values
 from hardtack.changes import Changes
+from hardtack.cookies import MAX_SET_COOKIE, that_fit
 from hardtack.engines.store import StoreEngine
 from hardtack.errors import (
     ConfigError,
@@ -279,6 +280,7 @@ def _save_two(core: Core, state: State, saving: Saving, context: Context) -> Flo
         lines, instead = yield from acting.save_own(core, saving, beside, context, state.request)
         if instead is not None:
             return instead
+        saving.beside = sum(map(len, lines))
     saved: Saved = yield from save_limited(core, state.limit, saving, context)
     if beside is not None and beside.ends:
         cause = "stopped" if beside.stops and saving.kind is not Kind.END else "logout"
@@ -350,7 +352,8 @@ def settle(core: Core, session: Session, saving: Saving, sent: Record | None, sa
         settle_phase(core, session, state)
         return _accessed(core, state, lines)
     if saving.held.disputed and not saving.headers_sent:
-        lines += planted_lines(core, state)
+        room = MAX_SET_COOKIE - sum(map(len, lines))
+        lines += that_fit([line for line in planted_lines(core, state) if line not in lines], room)
     known = _count_login(core, session, saving, saved) if saving.login else None
     if core.hears(LoggedIn) or saving.renewal == "clock":  # nothing else that a commit tells is of a higher level
         _tell(core, state, saving, saved, known)

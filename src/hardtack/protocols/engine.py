@@ -161,6 +161,7 @@ class Saving:
         max_size: bytes that the stored record may have; None: any.
         header: the request's Cookie header, which the browser sends again with what is set now.
         one_cookie: the advice of `SessionTooLarge` where only one cookie can be sent; empty: there may be several.
+        beside: bytes of Set-Cookie lines of another session that go with the same answer.
     """
 
     kind: Kind
@@ -181,6 +182,7 @@ class Saving:
     max_size: int | None = None
     header: str = ""
     one_cookie: str = ""
+    beside: int = 0
 
 
 @dataclass(slots=True, kw_only=True, eq=False, repr=False)
