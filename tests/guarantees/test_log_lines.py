@@ -244,7 +244,7 @@ def test_an_engine_is_told_of_the_managers_settings() -> None:
         asked: ClassVar[list[object]] = []
 
         def load_now(self, header: str, context: Context, policy: Policy) -> Held:
-            self.asked += [policy.cookie, policy.purpose, policy.lifetime, policy.idle_timeout]
+            self.asked.extend([policy.cookie, policy.purpose, policy.lifetime, policy.idle_timeout])
             return super().load_now(header, context, policy)
 
     sessions = SessionManager(Asks(ONE), purpose="shop", lifetime="2 hours", idle_timeout="1 hour")
