@@ -107,9 +107,11 @@ def test_what_a_url_of_a_database_says_of_its_server(url: str, said: str) -> Non
 
 def test_where_a_client_of_redis_leads_to() -> None:
     """Of Sentinel the master, once it is known; nothing where the client is of another making."""
-    sentinel: Any = Sentinel([("one", 1)]).master_for("main")
+    sync_kind: Any = Sentinel  # which has no types
+    async_kind: Any = AsyncSentinel
+    sentinel: Any = sync_kind([("one", 1)]).master_for("main")
     sentinel.connection_pool.proxy.master_address = ("two", 2)
-    asynchronous: Any = AsyncSentinel([("one", 1)]).master_for("main")
+    asynchronous: Any = async_kind([("one", 1)]).master_for("main")
     asynchronous.connection_pool.master_address = ("::1", 2)
 
     assert servers_of(sentinel) == ["two:2", "Sentinel one:1"]
