@@ -526,3 +526,36 @@ def test_a_batch_has_entries(batch: Any) -> None:
     """With batch=0 a sweep would never end."""
     with pytest.raises(ConfigError, match=r"batch is .*; it must be 1 or more"):
         SQLAlchemyStore(sa.create_engine("sqlite://"), batch=batch)
+
+
+@pytest.mark.parametrize("driver", ["pysqlite", "aiosqlite"])
+def test_a_file_of_sqlite_that_was_replaced_is_opened_anew(driver: str, tmp_path: Path) -> None:
+    """A backup that was put back, or a release that brings its own: the next save goes into it, without a restart."""
+    file, other = tmp_path / "sessions.db", tmp_path / "other.db"
+    url = f"sqlite+{driver}:///{file}"
+    for path in (file, other):
+        SQLAlchemyStore.from_url(f"sqlite+pysqlite:///{path}").create_table()
+    save: dict[str, Any] = {"expires_at": int(time.time()) + 60, "if_version": None, "subject": None}
+
+    async def story() -> Any:
+        store = AsyncSQLAlchemyStore.from_url(url)
+        await store.put("a", b"old", **save)
+        other.replace(file)
+        await store.put("b", b"new", **save)
+        found = await store.get("a"), await store.get("b")
+        await store.close()
+        return found
+
+    if driver == "aiosqlite":
+        found = asyncio.run(story())
+    else:
+        store = SQLAlchemyStore.from_url(url)
+        store.put("a", b"old", **save)
+        other.replace(file)
+        store.put("b", b"new", **save)
+        found = store.get("a"), store.get("b")
+        store.close()
+
+    assert found[0] is None
+    assert found[1] is not None
+    assert found[1].data == b"new"

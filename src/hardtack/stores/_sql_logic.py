@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from itertools import zip_longest
-from sqlite3 import SQLITE_FULL
+from sqlite3 import SQLITE_FULL, SQLITE_READONLY_DBMOVED
 from typing import Any
 
 import sqlalchemy as sa
@@ -207,8 +207,14 @@ def lost_race(error: DBAPIError) -> bool:
 
 
 def is_read_only(error: BaseException) -> bool:
-    """Whether the server takes no writes: it was the primary, and another one is by now. Nothing was written."""
-    return isinstance(error, DBAPIError) and _has_code(error, _READ_ONLY)
+    """Whether the server takes no writes: it was the primary, and another one is by now. Nothing was written.
+
+    So it is with a file of SQLite in whose place another was put: the connection still has the old one.
+    """
+    if not isinstance(error, DBAPIError):
+        return False
+    moved = getattr(error.orig, "sqlite_errorcode", None) == SQLITE_READONLY_DBMOVED
+    return moved or _has_code(error, _READ_ONLY)
 
 
 def created_meanwhile(error: DBAPIError) -> bool:
