@@ -556,6 +556,7 @@ def test_a_file_of_sqlite_that_was_replaced_is_opened_anew(driver: str, tmp_path
         found = store.get("a"), store.get("b")
         store.close()
 
-    assert found[0] is None
-    assert found[1] is not None
-    assert found[1].data == b"new"
+    gone, kept = found
+    assert gone is None
+    assert kept is not None
+    assert kept.data == b"new"
