@@ -137,7 +137,7 @@ def phoenix(entry: Entry) -> TokenFormat:
     options = entry["options"]
     settings: dict[str, Any] = {"old_secrets": old, "until": FAR}
     if entry["format"] == "plug-token":
-        return PhoenixTokenCookie(secret, options["salt"], max_age=options["max_age_default"], **settings)
+        return PhoenixTokenCookie(secret, options["salt"], max_age=options.get("max_age"), **settings)
     settings |= {
         "cookie_name": entry["cookie_name"],
         "iterations": options["iterations"],
