@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,8 @@ def test_a_store_that_others_may_touch(scheme: str, folder: Path, capsys: pytest
         store.touch()
     settings = {"store": f"file://{store}" if scheme == "file" else f"{scheme}:///{store}"}
     if scheme == "sqlite+pysqlite":
-        SQLAlchemyStore.from_url(settings["store"]).create_table()
+        with closing(SQLAlchemyStore.from_url(settings["store"])) as made:
+            made.create_table()
     answers = []
     for mode, mode_of_place in ((0o700, 0o755), (0o705, 0o755), (0o777, 0o777), (0o700, 0o777), (0o700, 0o1777)):
         store.chmod(mode)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -534,7 +534,8 @@ def test_a_file_of_sqlite_that_was_replaced_is_opened_anew(driver: str, tmp_path
     file, other = tmp_path / "sessions.db", tmp_path / "other.db"
     url = f"sqlite+{driver}:///{file}"
     for path in (file, other):
-        SQLAlchemyStore.from_url(f"sqlite+pysqlite:///{path}").create_table()
+        with closing(SQLAlchemyStore.from_url(f"sqlite+pysqlite:///{path}")) as made:
+            made.create_table()
     save: dict[str, Any] = {"expires_at": int(time.time()) + 60, "if_version": None, "subject": None}
 
     async def story() -> Any:
