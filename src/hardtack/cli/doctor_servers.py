@@ -6,12 +6,12 @@ import inspect
 import os
 import re
 import secrets
-import stat
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from hardtack.cli.doctor_settings import others_may
 from hardtack.cli.findings import Finding, good, look, wrong
 from hardtack.errors import StoreError
 from hardtack.protocols import is_async
@@ -23,7 +23,6 @@ CLOCKS: Final = 5
 """Seconds between two clocks that are worth a look."""
 
 _WRONG_CLOCKS: Final = 60
-_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 _INDEXED: Final = ("expires_at", "subject_hash")
 
 
@@ -63,17 +62,16 @@ def _files(store: Any) -> Iterator[Finding]:
     if path is None or os.name != "posix" or not path.exists():
         return
     folder = path.resolve().parent
-    mode, in_folder = path.stat().st_mode, folder.stat().st_mode
-    # Where each may create files and remove only his own, such as in /tmp: SQLite plays back a journal that is beside its file.
-    kept_apart = in_folder & stat.S_ISVTX and path.is_dir()
-    if mode & _WRITE:
+    # SQLite plays back a journal that is beside its file, which in a folder like /tmp anybody may create.
+    others = others_may(path, sticky=path.is_dir())
+    if others == "write":
         yield wrong(f"other users may write {path}, and with it the sessions", f"chmod go-w {path}")
-    elif in_folder & _WRITE and not kept_apart:
+    elif others == "replace":
         yield wrong(
             f"other users may write {folder}, and put other sessions in the place of {path}",
             f"chmod go-w {folder}, or give the store a folder of its own",
         )
-    elif mode & stat.S_IROTH:
+    elif others == "read":
         yield look(
             f"every user of this machine may read {path}, and with it the sessions",
             f"chmod o-r {path}; in a container there is nobody else",

@@ -17,6 +17,7 @@ from hardtack.tokens.signed import SignedToken
 
 _HOUR: Final = 3600
 _MIB: Final = 1024 * 1024
+_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 class Level(NamedTuple):
@@ -167,15 +168,27 @@ def check_files(file: Path | None, given: Mapping[str, Any]) -> Iterator[Finding
         yield look(f"the key stands in {file}", "keep it apart, in a file of its own: key_file (ASVS 13.3.1)")
 
 
+def others_may(path: Path, *, sticky: bool) -> str:
+    """What other users may do to a file or folder: "write", "replace" (in its folder) or "read" it, or nothing.
+
+    `sticky`: a folder where each may create files and remove only his own, such as /tmp, keeps it from being replaced.
+    """
+    mode, in_folder = path.stat().st_mode, path.resolve().parent.stat().st_mode
+    if mode & _WRITE:
+        return "write"
+    if in_folder & _WRITE and not (sticky and in_folder & stat.S_ISVTX):
+        return "replace"
+    return "read" if mode & stat.S_IROTH else ""
+
+
 def _permissions(path: Path, label: str, *, secret: bool) -> Iterator[Finding]:
-    mode = path.stat().st_mode
     folder = path.resolve().parent
-    in_folder = folder.stat().st_mode
-    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+    others = others_may(path, sticky=True)
+    if others == "write":
         yield wrong(f"{label}: other users may write {path}, and be any user of the site", f"chmod go-w {path}")
-    elif in_folder & (stat.S_IWGRP | stat.S_IWOTH) and not in_folder & stat.S_ISVTX:
+    elif others == "replace":
         yield wrong(f"{label}: other users may put another file in the place of {path}", f"chmod go-w {folder}")
-    elif secret and mode & stat.S_IROTH:
+    elif secret and others == "read":
         yield look(
             f"{label}: every user of this machine may read {path}, and forge sessions",
             f"chmod o-r {path}; in a container there is nobody else",
