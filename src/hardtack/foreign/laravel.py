@@ -36,7 +36,6 @@ from hardtack.record import Record
 _ALPHABET = string.digits + string.ascii_letters
 _ID = re.compile("[A-Za-z0-9]{40}")
 _CIPHERS: Final = {"aes-128-cbc": 16, "aes-256-cbc": 32, "aes-128-gcm": 16, "aes-256-gcm": 32}
-_TEXT = frozenset({str})
 _ENVELOPE = frozenset({"iv", "value", "mac", "tag"})
 _SEALED = b"eyJpdiI6"  # base64 of `{"iv":`, which every envelope begins with
 _SESSION_GUARD = "Illuminate\\Auth\\SessionGuard"
@@ -74,7 +73,11 @@ class _Laravel(ForeignCookie):
             malformed("it is not an envelope of Laravel's")
         get = fields.get
         parts = (get("iv", ""), get("value", ""), get("mac", ""), get("tag", ""))
-        if not (_TEXT.issuperset(map(type, parts)) and all(map(str.isascii, parts))):
+        try:
+            is_ascii = "".join(parts).isascii()
+        except TypeError:  # one of them is no text
+            is_ascii = False
+        if not is_ascii:
             malformed("it is not an envelope of Laravel's")
         for key in self._keys:
             plain = self._opened(key, *parts)
