@@ -239,8 +239,8 @@ def _laravel(text: str) -> Iterator[Attempt]:
 
 
 def _gorilla(text: str) -> Iterator[Attempt]:
-    name = "GorillaCookie"
-    yield Attempt("gorilla/securecookie", "gorilla", name, optional=("block_key", "max_age"), parameter="hash_key")
+    optional = ("block_key", "hash_func", "max_age")
+    yield Attempt("gorilla/securecookie", "gorilla", "GorillaCookie", optional=optional, parameter="hash_key")
 
 
 def _remix(text: str) -> Iterator[Attempt]:
