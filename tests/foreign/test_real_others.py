@@ -118,6 +118,22 @@ def test_a_signed_value_in_both_directions(value: object) -> None:
     assert rails_call("read", "signed", "SHA1", value=sealed(cookie, record.data)) == value
 
 
+@pytest.mark.parametrize("digest", ["SHA1", "SHA256", "SHA512"])
+@pytest.mark.usefixtures("rails")
+def test_digests_of_the_application(digest: str) -> None:
+    """`cookies_digest` is of the MAC of CBC, which Rails reads beside GCM, and `signed_cookie_digest` of signed cookies."""
+    ours = RailsCookie(SECRET, legacy_cbc=True, cookies_digest=digest.lower(), until=UNTIL)
+    signed = RailsSignedCookie(SECRET, digest="sha1", signed_cookie_digest=digest.lower(), until=UNTIL)
+
+    theirs = rails_call("cbc", "encrypted", "SHA1", data=DATA, cookies_digest=digest)
+
+    assert read(ours, theirs).data == DATA
+    assert rails_call("read", "encrypted", "SHA1", value=theirs, cookies_digest=digest) == DATA
+    theirs = rails_call("write", "signed", "SHA1", data=DATA, signed_cookie_digest=digest)
+    assert read(signed, theirs).data == DATA
+    assert rails_call("read", "signed", "SHA1", value=sealed(signed, DATA), signed_cookie_digest=digest) == DATA
+
+
 GCM = {"authenticated_encrypted_cookie_salt": "ours"}
 CBC = {"encrypted_cookie_salt": "ours", "encrypted_signed_cookie_salt": "ours, signed"}
 

@@ -153,8 +153,8 @@ def _rails_gcm(text: str) -> Iterator[Attempt]:
 def _hex_mac(text: str) -> Iterator[Attempt]:
     mac = _DIGESTS.get(len(text.rpartition("--")[2]), "")
     hmac = {} if mac == "sha1" else {"signed_cookie_digest": mac}
-    if mac == "sha1":
-        yield Attempt("Rails 5.1 and before (encrypted)", "rails", "RailsCookie", {"legacy_cbc": True})
+    cbc = {"legacy_cbc": True} if mac == "sha1" else {"legacy_cbc": True, "cookies_digest": mac}
+    yield Attempt("Rails 5.1 and before (encrypted)", "rails", "RailsCookie", cbc)
     for version, digest in (("7.0 and later", {}), ("6.1 and before", {"digest": "sha1"})):
         for metadata in ({}, {"metadata": False}):
             settings = {**digest, **hmac, **metadata}
