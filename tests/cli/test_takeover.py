@@ -415,6 +415,11 @@ def test_a_shape_is_looked_at_without_an_error(value: str) -> None:
         ("Fe26.2*1*a*b*c*d*e*f", ["iron-session 4 and 5, password 1", "hapi, password 1"]),
         ("Fe26.2*k*a*b*c*d*e*f", ["hapi, password k"]),
         ("Fe26.2*1*a*b*c*d*e*f~2", ["iron-session, password 1"]),
+        (
+            "XCP.AA",
+            ["Phoenix (encrypted, plug_crypto 2.1 and later)", "Phoenix.Token (plug_crypto 2.1 and later)"],
+        ),
+        ("YQ==--" + "0" * 64, ["Rails 5.1 and before (encrypted)", "Rails 7.0 and later (signed)"]),
         ("YQ==;" + "A" * 32, ["Fastify (secure-session, key)", "Fastify (secure-session, secret)"]),
     ],
 )

@@ -228,6 +228,8 @@ def _plug_encrypted(text: str) -> Iterator[Attempt]:
     version = "plug_crypto 2.1 and later" if text.startswith("XCP.") else "plug_crypto before 2.1"
     needs = ("encryption_salt", "signing_salt")
     yield Attempt(f"Phoenix (encrypted, {version})", "phoenix", "PhoenixEncryptedCookie", needs=needs)
+    name, settings = "PhoenixTokenCookie", {"encrypted": True}
+    yield Attempt(f"Phoenix.Token ({version})", "phoenix", name, settings, needs=("salt",), optional=("max_age",))
 
 
 def _laravel(text: str) -> Iterator[Attempt]:
