@@ -411,9 +411,9 @@ def test_a_shape_is_looked_at_without_an_error(value: str) -> None:
     ("value", "systems"),
     [
         ("QUJD-AAAAAAAAAAAAAAAA-AAAAAAAAAAAAAAAAAAAAAA==", ["Mojolicious (encrypted)"]),
-        ("Fe26.2**a*b*c*d*e*f", ["h3 (Nuxt, Nitro)", "hapi"]),
+        ("Fe26.2**a*b*c*d*e*f", ["h3 (Nuxt, Nitro)", "hapi", "hapi (AES-128-CTR)", "hapi, a Buffer"]),
         ("Fe26.2*1*a*b*c*d*e*f", ["iron-session 4 and 5, password 1", "hapi, password 1"]),
-        ("Fe26.2*k*a*b*c*d*e*f", ["hapi, password k"]),
+        ("Fe26.2*k*a*b*c*d*e*f", ["hapi, password k", "hapi (AES-128-CTR), password k"]),
         ("Fe26.2*1*a*b*c*d*e*f~2", ["iron-session, password 1"]),
         (
             "XCP.AA",

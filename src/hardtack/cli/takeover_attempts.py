@@ -189,6 +189,9 @@ def _express_session(text: str) -> Iterator[Attempt]:
     yield Attempt("Express (express-session: an id)", "express", "ExpressSessionCookie")
 
 
+_HAPI: Mapping[str, Mapping[str, Any]] = {"hapi": {}, "hapi (AES-128-CTR)": {"algorithm": "aes-128-ctr"}}
+
+
 def _iron(text: str) -> Iterator[Attempt]:
     identifier = text.split("*")[1]
     if text.endswith("~2"):
@@ -200,10 +203,14 @@ def _iron(text: str) -> Iterator[Attempt]:
         if identifier.isdigit():
             system = f"iron-session 4 and 5, password {identifier}"
             yield Attempt(system, "iron", "IronSessionCookie", form="password", identifier=identifier)
-        yield Attempt(f"hapi, password {identifier}", "iron", "HapiCookie", form="password", identifier=identifier)
+        for system, settings in _HAPI.items():
+            name = f"{system}, password {identifier}"
+            yield Attempt(name, "iron", "HapiCookie", settings, form="password", identifier=identifier)
         return
     yield Attempt("h3 (Nuxt, Nitro)", "iron", "H3Cookie", optional=("max_age", "idle_timeout"))
-    yield Attempt("hapi", "iron", "HapiCookie")
+    for system, settings in _HAPI.items():
+        yield Attempt(system, "iron", "HapiCookie", settings)
+    yield Attempt("hapi, a Buffer", "iron", "HapiCookie", form="bytes")
 
 
 def _fastify(text: str) -> Iterator[Attempt]:
