@@ -241,10 +241,11 @@ def _plug_encrypted(text: str) -> Iterator[Attempt]:
 
 def _laravel(text: str) -> Iterator[Attempt]:
     mode = "cbc" if re.search(rb'"mac":"[0-9a-f]{64}"', _decoded(text)) else "gcm"
-    for bits in (256, 128):
-        settings = {} if (mode, bits) == ("cbc", 256) else {"cipher": f"aes-{bits}-{mode}"}
-        yield Attempt(f"Laravel (cookie driver, AES-{bits}-{mode.upper()})", "laravel", "LaravelCookie", settings)
-        yield Attempt(f"Laravel (an id, AES-{bits}-{mode.upper()})", "laravel", "LaravelIdCookie", settings)
+    for system, legacy in (("Laravel", {}), ("Laravel before July 2020", {"legacy_unprefixed": True})):
+        for bits in (256, 128):
+            settings = {**legacy, **({} if (mode, bits) == ("cbc", 256) else {"cipher": f"aes-{bits}-{mode}"})}
+            yield Attempt(f"{system} (cookie driver, AES-{bits}-{mode.upper()})", "laravel", "LaravelCookie", settings)
+            yield Attempt(f"{system} (an id, AES-{bits}-{mode.upper()})", "laravel", "LaravelIdCookie", settings)
 
 
 def _gorilla(text: str) -> Iterator[Attempt]:
