@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.foreign.web_formats import php as php_data
-from tests.foreign.web_support import NOW, UNTIL, read, refused, seal, wrong_setting
+from tests.foreign.web_support import NOW, UNTIL, laravel_unprefixed, read, refused, seal, wrong_setting
 
 import hardtack
 from hardtack import values
@@ -259,25 +259,17 @@ def test_the_cookie_carries_an_id_alone(data: dict[str, Any]) -> None:
         seal(ID, data)
 
 
-def unprefixed(text: str) -> str:
-    """A cookie of Laravel before July 2020: the value itself, encrypted, in the format's own words."""
-    key, iv = bytes(range(32)), base64.b64encode(bytes(range(16))).decode()
-    value = base64.b64encode(_ciphers.seal_cbc(key, bytes(range(16)), text.encode())).decode()
-    mac = hmac.new(key, (iv + value).encode(), "sha256").hexdigest()
-    return percent_encode(base64.b64encode(json.dumps({"iv": iv, "value": value, "mac": mac}).encode()).decode())
-
-
 def test_cookies_from_before_the_prefix_are_asked_for() -> None:
     """They are bound to no name; what is bound to another one stays refused, and what is bound to this one is read too."""
     old = LaravelIdCookie(APP_KEY, legacy_unprefixed=True, until=NOW + 60)
     data = {"session_id": SESSION_ID}
 
-    assert read(old, unprefixed(SESSION_ID)).data == read(old, seal(ID, data)).data == data
-    assert refused(old, unprefixed(SESSION_ID), NOW + 60) == "expired"
-    assert refused(ID, unprefixed(SESSION_ID)) == "wrong_purpose"
+    assert read(old, laravel_unprefixed(SESSION_ID)).data == read(old, seal(ID, data)).data == data
+    assert refused(old, laravel_unprefixed(SESSION_ID), NOW + 60) == "expired"
+    assert refused(ID, laravel_unprefixed(SESSION_ID)) == "wrong_purpose"
     assert refused(old, ID._encrypt("other", SESSION_ID)) == "wrong_purpose"
-    assert refused(old, unprefixed("0" * 40 + "|" + SESSION_ID)) == "wrong_purpose"
-    assert refused(old, unprefixed("no id")) == "malformed"
+    assert refused(old, laravel_unprefixed("0" * 40 + "|" + SESSION_ID)) == "wrong_purpose"
+    assert refused(old, laravel_unprefixed("no id")) == "malformed"
 
 
 def test_what_is_written_has_its_prefix() -> None:
