@@ -24,11 +24,11 @@ from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign import _ciphers as ciphers
 from hardtack.foreign._chunks import join_chunks, numbered, split_chunks
 from hardtack.foreign._keys import one_of, same
-from hardtack.foreign._place import Place, SometimesDated
+from hardtack.foreign._place import Place
 from hardtack.foreign._python import decode_base64
 from hardtack.foreign._text import percent_decode, read_javascript, write_javascript, write_json
 from hardtack.foreign._times import began, not_expired, seconds_of
-from hardtack.foreign.base import malformed
+from hardtack.foreign.base import ForeignCookie, malformed
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -57,7 +57,7 @@ class _Pair(NamedTuple):
     integrity: str | bytes
 
 
-class _Iron(SometimesDated):
+class _Iron(ForeignCookie):
     """Seals under passwords that have ids."""
 
     _any_id = False

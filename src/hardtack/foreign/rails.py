@@ -20,11 +20,11 @@ from typing import Any, Unpack
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign import _ciphers as ciphers
 from hardtack.foreign._keys import all_secrets, keyed_mac, one_of, pbkdf2, same
-from hardtack.foreign._place import Place, Secret, SometimesDated
+from hardtack.foreign._place import Place, Secret
 from hardtack.foreign._python import decode_padded
 from hardtack.foreign._text import percent_decode, percent_encode, write_json
 from hardtack.foreign._times import iso_seconds, iso_text, not_expired
-from hardtack.foreign.base import malformed, parse_json, secret_bytes
+from hardtack.foreign.base import ForeignCookie, malformed, parse_json, secret_bytes
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -36,7 +36,7 @@ _SEPARATOR = "--"
 _VALUE = "value"
 
 
-class _Rails(SometimesDated):
+class _Rails(ForeignCookie):
     """What both kinds have in common: the envelope and what is in it."""
 
     default_cookie_name = "_app_session"
