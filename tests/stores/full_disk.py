@@ -1,6 +1,6 @@
 """Sessions on a small disk that somebody else fills: who wants to be logged out is, and what is saved is refused.
 
-    unshare --mount python -m tests.stores.full_disk URL DIRECTORY
+    unshare --mount python -m tests.stores.full_disk URL DIRECTORY [log]
 
 In a mount namespace of its own: the disk is a tmpfs on the directory, which goes with the process. Prints what became of it.
 """
@@ -8,8 +8,10 @@ In a mount namespace of its own: the disk is a tmpfs on the directory, which goe
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from typing import Any
 
 from hardtack import SessionManager, StoreEngine
@@ -39,12 +41,34 @@ def log_in(sessions: SessionManager, name: str) -> str:
     return sessions.commit(session).set_cookies[0].partition(";")[0]
 
 
-def main(url: str, directory: str) -> None:
+def save_until_the_log_has_filled_the_disk(directory: str, sessions: SessionManager, cookies: list[str]) -> None:
+    """Sessions that the file has room for, and a megabyte for SQLite's log of four, which is on the disk as well."""
+    with closing(sqlite3.connect(f"{directory}/s")) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    fill(directory)
+    os.truncate(f"{directory}/junk", os.path.getsize(f"{directory}/junk") - 2**20)
+    refused = 0
+    for number in range(400):
+        session = sessions.open(cookies[number % USERS])
+        session["number"] = number
+        try:
+            sessions.commit(session)
+        except StoreFull:
+            refused += 1
+    print("refused:", refused)
+    print("number:", sessions.open(cookies[-1])["number"])
+
+
+def main(url: str, directory: str, log: str = "") -> None:
     """Fill the disk, log everybody out, and make room again."""
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", directory], check=True)
     store: Any = from_url(url)
     sessions = SessionManager(StoreEngine(store))
     cookies = [log_in(sessions, f"user{number}") for number in range(USERS)]
+    if log:
+        save_until_the_log_has_filled_the_disk(directory, sessions, cookies)
+        store.close()
+        return
     fill(directory)
 
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -135,8 +135,11 @@ class SQLiteStore:
         self, key: str, data: bytes, *, expires_at: int, if_version: Version | None, subject: str | None
     ) -> Version:
         """Compare-and-set; see `Store.put`. Raises `VersionConflict`."""
-        with self._connection() as connection:
+
+        def save(connection: sqlite3.Connection) -> int:
             return _put(connection, key, data, expires_at, if_version, subject)
+
+        return self._save(save)
 
     def delete(self, key: str, *, if_version: Version | None = None) -> bool:
         """Delete, under any version or just this one; see `Store.delete`. Raises `VersionConflict`."""
@@ -171,13 +174,17 @@ class SQLiteStore:
         tombstone: Tombstone | None = None,
     ) -> Version:
         """Move an entry to a new key in one transaction; see `Renames`. Raises `VersionConflict`."""
-        with self._connection() as connection, _transaction(connection):
-            version = _put(connection, new, data, expires_at, None, subject)
-            if tombstone is not None:
-                _put(connection, old, tombstone.data, tombstone.expires_at, if_version, None)
-            elif connection.execute(_DELETE_VERSION, (old, time.time(), if_version)).rowcount != 1:
-                raise VersionConflict("the entry was changed or is gone")
-            return version
+
+        def save(connection: sqlite3.Connection) -> int:
+            with _transaction(connection):
+                version = _put(connection, new, data, expires_at, None, subject)
+                if tombstone is not None:
+                    _put(connection, old, tombstone.data, tombstone.expires_at, if_version, None)
+                elif connection.execute(_DELETE_VERSION, (old, time.time(), if_version)).rowcount != 1:
+                    raise VersionConflict("the entry was changed or is gone")
+                return version
+
+        return self._save(save)
 
     def find(self, subject: str) -> list[str]:
         """The keys of the subject's entries."""
@@ -227,6 +234,16 @@ class SQLiteStore:
     def _connection(self) -> _Lease:
         return _Lease(self._connections)
 
+    def _save(self, save: Callable[[sqlite3.Connection], int]) -> int:
+        """Save; where the disk is full, once more over a log that was written back: it may be the log that has filled it."""
+        try:
+            with self._connection() as connection:
+                return save(connection)
+        except StoreFull:
+            self._write_back()
+        with self._connection() as connection:
+            return save(connection)
+
     def _shorten(self) -> None:
         """Give the free pages at the end of the file back to the file system, where the file was made for it."""
         pages, unwritten, done = 1, 0, False
@@ -244,7 +261,7 @@ class SQLiteStore:
         self._write_back()
 
     def _write_back(self) -> None:
-        """Write the log to the file: else a request that saves may have to."""
+        """Write the log to the file: else a request that saves may have to. The next one then writes over the log."""
         with self._connection() as connection:
             connection.execute(_CHECKPOINT)
 
