@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import psycopg
 import pytest
 import redis
 from tests import needs
@@ -128,7 +127,9 @@ class PostgreSQLBehindAnAddress:
         self.address = Switch(self.primary.port)
 
     @staticmethod
-    def _session(server: PostgreSQLServer) -> psycopg.Connection:
+    def _session(server: PostgreSQLServer) -> Any:
+        import psycopg  # which the newest Python may not have yet
+
         return psycopg.connect(server.url.replace("+psycopg", ""), autocommit=True)
 
     @property
