@@ -62,13 +62,13 @@ class Log:
         if self._pages < before:
             self._too_long = False
         elif self._pages >= self._longest:
-            self._release()
-            self._begin_anew()
+            self.begin_anew()
         elif self._pages - self._written >= _AT_ONCE and not self._too_long:
             self._read_on()
 
-    def _begin_anew(self) -> None:
-        """Where somebody reads from the log, stay without a reader until it succeeds: he may be another sweep's."""
+    def begin_anew(self) -> None:
+        """Where somebody reads from the log, stay without a reader until it succeeds: it may be another sweep."""
+        self._release()
         self._too_long = not self._write_all() and not self._when_all_is_written("RESTART")
         self._longest = self._pages + _AT_ONCE  # until it is tried again
 

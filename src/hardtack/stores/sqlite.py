@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -131,8 +131,11 @@ class SQLiteStore:
         self, key: str, data: bytes, *, expires_at: int, if_version: Version | None, subject: str | None
     ) -> Version:
         """Compare-and-set; see `Store.put`. Raises `VersionConflict`."""
-        with self._connection() as connection:
+
+        def save(connection: sqlite3.Connection) -> int:
             return _put(connection, key, data, expires_at, if_version, subject)
+
+        return self._save(save)
 
     def delete(self, key: str, *, if_version: Version | None = None) -> bool:
         """Delete, under any version or just this one; see `Store.delete`. Raises `VersionConflict`."""
@@ -141,8 +144,8 @@ class SQLiteStore:
         except StoreFull:
             self._connections.use_reserve()
         deleted = self._delete(key, if_version)
-        with suppress(StoreFull), self._connection() as connection:
-            connection.execute(CHECKPOINT)  # the next one that deletes can then write over the log
+        with suppress(StoreFull):
+            self._write_back()
         return deleted
 
     def _delete(self, key: str, if_version: Version | None) -> bool:
@@ -167,13 +170,17 @@ class SQLiteStore:
         tombstone: Tombstone | None = None,
     ) -> Version:
         """Move an entry to a new key in one transaction; see `Renames`. Raises `VersionConflict`."""
-        with self._connection() as connection, _transaction(connection):
-            version = _put(connection, new, data, expires_at, None, subject)
-            if tombstone is not None:
-                _put(connection, old, tombstone.data, tombstone.expires_at, if_version, None)
-            elif connection.execute(_DELETE_VERSION, (old, time.time(), if_version)).rowcount != 1:
-                raise VersionConflict("the entry was changed or is gone")
-            return version
+
+        def save(connection: sqlite3.Connection) -> int:
+            with _transaction(connection):
+                version = _put(connection, new, data, expires_at, None, subject)
+                if tombstone is not None:
+                    _put(connection, old, tombstone.data, tombstone.expires_at, if_version, None)
+                elif connection.execute(_DELETE_VERSION, (old, time.time(), if_version)).rowcount != 1:
+                    raise VersionConflict("the entry was changed or is gone")
+                return version
+
+        return self._save(save)
 
     def find(self, subject: str) -> list[str]:
         """The keys of the subject's entries."""
@@ -197,11 +204,15 @@ class SQLiteStore:
         if progress is not None:
             with self._connection() as connection:
                 total = connection.execute(_COUNT_DEAD, (now,)).fetchone()[0]
+
+        def sweep(connection: sqlite3.Connection) -> int:
+            return connection.execute(_SWEEP, (now, self._batch)).rowcount
+
         gone = self._batch
         with Log(self._connections) as log:
             while gone >= self._batch:
-                with _Step(), self._connection() as connection:
-                    gone = connection.execute(_SWEEP, (now, self._batch)).rowcount
+                with _Step():
+                    gone = self._save(sweep, log.begin_anew)
                 swept += gone
                 log.follow()
                 if progress is not None:
@@ -220,6 +231,21 @@ class SQLiteStore:
 
     def _connection(self) -> Lease:
         return Lease(self._connections)
+
+    def _save(self, save: Callable[[sqlite3.Connection], int], write_back: Callable[[], object] | None = None) -> int:
+        """Save; where the disk is full, once more over a log that was written back: it may be the log that has filled it."""
+        try:
+            with self._connection() as connection:
+                return save(connection)
+        except StoreFull:
+            (write_back or self._write_back)()
+        with self._connection() as connection:
+            return save(connection)
+
+    def _write_back(self) -> None:
+        """Write the log to the file. The next one who saves then writes over the log."""
+        with self._connection() as connection:
+            connection.execute(CHECKPOINT)
 
     def _shorten(self, log: Log) -> None:
         """Give the free pages at the end of the file back to the file system, where the file was made for it."""
