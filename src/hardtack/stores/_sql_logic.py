@@ -270,7 +270,8 @@ def translate(where: str, error: BaseException) -> None:
         if isinstance(error, IntegrityError) or lost_race(error):
             raise VersionConflict("another request was faster") from error.orig
         if _has_code(error, _FULL) or getattr(error.orig, "sqlite_errorcode", None) == SQLITE_FULL:
-            raise StoreFull("the database of the sessions is full") from error.orig
+            message = f"the database of the sessions{where} is full"
+            raise StoreFull(message) from error.orig
         message = f"the database of the sessions{where} cannot be used: {said_by(error.orig)}"
         if _has_code(error, _NO_TABLE) or str(error.orig).startswith("no such table"):
             message += "; it has no table for them: create that once, by create_table() or with what ddl() returns"

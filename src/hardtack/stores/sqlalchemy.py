@@ -99,7 +99,7 @@ class _Common(SharesLayout):
         self._logic = Logic(self.table, batch)
         if layout is not None:
             self._logic = SharedLogic(layout, self.table, batch, engine.dialect.name)
-        self._breaker = as_breaker(breaker, "the database of the sessions")
+        self._breaker = as_breaker(breaker, f"the database of the sessions{where}")
         self._process = os.getpid()
         _forks.watch(self)
 
