@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.kit import Clock
@@ -18,6 +19,7 @@ from tests.kit import Clock
 from hardtack import (
     CookieEngine,
     EncryptedToken,
+    EndedSessions,
     Key,
     Keyring,
     Record,
@@ -26,7 +28,9 @@ from hardtack import (
     StoreEngine,
     events,
 )
+from hardtack.binding import DeviceBinding
 from hardtack.errors import ConfigError
+from hardtack.known_devices import KnownDevices
 from hardtack.protocols import Context
 from hardtack.stores.memory import MemoryStore
 from hardtack.tokens import keyfile, schedule
@@ -224,6 +228,31 @@ def test_each_manager_of_a_ring_tells_it(file: Path, clock: Clock) -> None:
         "moving": [events.KeysStale],
         "gone": [],
     }
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda ring: {"binding": DeviceBinding(keys=ring)},
+        lambda ring: {"known_devices": KnownDevices(keys=ring)},
+        lambda ring: {"ended": EndedSessions.from_url("memory://", key=ring)},
+    ],
+    ids=["binding", "known devices", "ended sessions"],
+)
+def test_a_manager_tells_of_every_ring_that_it_has(
+    given: Callable[[Keyring], dict[str, Any]], file: Path, clock: Clock
+) -> None:
+    """Not of that of its engine alone."""
+    ring = follow(file)
+    told: list[events.Event] = []
+    sessions = SessionManager(StoreEngine(MemoryStore(), seal=NEW), on_event=told.append, **given(ring))
+    file.unlink()
+
+    clock.now += 10
+    ring.snapshot()
+
+    assert [event.file for event in told if isinstance(event, events.KeysStale)] == [str(file)]
+    sessions.close()
 
 
 def test_without_a_manager_the_log_is_told(file: Path, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
