@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -308,10 +309,35 @@ def test_a_file_of_another_user_is_refused(file: Path, monkeypatch: pytest.Monke
 
     with pytest.raises(ConfigError, match=rf"belongs to another user \(uid {owner}\), .*; chown it to root"):
         Keyring.from_file(file)
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    with pytest.raises(ConfigError, match="belongs to another user"):
-        Keyring.from_file(file)
     assert keyfile.read(file, any_owner=True)[0] == ALONE
+
+
+def test_root_takes_a_file_of_another_user_and_warns(
+    file: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Containers mount files as some user's of the host. It may be written anew, but become nobody else's."""
+    owner = os.geteuid() or 4321
+    if os.geteuid() == 0:
+        os.chown(file, owner, -1)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    ring = follow(file)
+    assert ring.current == OLD
+    assert f"{file} belongs to another user (uid {owner}), who could forge sessions" in caplog.text
+
+    keyfile.write(file, BOTH)
+    clock.now += 10
+    assert set(ring) == {OLD, NEW}
+
+    monkeypatch.setattr(keyfile, "_check_file", partial(owned_by, keyfile._check_file, owner + 1))
+    keyfile.write(file, ALONE)
+    clock.now += 10
+    assert set(ring) == {OLD, NEW}
+    assert f"belongs to another user (uid {owner + 1})" in (ring.problem or "")
+
+
+def owned_by(check: Any, uid: int, path: Path, found: os.stat_result, *given: Any, **options: Any) -> None:
+    """The check of a file that belongs to this user: only root can give one away."""
+    check(path, os.stat_result((*found[:4], uid, *found[5:])), *given, **options)
 
 
 @pytest.mark.parametrize(("mode", "taken"), [(0o770, False), (0o707, False), (0o1777, True), (0o755, True)])
