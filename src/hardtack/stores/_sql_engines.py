@@ -56,7 +56,7 @@ def engine_from_url(url: str | URL, create: Callable[..., E], **settings: Any) -
         settings["connect_args"] = {name: int(TIMEOUT) for name in names} | typed
         engine = create(parsed, pool_pre_ping=True, **settings)
         sync: Engine = getattr(engine, "sync_engine", engine)  # type: ignore[arg-type]
-        _sql_options.check(sync, parsed)
+        _sql_options.check(sync.dialect, parsed)
     except (SQLAlchemyError, ImportError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise

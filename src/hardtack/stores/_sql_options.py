@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, cast
 
-from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.engine import URL, Dialect, make_url
 from sqlalchemy.exc import ArgumentError
 
 from hardtack.errors import ConfigError
@@ -121,16 +121,16 @@ def typed(url: URL) -> dict[str, Any]:
     return options
 
 
-def check(engine: Engine, url: URL) -> None:
-    """Raise `ConfigError` for options that the engine's driver does not take."""
-    driver = engine.dialect.driver
+def check(dialect: Dialect, url: URL) -> None:
+    """Raise `ConfigError` for options that the dialect's driver does not take."""
+    driver = dialect.driver
     given = set(url.query)
     unknown = given & _DECIDED
     if driver in ("psycopg", "psycopg2"):
         unknown |= {name for name in given if not _libpq_takes(driver, name)}
-    elif engine.dialect.name != "sqlite":
-        _, arguments = engine.dialect.create_connect_args(url)  # SQLAlchemy takes some for itself
-        module: Any = getattr(engine.dialect.dbapi, driver, engine.dialect.dbapi)
+    elif dialect.name != "sqlite":
+        _, arguments = dialect.create_connect_args(url)  # SQLAlchemy takes some for itself
+        module: Any = getattr(dialect.dbapi, driver, dialect.dbapi)
         connect = module.connect
         unknown |= set(arguments) - set(inspect.signature(connect).parameters) - {"prepared_statement_cache_size"}
         unknown |= given & (_NO_TEXT if driver == "asyncpg" else _NO_TEXT | {"ssl"})
