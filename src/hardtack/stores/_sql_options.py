@@ -135,6 +135,20 @@ def check(dialect: Dialect, url: URL) -> None:
         unknown |= set(arguments) - set(inspect.signature(connect).parameters) - {"prepared_statement_cache_size"}
         unknown |= given & (_NO_TEXT if driver == "asyncpg" else _NO_TEXT | {"ssl"})
     _refuse(unknown, driver)
+    if "charset" in given and driver in _CHARSETS and not _knows_charset(driver, url.query["charset"]):
+        message = f"url: its option charset must be one that {driver} knows, such as utf8mb4"
+        raise ConfigError(message)
+
+
+_CHARSETS = {"pymysql": "pymysql.charset", "aiomysql": "pymysql.charset", "asyncmy": "asyncmy.charset"}
+"""Where drivers look one up when they connect, and fail with an AttributeError. That of mysqlclient asks the server."""
+
+
+def _knows_charset(driver: str, name: Any) -> bool:
+    try:  # older versions raise KeyError; where it is there twice, it is a tuple
+        return isinstance(name, str) and import_module(_CHARSETS[driver]).charset_by_name(name) is not None
+    except KeyError:
+        return False
 
 
 def _refuse(names: set[str], driver: str) -> None:
