@@ -1,6 +1,6 @@
 """Sessions on a small disk that somebody else fills: who wants to be logged out is, and what is saved is refused.
 
-    unshare --mount python -m tests.stores.full_disk URL DIRECTORY
+    unshare --mount python -m tests.stores.full_disk URL DIRECTORY [JOURNAL]
 
 In a mount namespace of its own: the disk is a tmpfs on the directory, which goes with the process. Prints what became of it.
 """
@@ -8,8 +8,10 @@ In a mount namespace of its own: the disk is a tmpfs on the directory, which goe
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from typing import Any
 
 from hardtack import SessionManager, StoreEngine
@@ -39,10 +41,15 @@ def log_in(sessions: SessionManager, name: str) -> str:
     return sessions.commit(session).set_cookies[0].partition(";")[0]
 
 
-def main(url: str, directory: str) -> None:
-    """Fill the disk, log everybody out, and make room again."""
+def main(url: str, directory: str, journal: str = "") -> None:
+    """Fill the disk, log everybody out, and make room again. `journal`: that of the database of SQLite."""
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", directory], check=True)
     store: Any = from_url(url)
+    if hasattr(store, "create_table"):
+        store.create_table()
+    if journal:
+        with closing(sqlite3.connect(f"{directory}/s")) as connection:
+            connection.execute(f"PRAGMA journal_mode = {journal}")
     sessions = SessionManager(StoreEngine(store))
     cookies = [log_in(sessions, f"user{number}") for number in range(USERS)]
     fill(directory)

@@ -139,7 +139,7 @@ class SQLiteStore:
         try:
             return self._delete(key, if_version)
         except StoreFull:
-            self._connections.use_reserve()
+            self._connections.reserve.use()
         deleted = self._delete(key, if_version)
         with suppress(StoreFull), self._connection() as connection:
             connection.execute(CHECKPOINT)  # the next one that deletes can then write over the log
@@ -207,7 +207,7 @@ class SQLiteStore:
                 if progress is not None:
                     progress(swept, total)
             self._shorten(log)
-        self._connections.keep_reserve()
+        self._connections.reserve.keep()
         return swept
 
     def reconnect(self) -> None:
