@@ -262,8 +262,8 @@ _REJECTED = {
         "logs in once more"
     ),
     "unknown_id": (
-        "no such session is stored: it has ended, the store was emptied or evicts, each worker has a MemoryStore, or it is of "
-        "another purpose or store"
+        "no such session is stored: it has ended, the store was emptied or evicts, each worker has a MemoryStore, it is of "
+        "another purpose or store, or a clock that is behind had it expire early"
     ),
     "expired": "its time is over, or the format is no longer read",
 }

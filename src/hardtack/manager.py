@@ -130,9 +130,12 @@ class SessionManager:
         self.engine: Engine = checked
         self.settings = settings
         self._refuses = settings.cross_site == "refuse"
-        for each in (self.core, *self.core.accepted):
-            for ring in rings_of(each.engine):
-                ring.on_stale(self.core.emit)
+        beside = (settings.binding, settings.known_devices, self.core.ended)
+        for ring in (
+            *(ring for each in (self.core, *self.core.accepted) for ring in rings_of(each.engine)),
+            *(each.keys for each in beside if each is not None and each.keys is not None),
+        ):
+            ring.on_stale(self.core.emit)
 
     # --- the calls of an adapter
 

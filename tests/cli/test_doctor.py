@@ -335,6 +335,18 @@ def test_a_database(store: SQLAlchemyStore) -> None:
     assert set(after.values()) == {"good"}
 
 
+def test_a_driver_that_waits_for_ever(store: SQLAlchemyStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has no timeout for an answer."""
+    store.create_table()
+    monkeypatch.setattr(store._engine.dialect, "driver", "psycopg2")
+
+    found = [finding for finding in findings(store) if "psycopg2" in finding.what]
+
+    assert [finding.level for finding in found] == ["look"]
+    assert found[0].what.startswith("SQLAlchemyStore waits for an answer as long as PostgreSQL stands still")
+    assert found[0].do.startswith("postgresql+psycopg:// in its URL")
+
+
 def test_a_table_without_indexes(store: SQLAlchemyStore) -> None:
     """A migration by hand that forgot them: ending a user's sessions reads the whole table."""
     store.create_table()

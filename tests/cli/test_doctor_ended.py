@@ -144,6 +144,16 @@ def test_a_file_that_others_may_write(kind: str, tmp_path: Path) -> None:
     assert sticky == []
 
 
+def test_a_driver_that_waits_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told of as that of a store is."""
+    ended = made(f"sqlite:///{tmp_path}/ended.sqlite")
+    channel: Any = ended.new_channel()
+    monkeypatch.setattr(channel._engine.dialect, "driver", "psycopg2")
+    monkeypatch.setattr(ended, "new_channel", lambda: channel)
+
+    assert "the list of ended sessions waits for an answer as long as PostgreSQL stands still" in str(found(ended))
+
+
 def test_a_redis_that_evicts(redis_server: RedisServer) -> None:
     """What was ended comes back when its memory is full."""
     client = redis.Redis(port=redis_server.port)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import time
 from collections.abc import Callable
@@ -23,8 +24,9 @@ from hardtack import (
     SignedToken,
     StoreEngine,
 )
-from hardtack.cli import FAILED, OK, USAGE, main
+from hardtack.cli import FAILED, OK, USAGE, inspection, main
 from hardtack.stores.sqlite import SQLiteStore
+from hardtack.tokens import keyfile, schedule
 
 KEY, OLD = Key.generate(), Key.generate()
 DATA = {"cart": ["hardtack", "rum"], "note": "hunter2", "address": {"ship": "Erebus"}, "n": 3}
@@ -116,6 +118,37 @@ def test_a_key_file_with_dates(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
     assert code == OK
     assert "(empty)" in out
+
+
+@pytest.mark.parametrize("form", ["a key on each line", "a key file"])
+def test_keys_from_a_pipe(form: str, keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a shell's `<(…)`: what can be read once is read once."""
+    if form == "a key file":
+        keys = tmp_path / "keys.toml"
+        keyfile.write(keys, schedule.begun(KEY, 14 * 86400, 86400, int(time.time())), new=True)
+    reading, writing = os.pipe()
+    os.write(writing, keys.read_bytes())
+    os.close(writing)
+
+    code, out, _ = ran(capsys, cookie_of(CookieEngine(KEY)), "--keys", f"/dev/fd/{reading}")
+    os.close(reading)
+
+    assert code == OK
+    assert f"with the key {KEY.id.hex()}, which issues." in out
+
+
+def test_keys_from_a_pipe_that_nobody_writes_into(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said so, and nobody waits for ever."""
+    monkeypatch.setattr(inspection, "_WRITER", 0.1)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    code, _, err = ran(capsys, "a=b", "--keys", pipe)
+
+    assert code == USAGE
+    assert f"--keys {pipe} is a pipe into which nobody has written for 0.1 seconds" in err
 
 
 def test_a_session_in_chunks_on_standard_input(

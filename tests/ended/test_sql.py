@@ -207,6 +207,24 @@ def test_an_option_that_cannot_be_is_found_when_the_list_is_made(url: str, said:
     assert "hunter2" not in str(error.value)
 
 
+def test_a_list_makes_one_engine(make_list: Any, channel_url: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What checks its URL makes none."""
+    made: list[Any] = []
+    create = sa.create_engine
+
+    def counted(*given: Any, **options: Any) -> Any:
+        made.append(given)
+        return create(*given, **options)
+
+    monkeypatch.setattr(sa, "create_engine", counted)
+
+    ended = make_list(channel_url("sqlite"))
+    checked = len(made)
+    ended.create()
+
+    assert (checked, len(made)) == (0, 1)
+
+
 def test_timeouts_are_set_at_the_server(postgresql_server: PostgreSQLServer) -> None:
     """For good, whatever is rolled back; those of the URL's options are left as they are."""
     shown = []

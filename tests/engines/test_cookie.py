@@ -93,6 +93,24 @@ def test_what_clears_former_places_counts() -> None:
     assert f"; {beside} of them are what clears the places of formerly=; nginx answers 502" in str(refused[0])
 
 
+def test_what_clears_another_systems_cookies_counts() -> None:
+    """As the places of formerly= do: what is taken over goes with them in one answer."""
+    old = FlaskCookie("x" * 32, cookie_name="old", path=f"/{'a' * 200}")
+    site = Site(CookieEngine(KEY), accept=[old])
+    value = old.seal(Record(b"", START, None, START, None, {}, {"cart": ["rum"]}), Context("old", "", START))["old"]
+    sent, refused = [], []
+    for size in range(2100, 2600, 3):
+        try:
+            sent.append(lines_of(site, size, f"old={value}"))
+        except SessionTooLarge as error:
+            refused.append(error)
+
+    clearing = sent[0][1]
+    assert clearing.startswith("old=; ")
+    assert 3590 <= max(sum(map(len, lines)) for lines in sent) <= 3600
+    assert f"; {len(clearing)} of them are what clears another system's cookies; nginx" in str(refused[0])
+
+
 @pytest.mark.parametrize("options", [{"max_set_cookie": 4096}, {"overflow": "chunk"}], ids=str)
 def test_whoever_has_enlarged_nginxs_buffer_has_room(options: dict[str, Any]) -> None:
     """There each line counts alone."""

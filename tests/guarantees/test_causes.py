@@ -76,27 +76,46 @@ def test_more_than_fits() -> None:
         sessions.commit(session)
 
 
-@pytest.mark.parametrize("ahead", ["writer", "reader"])
-def test_clocks_that_do_not_agree(ahead: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Of two servers of which one is ahead, each gets the other's cookies: the one behind tells."""
-    clocks = {"writer": 0, "reader": 0, ahead: 3600}
-    servers = {
-        name: SessionManager(KEY, clock=lambda off=off: time.time() + off, idle_timeout="30 minutes")  # type: ignore[misc]
-        for name, off in clocks.items()
-    }
-    other = "reader" if ahead == "writer" else "writer"
+@pytest.mark.parametrize("kind", ["cookie", "store"])
+@pytest.mark.parametrize("hours", [1, -1])
+@pytest.mark.parametrize("first", ["right", "off"])
+def test_clocks_that_do_not_agree(kind: str, hours: int, first: str, caplog: pytest.LogCaptureFixture) -> None:
+    """One of two servers is ahead, or behind, and the user goes from one to the other and back: the one behind tells."""
+    engine: Any = CookieEngine(KEY) if kind == "cookie" else StoreEngine(MemoryStore())
+    right, off = (
+        SessionManager(engine, idle_timeout="30 minutes", clock=lambda seconds=seconds: time.time() + seconds)  # type: ignore[misc]
+        for seconds in (0, hours * 3600)
+    )
+    servers = [right, off, right] if first == "right" else [off, right, off]
+    header = ""
+    logins = 0
 
-    assert visit(servers[other], login(servers[ahead])) is None
+    for server in servers:
+        if visit(server, header) is None:
+            header = login(server, header)
+            logins += 1
+
+    assert logins > 1
+    said = "it was made more than" if kind == "cookie" else "was saved by a clock more than"
+    assert f"{said} 5 minutes ahead of this server's" in caplog.text
     assert "set the clocks of all servers (NTP)" in caplog.text
 
 
-def test_clocks_that_do_not_agree_on_a_store(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_clock_that_is_ahead_logs_nobody_out_of_a_store(caplog: pytest.LogCaptureFixture) -> None:
     """The session lives on, and whoever is to set the clock is told."""
     engine = StoreEngine(MemoryStore())
     ahead = SessionManager(engine, clock=lambda: time.time() + 3600)
 
     assert visit(SessionManager(engine), login(ahead)) == "ada"
     assert "was saved by a clock more than 5 minutes ahead" in caplog.text
+
+
+def test_a_clock_that_is_behind_the_stores(caplog: pytest.LogCaptureFixture) -> None:
+    """What it saves has expired, and is found nowhere: who looks for the cause is sent to the clocks, too."""
+    behind = SessionManager(StoreEngine(MemoryStore()), idle_timeout="30 minutes", clock=lambda: time.time() - 3600)
+
+    assert visit(behind, login(behind)) is None
+    assert "a clock that is behind had it expire early" in caplog.text
 
 
 @pytest.mark.parametrize("engine", [CookieEngine(KEY), StoreEngine(MemoryStore())])

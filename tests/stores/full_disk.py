@@ -1,6 +1,6 @@
 """Sessions on a small disk that somebody else fills: who wants to be logged out is, and what is saved is refused.
 
-    unshare --mount python -m tests.stores.full_disk URL DIRECTORY [log|sweep]
+    unshare --mount python -m tests.stores.full_disk URL DIRECTORY [log|sweep|JOURNAL]
 
 In a mount namespace of its own: the disk is a tmpfs on the directory, which goes with the process. Prints what became of it.
 """
@@ -76,19 +76,8 @@ def save_until_the_log_has_filled_the_disk(directory: str, sessions: SessionMana
     print("number:", sessions.open(cookies[-1])["number"])
 
 
-def main(url: str, directory: str, what: str = "") -> None:
-    """Fill the disk, log everybody out, and make room again."""
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", directory], check=True)
-    store: Any = from_url(url)
-    sessions = SessionManager(StoreEngine(store))
-    cookies = [log_in(sessions, f"user{number}") for number in range(USERS)]
-    if what:
-        if what == "sweep":
-            sweep(directory, store)
-        else:
-            save_until_the_log_has_filled_the_disk(directory, sessions, cookies)
-        store.close()
-        return
+def log_all_out(directory: str, store: Any, sessions: SessionManager, cookies: list[str]) -> None:
+    """On a full disk; then there is room again."""
     fill(directory)
 
     try:
@@ -107,6 +96,25 @@ def main(url: str, directory: str, what: str = "") -> None:
     store.sweep(0)
     cookie = log_in(sessions, "alice")
     print("afterwards:", sessions.open(cookie).subject, [name for name in os.listdir(directory) if "reserve" in name])
+
+
+def main(url: str, directory: str, what: str = "") -> None:
+    """Fill the disk, log everybody out, and make room again. Or what else there is, or with that journal of SQLite's."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", directory], check=True)
+    store: Any = from_url(url)
+    if hasattr(store, "create_table"):
+        store.create_table()
+    if what.isupper():
+        with closing(sqlite3.connect(f"{directory}/s")) as connection:
+            connection.execute(f"PRAGMA journal_mode = {what}")
+    sessions = SessionManager(StoreEngine(store))
+    cookies = [log_in(sessions, f"user{number}") for number in range(USERS)]
+    if what == "sweep":
+        sweep(directory, store)
+    elif what == "log":
+        save_until_the_log_has_filled_the_disk(directory, sessions, cookies)
+    else:
+        log_all_out(directory, store, sessions, cookies)
     store.close()
 
 

@@ -266,13 +266,15 @@ def test_a_setting_that_cannot_be_is_refused(make: Callable[[], Any], message: s
 
 
 def test_a_store_takes_a_breaker_a_number_or_none() -> None:
-    """The breaker itself, one with that many timeouts, or one that never opens."""
+    """The breaker itself, which gets a name if it has none; one with that many timeouts; or one that never opens."""
     breaker = Breaker()
     of_a_number, none = as_breaker(2, "Redis"), as_breaker(0, "Redis")
     time_out(of_a_number, 2)
     time_out(none, 100)
 
     assert as_breaker(breaker, "Redis") is breaker
+    assert breaker.name == "Redis"
+    assert as_breaker(Breaker(name="our Redis"), "Redis").name == "our Redis"
     assert is_refused(of_a_number)
     assert not is_refused(none)
     assert as_breaker(none, "Redis") is none

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import shutil
@@ -15,17 +16,19 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import create_async_engine
 
+from hardtack.cli.doctor_servers import awaited
 from hardtack.errors import StoreFull
 from hardtack.protocols import VersionConflict
-from hardtack.stores._sqlite_connections import RESERVE
+from hardtack.stores._full_disk import RESERVE
 from hardtack.stores.file import FileStore
-from hardtack.stores.sqlalchemy import SQLAlchemyStore
+from hardtack.stores.sqlalchemy import AsyncSQLAlchemyStore, SQLAlchemyStore
 from hardtack.stores.sqlite import SQLiteStore
 from hardtack.testing.stores import create, in_an_hour, new_key
 
 
-def on_a_small_disk(url: str, directory: Path, *more: str) -> list[str]:
+def on_a_small_disk(url: str, directory: Path, what: str = "") -> list[str]:
     """What the program prints; the test is skipped where nobody may mount."""
     unshare = shutil.which("unshare")
     if unshare is None:
@@ -33,7 +36,7 @@ def on_a_small_disk(url: str, directory: Path, *more: str) -> list[str]:
     alone = [unshare, "--mount"] if os.geteuid() == 0 else [unshare, "--user", "--map-root-user", "--mount"]
     if subprocess.run([*alone, "mount", "-t", "tmpfs", "tmpfs", directory], capture_output=True).returncode != 0:
         pytest.skip("nothing may be mounted here")
-    command = [*alone, sys.executable, "-m", "tests.stores.full_disk", url, str(directory), *more]
+    command = [*alone, sys.executable, "-m", "tests.stores.full_disk", url, str(directory), what]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
     return result.stdout.splitlines()
@@ -65,6 +68,74 @@ def test_what_is_over_is_swept_from_a_disk_that_is_nearly_full(tmp_path: Path) -
 def test_sqlites_log_does_not_fill_the_disk_for_good(tmp_path: Path) -> None:
     """It grows to 16 MB before it is written over: where there is less, it is as soon as there is no room for more."""
     assert on_a_small_disk(f"sqlite:///{tmp_path}/s", tmp_path, "log") == ["refused: 0", "number: 399"]
+
+
+@pytest.mark.parametrize("journal", ["DELETE", "WAL"])
+def test_on_a_full_disk_users_of_sqlite_by_sqlalchemy_are_logged_out(tmp_path: Path, journal: str) -> None:
+    """As those of SQLiteStore are: the store of a URL keeps room, too, whatever journal the database has."""
+    assert on_a_small_disk(f"sqlite+pysqlite:///{tmp_path}/s", tmp_path, journal) == [
+        "full: the database of the sessions is full",
+        "logged in: 0",
+        "afterwards: alice ['s-reserve']",
+    ]
+
+
+def test_an_async_store_of_sqlite_keeps_room_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is used where a deletion finds none, and kept again by a sweep."""
+    reserve = tmp_path / "s-reserve"
+    fullness: list[str] = []
+
+    async def main() -> None:
+        store = AsyncSQLAlchemyStore.from_url(f"sqlite+aiosqlite:///{tmp_path}/s")
+        assert not reserve.exists()  # nor a database
+        await store.create_table()
+        key = new_key()
+        version = await store.put(key, b"", expires_at=in_an_hour(), if_version=None, subject=None)
+        perform = store._perform
+
+        async def full_at_first(*statements: Any) -> Any:
+            if reserve.exists():
+                fullness.append("full")
+                raise StoreFull("full")
+            return await perform(*statements)
+
+        monkeypatch.setattr(store, "_perform", full_at_first)
+        with pytest.raises(StoreFull):
+            await store.put(new_key(), b"", expires_at=in_an_hour(), if_version=None, subject=None)
+        assert await store.delete(key, if_version=version)
+        assert not reserve.exists()
+        assert await store.get(key) is None
+        await store.sweep(0)
+        await store.close()
+
+    asyncio.run(main())
+
+    assert fullness == ["full", "full"]
+    assert reserve.stat().st_size == RESERVE
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_an_engine_of_the_applications_keeps_no_room(kind: str, tmp_path: Path) -> None:
+    """Its database is not the store's alone: a deletion that finds none fails."""
+    url = f"sqlite+{'pysqlite' if kind == 'sync' else 'aiosqlite'}:///{tmp_path}/s"
+
+    def fail(*arguments: Any) -> None:
+        raise StoreFull("full")
+
+    async def main() -> None:
+        if kind == "sync":
+            engine = sa.create_engine(url)
+            store: Any = SQLAlchemyStore(engine)
+        else:
+            store = AsyncSQLAlchemyStore(create_async_engine(url))
+        store._perform = fail
+        with pytest.raises(StoreFull):
+            await awaited(store.delete(new_key()))
+        await awaited(store._engine.dispose())
+
+    asyncio.run(main())
+
+    assert not (tmp_path / "s-reserve").exists()
 
 
 def test_the_reserve_of_sqlite_is_kept(tmp_path: Path) -> None:

@@ -350,7 +350,7 @@ def test_a_full_server_still_deletes() -> None:
         for _ in range(10_000):  # a server that rearranges its memory finds room for some more
             create(store, new_key(), b"x" * 100)
 
-    with pytest.raises(StoreFull, match="memcached is full"):
+    with pytest.raises(StoreFull, match=f"memcached at 127.0.0.1:{server.port} is full"):
         create_many()
     with pytest.raises(VersionConflict):
         store.delete(keys[0], if_version=versions[1])
@@ -366,7 +366,7 @@ def test_a_full_server_still_deletes() -> None:
             for _ in range(10_000):
                 await acreate(store, new_key(), b"x" * 100)
 
-        with pytest.raises(StoreFull):
+        with pytest.raises(StoreFull, match=f"memcached at 127.0.0.1:{server.port} is full"):
             await create_many()
         assert await store.delete(keys[2], if_version=versions[2])
         assert await store.get(keys[2]) is None

@@ -283,8 +283,9 @@ def test_a_manager_tells_of_a_server_that_hangs(redis_server: RedisServer, caplo
         store.get(KEY)
 
     hang()
-    assert told == [StoreHangs("the store", True), StoreHangs("the store", False)]
-    assert caplog.text.count("the store did not answer several times in a row") == 1
+    place = f"Redis at 127.0.0.1:{redis_server.port}"
+    assert told == [StoreHangs(place, True), StoreHangs(place, False)]
+    assert caplog.text.count(f"{place} did not answer several times in a row") == 1
     del sessions
     hang()
     assert len(told) == 2
@@ -304,7 +305,7 @@ def test_an_async_store_tells_as_well(redis_server: RedisServer) -> None:
 
     asyncio.run(main())
 
-    assert told == [("Redis", True)]
+    assert told == [(f"Redis at 127.0.0.1:{redis_server.port}", True)]
 
 
 def test_each_memcached_is_told_of_by_its_name(memcached_server: MemcachedServer) -> None:
@@ -325,6 +326,6 @@ def test_each_memcached_is_told_of_by_its_name(memcached_server: MemcachedServer
             store.get(KEY)
         asyncio.run(main())
 
-    place = f"memcached 127.0.0.1:{memcached_server.port}"
+    place = f"memcached at 127.0.0.1:{memcached_server.port}"
     assert told == [(place, True), (place, True)]
     store.close()

@@ -207,7 +207,7 @@ def test_a_full_server_still_deletes() -> None:
         lambda: store.rename(key, new_key(), b"", expires_at=in_an_hour(), if_version=version, subject="alice"),
     ]
     for write in writes:
-        with pytest.raises(StoreFull, match="Redis is full") as raised:
+        with pytest.raises(StoreFull, match=f"Redis at 127.0.0.1:{server.port} is full") as raised:
             write()
         assert isinstance(raised.value.__cause__, OutOfMemoryError)
     with pytest.raises(VersionConflict):

@@ -61,6 +61,14 @@ PYMYSQL_TRIES_TLS = hasattr(pymysql.Connection(defer_connect=True), "ctx")  # 1.
         (f"{PYMYSQL}?read_timeout=x", "option read_timeout must be a whole number"),
         (f"{PYMYSQL}?read_timeot=5", "pymysql takes no option read_timeot"),
         (f"{PYMYSQL}?ssl=true", "pymysql takes no option ssl"),
+        *(
+            (
+                f"mysql+{driver}://h/d?charset={names}",
+                f"option charset must be one that {driver} knows, such as utf8mb4",
+            )
+            for driver in ("pymysql", "aiomysql", "asyncmy")
+            for names in ("klingon", "utf8&charset=utf8")
+        ),
         ("mysql+asyncmy://h/d?write_timeout=5", "asyncmy takes no option write_timeout"),
         ("mysql+aiomysql://h/d?nonsense=5", "aiomysql takes no option nonsense"),
         ("sqlite+pysqlite:///x?timeout=x", "option timeout must be a number of seconds"),
@@ -91,6 +99,8 @@ def test_an_option_that_psycopg2_does_not_know_is_found_at_once() -> None:
         f"{ASYNCPG}?prepared_statement_cache_size=0&ssl=require&direct_tls=false",
         f"{PYMYSQL}?charset=utf8mb4&ssl_ca=/ca.pem&local_infile=0",
         "mysql+asyncmy://h/d?stmt_cache_size=5",
+        "mysql+aiomysql://h/d?charset=latin1",
+        "mysql+asyncmy://h/d?charset=utf8",
     ],
 )
 def test_options_of_the_driver_are_taken(url: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -85,6 +86,44 @@ def test_a_server_that_is_not_there(url: str, asynchronous: bool, said: str, ref
     assert said.format(port=refusing_port) in message
     assert "hunter2" not in message
     assert "user" not in message
+
+
+@pytest.mark.parametrize(
+    ("url", "asynchronous", "said"),
+    [
+        ("redis://user:hunter2@{}/0?socket_timeout=0.2&breaker=1", False, "Redis at {}"),
+        ("redis://user:hunter2@{}/0?socket_timeout=0.2&breaker=1", True, "Redis at {}"),
+        ("memcached://{}?timeout=0.2&breaker=1", False, "memcached at {}"),
+        ("memcached://{}?timeout=0.2&breaker=1", True, "memcached at {}"),
+        ("mysql+pymysql://user:hunter2@{}/x?read_timeout=1&breaker=1", False, "the database of the sessions at {}"),
+        ("postgresql+asyncpg://user:hunter2@{}/x?timeout=0.2&breaker=1", True, "the database of the sessions at {}"),
+    ],
+)
+def test_a_server_that_hangs_is_named(url: str, asynchronous: bool, said: str) -> None:
+    """In what the log says of it, and in what those are told who do not wait for it."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place = f"127.0.0.1:{silent.getsockname()[1]}"
+
+        async def main() -> list[str]:
+            store: Any = from_url(url.format(place), asynchronous=asynchronous)
+            said: list[str] = []
+            store.listen(lambda server, hangs: said.append(server))
+            for _ in range(2):
+                try:
+                    found = store.get("key")
+                    if asynchronous:
+                        await found
+                except StoreUnavailable as error:
+                    said.append(str(error))
+            closed = store.close()
+            if asynchronous:
+                await closed
+            return said
+
+        hangs, _, refused = asyncio.run(main())
+
+    assert hangs == said.format(place)
+    assert refused.startswith(f"{hangs} did not answer 1 times in a row")
 
 
 @pytest.mark.parametrize(

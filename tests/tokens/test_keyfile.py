@@ -9,8 +9,10 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.kit import Clock
@@ -18,6 +20,7 @@ from tests.kit import Clock
 from hardtack import (
     CookieEngine,
     EncryptedToken,
+    EndedSessions,
     Key,
     Keyring,
     Record,
@@ -26,7 +29,9 @@ from hardtack import (
     StoreEngine,
     events,
 )
+from hardtack.binding import DeviceBinding
 from hardtack.errors import ConfigError
+from hardtack.known_devices import KnownDevices
 from hardtack.protocols import Context
 from hardtack.stores.memory import MemoryStore
 from hardtack.tokens import keyfile, schedule
@@ -226,6 +231,31 @@ def test_each_manager_of_a_ring_tells_it(file: Path, clock: Clock) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda ring: {"binding": DeviceBinding(keys=ring)},
+        lambda ring: {"known_devices": KnownDevices(keys=ring)},
+        lambda ring: {"ended": EndedSessions.from_url("memory://", key=ring)},
+    ],
+    ids=["binding", "known devices", "ended sessions"],
+)
+def test_a_manager_tells_of_every_ring_that_it_has(
+    given: Callable[[Keyring], dict[str, Any]], file: Path, clock: Clock
+) -> None:
+    """Not of that of its engine alone."""
+    ring = follow(file)
+    told: list[events.Event] = []
+    sessions = SessionManager(StoreEngine(MemoryStore(), seal=NEW), on_event=told.append, **given(ring))
+    file.unlink()
+
+    clock.now += 10
+    ring.snapshot()
+
+    assert [event.file for event in told if isinstance(event, events.KeysStale)] == [str(file)]
+    sessions.close()
+
+
 def test_without_a_manager_the_log_is_told(file: Path, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     """Also where there was one, which has gone."""
     ring = follow(file)
@@ -279,10 +309,35 @@ def test_a_file_of_another_user_is_refused(file: Path, monkeypatch: pytest.Monke
 
     with pytest.raises(ConfigError, match=rf"belongs to another user \(uid {owner}\), .*; chown it to root"):
         Keyring.from_file(file)
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    with pytest.raises(ConfigError, match="belongs to another user"):
-        Keyring.from_file(file)
     assert keyfile.read(file, any_owner=True)[0] == ALONE
+
+
+def test_root_takes_a_file_of_another_user_and_warns(
+    file: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Containers mount files as some user's of the host. It may be written anew, but become nobody else's."""
+    owner = os.geteuid() or 4321
+    if os.geteuid() == 0:
+        os.chown(file, owner, -1)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    ring = follow(file)
+    assert ring.current == OLD
+    assert f"{file} belongs to another user (uid {owner}), who could forge sessions" in caplog.text
+
+    keyfile.write(file, BOTH)
+    clock.now += 10
+    assert set(ring) == {OLD, NEW}
+
+    monkeypatch.setattr(keyfile, "_check_file", partial(owned_by, keyfile._check_file, owner + 1))
+    keyfile.write(file, ALONE)
+    clock.now += 10
+    assert set(ring) == {OLD, NEW}
+    assert f"belongs to another user (uid {owner + 1})" in (ring.problem or "")
+
+
+def owned_by(check: Any, uid: int, path: Path, found: os.stat_result, *given: Any, **options: Any) -> None:
+    """The check of a file that belongs to this user: only root can give one away."""
+    check(path, os.stat_result((*found[:4], uid, *found[5:])), *given, **options)
 
 
 @pytest.mark.parametrize(("mode", "taken"), [(0o770, False), (0o707, False), (0o1777, True), (0o755, True)])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from hardtack.cli.doctor_servers import clock, eviction
+from hardtack.cli.doctor_servers import clock, eviction, patience
 from hardtack.cli.findings import Finding, good, look, wrong
 from hardtack.ended import EndedSessions
 from hardtack.ended.protocol import Batch, Channel
@@ -53,6 +53,7 @@ def _look(channel: Channel, ended: EndedSessions) -> Iterator[Finding]:
         )
         return
     yield from _files(channel)
+    yield from patience(channel, "the list of ended sessions")
     began = time.monotonic()
     entries, batch = _read(channel)
     took = time.monotonic() - began

@@ -49,7 +49,7 @@ async def check_store(store: Any) -> AsyncIterator[Finding]:
         )
         return
     yield good(f"{kind} takes a session, and gives it back")
-    for finding in _files(store):
+    for finding in (*_files(store), *patience(store, kind)):
         yield finding
     if kind in ("RedisStore", "AsyncRedisStore"):
         async for finding in _redis(store):
@@ -78,6 +78,16 @@ def _files(store: Any) -> Iterator[Finding]:
         )
     else:
         yield good(f"nobody else may write {path}")
+
+
+def patience(user: Any, name: str) -> Iterator[Finding]:
+    """What is to be said of a store or channel on a driver that has no timeout for an answer; libpq has none to set."""
+    engine = getattr(user, "_engine", None)
+    if engine is not None and engine.dialect.driver == "psycopg2":
+        yield look(
+            f"{name} waits for an answer as long as PostgreSQL stands still: psycopg2 has no timeout for it",
+            "postgresql+psycopg:// in its URL, which gives up after some seconds (docs/stores.md: a server that hangs)",
+        )
 
 
 def _path_of(store: Any) -> Path | None:

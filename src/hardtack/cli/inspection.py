@@ -6,6 +6,9 @@ import argparse
 import asyncio
 import datetime as dt
 import inspect
+import os
+import select
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -33,6 +36,9 @@ from hardtack.tokens.signed import SignedToken
 
 _ID_CHARACTERS = 43
 _SECRET_OPTIONS = ("csrf",)
+
+_WRITER = 10
+"""Seconds to wait for whoever writes into a pipe of keys."""
 
 
 class Question(NamedTuple):
@@ -145,11 +151,22 @@ def _plain(name: str) -> str:
 
 
 def _ring(path: Path, now: int) -> Keyring:
-    """The keys of a file, as `hardtack keys` writes it or one on each line. Raises `ConfigError` and `OSError`."""
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    keys = [line for line in lines if line.startswith(PREFIX)]
+    """The keys of a file, as `hardtack keys` writes it or one on each line. Raises `ConfigError` and `OSError`.
+
+    It may be a pipe, which can be read once: a shell gives one for `<(…)`.
+    """
+    with open(path, "rb", opener=keyfile.open_at_once) as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if stat.S_ISFIFO(mode) and not select.select([file], [], [], _WRITER)[0]:
+            message = f"--keys {path} is a pipe into which nobody has written for {_WRITER} seconds"
+            raise ConfigError(message)
+        if not stat.S_ISREG(mode):
+            os.set_blocking(file.fileno(), True)
+        text = file.read(keyfile.MAX_SIZE).decode()
+    keys = [line.strip() for line in text.splitlines() if line.strip().startswith(PREFIX)]
     if not keys:
-        return keyfile.read(path, any_owner=True)[0].ring(now)
+        found = keyfile.read(path, any_owner=True)[0] if stat.S_ISREG(mode) else keyfile.parse(path, text)
+        return found.ring(now)
     first, *others = [Key.parse(line) for line in keys]
     return Keyring(first, others)
 

@@ -156,6 +156,11 @@ class EndedSessions:
         return ended
 
     @property
+    def keys(self) -> Keyring | None:
+        """The ring that the list was given; None: it takes that of the manager's engine."""
+        return self._key
+
+    @property
     def max_stale(self) -> int:
         """Seconds for which a process that cannot read the channel goes on."""
         return self._max_stale

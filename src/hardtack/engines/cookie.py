@@ -66,7 +66,7 @@ class CookieEngine:
         max_set_cookie: bytes of one Set-Cookie line, at most 4096, which is what browsers keep. The default fits nginx as it
             comes, which answers 502 beyond 4 KB of headers; raise `proxy_buffer_size` there before you raise this. Up to
             3600, and without chunks, all such lines of an answer have at most 3600 bytes: that of a session, those that
-            clear `formerly` places, and at `impersonate()` that of the session that waits.
+            clear `formerly` places and another system's cookies, and at `impersonate()` that of the session that waits.
         until: for `accept=`: when its sessions are no longer taken over.
         max_header: bytes that a request's Cookie header may have with the chunks in it: servers refuse more than 8 KB.
     """
@@ -301,7 +301,7 @@ class CookieEngine:
         lines = self._lines(self.token.seal(new, context), saving, context, cookie)
         written = [line[: line.index("=")] for line in lines]
         stale = [] if list(held.names) == written else [name for name in held.names if name not in written]
-        if stale or saving.beside or cookie.clearing_formerly:
+        if stale or saving.beside or saving.clearing or cookie.clearing_formerly:
             lines += self._beside_them(lines, stale, saving, cookie)
         began = saving.kind is not _UPDATE and saving.kind is not _MOVE
         after = hold(new, written[0]) if len(written) == 1 else Held(record=new, names=written)
@@ -311,11 +311,16 @@ class CookieEngine:
         """The lines that clear other cookies. Raises `SessionTooLarge` where all lines of the answer do not fit together."""
         clearing = [cookie.clear_cookie(name) for name in stale]
         if self._fits_nginx and len(lines) == 1:  # several are of a system that has chunks, and room for them
-            others = sum(map(len, cookie.clearing_formerly)) + saving.beside
+            beside = {
+                "the session that waits meanwhile": saving.beside,
+                "what clears another system's cookies": saving.clearing,
+                "what clears the places of formerly=": sum(map(len, cookie.clearing_formerly)),
+            }
+            others = sum(beside.values())
             room = MAX_SET_COOKIE - others - len(lines[0])
             if room < 0:
                 assert saving.new is not None
-                what = "the session that waits meanwhile" if saving.beside else "what clears the places of formerly="
+                what = " and ".join(name for name, size in beside.items() if size)
                 advice = f"; {others} of them are {what}{self._advice()}"
                 raise SessionTooLarge(others + len(lines[0]), MAX_SET_COOKIE, _biggest(saving.new.data), advice)
             if self.native:  # they are under a former name, as many as the client likes; ours is found before them

@@ -167,7 +167,7 @@ def _saving(
     saving.max_size = settings.max_size
     saving.header = state.header
     saving.one_cookie = state.one_cookie
-    saving.beside = 0
+    saving.beside = saving.clearing = 0
     return saving
 
 

@@ -169,6 +169,7 @@ def prepare(core: Core, session: Session, saving: Saving) -> Saving:
         core.clear_foreign(state_of(session))
     if saving.login and core.settings.keeps:  # who logs in here is no longer who the other system's cookie says
         core.clear_foreign(state_of(session))
+    saving.clearing = sum(map(len, _foreign_lines(state_of(session))))
     if saving.new is not None and not saving.new.id:
         saving.new.id = core.new_id(state_of(session))
         moving.forget(saving.new)

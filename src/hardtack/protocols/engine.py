@@ -162,6 +162,7 @@ class Saving:
         header: the request's Cookie header, which the browser sends again with what is set now.
         one_cookie: the advice of `SessionTooLarge` where only one cookie can be sent; empty: there may be several.
         beside: bytes of Set-Cookie lines of another session that go with the same answer.
+        clearing: bytes of Set-Cookie lines that clear another system's cookies with the same answer.
     """
 
     kind: Kind
@@ -183,6 +184,7 @@ class Saving:
     header: str = ""
     one_cookie: str = ""
     beside: int = 0
+    clearing: int = 0
 
 
 @dataclass(slots=True, kw_only=True, eq=False, repr=False)

@@ -161,6 +161,11 @@ class AsyncServer:
         return await self._send(connection, "cas", name, value, ticket.number, expiry)
 
 
+def address_of(client: Any) -> str:
+    """Where the server of an `aiomcache.Client` is."""
+    return address(client._pool._host, client._pool._port)
+
+
 def async_server(client: Any, where: Any, timeout: float, breaker: Any) -> AsyncServer:
     """The server of an `aiomcache.Client`, or at another place: a host and a port, or the path of a socket."""
     pool = client._pool

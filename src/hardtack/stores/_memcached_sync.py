@@ -18,7 +18,7 @@ import pymemcache  # type: ignore[import-untyped]
 from pymemcache.exceptions import MemcacheUnexpectedCloseError  # type: ignore[import-untyped]
 
 from hardtack.errors import ConfigError
-from hardtack.stores._common import address
+from hardtack.stores._common import address, at
 from hardtack.stores._memcached_calls import LOST, UNKNOWN, Servers, Ticket
 
 T = TypeVar("T")
@@ -59,13 +59,13 @@ class Server:
 
     Args:
         prototype: a `pymemcache.Client` that is never used itself.
-        breaker: around each call.
+        breaker: one like it is around each call.
     """
 
     def __init__(self, prototype: Any, breaker: Any) -> None:
         self._prototype = prototype
         self.address = address(*where) if isinstance(where := prototype.server, tuple) else address(where)
-        self._breaker = breaker
+        self._breaker = breaker.another(f"memcached{at(self.address)}")
         # Its pop and append are one step each: there is no lock that a fork could leave locked.
         self._idle: deque[_Connection] = deque()
         self._moments = itertools.count()
@@ -166,9 +166,7 @@ def servers_of(client: Any, breaker: Any) -> Servers[Server]:
     clients = client.clients if isinstance(client, pymemcache.HashClient) else {"": client}
     if not clients:
         raise ConfigError("client has no servers")
-    servers = {
-        name: Server(_prototype(each), breaker.another(f"memcached {name}".strip())) for name, each in clients.items()
-    }
+    servers = {name: Server(_prototype(each), breaker) for name, each in clients.items()}
     return Servers(servers, copy.deepcopy(getattr(client, "hasher", None)))
 
 

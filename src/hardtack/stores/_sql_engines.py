@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import event
@@ -14,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from hardtack.errors import ConfigError
 from hardtack.stores import _sql_options
+from hardtack.stores._full_disk import Reserve
 
 E = TypeVar("E")
 
@@ -56,7 +58,7 @@ def engine_from_url(url: str | URL, create: Callable[..., E], **settings: Any) -
         settings["connect_args"] = {name: int(TIMEOUT) for name in names} | typed
         engine = create(parsed, pool_pre_ping=True, **settings)
         sync: Engine = getattr(engine, "sync_engine", engine)  # type: ignore[arg-type]
-        _sql_options.check(sync, parsed)
+        _sql_options.check(sync.dialect, parsed)
     except (SQLAlchemyError, ImportError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
@@ -80,6 +82,14 @@ def _on_disk(url: URL) -> URL:
     if name.startswith("file:") and not name.startswith("file:/"):
         return url.set(database=f"file:{os.path.abspath(name.removeprefix('file:'))}")
     return url
+
+
+def reserve_beside(url: URL) -> Reserve | None:
+    """The room that is kept beside the file of an SQLite database, where the URL is that of one."""
+    name = url.database
+    if url.get_backend_name() != "sqlite" or not name or name.startswith("file:"):
+        return None
+    return Reserve(Path(name).absolute())
 
 
 def close_when_cancelled(dialect: Any, record: Any, args: Any, options: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from itertools import zip_longest
-from sqlite3 import SQLITE_FULL, SQLITE_READONLY_DBMOVED
+from sqlite3 import SQLITE_READONLY_DBMOVED
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from hardtack.errors import HardtackError, StoreFull, StoreUnavailable
 from hardtack.protocols import Entry, Progress, Tombstone, Version, VersionConflict
 from hardtack.stores._common import address, at, new_version, subject_digest
+from hardtack.stores._full_disk import FULL
 from hardtack.stores._steps import Request, Steps
 
 # Lost races, to be tried again: serialization failure and deadlock in PostgreSQL; deadlock, and "record has changed
@@ -269,8 +270,9 @@ def translate(where: str, error: BaseException) -> None:
         # From the driver's own error: SQLAlchemy's shows the parameters, and the session with them.
         if isinstance(error, IntegrityError) or lost_race(error):
             raise VersionConflict("another request was faster") from error.orig
-        if _has_code(error, _FULL) or getattr(error.orig, "sqlite_errorcode", None) == SQLITE_FULL:
-            raise StoreFull("the database of the sessions is full") from error.orig
+        if _has_code(error, _FULL) or getattr(error.orig, "sqlite_errorcode", None) in FULL:
+            message = f"the database of the sessions{where} is full"
+            raise StoreFull(message) from error.orig
         message = f"the database of the sessions{where} cannot be used: {said_by(error.orig)}"
         if _has_code(error, _NO_TABLE) or str(error.orig).startswith("no such table"):
             message += "; it has no table for them: create that once, by create_table() or with what ddl() returns"

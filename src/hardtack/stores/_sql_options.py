@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, cast
 
-from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.engine import URL, Dialect, make_url
 from sqlalchemy.exc import ArgumentError
 
 from hardtack.errors import ConfigError
@@ -121,20 +121,34 @@ def typed(url: URL) -> dict[str, Any]:
     return options
 
 
-def check(engine: Engine, url: URL) -> None:
-    """Raise `ConfigError` for options that the engine's driver does not take."""
-    driver = engine.dialect.driver
+def check(dialect: Dialect, url: URL) -> None:
+    """Raise `ConfigError` for options that the dialect's driver does not take."""
+    driver = dialect.driver
     given = set(url.query)
     unknown = given & _DECIDED
     if driver in ("psycopg", "psycopg2"):
         unknown |= {name for name in given if not _libpq_takes(driver, name)}
-    elif engine.dialect.name != "sqlite":
-        _, arguments = engine.dialect.create_connect_args(url)  # SQLAlchemy takes some for itself
-        module: Any = getattr(engine.dialect.dbapi, driver, engine.dialect.dbapi)
+    elif dialect.name != "sqlite":
+        _, arguments = dialect.create_connect_args(url)  # SQLAlchemy takes some for itself
+        module: Any = getattr(dialect.dbapi, driver, dialect.dbapi)
         connect = module.connect
         unknown |= set(arguments) - set(inspect.signature(connect).parameters) - {"prepared_statement_cache_size"}
         unknown |= given & (_NO_TEXT if driver == "asyncpg" else _NO_TEXT | {"ssl"})
     _refuse(unknown, driver)
+    if "charset" in given and driver in _CHARSETS and not _knows_charset(driver, url.query["charset"]):
+        message = f"url: its option charset must be one that {driver} knows, such as utf8mb4"
+        raise ConfigError(message)
+
+
+_CHARSETS = {"pymysql": "pymysql.charset", "aiomysql": "pymysql.charset", "asyncmy": "asyncmy.charset"}
+"""Where drivers look one up when they connect, and fail with an AttributeError. That of mysqlclient asks the server."""
+
+
+def _knows_charset(driver: str, name: Any) -> bool:
+    try:  # older versions raise KeyError; where it is there twice, it is a tuple
+        return isinstance(name, str) and import_module(_CHARSETS[driver]).charset_by_name(name) is not None
+    except KeyError:
+        return False
 
 
 def _refuse(names: set[str], driver: str) -> None:

@@ -17,6 +17,7 @@ from hardtack.errors import ConfigError, StoreFull, StoreUnavailable
 from hardtack.protocols import VersionConflict
 from hardtack.stores import _forks
 from hardtack.stores._common import is_full_disk
+from hardtack.stores._full_disk import FULL, Reserve
 
 _log = logging.getLogger("hardtack")
 
@@ -35,14 +36,9 @@ CREATE INDEX IF NOT EXISTS hardtack_sessions_subject ON hardtack_sessions (subje
 CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
 """Write the log to the file, as far as nobody reads an older state; the answer: busy, pages of the log, those in the file."""
 
-RESERVE = 256 * 1024
-"""Bytes of a file beside the database, which is deleted where the disk is full: SQLite needs room to delete as well."""
-
 CHECKPOINT_AFTER = 4000
 """Pages of the log, four times SQLite's default: 16 MB. Who then saves writes them to the file and waits for the disk, and
 who saves next waits for it as well, while nobody else can save."""
-
-_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)
 
 _ATTEMPTS = 10
 """How often a connection is opened anew where the file is replaced just then."""
@@ -89,8 +85,7 @@ class Connections:
             message = f"path is {str(self.path)!r}, and no database can be kept there: {problem}"
             raise ConfigError(message) from error
         self.idle = Idle(file.st_dev, file.st_ino)
-        self._reserve = path.with_name(f"{path.name}-reserve")
-        self.keep_reserve()
+        self.reserve = Reserve(path)
         _forks.watch(self)
 
     def take(self) -> tuple[Idle, sqlite3.Connection]:
@@ -123,18 +118,6 @@ class Connections:
         before = self.idle
         self.idle = Idle(before.device, before.inode)
         before.close()
-
-    def keep_reserve(self) -> None:
-        """Set `RESERVE` aside, where that much is left."""
-        flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)  # which Windows lacks
-        with suppress(OSError), os.fdopen(os.open(self._reserve, flags, 0o600), "wb") as file:
-            if os.fstat(file.fileno()).st_size < RESERVE:
-                file.write(os.urandom(RESERVE))  # not zeros, which some file systems do not keep
-
-    def use_reserve(self) -> None:
-        """Give the room back: somebody wants to be logged out."""
-        with suppress(OSError):
-            self._reserve.unlink(missing_ok=True)
 
     def before_fork(self) -> None:
         """Close what is not in use.
@@ -270,6 +253,6 @@ def unavailable(error: BaseException) -> StoreUnavailable:
     if isinstance(error, OSError):
         problem, full = error.strerror, is_full_disk(error)
     else:
-        problem, full = str(error), getattr(error, "sqlite_errorcode", None) in _FULL
+        problem, full = str(error), getattr(error, "sqlite_errorcode", None) in FULL
     message = f"the SQLite database of the sessions cannot be used: {problem}"
     return StoreFull(message) if full else StoreUnavailable(message)

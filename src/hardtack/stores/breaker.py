@@ -26,6 +26,8 @@ TIMEOUTS = 5
 PAUSE = 1.0
 """Seconds for which it is."""
 
+_UNNAMED = "the store"
+
 _LONGEST_TRY = 60.0
 """Seconds after which a try that has not come back counts no more: its thread may have been lost in a fork."""
 
@@ -41,7 +43,7 @@ class Breaker:
         pause: seconds until the next try.
         on_change: called with True when it opens and with False when it closes, by the thread that found out. What it
             raises is logged.
-        name: what the log calls the server.
+        name: what messages call the server; where nothing is said, the store that it is given to says which one it is.
 
     Raises:
         ConfigError: `timeouts` is no whole number from 1, or `pause` no number of seconds.
@@ -52,7 +54,7 @@ class Breaker:
         timeouts: int = TIMEOUTS,
         pause: float = PAUSE,
         on_change: Callable[[bool], object] | None = None,
-        name: str = "the store",
+        name: str = _UNNAMED,
     ) -> None:
         check_count(timeouts, "timeouts")
         check_seconds(pause, "pause")
@@ -157,7 +159,12 @@ class _Closed:
 
 
 def as_breaker(value: Any, name: str) -> Any:
-    """What `breaker=` of a store means: a `Breaker`, a number of timeouts in a row, or 0 for none. Raises `ConfigError`."""
+    """What `breaker=` of a store means: a `Breaker`, a number of timeouts in a row, or 0 for none. Raises `ConfigError`.
+
+    `name` is that of the server, with where it is.
+    """
+    if isinstance(value, Breaker) and value.name == _UNNAMED:
+        value.name = name
     if isinstance(value, Breaker | _Closed):
         return value
     if type(value) is not int or value < 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from hardtack._extras import explain
@@ -24,7 +25,7 @@ try:
     import aiomcache
     import pymemcache  # type: ignore[import-untyped]
 
-    from hardtack.stores._memcached_async import AsyncServer, async_server
+    from hardtack.stores._memcached_async import AsyncServer, address_of, async_server
     from hardtack.stores._memcached_calls import LOST, UNKNOWN, Servers, Ticket, is_full, place
     from hardtack.stores._memcached_sync import Server, servers_of
 except ImportError as error:
@@ -123,11 +124,8 @@ class _Logic:
     @staticmethod
     def _delete_under(name: bytes, number: Any) -> Steps[Any]:
         """A delete has no condition, a cas has: save nothing, expired since 1970."""
-        try:
+        with suppress(StoreFull):
             return (yield Request("cas", name, b"", number, _expiry(0)))
-        except Exception as error:
-            if not is_full(error):
-                raise
         # Nothing takes room as well. A server from 1.6 on can delete under a condition.
         return (yield Request("delete_under", name, number))
 
@@ -157,11 +155,11 @@ def _translate(error: BaseException, server: str = "") -> None:
     # is closed. What stops the thread or the task is not for us.
     if not isinstance(error, Exception) or isinstance(error, HardtackError):
         return
-    name = type(error).__name__
+    name, where = type(error).__name__, server and at(server)
     if is_full(error):
-        message = f"memcached is full, and takes no session until something is deleted: {name}"
+        message = f"memcached{where} is full, and takes no session until something is deleted: {name}"
         raise StoreFull(message) from error
-    message = f"memcached{server and at(server)} cannot be used: {name}"
+    message = f"memcached{where} cannot be used: {name}"
     raise StoreUnavailable(message) from error
 
 
@@ -241,8 +239,7 @@ class MemcachedStore(SteppedStore):
         try:
             return server.perform(command, name, *arguments)
         except Exception as error:
-            if not is_full(error):  # for which the logic may know another way
-                _translate(error, server.address)
+            _translate(error, server.address)
             raise
 
     _translation = _TRANSLATION
@@ -275,7 +272,7 @@ class AsyncMemcachedStore(AsyncSteppedStore):
         check_seconds(timeout, "timeout")
         self._client = client
         self._logic = _Logic(prefix, max_size)
-        self._breaker = one = as_breaker(breaker, "memcached")
+        self._breaker = one = as_breaker(breaker, f"memcached{at(address_of(client))}")
         self._set(lambda: Servers({"": async_server(client, None, timeout, one)}, None))
 
     @classmethod
@@ -286,7 +283,7 @@ class AsyncMemcachedStore(AsyncSteppedStore):
         places, options = _read(url, timeout, breaker)
         client = aiomcache.Client("", pool_size=CONNECTIONS)
         store = cls(client, prefix, options["max_size"], options["timeout"], options["breaker"])
-        breakers = {name: store._breaker.another(f"memcached {name}") for name in places}
+        breakers = {name: store._breaker.another(f"memcached{at(name)}") for name in places}
 
         def make() -> Servers[AsyncServer]:
             return place(
@@ -324,8 +321,7 @@ class AsyncMemcachedStore(AsyncSteppedStore):
         try:
             return await server.perform(command, name, *arguments)
         except Exception as error:
-            if not is_full(error):
-                _translate(error, server.address)
+            _translate(error, server.address)
             raise
 
     _translation = _TRANSLATION

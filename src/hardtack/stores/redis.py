@@ -135,7 +135,8 @@ return redis.call('DEL', KEYS[1])
 class _Logic:
     """What is sent to Redis, for both twins."""
 
-    def __init__(self, prefix: str, cluster: bool) -> None:
+    def __init__(self, prefix: str, cluster: bool, servers: Callable[[], list[str]]) -> None:
+        self._servers = servers
         self._prefix = prefix.encode()
         self._cluster = cluster
         self._eviction_checked = False
@@ -269,8 +270,9 @@ class _Logic:
         policy = re.search(r"(allkeys|volatile)-[a-z]+", str(reply))
         if policy:
             _log.warning(
-                "Redis has maxmemory-policy %s: when its memory is full it drops sessions that have not expired, and "
+                "Redis%s has maxmemory-policy %s: when its memory is full it drops sessions that have not expired, and "
                 "logs users out; set it to noeviction",
+                at(*self._servers()),
                 policy[0],
             )
 
@@ -294,11 +296,11 @@ def _translate(servers: Callable[[], list[str]], error: BaseException) -> None:
     if not isinstance(error, Exception) or isinstance(error, HardtackError | NotImplementedError):
         return
     # The name and the code only: an error of the server may quote the command, and the session with it.
-    name, code = type(error).__name__, code_of(error)
+    name, code, where = type(error).__name__, code_of(error), at(*servers())
     if is_full(error):
-        message = f"Redis is full, and takes no session until something is deleted: {name}"
+        message = f"Redis{where} is full, and takes no session until something is deleted: {name}"
         raise StoreFull(message) from error
-    message = f"Redis{at(*servers())} cannot be used: {name}{(code and f' ({code})') or ''}"
+    message = f"Redis{where} cannot be used: {name}{(code and f' ({code})') or ''}"
     raise StoreUnavailable(message) from error
 
 
@@ -338,13 +340,14 @@ class RedisStore(SharesLayout, SteppedRenamingStore):
             raise ConfigError("client is one of redis.asyncio; use AsyncRedisStore")
         check_client(client, "RedisStore", "client", ("execute_command",), "a redis.Redis or redis.RedisCluster")
         self._client = client
-        self._translation = Translation(partial(_translate, partial(servers_of, client)))
+        servers = partial(servers_of, client)
+        self._translation = Translation(partial(_translate, servers))
         self._owned = False
         cluster = isinstance(client, redis.RedisCluster)
         # The nodes of a Cluster have pools of redis-py, which look at the process themselves.
         self._callers = ProcessClients(Caller(client), lambda: Caller(client if cluster else another(client)))
-        self._breaker = as_breaker(breaker, "Redis")
-        self._logic = logic(_Logic(prefix, cluster), layout, cluster=cluster)
+        self._breaker = as_breaker(breaker, f"Redis{at(*servers())}")
+        self._logic = logic(_Logic(prefix, cluster, servers), layout, cluster=cluster)
 
     @classmethod
     def from_url(cls, url: str, prefix: str = "hardtack:", breaker: Breaker | int = TIMEOUTS) -> RedisStore:
@@ -413,12 +416,13 @@ class AsyncRedisStore(SharesLayout, AsyncSteppedRenamingStore):
             raise ConfigError("client is not one of redis.asyncio; use RedisStore, or redis.asyncio.Redis(…)")
         check_client(client, "AsyncRedisStore", "client", ("execute_command",), "a redis.asyncio.Redis or RedisCluster")
         self._client = client
-        self._translation = Translation(partial(_translate, partial(servers_of, client)))
+        servers = partial(servers_of, client)
+        self._translation = Translation(partial(_translate, servers))
         self._owned = False
         self._callers = LoopClients(AsyncCaller(client), lambda: AsyncCaller(another(client)), _discard)
-        self._breaker = as_breaker(breaker, "Redis")
+        self._breaker = as_breaker(breaker, f"Redis{at(*servers())}")
         cluster = isinstance(client, redis.asyncio.RedisCluster)
-        self._logic = logic(_Logic(prefix, cluster), layout, cluster=cluster)
+        self._logic = logic(_Logic(prefix, cluster, servers), layout, cluster=cluster)
 
     @classmethod
     def from_url(cls, url: str, prefix: str = "hardtack:", breaker: Breaker | int = TIMEOUTS) -> AsyncRedisStore:

@@ -10,15 +10,18 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from hardtack._extras import explain
-from hardtack.errors import ConfigError, StoreUnavailable
-from hardtack.protocols import Progress
+from hardtack.errors import ConfigError, StoreFull, StoreUnavailable
+from hardtack.protocols import Progress, Version
 from hardtack.stores import _forks
 from hardtack.stores._common import Translation, check_client, check_count
+from hardtack.stores._full_disk import Reserve
 from hardtack.stores._shares import SharesLayout
+from hardtack.stores._sqlite_connections import CHECKPOINT
 from hardtack.stores._steps import AsyncSteppedRenamingStore, SteppedRenamingStore
 from hardtack.stores.breaker import TIMEOUTS, Breaker, as_breaker
 from hardtack.stores.shared_layout import SharedTable
@@ -33,7 +36,14 @@ try:
     from sqlalchemy.schema import CreateIndex, CreateTable, DDLElement
 
     from hardtack.stores._shared_sql import SharedLogic, ended_table
-    from hardtack.stores._sql_engines import TIMEOUT, Pooler, close_when_cancelled, engine_from_url, is_async
+    from hardtack.stores._sql_engines import (
+        TIMEOUT,
+        Pooler,
+        close_when_cancelled,
+        engine_from_url,
+        is_async,
+        reserve_beside,
+    )
     from hardtack.stores._sql_logic import (
         Foreign,
         Logic,
@@ -96,10 +106,11 @@ class _Common(SharesLayout):
         self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._autocommit = autocommit
         self._pooler: Pooler | None = None  # of an engine made from a URL
+        self._reserve: Reserve | None = None  # beside a file of SQLite that no engine of the application's has
         self._logic = Logic(self.table, batch)
         if layout is not None:
             self._logic = SharedLogic(layout, self.table, batch, engine.dialect.name)
-        self._breaker = as_breaker(breaker, "the database of the sessions")
+        self._breaker = as_breaker(breaker, f"the database of the sessions{where}")
         self._process = os.getpid()
         _forks.watch(self)
 
@@ -194,6 +205,7 @@ class SQLAlchemyStore(_Common, SteppedRenamingStore):  # type: ignore[misc]
         engine, pooler = engine_from_url(plain, sa.create_engine)
         store = cls(engine, breaker=breaker if given is None else given)
         store._pooler = pooler
+        store._reserve = reserve_beside(engine.url)
         return store
 
     def create_table(self) -> None:
@@ -204,12 +216,14 @@ class SQLAlchemyStore(_Common, SteppedRenamingStore):  # type: ignore[misc]
                 try:
                     with self._engine.begin() as connection:
                         create_missing(connection, self.table)
-                        return
+                    break
                 except DBAPIError as error:
                     attempt += 1
                     if not created_meanwhile(error) or attempt == _CREATIONS:
                         raise
                 time.sleep(0.02 * attempt)
+        if self._reserve is not None:
+            self._reserve.keep()
 
     def count(self, subject: str | None = None) -> int:
         """How many entries there are, or how many of the subject's; see `Counts`."""
@@ -217,7 +231,23 @@ class SQLAlchemyStore(_Common, SteppedRenamingStore):  # type: ignore[misc]
 
     def sweep(self, now: float, progress: Progress | None = None) -> int:
         """Delete what expired at `now`, in batches; returns how many. `progress` as in `Sweeps`."""
-        return int(self._run(self._logic.sweep(now, progress)))
+        swept = int(self._run(self._logic.sweep(now, progress)))
+        if self._reserve is not None:
+            self._reserve.keep()
+        return swept
+
+    def delete(self, key: str, *, if_version: Version | None = None) -> bool:
+        """Delete, under any version or just this one; see `Store.delete`. Raises `VersionConflict`."""
+        try:
+            return super().delete(key, if_version=if_version)
+        except StoreFull:
+            if self._reserve is None:
+                raise
+        self._reserve.use()
+        deleted = super().delete(key, if_version=if_version)
+        with suppress(StoreFull), self._translation:
+            self._perform((sa.text(CHECKPOINT), {}))
+        return deleted
 
     def reconnect(self) -> None:
         """Use none of the connections that are open now again; see `Reconnects`."""
@@ -298,7 +328,9 @@ class AsyncSQLAlchemyStore(_Common, AsyncSteppedRenamingStore):  # type: ignore[
     ) -> AsyncSQLAlchemyStore:
         """A store with an engine of its own; see `SQLAlchemyStore.from_url`."""
         plain, given = take_breaker(url)
-        return cls._from_url(plain, timeout, breaker if given is None else given)
+        store = cls._from_url(plain, timeout, breaker if given is None else given)
+        store._reserve = reserve_beside(store._engine.url)
+        return store
 
     @classmethod
     def _from_url(cls, url: str | URL, timeout: float, breaker: Breaker | int, **settings: Any) -> AsyncSQLAlchemyStore:
@@ -317,12 +349,14 @@ class AsyncSQLAlchemyStore(_Common, AsyncSteppedRenamingStore):  # type: ignore[
                 try:
                     async with here._engine.begin() as connection:
                         await connection.run_sync(create_missing, self.table)
-                        return
+                    break
                 except DBAPIError as error:
                     attempt += 1
                     if not created_meanwhile(error) or attempt == _CREATIONS:
                         raise
                 await asyncio.sleep(0.02 * attempt)
+        if self._reserve is not None:
+            await asyncio.to_thread(self._reserve.keep)
 
     async def count(self, subject: str | None = None) -> int:
         """How many entries there are, or how many of the subject's; see `Counts`."""
@@ -330,7 +364,23 @@ class AsyncSQLAlchemyStore(_Common, AsyncSteppedRenamingStore):  # type: ignore[
 
     async def sweep(self, now: float, progress: Progress | None = None) -> int:
         """Delete what expired at `now`, in batches; returns how many. `progress` as in `Sweeps`."""
-        return int(await self._run(self._logic.sweep(now, progress)))
+        swept = int(await self._run(self._logic.sweep(now, progress)))
+        if self._reserve is not None:
+            await asyncio.to_thread(self._reserve.keep)
+        return swept
+
+    async def delete(self, key: str, *, if_version: Version | None = None) -> bool:
+        """Delete, under any version or just this one; see `Store.delete`. Raises `VersionConflict`."""
+        try:
+            return await super().delete(key, if_version=if_version)
+        except StoreFull:
+            if self._reserve is None:
+                raise
+        self._reserve.use()
+        deleted = await super().delete(key, if_version=if_version)
+        with suppress(StoreFull), self._translation:
+            await self._perform((sa.text(CHECKPOINT), {}))
+        return deleted
 
     async def reconnect(self) -> None:
         """Use none of the connections that are open now again; see `Reconnects`."""

@@ -142,7 +142,7 @@ class SQLiteStore:
         try:
             return self._delete(key, if_version)
         except StoreFull:
-            self._connections.use_reserve()
+            self._connections.reserve.use()
         deleted = self._delete(key, if_version)
         with suppress(StoreFull):
             self._write_back()
@@ -218,7 +218,7 @@ class SQLiteStore:
                 if progress is not None:
                     progress(swept, total)
             self._shorten(log)
-        self._connections.keep_reserve()
+        self._connections.reserve.keep()
         return swept
 
     def reconnect(self) -> None:

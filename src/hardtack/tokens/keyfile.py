@@ -26,33 +26,43 @@ from hardtack.tokens.schedule import Schedule
 logger = logging.getLogger("hardtack")
 
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
-_MAX_SIZE: Final = 1 << 20
+
+MAX_SIZE: Final = 1 << 20
+"""Bytes of a key file at most."""
 
 Signature = tuple[int, int, int]
 """Inode, time of change in nanoseconds, and size: what tells one state of a file from another."""
 
 
-def read(path: Path, known: Iterable[Key] = (), *, any_owner: bool = False) -> tuple[Schedule, Signature]:
+def read(
+    path: Path, known: Iterable[Key] = (), *, owner: int | None = None, any_owner: bool = False
+) -> tuple[Schedule, Signature]:
     """What a key file says now. Raises `ConfigError` where it cannot be read, or somebody else may write it.
 
-    `any_owner`: for commands, by which root tends the file of the user that a site runs as.
+    `owner`: the user id of one whose it may be besides. `any_owner`: for commands, by which root tends the file of the user
+    that a site runs as.
     """
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
+        with open(path, "rb", opener=open_at_once) as file:
             found = os.fstat(file.fileno())
-            _check_file(path, found, any_owner=any_owner)
+            _check_file(path, found, owner, any_owner=any_owner)
             _check_folders(path)
-            text = file.read(_MAX_SIZE).decode()
+            text = file.read(MAX_SIZE).decode()
     except OSError as error:
         problem = f"cannot be read: {error.strerror}"
     except UnicodeDecodeError:
         problem = "is not UTF-8"
     else:
-        return schedules.read(_toml.parse(path, text), str(path), known), _signature(found)
+        return parse(path, text, known), _signature(found)
     return fail(str(path), problem)
 
 
-def _open_at_once(path: str, flags: int) -> int:
+def parse(path: Path, text: str, known: Iterable[Key] = ()) -> Schedule:
+    """What the text of a key file says. Raises `ConfigError`."""
+    return schedules.read(_toml.parse(path, text), str(path), known)
+
+
+def open_at_once(path: str, flags: int) -> int:
     """Open without waiting: a pipe in the file's place would hold the request until somebody writes into it."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # which Windows has not
 
@@ -64,12 +74,12 @@ def _signature(found: os.stat_result) -> Signature:
 # Another user who could put keys of his own in would be whoever he likes to be. Elsewhere than on POSIX the mode says nothing.
 
 
-def _check_file(path: Path, found: os.stat_result, *, any_owner: bool) -> None:
+def _check_file(path: Path, found: os.stat_result, owner: int | None, *, any_owner: bool) -> None:
     if not stat.S_ISREG(found.st_mode):
         fail(str(path), "is not a file")
     if os.name != "posix":  # pragma: no cover
         return
-    if not any_owner and found.st_uid not in (0, os.geteuid()):
+    if not any_owner and found.st_uid not in (0, os.geteuid(), owner):
         fail(
             str(path),
             f"belongs to another user (uid {found.st_uid}), who could then forge every session; chown it to root, or to the "
@@ -115,9 +125,10 @@ class FileKeyring(Keyring):
     others go on with what there is, and a fork at any moment leaves nothing behind.
     """
 
-    __slots__ = ("_listeners", "_needed", "_path", "_reload", "_state")
+    __slots__ = ("_listeners", "_needed", "_owner", "_path", "_reload", "_state")
 
     _path: Path
+    _owner: int
     _reload: int
     _state: _State
     _needed: int
@@ -127,10 +138,16 @@ class FileKeyring(Keyring):
         file = Path(path)
         self._set(_path=file, _reload=seconds(reload, "reload"), _needed=0, _listeners=[])
         now = time.time()
-        schedule, signature = read(file)
-        self._set(_state=_State(schedule, signature, schedule.ring(now), now))
-        if file.stat().st_mode & stat.S_IROTH:
+        # Into a container, whose processes are root, files are mounted as some user's of the host. Who owns the file at the
+        # start knows its keys, as those do who may read it, and that is a warning too; nobody else's takes its place later.
+        root = os.name == "posix" and os.geteuid() == 0
+        schedule, signature = read(file, any_owner=root)
+        found = file.stat()
+        self._set(_state=_State(schedule, signature, schedule.ring(now), now), _owner=found.st_uid)
+        if found.st_mode & stat.S_IROTH:
             logger.warning("%s may be read by every user of this machine: each could forge sessions", file)
+        if root and found.st_uid != 0:
+            logger.warning("%s belongs to another user (uid %d), who could forge sessions", file, found.st_uid)
 
     def _set(self, **attributes: object) -> None:
         for name, value in attributes.items():
@@ -202,7 +219,7 @@ class FileKeyring(Keyring):
         schedule, signature, problem = state.schedule, state.signature, None
         try:
             if state.problem is not None or _signature(self._path.stat()) != signature:
-                schedule, signature = read(self._path, [each.key for each in schedule.entries])
+                schedule, signature = read(self._path, [each.key for each in schedule.entries], owner=self._owner)
                 _check_lifetime(self._path, schedule, self._needed)
         except (ConfigError, OSError) as error:
             schedule, signature = state.schedule, state.signature

@@ -253,7 +253,8 @@ class Keyring:
         does without being read again. A file that cannot be read any more leaves the ring as it was, and is
         the event `KeysStale`, or a line in the log where no manager uses the ring.
 
-        Raises `ConfigError`: where the file is no key file, or somebody else owns it, or may write it or a folder of it.
+        Raises `ConfigError`: where the file is no key file, or somebody else owns it, or may write it or a folder of it. To a
+        process of root another owner is a warning, if the file is his from the start.
         """
         from hardtack.tokens.keyfile import FileKeyring
 

@@ -304,27 +304,34 @@ def _no_table(error: DBAPIError) -> bool:
 
 def check_options(url: str) -> None:
     """Raise `ConfigError` for a URL that cannot be used. Connects to nothing."""
-    _engine(url).dispose()
+    _read(url)
 
 
-def _engine(url: str) -> Any:
+def _read(url: str) -> tuple[URL, dict[str, Any]]:
+    """A URL, and those of its options that are no text. Raises `ConfigError`."""
     try:
         parsed: URL = make_url(url)
         typed = _sql_options.typed(parsed)
-        options: dict[str, Any] = {"pool_pre_ping": True, "pool_timeout": TIMEOUT, "pool_size": 2, "max_overflow": 8}
-        arguments: dict[str, Any] = dict.fromkeys(_TIMEOUTS.get(parsed.get_driver_name(), ()), TIMEOUT)
-        if parsed.get_backend_name() == "sqlite":
-            # A connection that stays open would go on reading a file that was deleted.
-            options, arguments = {"poolclass": NullPool}, {"timeout": SQLITE_TIMEOUT}
-        engine = sa.create_engine(parsed, connect_args=arguments | typed, **options)
-        if engine.dialect.is_async:
+        kind: Any = parsed.get_dialect()
+        if kind.is_async:
             raise ConfigError(_BAD_URL)
-        _sql_options.check(engine, parsed)
+        _sql_options.check(kind(dbapi=kind.import_dbapi()), parsed)
     except (SQLAlchemyError, ImportError, ValueError) as error:
         if isinstance(error, ConfigError):
             raise
         # Not the reason itself: it may quote the URL, and the password with it.
         raise ConfigError(_BAD_URL) from None
+    return parsed, typed
+
+
+def _engine(url: str) -> Any:
+    parsed, typed = _read(url)
+    options: dict[str, Any] = {"pool_pre_ping": True, "pool_timeout": TIMEOUT, "pool_size": 2, "max_overflow": 8}
+    arguments: dict[str, Any] = dict.fromkeys(_TIMEOUTS.get(parsed.get_driver_name(), ()), TIMEOUT)
+    if parsed.get_backend_name() == "sqlite":
+        # A connection that stays open would go on reading a file that was deleted.
+        options, arguments = {"poolclass": NullPool}, {"timeout": SQLITE_TIMEOUT}
+    engine = sa.create_engine(parsed, connect_args=arguments | typed, **options)
     if engine.dialect.driver == "psycopg":
         limit_waiting(engine, TIMEOUT)
     elif engine.dialect.driver == "pymysql":
