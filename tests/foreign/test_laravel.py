@@ -290,6 +290,22 @@ def test_a_mac_is_demanded_with_cbc_and_a_tag_with_gcm() -> None:
     assert refused(GCM, envelope(cbc)) == "malformed"
 
 
+@pytest.mark.parametrize("cookie", [ID, GCM], ids=["cbc", "gcm"])
+def test_an_envelope_has_one_spelling_in_the_end(cookie: LaravelIdCookie) -> None:
+    """The MAC is over what is in two of its members: a copy with others, or in another order, is no other cookie."""
+    value = cookie._encrypt("laravel_session", SESSION_ID)
+    members = opened(value)
+    unused = "tag" if cookie is ID else "mac"
+
+    for changed in ({**members, "x": 1}, {**members, unused: "x"}, dict(reversed(members.items()))):
+        copy = envelope(changed)
+        assert copy != value
+        assert read(cookie, copy).data == {"session_id": SESSION_ID}
+        assert cookie.spelled(copy) == cookie.spelled(value)
+    assert cookie.spelled("junk") == "junk"
+    assert cookie.spelled(value) != cookie.spelled(cookie._encrypt("laravel_session", SESSION_ID))
+
+
 def test_a_value_that_is_no_text() -> None:
     """Authentic, and still nothing that Laravel wrote."""
     key = bytes(range(32))

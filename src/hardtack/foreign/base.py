@@ -15,6 +15,7 @@ import re
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, NoReturn
+from urllib.parse import unquote
 
 from hardtack import record as records
 from hardtack import values
@@ -56,6 +57,9 @@ class ForeignCookie:
 
     authenticates_time: bool = False
     """Whether the other system seals a time of creation or expiry; where it does not, taking over demands `until`."""
+
+    distinct: bool = False
+    """Whether no two sessions have the same cookie: the other system puts something random into each."""
 
     ends_some: ClassVar[bool] = False
     """Some of its cookies say when they end, some say nothing: those are read, and not taken over without `until`."""
@@ -120,6 +124,10 @@ class ForeignCookie:
     def cookie_names(self, cookies: Mapping[str, Sequence[str]]) -> list[str]:
         """Those of the request's cookies that belong to this format: companions and chunks as well."""
         return [self.cookie_name] if self.cookie_name in cookies else []
+
+    def spelled(self, value: str) -> str:
+        """One spelling for all in which a value is read: a copy of an ended session's cookie must not become another one."""
+        return unquote(value.strip('"'), errors="surrogateescape")
 
     def open(self, cookies: Mapping[str, Sequence[str]], context: Context) -> Record:
         """The record that the cookie holds; raises `InvalidToken`.
@@ -190,7 +198,8 @@ class ForeignCookie:
 
     def _take_stamp(self, record: Record, context: Context) -> int:
         """Take the stamp out of the data, and the beginning from it; return when the session was used last, or 0."""
-        found = _STAMP.fullmatch(str(record.data[self.stamp]))
+        written = record.data[self.stamp]
+        found = _STAMP.fullmatch(written) if type(written) is str else None
         if found or self.sliding is not None:
             record.data = {key: item for key, item in record.data.items() if key != self.stamp}
         if not found:

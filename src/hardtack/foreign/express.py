@@ -192,6 +192,7 @@ class ExpressSessionCookie(ForeignCookie):
     """
 
     format_name = "express-session"
+    distinct = True
     default_cookie_name = "connect.sid"
 
     def __init__(

@@ -72,6 +72,7 @@ class GorillaCookie(ForeignCookie):
                 message = "old_keys is a list of pairs; write [(hash_key, block_key)], with None for no block key"
                 raise ConfigError(message)
             self._keys.append(_pair(*pair))
+        self.distinct = all(block for _, block in self._keys)  # whose IV is random
         self._max_age = seconds(max_age, "max_age") if max_age else None
 
     def _read(self, value: str, context: Context) -> Record:

@@ -114,6 +114,7 @@ class IronSessionCookie(_Iron):
     """
 
     format_name = "iron-session"
+    distinct = True
     default_cookie_name = "session"
 
     def __init__(
@@ -159,6 +160,7 @@ class HapiCookie(_Iron):
     """
 
     format_name = "hapi-iron"
+    distinct = True
     to_write = ", or give current=, the id of the password that seals"
     default_cookie_name = "sid"
 
@@ -208,6 +210,7 @@ class H3Cookie(_Iron):
     """
 
     format_name = "h3"
+    distinct = True
     default_cookie_name = "h3"
     _chunk = 3840
     ends_after = ""  # the idle timeout is kept in the cookie

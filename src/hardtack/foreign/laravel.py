@@ -46,6 +46,7 @@ class _Laravel(ForeignCookie):
     """Laravel's encrypter, and the prefix that binds a value to the cookie's name."""
 
     default_cookie_name = "laravel_session"
+    distinct = True
 
     def __init__(self, secret: str, old_secrets: Sequence[str], cipher: str, **place: Unpack[Place]) -> None:
         super().__init__(**place)
@@ -58,6 +59,14 @@ class _Laravel(ForeignCookie):
         self._cbc = {key: ciphers.CbcKey(key) for key in self._keys}
         self._prefixes = {(key, self.cookie_name): _prefix(key, self.cookie_name) for key in self._keys}
 
+    def spelled(self, value: str) -> str:
+        """What the MAC is over, without the JSON around it, which has many spellings."""
+        try:
+            iv, ciphertext, _, _ = _parts(decode_padded(percent_decode(value)))
+        except InvalidToken:
+            return value
+        return iv + ciphertext
+
     def _decrypt(self, name: str, value: str) -> bytes:
         """What the cookie of this name holds. Raises `InvalidToken`."""
         key, plain = self._unsealed(decode_padded(percent_decode(value)))
@@ -69,13 +78,7 @@ class _Laravel(ForeignCookie):
 
     def _unsealed(self, envelope: bytes) -> tuple[bytes, bytes]:
         """The key that an envelope was sealed with, and the plain text. Raises `InvalidToken`."""
-        fields = parse_json(envelope, numbers=False)
-        if type(fields) is not dict:
-            malformed("it is not an envelope of Laravel's")
-        get = fields.get
-        parts = (get("iv", ""), get("value", ""), get("mac", ""), get("tag", ""))
-        if not (_TEXT.issuperset(map(type, parts)) and all(map(str.isascii, parts))):
-            malformed("it is not an envelope of Laravel's")
+        parts = _parts(envelope)
         for key in self._keys:
             plain = self._opened(key, *parts)
             if plain is not None:
@@ -310,6 +313,18 @@ def laravel_subject(guard: str = "web", guard_class: str = _SESSION_GUARD) -> Ca
         return str(identifier) if type(identifier) in (int, str) and identifier != "" else None
 
     return subject
+
+
+def _parts(envelope: bytes) -> tuple[str, str, str, str]:
+    """IV, ciphertext, MAC and tag of an envelope. Raises `InvalidToken`."""
+    fields = parse_json(envelope, numbers=False)
+    if type(fields) is not dict:
+        malformed("it is not an envelope of Laravel's")
+    get = fields.get
+    parts = (get("iv", ""), get("value", ""), get("mac", ""), get("tag", ""))
+    if not (_TEXT.issuperset(map(type, parts)) and all(map(str.isascii, parts))):
+        malformed("it is not an envelope of Laravel's")
+    return parts
 
 
 def _app_key(secret: object, length: int) -> bytes:

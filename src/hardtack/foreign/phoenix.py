@@ -114,6 +114,7 @@ class PhoenixEncryptedCookie(_Plug):
     """
 
     format_name = "phoenix-encrypted"
+    distinct = True
 
     def __init__(
         self,

@@ -29,6 +29,7 @@ from hardtack.protocols import Context
 from hardtack.record import Record
 
 _URL_SAFE = frozenset("-_")
+_STANDARD = str.maketrans("-_", "+/")
 _MAX_PADDING = 4096
 _OWN = "hardtack-"
 _OWN_ID = re.compile(f"{_OWN}[0-9a-f]{{32}}")
@@ -55,6 +56,7 @@ class RackSessionCookie(ForeignCookie):
     """
 
     format_name = "rack-session"
+    distinct = True
     default_cookie_name = "rack.session"
 
     def __init__(
@@ -83,6 +85,10 @@ class RackSessionCookie(ForeignCookie):
         self._version = version
         self._url_safe = url_safe or version == 1
         self._pad_size = pad_size
+
+    def spelled(self, value: str) -> str:
+        """In one of the two alphabets, both of which are read."""
+        return super().spelled(value).translate(_STANDARD)
 
     def _read(self, value: str, context: Context) -> Record:
         text = percent_decode(value)
@@ -172,6 +178,7 @@ class RackHmacCookie(ForeignCookie):
     """
 
     format_name = "rack-hmac"
+    distinct = True  # by its session_id
     default_cookie_name = "rack.session"
 
     def __init__(

@@ -127,6 +127,7 @@ class RailsCookie(_Rails):
     """
 
     format_name = "rails"
+    distinct = True
 
     def __init__(
         self,

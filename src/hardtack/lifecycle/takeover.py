@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ def take_over(core: Core, state: State, context: Context) -> Flow[Held | None]:
     """What is held of the session of another system's cookie, or None where there is none that is good.
 
     The new id is derived from the old cookie, so that parallel first requests make one session: a second one may find what
-    the first has stored.
+    the first has stored. It is drawn where the cookie may be that of other visitors too, and belongs to nobody.
     """
     found, _ = find(core, state, context, core.settings.accept)
     if found is None:
@@ -35,7 +36,11 @@ def take_over(core: Core, state: State, context: Context) -> Flow[Held | None]:
     subject = records.find_subject(accepted.traits.subject, record.data, type(accepted.token).__name__)
     if subject is None and not record.data:  # nothing to take over, and no reason to clear the other system's cookie
         return None
-    seed = seed_of(context.purpose, {name: cookies[name] for name in names})
+    if subject is None and not accepted.traits.distinct:
+        # Two visitors may have the very same cookie, such as one with a language alone: neither gets the other's session.
+        seed = secrets.token_bytes(32)
+    else:
+        seed = seed_of(context.purpose, {name: cookies[name] for name in names}, accepted.traits)
     new_id, held = yield from core.engine.adopt(seed, context, state)
     clearing = tuple(accepted.cookie.clear_cookie(name) for name in names)
     kept = keeping.is_kept(accepted, context.now) and (held.dead is None or held.dead.changed)
