@@ -83,4 +83,4 @@ def assert_every_mutation_refused(cookie: ForeignCookie, value: str, data: dict[
             assert error.reason  # noqa: PT017 - most are refused, and the others are compared below
         else:
             assert record == original
-            assert cookie.spelled(changed) == cookie.spelled(value)
+            assert cookie.spelled({cookie.cookie_name: [changed]}) == cookie.spelled({cookie.cookie_name: [value]})

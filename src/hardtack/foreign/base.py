@@ -125,8 +125,14 @@ class ForeignCookie:
         """Those of the request's cookies that belong to this format: companions and chunks as well."""
         return [self.cookie_name] if self.cookie_name in cookies else []
 
-    def spelled(self, value: str) -> str:
-        """One spelling for all in which a value is read: a copy of an ended session's cookie must not become another one."""
+    def spelled(self, cookies: Mapping[str, Sequence[str]]) -> list[str]:
+        """What good cookies hold, in one spelling: a copy of those of an ended session must not become another session's.
+
+        With a seal or a signature, so that only who has them knows it, and without what is not read.
+        """
+        return [self.cookie_name, self._spelled(self._value(cookies))]
+
+    def _spelled(self, value: str) -> str:
         return unquote(value.strip('"'), errors="surrogateescape")
 
     def open(self, cookies: Mapping[str, Sequence[str]], context: Context) -> Record:

@@ -59,12 +59,9 @@ class _Laravel(ForeignCookie):
         self._cbc = {key: ciphers.CbcKey(key) for key in self._keys}
         self._prefixes = {(key, self.cookie_name): _prefix(key, self.cookie_name) for key in self._keys}
 
-    def spelled(self, value: str) -> str:
+    def _spelled(self, value: str) -> str:
         """What the MAC is over, without the JSON around it, which has many spellings."""
-        try:
-            iv, ciphertext, _, _ = _parts(decode_padded(percent_decode(value)))
-        except InvalidToken:
-            return value
+        iv, ciphertext, _, _ = _parts(decode_padded(percent_decode(value)))
         return iv + ciphertext
 
     def _decrypt(self, name: str, value: str) -> bytes:
@@ -189,6 +186,10 @@ class LaravelCookie(_Laravel):
         if len(found[-1]) > self.max_length:
             raise InvalidToken("too_large", f"more than {self.max_length} characters")
         return f"{identifier}={found[-1]}"
+
+    def _spelled(self, value: str) -> str:
+        identifier, _, sealed = value.partition("=")
+        return identifier + super()._spelled(sealed)
 
     def _read(self, value: str, context: Context) -> Record:
         identifier, _, sealed = value.partition("=")

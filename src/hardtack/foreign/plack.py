@@ -49,9 +49,9 @@ class PlackCookie(ForeignCookie):
         )
         self._secret = secret_bytes(secret)
 
-    def spelled(self, value: str) -> str:
+    def _spelled(self, value: str) -> str:
         """Without the first field, which nothing authenticates."""
-        return super().spelled(value).partition(":")[2]
+        return super()._spelled(value).partition(":")[2]
 
     def _read(self, value: str, context: Context) -> Record:
         fields = unquote_to_bytes(value.encode("utf-8", "surrogatepass")).split(b":")

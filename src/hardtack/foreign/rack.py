@@ -86,9 +86,9 @@ class RackSessionCookie(ForeignCookie):
         self._url_safe = url_safe or version == 1
         self._pad_size = pad_size
 
-    def spelled(self, value: str) -> str:
+    def _spelled(self, value: str) -> str:
         """In one of the two alphabets, both of which are read."""
-        return super().spelled(value).translate(_STANDARD)
+        return super()._spelled(value).translate(_STANDARD)
 
     def _read(self, value: str, context: Context) -> Record:
         text = percent_decode(value)

@@ -28,11 +28,15 @@ if TYPE_CHECKING:
 def seed_of(purpose: str, cookies: CookieMap, traits: TokenTraits) -> bytes:
     """32 bytes that only who has the old cookie can make, in whichever of its spellings."""
     digest = hashlib.sha256(b"hardtack/1 takeover")
-    spelled = traits.spelled
-    for text in (purpose, *(text for name in sorted(cookies) for text in (name, spelled(cookies[name][-1])))):
+    spelled = traits.spelled or _as_they_are
+    for text in (purpose, *spelled(cookies)):
         raw = text.encode("utf-8", "surrogatepass")
         digest.update(len(raw).to_bytes(4, "big") + raw)
     return digest.digest()
+
+
+def _as_they_are(cookies: CookieMap) -> list[str]:
+    return [text for name in sorted(cookies) for text in (name, cookies[name][-1])]
 
 
 def bury(view: Core, raw_key: bytes, now: int, until: int, *, changed: bool) -> Flow[None]:

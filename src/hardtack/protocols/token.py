@@ -58,7 +58,7 @@ class TokenTraits(NamedTuple):
             that was given none. Default: None, the end stays.
         distinct: no two sessions have the same cookie, since there is something random in each. Default: no, and what is
             nobody's is a session of its own each time it is taken over.
-        spelled: one spelling for all in which a value of its cookies is read. Default: each value has one.
+        spelled: what good cookies hold, in one spelling, with what only who has them knows. Default: as they are.
         is_undated: whether the cookie of a record says nothing of its age, and no `until` ends it. Default: as the format.
         is_current: whether a good token was sealed under the key that issues now. Default: always.
         sealed_by: the key that a good token was sealed under: the id in a store is made of it where the session moves there.
@@ -78,7 +78,7 @@ class TokenTraits(NamedTuple):
     cookie_names: Callable[[CookieMap], Iterable[str]] | None
     sliding: int | None
     distinct: bool
-    spelled: Callable[[str], str]
+    spelled: Callable[[CookieMap], Iterable[str]] | None
     is_undated: Callable[[Record], bool] | None
     is_current: Callable[[CookieMap, Context], bool] | None
     sealed_by: Callable[[CookieMap, Context], Key] | None
@@ -106,7 +106,7 @@ def token_traits(token: Any) -> TokenTraits:
         cookie_names=getattr(token, "cookie_names", None),
         sliding=getattr(token, "sliding", None),
         distinct=getattr(token, "distinct", False),
-        spelled=getattr(token, "spelled", str),
+        spelled=getattr(token, "spelled", None),
         is_undated=getattr(token, "is_undated", None),
         is_current=getattr(token, "is_current", None),
         sealed_by=getattr(token, "sealed_by", None),
