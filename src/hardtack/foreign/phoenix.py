@@ -48,6 +48,9 @@ class _Plug(ForeignCookie):
             raise ConfigError(message)
         self._secrets = all_secrets(secret, old_secrets)
         self._atom_keys = frozenset(atom_keys)
+        if self._atom_keys:
+            self.writes = False
+            self.to_write = ", or leave atom_keys= out: the application would get text back where it wrote an atom"
 
     def _keys(self, salt: Secret, setting: str, *, iterations: int, length: int, digest: str) -> list[bytes]:
         raw = secret_bytes(salt, setting)
@@ -67,7 +70,8 @@ class PhoenixCookie(_Plug):
         signing_salt: of the session's options.
         old_secrets: earlier ones; read, never signed with.
         iterations, key_length, key_digest: `key_iterations`, `key_length` and `key_digest`, where they are not the default.
-        atom_keys: keys that may be atoms in the session; they are read as text. Plug makes text of the session's own keys.
+        atom_keys: keys that may be atoms in the session; they are read as text, and nothing is written. Plug makes text of the
+            session's own keys.
         place: see `ForeignCookie`; `key` of the session's options. Phoenix names the cookie after the application:
             `_shop_key`.
 
