@@ -356,6 +356,8 @@ def test_settings_are_checked() -> None:
     wrong_setting(LaravelCookie, "cipher='des'", APP_KEY, cipher="des")
     wrong_setting(LaravelCookie, "cipher=1", APP_KEY, cipher=1)
     wrong_setting(LaravelCookie, "old_secrets is a list", APP_KEY, old_secrets=APP_KEY)
+    wrong_setting(LaravelCookie, "old_secrets is a list", APP_KEY, old_secrets=None)
+    wrong_setting(LaravelCookie, "lifetime=0", APP_KEY, lifetime=0)
     wrong_setting(LaravelCookie, "serialization='xml'", APP_KEY, serialization="xml")
     wrong_setting(LaravelIdCookie, "load is a function", APP_KEY, load="redis")
     wrong_setting(LaravelIdCookie, "encrypted=1", APP_KEY, load=str, encrypted=1)

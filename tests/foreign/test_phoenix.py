@@ -217,6 +217,9 @@ def test_settings_are_checked() -> None:
     wrong_setting(PhoenixCookie, "key_digest='md5'", SECRET, "salt", key_digest="md5")
     wrong_setting(PhoenixCookie, "atom_keys is a list", SECRET, "salt", atom_keys="user_id")
     wrong_setting(PhoenixCookie, "atom_keys is a list", SECRET, "salt", atom_keys=[1])
+    wrong_setting(PhoenixCookie, "atom_keys is a list", SECRET, "salt", atom_keys=None)
+    wrong_setting(PhoenixEncryptedCookie, "legacy='no'", SECRET, "salt", "salt", legacy="no")
+    wrong_setting(PhoenixTokenCookie, "max_age=0", SECRET, "salt", max_age=0)
     wrong_setting(PhoenixEncryptedCookie, "key_length=64", SECRET, "salt", "salt", key_length=64)
     wrong_setting(PhoenixTokenCookie, "max_age", SECRET, "salt", max_age="soon")
 

@@ -312,7 +312,13 @@ def test_devise_knows_scopes() -> None:
         ({"digest": "md5"}, "digest='md5' is not known"),
         ({"old_digests": ["md5"]}, "old_digests='md5' is not known"),
         ({"old_digests": "sha1"}, "write \\['sha1'\\]"),
+        ({"old_digests": None}, "old_digests=None is not a list"),
+        ({"old_digests": b"sha1"}, "old_digests=b'sha1' is not a list"),
         ({"legacy_cbc": True}, "legacy_cbc=True needs until="),
+        ({"legacy_cbc": "no"}, "legacy_cbc='no' must be True or False"),
+        ({"metadata": None}, "metadata=None must be True or False"),
+        ({"expire_after": 0}, "expire_after=0 must be a second or more"),
+        ({"secret": "\ud800"}, "secret is empty"),
         ({"secret": ""}, "secret is empty"),
         ({"expire_after": "soon"}, "expire_after"),
         (

@@ -190,6 +190,9 @@ def test_base64_in_lines_is_read(zipped: bool) -> None:
 def test_settings_of_rack_are_checked() -> None:
     """Each wrong setting is told."""
     wrong_setting(RackSessionCookie, "version=3", SECRET, version=3)
+    wrong_setting(RackSessionCookie, "url_safe='no'", SECRET, url_safe="no")
+    wrong_setting(RackSessionCookie, "purpose is text", SECRET, purpose=b"rack.session")
+    wrong_setting(RackHmacCookie, "zipped='no'", SECRET, zipped="no")
     wrong_setting(RackSessionCookie, "pad_size=1", SECRET, pad_size=1)
     wrong_setting(RackSessionCookie, "shorter than", "short")
     wrong_setting(RackSessionCookie, "shorter than", "s" * 63, version=1)

@@ -252,7 +252,10 @@ class ForeignCookie:
 
 def secret_bytes(secret: str | bytes, setting: str = "secret") -> bytes:
     """The secret as the other system hashes it: text as UTF-8. Raises `ConfigError` where it is empty or not text."""
-    raw = secret.encode() if isinstance(secret, str) else secret
+    try:
+        raw = secret.encode() if isinstance(secret, str) else secret
+    except UnicodeEncodeError:  # a lone surrogate is no text
+        raw = b""
     if not isinstance(raw, bytes) or not raw:
         message = f"{setting} is empty or neither str nor bytes; copy it from the other system's configuration"
         raise ConfigError(message)

@@ -17,7 +17,7 @@ import json
 import os
 import re
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Unpack
 
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
@@ -29,9 +29,10 @@ from hardtack.foreign._python import decode_padded
 from hardtack.foreign._text import percent_decode, percent_encode, write_json
 from hardtack.foreign._times import not_expired, seconds_of
 from hardtack.foreign.base import UNREAD, ForeignCookie, malformed, parse_json, quick_json
-from hardtack.lifetime import Duration, seconds
+from hardtack.lifetime import Duration
 from hardtack.protocols import Context
 from hardtack.record import Record
+from hardtack.settings import positive, switch
 
 _ALPHABET = string.digits + string.ascii_letters
 _ID = re.compile("[A-Za-z0-9]{40}")
@@ -52,7 +53,7 @@ class _Laravel(ForeignCookie):
         super().__init__(**place)
         self._cipher = one_of(cipher.lower() if isinstance(cipher, str) else cipher, "cipher", tuple(_CIPHERS))
         self._is_cbc = self._cipher.endswith("cbc")
-        if isinstance(old_secrets, str | bytes):
+        if isinstance(old_secrets, str | bytes) or not isinstance(old_secrets, Iterable):
             message = "old_secrets is a list of keys; split APP_PREVIOUS_KEYS at the commas"
             raise ConfigError(message)
         self._keys = [_app_key(each, _CIPHERS[self._cipher]) for each in (secret, *old_secrets)]
@@ -148,7 +149,7 @@ class LaravelCookie(_Laravel):
     ) -> None:
         super().__init__(secret, old_secrets, cipher, **place)
         self._serialization = one_of(serialization, "serialization", ("php", "json"))
-        self._lifetime = seconds(lifetime, "lifetime")
+        self._lifetime = positive(lifetime, "lifetime")
         self._slide(self._lifetime)
 
     def cookie_names(self, cookies: Mapping[str, Sequence[str]]) -> list[str]:
@@ -235,11 +236,11 @@ class LaravelIdCookie(_Laravel):
         if load is not None and not callable(load):
             message = "load is a function that takes the session's id and returns what the store has of it, or None"
             raise ConfigError(message)
-        if type(encrypted) is not bool or (encrypted and load is None):
-            message = f"encrypted={encrypted!r} is True or False, as session.encrypt, and says how load's data is kept"
-            raise ConfigError(message)
         self._load = load
-        self._encrypted = encrypted
+        self._encrypted = switch(encrypted, "encrypted")
+        if encrypted and load is None:
+            message = "encrypted=True, as session.encrypt, says how load's data is kept: give load= as well"
+            raise ConfigError(message)
 
     def _read(self, value: str, context: Context) -> Record:
         identifier = self._id(value)

@@ -23,9 +23,10 @@ from hardtack.foreign._place import Place, Secret
 from hardtack.foreign._python import decode_base64
 from hardtack.foreign._times import began, not_expired, seconds_of
 from hardtack.foreign.base import ForeignCookie, malformed, secret_bytes
-from hardtack.lifetime import Duration, seconds
+from hardtack.lifetime import Duration
 from hardtack.protocols import Context
 from hardtack.record import Record
+from hardtack.settings import positive, switch
 
 _PROTECTED = {"SFMyNTY": "sha256", "SFMzODQ": "sha384", "SFM1MTI": "sha512"}
 _HS256 = "SFMyNTY"
@@ -43,7 +44,11 @@ class _Plug(ForeignCookie):
         self, secret: Secret, old_secrets: Sequence[Secret], atom_keys: Collection[str], **place: Unpack[Place]
     ) -> None:
         super().__init__(**place)
-        if isinstance(atom_keys, str) or not all(type(key) is str for key in atom_keys):
+        if (
+            not isinstance(atom_keys, Collection)
+            or isinstance(atom_keys, str | bytes)
+            or not all(type(key) is str for key in atom_keys)
+        ):
             message = "atom_keys is a list of names, without their colons; write ['user_id']"
             raise ConfigError(message)
         self._secrets = all_secrets(secret, old_secrets)
@@ -142,7 +147,7 @@ class PhoenixEncryptedCookie(_Plug):
         encryption = self._keys(encryption_salt, "encryption_salt", **settings)
         signing = self._keys(signing_salt, "signing_salt", **settings)
         self._pairs = list(zip(encryption, signing, strict=True))
-        self._legacy = legacy
+        self._legacy = switch(legacy, "legacy")
 
     def _read(self, value: str, context: Context) -> Record:
         head, *parts = value.split(".")
@@ -233,7 +238,7 @@ class PhoenixTokenCookie(_Plug):
         super().__init__(secret, old_secrets, atom_keys, **place)
         settings = _derivation(iterations, key_length, key_digest)
         self._signing = self._keys(salt, "salt", **settings)
-        self._max_age = None if max_age is None else seconds(max_age, "max_age")
+        self._max_age = None if max_age is None else positive(max_age, "max_age")
 
     def _read(self, value: str, context: Context) -> Record:
         content, signed_at, own = etf.read_token(verify(value, self._signing), atom_keys=self._atom_keys)
