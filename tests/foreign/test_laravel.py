@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.foreign.web_formats import php as php_data
-from tests.foreign.web_support import NOW, UNTIL, read, refused, seal, wrong_setting
+from tests.foreign.web_support import NOW, UNTIL, context, read, refused, seal, wrong_setting
 
 import hardtack
 from hardtack import values
@@ -48,6 +48,20 @@ def test_the_driver_has_two_cookies() -> None:
     assert COOKIE.cookie_names({"laravel_session": ["junk"], names[1]: [""]}) == ["laravel_session"]
     assert COOKIE.cookie_names({"laravel_session": [cookies["laravel_session"]]}) == ["laravel_session"]
     assert COOKIE.cookie_names({}) == []
+
+
+def test_a_session_keeps_its_id_over_a_change() -> None:
+    """So that it can be ended by it, and a request of Laravel's that is answered later leaves no cookie of another name."""
+    at_laravel = read(COOKIE, driver({"data": "a:0:{}", "expires": NOW + 60}))
+
+    first = COOKIE.seal(at_laravel.with_changes(data={"a": 1}), context(COOKIE))
+    record = read(COOKIE, first)
+    second = COOKIE.seal(record.with_changes(data={"a": 2}), context(COOKIE))
+
+    assert record.id == at_laravel.id
+    assert read(COOKIE, second).id == at_laravel.id
+    assert second.keys() == first.keys()
+    assert COOKIE.seal(record.with_changes(id=b"n" * 16), context(COOKIE)).keys() != first.keys()
 
 
 def test_without_its_data_a_session_is_incomplete() -> None:

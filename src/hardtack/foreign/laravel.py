@@ -16,7 +16,6 @@ import hmac
 import json
 import os
 import re
-import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Unpack
 
@@ -34,8 +33,9 @@ from hardtack.protocols import Context
 from hardtack.record import Record
 from hardtack.settings import positive, switch
 
-_ALPHABET = string.digits + string.ascii_letters
 _ID = re.compile("[A-Za-z0-9]{40}")
+_OWN = "hardtack"
+_OWN_ID = re.compile(f"{_OWN}([0-9a-f]{{32}})")
 _CIPHERS: Final = {"aes-128-cbc": 16, "aes-256-cbc": 32, "aes-128-gcm": 16, "aes-256-gcm": 32}
 _TEXT = frozenset({str})
 _ENVELOPE = frozenset({"iv", "value", "mac", "tag"})
@@ -202,7 +202,12 @@ class LaravelCookie(_Laravel):
         if type(data) is not str:
             malformed("it is not what the cookie driver writes")
         expires = not_expired(seconds_of(content.get("expires")), context)
-        return self._record(read_laravel_data(data), context, identifier, expires=expires)
+        record = self._record(read_laravel_data(data), context, identifier, expires=expires)
+        if own := _OWN_ID.fullmatch(identifier):
+            record.id = bytes.fromhex(
+                own[1]
+            )  # the session keeps its id over a change, and Laravel the name of its cookie
+        return record
 
 
 class LaravelIdCookie(_Laravel):
@@ -349,13 +354,8 @@ def _prefix(key: bytes, name: str) -> bytes:
 
 
 def _identifier(handle: bytes) -> str:
-    """An id of the form of Laravel's, which is the same for the same session. It is no credential: the cookie is sealed."""
-    number = int.from_bytes(hashlib.sha512(b"hardtack/1 laravel" + handle).digest(), "big")
-    characters = []
-    for _ in range(40):
-        number, digit = divmod(number, 62)
-        characters.append(_ALPHABET[digit])
-    return "".join(characters)
+    """An id of the form of Laravel's that holds the session's own. It is no credential: the cookie is sealed."""
+    return f"{_OWN}{handle[:16].hex()}"
 
 
 def _text(raw: bytes) -> str:
