@@ -17,7 +17,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.foreign.python_support import read, refused, sealed
 
+from hardtack import CookieEngine, Key, SessionManager
 from hardtack.errors import ConfigError, UnsupportedValue
+from hardtack.events import Rejected
 from hardtack.foreign._keys import once, pbkdf2
 from hardtack.foreign._text import percent_decode, percent_encode
 from hardtack.foreign.rails import RailsCookie, RailsSignedCookie, devise_subject
@@ -146,6 +148,27 @@ def test_a_cookie_without_an_end_needs_until() -> None:
 def test_sharing_a_cookie_without_an_end() -> None:
     """Beside a Rails that has no `expire_after`, its cookies are read as it reads them: `until` is for taking over."""
     assert read(RailsCookie(SECRET), sealed(COOKIE, {"a": 1})).data["a"] == 1
+
+
+@pytest.mark.parametrize(
+    ("payload", "sentence"),
+    [
+        (b"\x04\x08{\x00", "never built (it is Ruby's Marshal; let the other system write JSON)"),
+        (b'{"a":1}', "metadata=False reads those of Rails 5.2"),
+    ],
+)
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_log_says_what_to_do_about_a_cookie(payload: bytes, sentence: str, shared: bool) -> None:
+    """The application's settings are the most likely cause, and each has its own remedy."""
+    cookie = RailsCookie(SECRET, until=UNTIL)
+    events: list[Any] = []
+    engine = CookieEngine(cookie if shared else Key.generate())
+    sessions = SessionManager(engine, accept=[] if shared else [cookie], on_event=events.append)
+
+    dict(sessions.open(f"_app_session={encrypted(payload)}"))
+
+    assert [type(each) for each in events] == [Rejected]
+    assert sentence in str(events[0])
 
 
 def test_a_session_id_is_written() -> None:

@@ -142,7 +142,11 @@ class ForeignCookie:
         """
         if self.until is not None and context.now >= self.until:
             raise InvalidToken("expired", "this format is no longer read")
-        record = self._read(self._value(cookies), context)
+        try:
+            record = self._read(self._value(cookies), context)
+        except InvalidToken as error:
+            error.event_detail = error.event_detail or error.detail  # in our words: nothing of it is the client's
+            raise
         try:
             if record.plain is None:
                 records.pack(record)

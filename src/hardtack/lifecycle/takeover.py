@@ -144,12 +144,12 @@ def _open(
         if record.plain is None:  # of a format that is not hardtack's own
             records.pack(record)
         if accepted.traits.is_undated is not None and accepted.traits.is_undated(record):
-            raise InvalidToken("undated")  # whoever holds a copy would be let in for ever
+            raise InvalidToken("undated", event_detail="it does not say when it ends; give the format until=<a date>")
     except UnsupportedValue:
         state.emit(Rejected, "malformed", name)
         return None
     except InvalidToken as error:
-        state.emit(Rejected, error.reason, name)
+        state.emit(Rejected, error.reason, name, error.event_detail)
         # Chosen by name and shape: only a value of another shape may be of another format under this name. A failed
         # MAC must not fall through to a reader that asks for less.
         if error.reason != "malformed":
