@@ -19,7 +19,7 @@ from tests.foreign.web_support import NOW, UNTIL, context, read, refused, seal, 
 
 import hardtack
 from hardtack import values
-from hardtack.errors import InvalidToken, UnsupportedValue
+from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
 from hardtack.foreign import _ciphers, laravel, php, php_reader
 from hardtack.foreign._text import percent_decode, percent_encode
 from hardtack.foreign.laravel import LaravelCookie, LaravelIdCookie, laravel_subject, read_laravel_data
@@ -222,6 +222,24 @@ def test_an_old_key_opens_a_stored_session() -> None:
 
     assert read(cookie, seal(ID, {"session_id": SESSION_ID})).data == KEPT
     assert refused(other, seal(other, {"session_id": SESSION_ID})) == "tampered"
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_what_a_driver_returns_for_a_column(kind: type) -> None:
+    """Bytes, in each form that drivers have."""
+    stored = kind(base64.b64encode(b'a:1:{s:1:"a";i:1;}'))
+    cookie = LaravelIdCookie(APP_KEY, load=lambda _: stored, until=UNTIL)
+
+    assert read(cookie, ID._encrypt("laravel_session", SESSION_ID)).data == {"a": 1}
+
+
+@pytest.mark.parametrize("stored", [("YTowOnt9",), {"payload": "YTowOnt9"}, 1])
+def test_a_row_is_not_its_payload(stored: Any) -> None:
+    """A mistake in the application, which every visitor would meet, is told as that."""
+    cookie = LaravelIdCookie(APP_KEY, load=lambda _: stored, until=UNTIL)
+
+    with pytest.raises(ConfigError, match=r"load of LaravelIdCookie must return .* column payload"):
+        read(cookie, ID._encrypt("laravel_session", SESSION_ID))
 
 
 def test_an_encrypted_session_is_told() -> None:

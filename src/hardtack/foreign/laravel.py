@@ -219,7 +219,7 @@ class LaravelIdCookie(_Laravel):
         secret, old_secrets, cipher, place: see `LaravelCookie`. `until` is required: the cookie says nothing about its age.
         load: a function that takes the id and returns what the store has under it, as it is there (the column `payload` of
             a row, the value of Redis or of another cache, the content of a file), or None where there is nothing. It is
-            called while a request is answered, and only for an authentic id.
+            called while a request is answered, and only for an authentic id; what it raises, the request does.
         encrypted: `session.encrypt`; True: what is not sealed with one of the keys is refused, as there.
 
     Raises `ConfigError`.
@@ -233,7 +233,7 @@ class LaravelIdCookie(_Laravel):
         *,
         old_secrets: Sequence[str] = (),
         cipher: str = "aes-256-cbc",
-        load: Callable[[str], str | bytes | None] | None = None,
+        load: Callable[[str], str | bytes | bytearray | memoryview | None] | None = None,
         encrypted: bool = False,
         **place: Unpack[Place],
     ) -> None:
@@ -254,6 +254,14 @@ class LaravelIdCookie(_Laravel):
         stored = self._load(identifier)
         if stored is None:
             raise InvalidToken("unknown_id", "the other system's store has no such session")
+        if isinstance(stored, bytearray | memoryview):  # some drivers return a column of bytes so
+            stored = bytes(stored)
+        if not isinstance(stored, str | bytes):
+            message = (
+                f"load of {type(self).__name__} must return what the store has, as str or bytes, or None, not "
+                f"{type(stored).__name__}; of a row that is its column payload"
+            )
+            raise ConfigError(message)
         return self._record(self._stored(stored), context, identifier)
 
     def _stored(self, stored: str | bytes) -> Any:
