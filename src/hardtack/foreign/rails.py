@@ -262,7 +262,7 @@ class RailsSignedCookie(_Rails):
         data = record.data
         if data.keys() == {_VALUE} and _stands_alone(data[_VALUE]):
             return write_json(data).removeprefix(f'{{"{_VALUE}":').removesuffix("}")
-        return super()._text(record)
+        return write_json(data)  # the application's own object, which is no session and has no session_id
 
     def _mac(self, key: bytes, encoded: str) -> str:
         return keyed_mac(key, encoded.encode("utf-8", "surrogatepass"), self._hmac).hex()
