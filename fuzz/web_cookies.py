@@ -7,6 +7,7 @@ bound, or take longer than a second of the processor. `--reader NAME` tries one 
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
 import time
@@ -22,12 +23,12 @@ from runner import run
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 with atheris.instrument_imports(include=["hardtack.foreign"]):
-    from tests.foreign.web_formats import FORMATS
+    from tests.foreign.web_formats import FORMATS, SECRET, app_key
 
     from hardtack.foreign import etf, php
     from hardtack.foreign._text import read_javascript
     from hardtack.foreign.base import ForeignCookie, parse_json
-    from hardtack.foreign.laravel import read_laravel_data
+    from hardtack.foreign.laravel import LaravelIdCookie, read_laravel_data
 
 from hardtack import values
 from hardtack.errors import InvalidToken
@@ -51,8 +52,18 @@ GOOD = [
     cookie.seal(Record(bytes(16), NOW, None, NOW, None, {}, each.sample), Context(cookie.cookie_name, "", NOW))
     for cookie, each in zip(COOKIES, CHOSEN, strict=True)
 ]
-DOCUMENTS: list[Callable[[bytes], Any]] = [etf.read, php.read, read_laravel_data, parse_json, read_javascript]
-DOCUMENT_NAMES = ["etf", "php", "laravel-record", "json", "javascript"]
+STORED = LaravelIdCookie(app_key(SECRET), load=str, until=NOW)
+READERS: dict[str, Callable[[bytes], Any]] = {
+    "etf": lambda raw: etf.read(b"\x83" + raw),
+    "php": php.read,
+    "laravel-record": read_laravel_data,
+    "json": parse_json,
+    "javascript": read_javascript,
+    "phoenix-token": lambda raw: etf.read_token(b"\x83" + raw)[0],
+    "laravel-stored": STORED._stored,
+}
+DOCUMENTS = list(READERS.values())
+DOCUMENT_NAMES = list(READERS)
 COOKIE_NAMES = [each.name for each in CHOSEN]
 only: int | None = None
 
@@ -84,8 +95,7 @@ def check_plain(value: object) -> int:
 
 def read_document(provider: Any) -> object:
     read = DOCUMENTS[chosen(provider, len(DOCUMENTS))]
-    raw = provider.ConsumeBytes(1 << 16)
-    return read(b"\x83" + raw if read is etf.read else raw)
+    return read(provider.ConsumeBytes(1 << 16))
 
 
 def read_cookie(provider: Any) -> object:
@@ -138,8 +148,12 @@ def seeds(directory: Path) -> None:
             if entry["expect"] == "accept" and isinstance(data, dict):
                 documents += [
                     etf.write(data)[1:],
+                    b"\x68\x03"
+                    + etf.write(data)[1:]
+                    + b"".join(etf.write(number)[1:] for number in (NOW * 1000, 86400)),
                     php.write({**data, "big": 1, "empty": []}),
                     json.dumps(data).encode(),
+                    base64.b64encode(php.write({**data, "big": 1})),
                 ]
     for number, document in enumerate(documents):
         # A provider takes a truth value from the front of an input, and a number from its end.

@@ -71,6 +71,7 @@ class Theirs:
     path = "/"
     domain = None
     authenticates_time = True
+    distinct = True
     format_name = "theirs"
 
     def open(self, cookies: Mapping[str, Sequence[str]], context: Context) -> Record:

@@ -246,8 +246,13 @@ class Expired(Event):
 _REJECTED = {
     "malformed": "it is no session cookie of this engine; another engine or program may use the same cookie name",
     "unknown_key": "its key is not in the keyring; if keys were changed, keep the old one in accept= until its sessions end",
-    "tampered": "its seal does not fit: it was changed, or was sealed for another purpose or cookie name",
+    "tampered": (
+        "its seal does not fit: it was changed, or was sealed for another purpose or cookie name; another system's cookies are "
+        "all so where the format has another secret, salt or digest than that system (hardtack takeover tells)"
+    ),
     "wrong_purpose": "it was sealed for another purpose: two applications share a key and a cookie name",
+    "unsafe": "it holds objects of another system, which are never built",
+    "undated": "whoever holds a copy of it would be let in for ever",
     "too_large": "it is larger than any that was written",
     "ambiguous": (
         "the browser sent several different sessions; if Domain or Path was changed, say where it was: Cookie(formerly=[…])"

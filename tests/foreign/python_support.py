@@ -68,6 +68,7 @@ def mutations(value: str) -> Iterator[str]:
         yield more + value
     yield ""
     yield value + value
+    yield f'"{value}"'
 
 
 def assert_every_mutation_refused(cookie: ForeignCookie, value: str, data: dict[str, Any]) -> None:
@@ -82,3 +83,4 @@ def assert_every_mutation_refused(cookie: ForeignCookie, value: str, data: dict[
             assert error.reason  # noqa: PT017 - most are refused, and the others are compared below
         else:
             assert record == original
+            assert cookie.spelled({cookie.cookie_name: [changed]}) == cookie.spelled({cookie.cookie_name: [value]})

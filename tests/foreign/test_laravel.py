@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.foreign.web_formats import php as php_data
-from tests.foreign.web_support import NOW, UNTIL, laravel_unprefixed, read, refused, seal, wrong_setting
+from tests.foreign.web_support import NOW, UNTIL, context, laravel_unprefixed, read, refused, seal, wrong_setting
 
 import hardtack
 from hardtack import values
-from hardtack.errors import InvalidToken, UnsupportedValue
+from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
 from hardtack.foreign import _ciphers, laravel, php, php_reader
 from hardtack.foreign._text import percent_decode, percent_encode
 from hardtack.foreign.laravel import LaravelCookie, LaravelIdCookie, laravel_subject, read_laravel_data
@@ -48,6 +48,20 @@ def test_the_driver_has_two_cookies() -> None:
     assert COOKIE.cookie_names({"laravel_session": ["junk"], names[1]: [""]}) == ["laravel_session"]
     assert COOKIE.cookie_names({"laravel_session": [cookies["laravel_session"]]}) == ["laravel_session"]
     assert COOKIE.cookie_names({}) == []
+
+
+def test_a_session_keeps_its_id_over_a_change() -> None:
+    """So that it can be ended by it, and a request of Laravel's that is answered later leaves no cookie of another name."""
+    at_laravel = read(COOKIE, driver({"data": "a:0:{}", "expires": NOW + 60}))
+
+    first = COOKIE.seal(at_laravel.with_changes(data={"a": 1}), context(COOKIE))
+    record = read(COOKIE, first)
+    second = COOKIE.seal(record.with_changes(data={"a": 2}), context(COOKIE))
+
+    assert record.id == at_laravel.id
+    assert read(COOKIE, second).id == at_laravel.id
+    assert second.keys() == first.keys()
+    assert COOKIE.seal(record.with_changes(id=b"n" * 16), context(COOKIE)).keys() != first.keys()
 
 
 def test_without_its_data_a_session_is_incomplete() -> None:
@@ -210,6 +224,24 @@ def test_an_old_key_opens_a_stored_session() -> None:
     assert refused(other, seal(other, {"session_id": SESSION_ID})) == "tampered"
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_what_a_driver_returns_for_a_column(kind: type) -> None:
+    """Bytes, in each form that drivers have."""
+    stored = kind(base64.b64encode(b'a:1:{s:1:"a";i:1;}'))
+    cookie = LaravelIdCookie(APP_KEY, load=lambda _: stored, until=UNTIL)
+
+    assert read(cookie, ID._encrypt("laravel_session", SESSION_ID)).data == {"a": 1}
+
+
+@pytest.mark.parametrize("stored", [("YTowOnt9",), {"payload": "YTowOnt9"}, 1])
+def test_a_row_is_not_its_payload(stored: Any) -> None:
+    """A mistake in the application, which every visitor would meet, is told as that."""
+    cookie = LaravelIdCookie(APP_KEY, load=lambda _: stored, until=UNTIL)
+
+    with pytest.raises(ConfigError, match=r"load of LaravelIdCookie must return .* column payload"):
+        read(cookie, ID._encrypt("laravel_session", SESSION_ID))
+
+
 def test_an_encrypted_session_is_told() -> None:
     """Otherwise everyone is logged out, and nobody knows why."""
     with pytest.raises(InvalidToken, match="encrypted=True"):
@@ -310,6 +342,21 @@ def test_a_mac_is_demanded_with_cbc_and_a_tag_with_gcm() -> None:
     assert refused(GCM, envelope(cbc)) == "malformed"
 
 
+@pytest.mark.parametrize("cookie", [ID, GCM], ids=["cbc", "gcm"])
+def test_an_envelope_has_one_spelling_in_the_end(cookie: LaravelIdCookie) -> None:
+    """The MAC is over what is in two of its members: a copy with others, or in another order, is no other cookie."""
+    value = cookie._encrypt("laravel_session", SESSION_ID)
+    members = opened(value)
+    unused = "tag" if cookie is ID else "mac"
+
+    for changed in ({**members, "x": 1}, {**members, unused: "x"}, dict(reversed(members.items()))):
+        copy = envelope(changed)
+        assert copy != value
+        assert read(cookie, copy).data == {"session_id": SESSION_ID}
+        assert cookie._spelled(copy) == cookie._spelled(value)
+    assert cookie._spelled(value) != cookie._spelled(cookie._encrypt("laravel_session", SESSION_ID))
+
+
 def test_a_value_that_is_no_text() -> None:
     """Authentic, and still nothing that Laravel wrote."""
     key = bytes(range(32))
@@ -361,6 +408,9 @@ def test_settings_are_checked() -> None:
     wrong_setting(LaravelCookie, "cipher='des'", APP_KEY, cipher="des")
     wrong_setting(LaravelCookie, "cipher=1", APP_KEY, cipher=1)
     wrong_setting(LaravelCookie, "old_secrets is a list", APP_KEY, old_secrets=APP_KEY)
+    wrong_setting(LaravelCookie, "old_secrets is a list", APP_KEY, old_secrets=None)
+    wrong_setting(LaravelCookie, "legacy_unprefixed='no'", APP_KEY, legacy_unprefixed="no")
+    wrong_setting(LaravelCookie, "lifetime=0", APP_KEY, lifetime=0)
     wrong_setting(LaravelCookie, "serialization='xml'", APP_KEY, serialization="xml")
     wrong_setting(LaravelCookie, "legacy_unprefixed=True needs until=", APP_KEY, legacy_unprefixed=True)
     wrong_setting(LaravelIdCookie, "load is a function", APP_KEY, load="redis")

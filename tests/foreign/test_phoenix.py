@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from tests.foreign.web_formats import TERMS
 from tests.foreign.web_support import NOW, UNTIL, read, refused, seal, wrong_setting
 
-from hardtack import Key, SessionManager, values
-from hardtack.errors import InvalidToken, UnsupportedValue
+from hardtack import CookieEngine, Key, SessionManager, values
+from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
 from hardtack.events import Rejected
 from hardtack.foreign import etf, phoenix
 from hardtack.foreign.phoenix import PhoenixCookie, PhoenixEncryptedCookie, PhoenixTokenCookie
@@ -43,6 +43,16 @@ def test_keys_that_are_atoms_need_to_be_named() -> None:
     assert refused(COOKIE, value) == "unsafe"
     named = PhoenixCookie(SECRET, "sign salt", atom_keys=["user_id"], until=UNTIL)
     assert read(named, value).data == {"user_id": 42}
+
+
+def test_what_may_have_been_an_atom_is_not_written() -> None:
+    """Elixir would not find `%{user_id: 1}` in what comes back, which is `%{"user_id" => 1}`."""
+    named = PhoenixCookie(SECRET, "sign salt", atom_keys=["user_id"], until=UNTIL)
+
+    with pytest.raises(ConfigError, match="leave atom_keys= out"):
+        seal(named, {"a": 1})
+    with pytest.raises(ConfigError, match="leave atom_keys= out"):
+        CookieEngine(named)
 
 
 @pytest.mark.parametrize("value", ["", "SFMyNTY", "SFMyNTY.a", "SFMyNTY.a.b.c", "SFMyNTX.a.b", "bm9uZQ.a."])
@@ -317,6 +327,9 @@ def test_settings_are_checked() -> None:
     wrong_setting(PhoenixCookie, "key_digest='md5'", SECRET, "salt", key_digest="md5")
     wrong_setting(PhoenixCookie, "atom_keys is a list", SECRET, "salt", atom_keys="user_id")
     wrong_setting(PhoenixCookie, "atom_keys is a list", SECRET, "salt", atom_keys=[1])
+    wrong_setting(PhoenixCookie, "atom_keys is a list", SECRET, "salt", atom_keys=None)
+    wrong_setting(PhoenixEncryptedCookie, "legacy='no'", SECRET, "salt", "salt", legacy="no")
+    wrong_setting(PhoenixTokenCookie, "max_age=0", SECRET, "salt", max_age=0)
     wrong_setting(PhoenixEncryptedCookie, "key_length=64", SECRET, "salt", "salt", key_length=64)
     wrong_setting(PhoenixTokenCookie, "max_age", SECRET, "salt", max_age="soon")
     wrong_setting(PhoenixTokenCookie, "key_length=64", SECRET, "salt", encrypted=True, key_length=64)

@@ -17,7 +17,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.foreign.python_support import read, refused, sealed
 
+from hardtack import CookieEngine, Key, SessionManager
 from hardtack.errors import ConfigError, UnsupportedValue
+from hardtack.events import Rejected
 from hardtack.foreign._keys import once, pbkdf2
 from hardtack.foreign._text import percent_decode, percent_encode
 from hardtack.foreign.rails import RailsCookie, RailsSignedCookie, devise_subject
@@ -148,6 +150,27 @@ def test_sharing_a_cookie_without_an_end() -> None:
     assert read(RailsCookie(SECRET), sealed(COOKIE, {"a": 1})).data["a"] == 1
 
 
+@pytest.mark.parametrize(
+    ("payload", "sentence"),
+    [
+        (b"\x04\x08{\x00", "never built (it is Ruby's Marshal; let the other system write JSON)"),
+        (b'{"a":1}', "metadata=False reads those of Rails 5.2"),
+    ],
+)
+@pytest.mark.parametrize("shared", [False, True])
+def test_the_log_says_what_to_do_about_a_cookie(payload: bytes, sentence: str, shared: bool) -> None:
+    """The application's settings are the most likely cause, and each has its own remedy."""
+    cookie = RailsCookie(SECRET, until=UNTIL)
+    events: list[Any] = []
+    engine = CookieEngine(cookie if shared else Key.generate())
+    sessions = SessionManager(engine, accept=[] if shared else [cookie], on_event=events.append)
+
+    dict(sessions.open(f"_app_session={encrypted(payload)}"))
+
+    assert [type(each) for each in events] == [Rejected]
+    assert sentence in str(events[0])
+
+
 def test_a_session_id_is_written() -> None:
     """Rails takes a session without `session_id` for empty; one that is there stays."""
     assert read(COOKIE, sealed(COOKIE, {"a": 1})).data == {"session_id": "00" * 16, "a": 1}
@@ -257,10 +280,10 @@ def test_a_signed_value_that_is_not_an_object(value: object, metadata: bool) -> 
     "data", [{"value": {"a": 1}}, {"value": None}, {"value": 42, "a": 1}, {"valu": 42}, {}], ids=ascii
 )
 def test_other_data_is_signed_as_an_object(data: dict[str, Any]) -> None:
-    """What would not come back under `value` stays an object, with a session's id."""
+    """What would not come back under `value` stays an object, and gets no member that the application did not give it."""
     cookie = RailsSignedCookie(SECRET, until=UNTIL)
 
-    assert read(cookie, sealed(cookie, data)).data == {"session_id": "00" * 16, **data}
+    assert read(cookie, sealed(cookie, data)).data == data
 
 
 def test_a_signed_null() -> None:
@@ -273,7 +296,7 @@ def test_a_signed_value_with_an_end_that_moves() -> None:
     cookie = RailsSignedCookie(SECRET, expire_after="1 hour", sliding=True)
     value = sealed(cookie, {"value": 42})
 
-    assert read(cookie, value).data == {"session_id": "00" * 16, "value": 42}
+    assert read(cookie, value).data == {"value": 42}
     assert refused(cookie, sealed(RailsSignedCookie(SECRET, expire_after="1 hour"), {"value": 42})) == "malformed"
 
 
@@ -323,7 +346,13 @@ def test_devise_knows_scopes() -> None:
         ({"digest": "md5"}, "digest='md5' is not known"),
         ({"old_digests": ["md5"]}, "old_digests='md5' is not known"),
         ({"old_digests": "sha1"}, "write \\['sha1'\\]"),
+        ({"old_digests": None}, "old_digests=None is not a list"),
+        ({"old_digests": b"sha1"}, "old_digests=b'sha1' is not a list"),
         ({"legacy_cbc": True}, "legacy_cbc=True needs until="),
+        ({"legacy_cbc": "no"}, "legacy_cbc='no' must be True or False"),
+        ({"metadata": None}, "metadata=None must be True or False"),
+        ({"expire_after": 0}, "expire_after=0 must be a second or more"),
+        ({"secret": "\ud800"}, "secret is empty"),
         ({"cookies_digest": "md5"}, "cookies_digest='md5'"),
         ({"secret": ""}, "secret is empty"),
         ({"expire_after": "soon"}, "expire_after"),

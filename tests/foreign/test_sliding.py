@@ -170,6 +170,18 @@ def test_a_stamp_that_is_none_is_dropped(stamp: object) -> None:
     assert (record.created, record.seen, record.data) == (NOW + 60, NOW, {"a": 1})
 
 
+def test_a_stamp_of_any_depth_is_dropped() -> None:
+    """It is no text, and nobody has to print it to find out."""
+    cookie = DancerCookie(SECRET, default_duration=HOUR, sliding=True)
+    deep: list[Any] = []
+    for _ in range(10_000):
+        deep = [deep]
+
+    record = cookie._record({"a": 1, "__hardtack": deep}, Context("dancer.session", "", NOW), "x", expires=NOW + 60)
+
+    assert record.data == {"a": 1}
+
+
 def test_a_stamp_in_the_future_is_now() -> None:
     """A beginning that is still to come would make a session last longer."""
     cookie = DancerCookie(SECRET, default_duration=HOUR, sliding=True)

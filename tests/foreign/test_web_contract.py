@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,11 +13,12 @@ from hypothesis import strategies as st
 from tests.foreign.python_support import mutations, now, record_of
 from tests.foreign.web_formats import FORMATS, UNTIL, Format
 
-from hardtack import Cookie, CookieEngine, Key, SessionManager
+from hardtack import Cookie, CookieEngine, Key, SessionManager, StoreEngine
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign.base import ForeignCookie
 from hardtack.protocols import Context
 from hardtack.record import Record
+from hardtack.stores.memory import MemoryStore
 
 pytestmark = pytest.mark.parametrize("format", FORMATS, ids=lambda each: each.name)
 
@@ -35,6 +37,10 @@ def seal(cookie: ForeignCookie, data: dict[str, Any]) -> dict[str, str]:
 
 def read(cookie: ForeignCookie, cookies: Mapping[str, str], at: int | None = None) -> Record:
     return cookie.open({name: [value] for name, value in cookies.items()}, context(cookie, at))
+
+
+def spelled(cookie: ForeignCookie, cookies: Mapping[str, str]) -> list[str]:
+    return cookie.spelled({name: [value] for name, value in cookies.items()})
 
 
 def refused(cookie: ForeignCookie, cookies: Mapping[str, str], at: int | None = None) -> str:
@@ -86,16 +92,18 @@ def test_every_mutation_is_refused(format: Format) -> None:
 
     opened = []
     for name, value in cookies.items():
-        for changed in mutations(value):
+        for text in mutations(value):
+            changed = {**cookies, name: text}
             try:
-                opened.append(read(cookie, {**cookies, name: changed}))
+                opened.append((read(cookie, changed), changed))
             except InvalidToken as error:
                 assert error.reason  # noqa: PT017 - most are refused, and the others are compared below
 
-    for record in opened:
+    for record, changed in opened:
         record.created = original.created
         record.seen = original.seen
         assert record == original
+        assert spelled(cookie, changed) == spelled(cookie, cookies)
 
 
 @many
@@ -154,12 +162,77 @@ def test_a_manager_takes_it_over(format: Format) -> None:
     cookie = format.cookie
     foreign = seal(cookie, format.sample)
     sessions = SessionManager(CookieEngine(Key.generate()), accept=[cookie])
-    session = sessions.open("; ".join(f"{name}={value}" for name, value in foreign.items()))
+    session = sessions.open(header_of(foreign))
 
     assert {key: session[key] for key in format.sample} == format.sample
     lines = sessions.commit(session).set_cookies
     cleared = {line.partition("=")[0] for line in lines if "Max-Age=0" in line}
     assert cleared == set(foreign)
+
+
+def header_of(cookies: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}={value}" for name, value in cookies.items())
+
+
+def escaped(value: str) -> str:
+    """The value with an escape for each of its characters."""
+    return "".join(f"%{byte:02x}" for byte in unquote(value).encode())
+
+
+def test_an_ended_session_does_not_come_back_in_another_spelling(format: Format) -> None:
+    """Whoever copied the cookie of somebody who has logged out would log in with it, its letters escaped, or beside junk."""
+    cookie = format.cookie
+    cookie.subject = lambda _: "alice"
+    foreign = seal(cookie, format.sample)
+    sessions = SessionManager(StoreEngine(MemoryStore()), accept=[cookie])
+    session = sessions.open(header_of(foreign))
+    assert session.subject == "alice"
+    sessions.commit(session)
+    session = sessions.open(header_of(foreign))
+    session.logout()
+    sessions.commit(session)
+
+    copies = [{**foreign, name: write(value)} for name, value in foreign.items() for write in (str, escaped, unquote)]
+    more = [{**foreign, f"{cookie.cookie_name}{end}": "junk"} for end in (".0", ".1", ".7", "-0", "-7")]
+    for copy in (*copies, *more):
+        assert sessions.open(header_of(copy)).subject is None
+
+
+def test_two_visitors_with_the_same_cookie(format: Format) -> None:
+    """Where nothing in it is random, each has a session of her own, if it is nobody's; else it is one visitor, twice."""
+    cookie = format.cookie
+    foreign = header_of(seal(cookie, format.sample))
+    sessions = SessionManager(StoreEngine(MemoryStore()), accept=[cookie])
+    first = sessions.open(foreign)
+    sessions.commit(first)
+
+    second = sessions.open(foreign)
+
+    assert (second.id == first.id) == cookie.distinct
+
+
+def test_one_user_has_one_session_of_one_cookie(format: Format) -> None:
+    """Parallel first requests of somebody who is logged in make one, whatever the cookie."""
+    cookie = format.cookie
+    cookie.subject = lambda _: "alice"
+    foreign = header_of(seal(cookie, format.sample))
+    sessions = SessionManager(StoreEngine(MemoryStore()), accept=[cookie])
+    first = sessions.open(foreign)
+    sessions.commit(first)
+
+    assert sessions.open(foreign).id == first.id
+
+
+def test_no_two_cookies_are_the_same_where_the_format_says_so(format: Format) -> None:
+    """Two sessions with the same data, written at one moment: something in the cookie is random, or it is an id."""
+    cookie = format.cookie
+    at = now()
+    first, second = (
+        cookie.seal(replace(record_of(format.sample), id=identifier * 16), context(cookie, at))
+        for identifier in (b"1", b"2")
+    )
+
+    assert first != second or not cookie.distinct or "session_id" in format.sample
 
 
 def test_until_is_demanded_where_a_cookie_has_no_time(format: Format) -> None:

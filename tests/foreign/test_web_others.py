@@ -82,6 +82,16 @@ def test_both_alphabets_are_read() -> None:
             assert read(RACK, seal(cookie, {"a": number})).data == {"a": number}
 
 
+def test_both_alphabets_are_one_cookie() -> None:
+    """A copy that was written in the other one is the same to whoever ends the session."""
+    value = seal(RACK, {"a": list(range(100))})[RACK.cookie_name]
+    copy = percent_decode(value).replace("+", "-").replace("/", "_")
+
+    assert copy != percent_decode(value)
+    assert read(RACK, copy).data == read(RACK, value).data
+    assert RACK._spelled(copy) == RACK._spelled(value)
+
+
 def test_a_short_secret_reads_version_2_alone() -> None:
     """Version 1 takes 32 bytes for each of its keys."""
     short = RackSessionCookie("s" * 32, until=UNTIL)
@@ -180,6 +190,9 @@ def test_base64_in_lines_is_read(zipped: bool) -> None:
 def test_settings_of_rack_are_checked() -> None:
     """Each wrong setting is told."""
     wrong_setting(RackSessionCookie, "version=3", SECRET, version=3)
+    wrong_setting(RackSessionCookie, "url_safe='no'", SECRET, url_safe="no")
+    wrong_setting(RackSessionCookie, "purpose is text", SECRET, purpose=b"rack.session")
+    wrong_setting(RackHmacCookie, "zipped='no'", SECRET, zipped="no")
     wrong_setting(RackSessionCookie, "pad_size=1", SECRET, pad_size=1)
     wrong_setting(RackSessionCookie, "shorter than", "short")
     wrong_setting(RackSessionCookie, "shorter than", "s" * 63, version=1)

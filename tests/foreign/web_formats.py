@@ -161,7 +161,6 @@ FORMATS = [
         "rails-signed",
         lambda secret, old: RailsSignedCookie(secret, old_secrets=old, metadata=False, until=UNTIL),
         WIDE,
-        adds=frozenset({"session_id"}),
     ),
     Format("rack", lambda secret, old: RackSessionCookie(secret, old_secrets=old, until=UNTIL), WIDE),
     Format(

@@ -34,6 +34,7 @@ class AiohttpSessionCookie(ForeignCookie):
     """
 
     format_name = "aiohttp-session-fernet"
+    distinct = True
     default_cookie_name = "AIOHTTP_SESSION"
     authenticates_time = True
 

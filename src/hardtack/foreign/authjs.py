@@ -162,6 +162,7 @@ class AuthjsCookie(_Jwe):
     """
 
     format_name = "authjs"
+    distinct = True
     default_cookie_name = "authjs.session-token"
 
     def __init__(
@@ -193,6 +194,7 @@ class NextAuthCookie(_Jwe):
     """
 
     format_name = "nextauth-4"
+    distinct = True
     default_cookie_name = "next-auth.session-token"
 
     def __init__(

@@ -15,6 +15,7 @@ import re
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, NoReturn
+from urllib.parse import unquote
 
 from hardtack import record as records
 from hardtack import values
@@ -60,6 +61,9 @@ class ForeignCookie:
     Where it does, a cookie without either is refused (`InvalidToken("undated")`), unless `until` was given: who holds it
     could otherwise use it for ever.
     """
+
+    distinct: bool = False
+    """Whether no two sessions have the same cookie: the other system puts something random into each."""
 
     ends_some: ClassVar[bool] = False
     """Some of its cookies say when they end, some say nothing: those are not refused, but not taken over without `until`."""
@@ -125,6 +129,16 @@ class ForeignCookie:
         """Those of the request's cookies that belong to this format: companions and chunks as well."""
         return [self.cookie_name] if self.cookie_name in cookies else []
 
+    def spelled(self, cookies: Mapping[str, Sequence[str]]) -> list[str]:
+        """What good cookies hold, in one spelling: a copy of those of an ended session must not become another session's.
+
+        With a seal or a signature, so that only who has them knows it, and without what is not read.
+        """
+        return [self.cookie_name, self._spelled(self._value(cookies))]
+
+    def _spelled(self, value: str) -> str:
+        return unquote(value.strip('"'), errors="surrogateescape")
+
     def open(self, cookies: Mapping[str, Sequence[str]], context: Context) -> Record:
         """The record that the cookie holds; raises `InvalidToken`.
 
@@ -132,7 +146,11 @@ class ForeignCookie:
         """
         if self.until is not None and context.now >= self.until:
             raise InvalidToken("expired", "this format is no longer read")
-        record = self._read(self._value(cookies), context)
+        try:
+            record = self._read(self._value(cookies), context)
+        except InvalidToken as error:
+            error.event_detail = error.event_detail or error.detail  # in our words: nothing of it is the client's
+            raise
         try:
             if record.plain is None:
                 records.pack(record)
@@ -202,7 +220,8 @@ class ForeignCookie:
 
     def _take_stamp(self, record: Record, context: Context) -> int:
         """Take the stamp out of the data, and the beginning from it; return when the session was used last, or 0."""
-        found = _STAMP.fullmatch(str(record.data[self.stamp]))
+        written = record.data[self.stamp]
+        found = _STAMP.fullmatch(written) if type(written) is str else None
         if found or self.sliding is not None:
             record.data = {key: item for key, item in record.data.items() if key != self.stamp}
         if not found:
@@ -249,7 +268,10 @@ class ForeignCookie:
 
 def secret_bytes(secret: str | bytes, setting: str = "secret") -> bytes:
     """The secret as the other system hashes it: text as UTF-8. Raises `ConfigError` where it is empty or not text."""
-    raw = secret.encode() if isinstance(secret, str) else secret
+    try:
+        raw = secret.encode() if isinstance(secret, str) else secret
+    except UnicodeEncodeError:  # a lone surrogate is no text
+        raw = b""
     if not isinstance(raw, bytes) or not raw:
         message = f"{setting} is empty or neither str nor bytes; copy it from the other system's configuration"
         raise ConfigError(message)

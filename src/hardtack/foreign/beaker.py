@@ -61,6 +61,7 @@ class BeakerCookie(ForeignCookie):
     """
 
     format_name = "beaker"
+    distinct = True
     default_cookie_name = "beaker.session.id"
     authenticates_time = True
 

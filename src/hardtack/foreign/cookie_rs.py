@@ -108,6 +108,7 @@ class RustPrivateCookie(_CookieRs):
     """
 
     format_name = "cookie-rs-private"
+    distinct = True
 
     def _read(self, value: str, context: Context) -> Record:
         raw = decode_padded(percent_decode(value))

@@ -163,6 +163,7 @@ class DancerLegacyCookie(ForeignCookie):
     """
 
     format_name = "dancer-legacy"
+    distinct = True
     default_cookie_name = "dancer.session"
     writes = False
 

@@ -87,6 +87,10 @@ class _Keygrip(ForeignCookie):
             raise InvalidToken("tampered")
         return value
 
+    def spelled(self, cookies: Mapping[str, Sequence[str]]) -> list[str]:
+        """With the signature: anybody may know a value."""
+        return [*super().spelled(cookies), cookies[self._signature_name][-1]]
+
     def _mac(self, secret: bytes, value: str) -> str:
         signed = f"{self.cookie_name}={value}".encode("utf-8", "surrogatepass")
         return values.encode_bytes(keyed_mac(secret, signed, self._digest))
@@ -192,6 +196,7 @@ class ExpressSessionCookie(ForeignCookie):
     """
 
     format_name = "express-session"
+    distinct = True
     default_cookie_name = "connect.sid"
 
     def __init__(

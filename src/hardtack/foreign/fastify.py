@@ -56,6 +56,7 @@ class FastifyCookie(ForeignCookie):
     """
 
     format_name = "fastify-secure-session"
+    distinct = True
     default_cookie_name = "session"
     authenticates_time = True
 

@@ -75,6 +75,7 @@ class GorillaCookie(ForeignCookie):
                 message = "old_keys is a list of pairs; write [(hash_key, block_key)], with None for no block key"
                 raise ConfigError(message)
             self._keys.append(_pair(*pair))
+        self.distinct = all(block for _, block in self._keys)  # whose IV is random
         self._hash = one_of(hash_func, "hash_func", _HASHES)
         self._max_age = seconds(max_age, "max_age") if max_age else None
 

@@ -128,6 +128,7 @@ class IronSessionCookie(_Iron):
     """
 
     format_name = "iron-session"
+    distinct = True
     default_cookie_name = "session"
 
     def __init__(
@@ -176,6 +177,7 @@ class HapiCookie(_Iron):
     """
 
     format_name = "hapi-iron"
+    distinct = True
     to_write = ", or give current=, the id of the password that seals"
     default_cookie_name = "sid"
 
@@ -229,6 +231,7 @@ class H3Cookie(_Iron):
     """
 
     format_name = "h3"
+    distinct = True
     default_cookie_name = "h3"
     _chunk = 3840
     ends_after = ""  # the idle timeout is kept in the cookie

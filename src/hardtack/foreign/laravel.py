@@ -16,8 +16,7 @@ import hmac
 import json
 import os
 import re
-import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Unpack
 
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
@@ -29,12 +28,14 @@ from hardtack.foreign._python import decode_padded
 from hardtack.foreign._text import percent_decode, percent_encode, write_json
 from hardtack.foreign._times import not_expired, seconds_of
 from hardtack.foreign.base import UNREAD, ForeignCookie, malformed, parse_json, quick_json
-from hardtack.lifetime import Duration, seconds
+from hardtack.lifetime import Duration
 from hardtack.protocols import Context
 from hardtack.record import Record
+from hardtack.settings import positive, switch
 
-_ALPHABET = string.digits + string.ascii_letters
 _ID = re.compile("[A-Za-z0-9]{40}")
+_OWN = "hardtack"
+_OWN_ID = re.compile(f"{_OWN}([0-9a-f]{{32}})")
 _CIPHERS: Final = {"aes-128-cbc": 16, "aes-256-cbc": 32, "aes-128-gcm": 16, "aes-256-gcm": 32}
 _ENVELOPE = frozenset({"iv", "value", "mac", "tag"})
 _PREFIXED = re.compile(b"[0-9a-f]{40}[|]")
@@ -46,23 +47,29 @@ class _Laravel(ForeignCookie):
     """Laravel's encrypter, and the prefix that binds a value to the cookie's name."""
 
     default_cookie_name = "laravel_session"
+    distinct = True
 
     def __init__(
         self, secret: str, old_secrets: Sequence[str], cipher: str, legacy_unprefixed: bool, **place: Unpack[Place]
     ) -> None:
         super().__init__(**place)
-        if legacy_unprefixed and self.until is None:
+        if switch(legacy_unprefixed, "legacy_unprefixed") and self.until is None:
             message = "legacy_unprefixed=True needs until=<a date>: what is read then is good under every cookie's name"
             raise ConfigError(message)
         self._legacy_unprefixed = legacy_unprefixed
         self._cipher = one_of(cipher.lower() if isinstance(cipher, str) else cipher, "cipher", tuple(_CIPHERS))
         self._is_cbc = self._cipher.endswith("cbc")
-        if isinstance(old_secrets, str | bytes):
+        if isinstance(old_secrets, str | bytes) or not isinstance(old_secrets, Iterable):
             message = "old_secrets is a list of keys; split APP_PREVIOUS_KEYS at the commas"
             raise ConfigError(message)
         self._keys = [_app_key(each, _CIPHERS[self._cipher]) for each in (secret, *old_secrets)]
         self._cbc = {key: ciphers.CbcKey(key) for key in self._keys}
         self._prefixes = {(key, self.cookie_name): _prefix(key, self.cookie_name) for key in self._keys}
+
+    def _spelled(self, value: str) -> str:
+        """What the MAC is over, without the JSON around it, which has many spellings."""
+        iv, ciphertext, _, _ = _parts(decode_padded(percent_decode(value)))
+        return iv + ciphertext
 
     def _decrypt(self, name: str, value: str) -> bytes:
         """What the cookie of this name holds. Raises `InvalidToken`."""
@@ -77,17 +84,7 @@ class _Laravel(ForeignCookie):
 
     def _unsealed(self, envelope: bytes) -> tuple[bytes, bytes]:
         """The key that an envelope was sealed with, and the plain text. Raises `InvalidToken`."""
-        fields = parse_json(envelope, numbers=False)
-        if type(fields) is not dict:
-            malformed("it is not an envelope of Laravel's")
-        get = fields.get
-        parts = (get("iv", ""), get("value", ""), get("mac", ""), get("tag", ""))
-        try:
-            is_ascii = "".join(parts).isascii()
-        except TypeError:  # one of them is no text
-            is_ascii = False
-        if not is_ascii:
-            malformed("it is not an envelope of Laravel's")
+        parts = _parts(envelope)
         for key in self._keys:
             plain = self._opened(key, *parts)
             if plain is not None:
@@ -164,7 +161,7 @@ class LaravelCookie(_Laravel):
     ) -> None:
         super().__init__(secret, old_secrets, cipher, legacy_unprefixed, **place)
         self._serialization = one_of(serialization, "serialization", ("php", "json"))
-        self._lifetime = seconds(lifetime, "lifetime")
+        self._lifetime = positive(lifetime, "lifetime")
         self._slide(self._lifetime)
 
     def cookie_names(self, cookies: Mapping[str, Sequence[str]]) -> list[str]:
@@ -203,6 +200,10 @@ class LaravelCookie(_Laravel):
             raise InvalidToken("too_large", f"more than {self.max_length} characters")
         return f"{identifier}={found[-1]}"
 
+    def _spelled(self, value: str) -> str:
+        identifier, _, sealed = value.partition("=")
+        return identifier + super()._spelled(sealed)
+
     def _read(self, value: str, context: Context) -> Record:
         identifier, _, sealed = value.partition("=")
         raw = self._decrypt(identifier, sealed)
@@ -213,7 +214,12 @@ class LaravelCookie(_Laravel):
         if type(data) is not str:
             malformed("it is not what the cookie driver writes")
         expires = not_expired(seconds_of(content.get("expires")), context)
-        return self._record(read_laravel_data(data), context, identifier, expires=expires)
+        record = self._record(read_laravel_data(data), context, identifier, expires=expires)
+        if own := _OWN_ID.fullmatch(identifier):
+            record.id = bytes.fromhex(
+                own[1]
+            )  # the session keeps its id over a change, and Laravel the name of its cookie
+        return record
 
 
 class LaravelIdCookie(_Laravel):
@@ -225,7 +231,7 @@ class LaravelIdCookie(_Laravel):
         secret, old_secrets, cipher, place: see `LaravelCookie`. `until` is required: the cookie says nothing about its age.
         load: a function that takes the id and returns what the store has under it, as it is there (the column `payload` of
             a row, the value of Redis or of another cache, the content of a file), or None where there is nothing. It is
-            called while a request is answered, and only for an authentic id.
+            called while a request is answered, and only for an authentic id; what it raises, the request does.
         legacy_unprefixed: see `LaravelCookie`.
         encrypted: `session.encrypt`; True: what is not sealed with one of the keys is refused, as there.
 
@@ -240,7 +246,7 @@ class LaravelIdCookie(_Laravel):
         *,
         old_secrets: Sequence[str] = (),
         cipher: str = "aes-256-cbc",
-        load: Callable[[str], str | bytes | None] | None = None,
+        load: Callable[[str], str | bytes | bytearray | memoryview | None] | None = None,
         encrypted: bool = False,
         legacy_unprefixed: bool = False,
         **place: Unpack[Place],
@@ -249,11 +255,11 @@ class LaravelIdCookie(_Laravel):
         if load is not None and not callable(load):
             message = "load is a function that takes the session's id and returns what the store has of it, or None"
             raise ConfigError(message)
-        if type(encrypted) is not bool or (encrypted and load is None):
-            message = f"encrypted={encrypted!r} is True or False, as session.encrypt, and says how load's data is kept"
-            raise ConfigError(message)
         self._load = load
-        self._encrypted = encrypted
+        self._encrypted = switch(encrypted, "encrypted")
+        if encrypted and load is None:
+            message = "encrypted=True, as session.encrypt, says how load's data is kept: give load= as well"
+            raise ConfigError(message)
 
     def _read(self, value: str, context: Context) -> Record:
         identifier = self._id(value)
@@ -262,6 +268,14 @@ class LaravelIdCookie(_Laravel):
         stored = self._load(identifier)
         if stored is None:
             raise InvalidToken("unknown_id", "the other system's store has no such session")
+        if isinstance(stored, bytearray | memoryview):  # some drivers return a column of bytes so
+            stored = bytes(stored)
+        if not isinstance(stored, str | bytes):
+            message = (
+                f"load of {type(self).__name__} must return what the store has, as str or bytes, or None, not "
+                f"{type(stored).__name__}; of a row that is its column payload"
+            )
+            raise ConfigError(message)
         return self._record(self._stored(stored), context, identifier)
 
     def _stored(self, stored: str | bytes) -> Any:
@@ -330,6 +344,22 @@ def laravel_subject(guard: str = "web", guard_class: str = _SESSION_GUARD) -> Ca
     return subject
 
 
+def _parts(envelope: bytes) -> tuple[str, str, str, str]:
+    """IV, ciphertext, MAC and tag of an envelope. Raises `InvalidToken`."""
+    fields = parse_json(envelope, numbers=False)
+    if type(fields) is not dict:
+        malformed("it is not an envelope of Laravel's")
+    get = fields.get
+    parts = (get("iv", ""), get("value", ""), get("mac", ""), get("tag", ""))
+    try:
+        is_ascii = "".join(parts).isascii()
+    except TypeError:  # one of them is no text
+        is_ascii = False
+    if not is_ascii:
+        malformed("it is not an envelope of Laravel's")
+    return parts
+
+
 def _app_key(secret: object, length: int) -> bytes:
     """The bytes of an `APP_KEY`. Raises `ConfigError`."""
     key = b""
@@ -350,13 +380,8 @@ def _prefix(key: bytes, name: str) -> bytes:
 
 
 def _identifier(handle: bytes) -> str:
-    """An id of the form of Laravel's, which is the same for the same session. It is no credential: the cookie is sealed."""
-    number = int.from_bytes(hashlib.sha512(b"hardtack/1 laravel" + handle).digest(), "big")
-    characters = []
-    for _ in range(40):
-        number, digit = divmod(number, 62)
-        characters.append(_ALPHABET[digit])
-    return "".join(characters)
+    """An id of the form of Laravel's that holds the session's own. It is no credential: the cookie is sealed."""
+    return f"{_OWN}{handle[:16].hex()}"
 
 
 def _text(raw: bytes) -> str:

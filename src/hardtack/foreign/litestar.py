@@ -45,6 +45,7 @@ class LitestarCookie(ForeignCookie):
     """
 
     format_name = "litestar-client"
+    distinct = True
     default_cookie_name = "session"
     authenticates_time = True
 

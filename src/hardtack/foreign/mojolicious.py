@@ -204,6 +204,7 @@ class MojoliciousEncryptedCookie(_MojoliciousSession):
     """
 
     format_name = "mojolicious-encrypted"
+    distinct = True
     max_length = 16384  # base64 of base64: what a session of 5 KB takes
 
     def __init__(

@@ -23,9 +23,10 @@ from hardtack.foreign._place import Place, Secret
 from hardtack.foreign._python import decode_base64
 from hardtack.foreign._times import began, not_expired, seconds_of
 from hardtack.foreign.base import ForeignCookie, malformed, secret_bytes
-from hardtack.lifetime import Duration, seconds
+from hardtack.lifetime import Duration
 from hardtack.protocols import Context
 from hardtack.record import Record
+from hardtack.settings import positive, switch
 
 _PROTECTED = {"SFMyNTY": "sha256", "SFMzODQ": "sha384", "SFM1MTI": "sha512"}
 _HS256 = "SFMyNTY"
@@ -44,11 +45,18 @@ class _Plug(ForeignCookie):
         self, secret: Secret, old_secrets: Sequence[Secret], atom_keys: Collection[str], **place: Unpack[Place]
     ) -> None:
         super().__init__(**place)
-        if isinstance(atom_keys, str) or not all(type(key) is str for key in atom_keys):
+        if (
+            not isinstance(atom_keys, Collection)
+            or isinstance(atom_keys, str | bytes)
+            or not all(type(key) is str for key in atom_keys)
+        ):
             message = "atom_keys is a list of names, without their colons; write ['user_id']"
             raise ConfigError(message)
         self._secrets = all_secrets(secret, old_secrets)
         self._atom_keys = frozenset(atom_keys)
+        if self._atom_keys:
+            self.writes = False
+            self.to_write = ", or leave atom_keys= out: the application would get text back where it wrote an atom"
 
     def _keys(self, salt: Secret, setting: str, *, iterations: int, length: int, digest: str) -> list[bytes]:
         raw = secret_bytes(salt, setting)
@@ -68,7 +76,8 @@ class PhoenixCookie(_Plug):
         signing_salt: of the session's options.
         old_secrets: earlier ones; read, never signed with.
         iterations, key_length, key_digest: `key_iterations`, `key_length` and `key_digest`, where they are not the default.
-        atom_keys: keys that may be atoms in the session; they are read as text. Plug makes text of the session's own keys.
+        atom_keys: keys that may be atoms in the session; they are read as text, and nothing is written. Plug makes text of the
+            session's own keys.
         place: see `ForeignCookie`; `key` of the session's options. Phoenix names the cookie after the application:
             `_shop_key`.
 
@@ -115,6 +124,7 @@ class PhoenixEncryptedCookie(_Plug):
     """
 
     format_name = "phoenix-encrypted"
+    distinct = True
 
     def __init__(
         self,
@@ -136,7 +146,7 @@ class PhoenixEncryptedCookie(_Plug):
         encryption = self._keys(encryption_salt, "encryption_salt", **settings)
         signing = self._keys(signing_salt, "signing_salt", **settings)
         self._pairs = list(zip(encryption, signing, strict=True))
-        self._legacy = legacy
+        self._legacy = switch(legacy, "legacy")
 
     def _read(self, value: str, context: Context) -> Record:
         return self._record(self._term(decrypt(value, self._pairs)), context, value)
@@ -195,7 +205,7 @@ class PhoenixTokenCookie(_Plug):
         self._legacy = legacy
         self._signing = self._keys(salt, "salt", **settings)
         self._pairs = [(key, b"") for key in self._signing] if encrypted else []
-        self._max_age = None if max_age is None else seconds(max_age, "max_age")
+        self._max_age = None if max_age is None else positive(max_age, "max_age")
 
     def _read(self, value: str, context: Context) -> Record:
         plain = decrypt(value, self._pairs) if self._pairs else verify(value, self._signing)

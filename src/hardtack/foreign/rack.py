@@ -23,12 +23,14 @@ from hardtack.foreign._keys import all_secrets, keyed_mac, one_of, same
 from hardtack.foreign._place import Place, Secret
 from hardtack.foreign._python import decode_padded, inflate
 from hardtack.foreign._text import percent_decode, percent_encode, write_json
-from hardtack.foreign.base import ForeignCookie, malformed, parse_json
+from hardtack.foreign.base import ForeignCookie, malformed, parse_json, text
 from hardtack.foreign.rails import refuse_marshal
 from hardtack.protocols import Context
 from hardtack.record import Record
+from hardtack.settings import switch
 
 _URL_SAFE = frozenset("-_")
+_STANDARD = str.maketrans("-_", "+/")
 _MAX_PADDING = 4096
 _OWN = "hardtack-"
 _OWN_ID = re.compile(f"{_OWN}[0-9a-f]{{32}}")
@@ -55,6 +57,7 @@ class RackSessionCookie(ForeignCookie):
     """
 
     format_name = "rack-session"
+    distinct = True
     default_cookie_name = "rack.session"
 
     def __init__(
@@ -81,8 +84,12 @@ class RackSessionCookie(ForeignCookie):
             raise ConfigError(message)
         self._purposes = _purposes(purpose, self.cookie_name, named=place.get("cookie_name") is not None)
         self._version = version
-        self._url_safe = url_safe or version == 1
+        self._url_safe = switch(url_safe, "url_safe") or version == 1
         self._pad_size = pad_size
+
+    def _spelled(self, value: str) -> str:
+        """In one of the two alphabets, both of which are read."""
+        return super()._spelled(value).translate(_STANDARD)
 
     def _read(self, value: str, context: Context) -> Record:
         text = percent_decode(value)
@@ -146,7 +153,7 @@ class RackSessionCookie(ForeignCookie):
 def _purposes(purpose: str | None, name: str, *, named: bool) -> tuple[bytes, ...]:
     """What a cookie may be bound to, first what is written."""
     if purpose is not None:
-        return (purpose.encode(),)
+        return (text(purpose, "purpose").encode(),)
     # Rack binds to `key` as the application gave it: its default comes after that.
     return (name.encode(), b"") if named else (b"", name.encode())
 
@@ -172,6 +179,7 @@ class RackHmacCookie(ForeignCookie):
     """
 
     format_name = "rack-hmac"
+    distinct = True  # by its session_id
     default_cookie_name = "rack.session"
 
     def __init__(
@@ -186,7 +194,7 @@ class RackHmacCookie(ForeignCookie):
         super().__init__(**place)
         self._secrets = all_secrets(secret, old_secrets)
         self._digest = one_of(digest, "digest", ("sha1", "sha256", "sha384", "sha512"))
-        self._zipped = zipped
+        self._zipped = switch(zipped, "zipped")
 
     def _read(self, value: str, context: Context) -> Record:
         encoded, separator, mac = percent_decode(value).rpartition("--")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Unpack
 
 from hardtack.errors import ConfigError, InvalidToken
@@ -25,9 +25,10 @@ from hardtack.foreign._python import decode_padded
 from hardtack.foreign._text import percent_decode, percent_encode, write_json
 from hardtack.foreign._times import iso_seconds, iso_text, not_expired
 from hardtack.foreign.base import ForeignCookie, malformed, parse_json, secret_bytes
-from hardtack.lifetime import Duration, seconds
+from hardtack.lifetime import Duration
 from hardtack.protocols import Context
 from hardtack.record import Record
+from hardtack.settings import positive, switch
 
 _CIPHERS = {"aes-256-gcm": 32, "aes-192-gcm": 24, "aes-128-gcm": 16}
 _DIGESTS = ("sha1", "sha256", "sha384", "sha512")
@@ -44,8 +45,8 @@ class _Rails(ForeignCookie):
 
     def __init__(self, *, metadata: bool, expire_after: Duration | None, **place: Unpack[Place]) -> None:
         super().__init__(**place)
-        self._metadata = metadata
-        self._expire_after = None if expire_after is None else seconds(expire_after, "expire_after")
+        self._metadata = switch(metadata, "metadata")
+        self._expire_after = None if expire_after is None else positive(expire_after, "expire_after")
         self.authenticates_time = expire_after is not None
         self._slide(self._expire_after)
 
@@ -128,6 +129,7 @@ class RailsCookie(_Rails):
     """
 
     format_name = "rails"
+    distinct = True
 
     def __init__(
         self,
@@ -156,7 +158,7 @@ class RailsCookie(_Rails):
         self._keys = [_derive(each, salt, length, name) for each in accepted for name in names]
         self._legacy_hmac = one_of(cookies_digest, "cookies_digest", _DIGESTS)
         self._legacy: list[tuple[bytes, bytes]] = []
-        if legacy_cbc:
+        if switch(legacy_cbc, "legacy_cbc"):
             if self.until is None:
                 message = "legacy_cbc=True needs until=<a date>: such a cookie does not say when it was made"
                 raise ConfigError(message)
@@ -264,7 +266,7 @@ class RailsSignedCookie(_Rails):
         data = record.data
         if data.keys() == {_VALUE} and _stands_alone(data[_VALUE]):
             return write_json(data).removeprefix(f'{{"{_VALUE}":').removesuffix("}")
-        return super()._text(record)
+        return write_json(data)  # the application's own object, which is no session and has no session_id
 
     def _mac(self, key: bytes, encoded: str) -> str:
         return keyed_mac(key, encoded.encode("utf-8", "surrogatepass"), self._hmac).hex()
@@ -299,8 +301,8 @@ def refuse_marshal(payload: bytes) -> None:
 
 
 def _digests(digest: str, old_digests: Sequence[str]) -> list[str]:
-    if isinstance(old_digests, str):
-        message = f"old_digests={old_digests!r} is a list of digests; write [{old_digests!r}]"
+    if isinstance(old_digests, str | bytes) or not isinstance(old_digests, Iterable):
+        message = f"old_digests={old_digests!r} is not a list of digests; write ['sha1'] or []"
         raise ConfigError(message)
     return [
         one_of(digest, "digest", _DIGESTS),

@@ -50,6 +50,7 @@ class SessionStorageSecureCookie(ForeignCookie):
     """
 
     format_name = "session-storage-secure"
+    distinct = True
     default_cookie_name = "session"
     authenticates_time = True
     ends_some = True

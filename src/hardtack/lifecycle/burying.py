@@ -25,13 +25,18 @@ if TYPE_CHECKING:
     from hardtack.core import Core
 
 
-def seed_of(purpose: str, cookies: CookieMap) -> bytes:
-    """32 bytes that only who has the old cookie can make."""
+def seed_of(purpose: str, cookies: CookieMap, traits: TokenTraits) -> bytes:
+    """32 bytes that only who has the old cookie can make, in whichever of its spellings."""
     digest = hashlib.sha256(b"hardtack/1 takeover")
-    for text in (purpose, *(text for name in sorted(cookies) for text in (name, cookies[name][-1]))):
+    spelled = traits.spelled or _as_they_are
+    for text in (purpose, *spelled(cookies)):
         raw = text.encode("utf-8", "surrogatepass")
         digest.update(len(raw).to_bytes(4, "big") + raw)
     return digest.digest()
+
+
+def _as_they_are(cookies: CookieMap) -> list[str]:
+    return [text for name in sorted(cookies) for text in (name, cookies[name][-1])]
 
 
 def bury(view: Core, raw_key: bytes, now: int, until: int, *, changed: bool) -> Flow[None]:
@@ -132,7 +137,7 @@ def _adopted(
     candidates = each_alone(cookies, name)[:MAX_VALUES] if names else []
     there = context._replace(cookie_name=name)
     good = [alone for alone in candidates if _opens(token, alone, there)]
-    seeds = [seed_of(context.purpose, {each: alone[each] for each in names}) for alone in good]
+    seeds = [seed_of(context.purpose, {each: alone[each] for each in names}, traits) for alone in good]
     return {engine.adopted_id(each, context.purpose) for each in seeds}  # type: ignore[attr-defined]
 
 

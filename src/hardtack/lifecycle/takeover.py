@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ def take_over(core: Core, state: State, context: Context) -> Flow[Held | None]:
     """What is held of the session of another system's cookie, or None where there is none that is good.
 
     The new id is derived from the old cookie, so that parallel first requests make one session: a second one may find what
-    the first has stored.
+    the first has stored. It is drawn where the cookie may be that of other visitors too, and belongs to nobody.
     """
     found, _ = find(core, state, context, core.settings.accept)
     if found is None:
@@ -35,7 +36,11 @@ def take_over(core: Core, state: State, context: Context) -> Flow[Held | None]:
     subject = records.find_subject(accepted.traits.subject, record.data, type(accepted.token).__name__)
     if subject is None and not record.data:  # nothing to take over, and no reason to clear the other system's cookie
         return None
-    seed = seed_of(context.purpose, {name: cookies[name] for name in names})
+    if subject is None and not accepted.traits.distinct:
+        # Two visitors may have the very same cookie, such as one with a language alone: neither gets the other's session.
+        seed = secrets.token_bytes(32)
+    else:
+        seed = seed_of(context.purpose, {name: cookies[name] for name in names}, accepted.traits)
     new_id, held = yield from core.engine.adopt(seed, context, state)
     clearing = tuple(accepted.cookie.clear_cookie(name) for name in names)
     kept = keeping.is_kept(accepted, context.now) and (held.dead is None or held.dead.changed)
@@ -139,12 +144,12 @@ def _open(
         if record.plain is None:  # of a format that is not hardtack's own
             records.pack(record)
         if accepted.traits.is_undated is not None and accepted.traits.is_undated(record):
-            raise InvalidToken("undated")  # whoever holds a copy would be let in for ever
+            raise InvalidToken("undated", event_detail="it does not say when it ends; give the format until=<a date>")
     except UnsupportedValue:
         state.emit(Rejected, "malformed", name)
         return None
     except InvalidToken as error:
-        state.emit(Rejected, error.reason, name)
+        state.emit(Rejected, error.reason, name, error.event_detail)
         # Chosen by name and shape: only a value of another shape may be of another format under this name. A failed
         # MAC must not fall through to a reader that asks for less.
         if error.reason != "malformed":

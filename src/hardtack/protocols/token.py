@@ -56,6 +56,9 @@ class TokenTraits(NamedTuple):
         cookie_names: those of a request's cookies that belong to it. Default: the one of its name.
         sliding: seconds from each use to the end that its cookies carry, where each use moves it: the idle timeout of a manager
             that was given none. Default: None, the end stays.
+        distinct: no two sessions have the same cookie, since there is something random in each. Default: no, and what is
+            nobody's is a session of its own each time it is taken over.
+        spelled: what good cookies hold, in one spelling, with what only who has them knows. Default: as they are.
         is_undated: whether the cookie of a record says nothing of its age, and no `until` ends it. Default: as the format.
         is_current: whether a good token was sealed under the key that issues now. Default: always.
         sealed_by: the key that a good token was sealed under: the id in a store is made of it where the session moves there.
@@ -74,6 +77,8 @@ class TokenTraits(NamedTuple):
     subject: Callable[[dict[str, Any]], str | None] | None
     cookie_names: Callable[[CookieMap], Iterable[str]] | None
     sliding: int | None
+    distinct: bool
+    spelled: Callable[[CookieMap], Iterable[str]] | None
     is_undated: Callable[[Record], bool] | None
     is_current: Callable[[CookieMap, Context], bool] | None
     sealed_by: Callable[[CookieMap, Context], Key] | None
@@ -100,6 +105,8 @@ def token_traits(token: Any) -> TokenTraits:
         subject=getattr(token, "subject", None),
         cookie_names=getattr(token, "cookie_names", None),
         sliding=getattr(token, "sliding", None),
+        distinct=getattr(token, "distinct", False),
+        spelled=getattr(token, "spelled", None),
         is_undated=getattr(token, "is_undated", None),
         is_current=getattr(token, "is_current", None),
         sealed_by=getattr(token, "sealed_by", None),
