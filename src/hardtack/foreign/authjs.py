@@ -134,7 +134,8 @@ class _Jwe(SometimesDated):
     def _write(self, record: Record, context: Context) -> str:
         data = {key: item for key, item in record.data.items() if key not in _TIMES}
         write_javascript(data, reserved=("nbf",))
-        times = {"iat": context.now, "exp": self._deadline(record, context, self._max_age), "jti": str(uuid.uuid4())}
+        ends = self._deadline(record, context, self._max_age, grace=_LEEWAY)
+        times = {"iat": context.now, "exp": ends, "jti": str(uuid.uuid4())}
         plain = write_json({**data, **times}).encode()
         key = self._keys[self._written][0]
         header = {"alg": "dir", "enc": self._written, **({"kid": key.thumbprint} if self._name_the_key else {})}

@@ -135,7 +135,7 @@ class BeakerCookie(ForeignCookie):
         """The time of the last use; earlier, where the session ends sooner than Beaker would end it."""
         if self._timeout is None:
             return context.now
-        return max(0, (self._deadline(record, context, self._timeout) or 0) - self._timeout)
+        return max(0, (self._deadline(record, context, self._timeout, grace=1) or 0) - self._timeout)
 
     def _sealed(self, keys: _Keys, plain: bytes) -> str:
         if keys.encrypt is None:

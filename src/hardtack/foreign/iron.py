@@ -98,7 +98,7 @@ class _Iron(SometimesDated):
         return f"{signed}*{mac_salt}*{_mac(password.integrity, mac_salt, signed, iterations)}"
 
     def _ends(self, record: Record, context: Context) -> int | None:
-        return self._deadline(record, context, self._ttl or None)
+        return self._deadline(record, context, self._ttl or None, grace=_SKEW)
 
 
 class IronSessionCookie(_Iron):
