@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.foreign.web_support import NOW, UNTIL, context, read, record_of, refused, seal, wrong_setting
 
-from hardtack.errors import UnsupportedValue
+from hardtack.errors import InvalidToken, UnsupportedValue
 from hardtack.foreign import _ciphers as ciphers
 from hardtack.foreign._text import percent_decode, percent_encode
 from hardtack.foreign.base import ForeignCookie
@@ -215,7 +215,9 @@ def gorilla(value: bytes, date: bytes = str(NOW).encode()) -> str:
     ("value", "reason"),
     [
         (gorilla(b"\x0d\xff\x81\x04\x01\x02\xff\x82"), "unsafe"),
-        (gorilla(b"\xff\x9f\x04"), "unsafe"),
+        (gorilla(b"\xff\x9f\xff\x81\x03"), "unsafe"),
+        (gorilla(b"\r\x7f\x04\x01\x02\xff\x80"), "unsafe"),
+        (gorilla(b"\x08\x0c\x00\x05hello"), "unknown_key"),
         (gorilla(b"[]"), "malformed"),
         ("+" + "0" * 22 + "/", "malformed"),  # the other alphabet: Python 3.15 warns, and later ones read it otherwise
         (gorilla(b""), "malformed"),
@@ -260,6 +262,17 @@ def test_no_pair_decrypts(keys: list[str | None], value: bytes, reason: str) -> 
     cookie = GorillaCookie("another", old_keys=[*pairs, ("yet another", None)])
 
     assert refused(cookie, gorilla(value)) == reason
+
+
+@pytest.mark.parametrize("block_key", [None, "o" * 32], ids=["none", "another"])
+def test_another_block_key_is_named(block_key: str | None) -> None:
+    """What the MAC says is authentic and nobody decrypts is no gob: that would send the reader to the wrong system."""
+    encryptor = Cipher(algorithms.AES(b"b" * 16), modes.CTR(bytes(16))).encryptor()
+    value = gorilla(bytes(16) + encryptor.update(b'{"a":1}'))
+
+    with pytest.raises(InvalidToken, match="give it the block_key") as caught:
+        read(GorillaCookie("hash key", block_key), value)
+    assert caught.value.reason == "unknown_key"
 
 
 def test_json_ends_in_a_newline() -> None:

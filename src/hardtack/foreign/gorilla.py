@@ -28,7 +28,9 @@ from hardtack.record import Record
 _DATE = re.compile(b"[1-9][0-9]{0,14}")
 
 _JSON_BEGINS = {bytes((first,)) for first in b'{["-0123456789tfn'} | {b""}
-"""A gob begins with a length and a negative number, which no JSON does."""
+
+_GOB = re.compile(rb"(?s:[\1-\x7f]|\xff.|\xfe..)(?:\x7f|\xff|\xfe)")
+"""A length, and the negative number of a type that the application's values have, of which Go counts from 64."""
 
 Keys = tuple[Secret, Secret | None]
 """A hash key, and the block key beside it, or None."""
@@ -105,7 +107,7 @@ class GorillaCookie(ForeignCookie):
 
 
 def _pair(hash_key: Secret, block_key: Secret | None) -> tuple[bytes, bytes | None]:
-    block = secret_bytes(block_key, "block_key") if block_key else None
+    block = None if block_key is None else secret_bytes(block_key, "block_key")
     if block is not None and len(block) not in (16, 24, 32):
         message = "block_key is not 16, 24 or 32 bytes long; copy the block key of securecookie.New"
         raise ConfigError(message)
@@ -117,6 +119,8 @@ def _opened(block_key: bytes | None, value: bytes) -> bytes:
         if len(value) < ciphers.BLOCK:
             malformed("it is too short")
         value = ciphers.ctr(block_key, value[: ciphers.BLOCK], value[ciphers.BLOCK :])
-    if value.strip()[:1] not in _JSON_BEGINS:
+    if value.strip()[:1] in _JSON_BEGINS:
+        return value
+    if _GOB.match(value):
         raise InvalidToken("unsafe", "it is a gob; let the other system write JSON (securecookie.JSONEncoder)")
-    return value
+    raise InvalidToken("unknown_key", "it is authentic, and encrypted; give it the block_key of securecookie.New")
