@@ -286,6 +286,7 @@ def test_settings_of_gorilla_are_checked() -> None:
     wrong_setting(GorillaCookie, "16, 24 or 32", "hash key", "short")
     wrong_setting(GorillaCookie, "list of pairs", "hash key", old_keys=["other"])
     wrong_setting(GorillaCookie, "max_age", "hash key", max_age="soon")
+    wrong_setting(GorillaCookie, "block_key is empty", "hash key", "")
 
 
 # --- React Router and Hono
@@ -420,6 +421,16 @@ def test_a_private_cookie_is_bound_to_its_name() -> None:
     ((_, value),) = seal(RustPrivateCookie(bytes(64), until=UNTIL), {"a": 1}).items()
 
     assert refused(other, value) == "tampered"
+
+
+@pytest.mark.parametrize("number", [1 << 64, -(1 << 63) - 1])
+@pytest.mark.parametrize("settings", [{}, {"content": "actix"}, {"content": "actix", "versioned": True}])
+def test_whole_numbers_of_more_than_64_bits_are_not_written_for_rust(settings: dict[str, Any], number: int) -> None:
+    """serde_json reads them as doubles, which are others."""
+    cookie = RustPrivateCookie(bytes(64), until=UNTIL, **settings)
+
+    with pytest.raises(UnsupportedValue, match="64 bits"):
+        seal(cookie, {"a": [number]})
 
 
 def test_settings_of_rust_are_checked() -> None:

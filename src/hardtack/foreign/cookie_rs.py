@@ -65,7 +65,7 @@ class _CookieRs(ForeignCookie):
         return _state(data) if self._is_actix else data
 
     def _text(self, record: Record) -> str:
-        text = write_json(record.data)
+        text = write_json(record.data, wide=False)  # serde_json makes a double of more than 64 bits
         if not self._is_actix:
             return text
         if self._versioned:
