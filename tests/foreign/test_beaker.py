@@ -7,7 +7,7 @@ import importlib
 import os
 import pickle
 import zlib
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from tests.foreign.python_support import now
@@ -84,6 +84,19 @@ def signed(plain: bytes) -> str:
 def test_payloads_that_are_refused(plain: bytes, reason: str) -> None:
     """Pickle has its own reason, and nothing unpacks without a bound."""
     assert refused(SIGNED, signed(plain)) == reason
+
+
+@pytest.mark.parametrize("crypto_type", ["cryptography", "pycryptodome"])
+@pytest.mark.parametrize("before", [None, "old"])
+def test_an_encrypt_key_changes_and_the_validate_key_stays(
+    before: str | None, crypto_type: Literal["cryptography", "pycryptodome"]
+) -> None:
+    """The signature is right under each pair then; that which also decrypts is the one."""
+    cookies = seal(BeakerCookie("validate", before, crypto_type=crypto_type), {"a": 1})
+    pairs = [BeakerKeys("validate", before)]
+
+    assert read(BeakerCookie("validate", "new", old_keys=pairs, crypto_type=crypto_type), cookies).data == {"a": 1}
+    assert refused(BeakerCookie("validate", "new", crypto_type=crypto_type), cookies) in ("tampered", "malformed")
 
 
 def test_the_timeout_is_enforced() -> None:

@@ -94,10 +94,14 @@ class BeakerCookie(ForeignCookie):
         mac, payload = value[:_MAC_LENGTH], value[_MAC_LENGTH:]
         if not value.isascii() or not payload:
             malformed("it is not a signature and a payload")
+        refused: InvalidToken | None = None
         for keys in self._keys:
             if same(_mac(keys.validate, payload), mac):
-                return self._opened(self._payload(keys, payload), context)
-        raise InvalidToken("tampered")
+                try:
+                    return self._opened(self._payload(keys, payload), context)
+                except InvalidToken as error:  # another pair may have this validate key too, and another one beside it
+                    refused = refused or error
+        raise refused or InvalidToken("tampered")
 
     def _payload(self, keys: _Keys, payload: str) -> bytes:
         if keys.encrypt is None:
