@@ -17,10 +17,14 @@ from tests.foreign.web_support import NOW, UNTIL, context, read, record_of, refu
 from hardtack.errors import InvalidToken, UnsupportedValue
 from hardtack.foreign import _ciphers as ciphers
 from hardtack.foreign._text import percent_decode, percent_encode
+from hardtack.foreign.authjs import AuthjsCookie, NextAuthCookie
 from hardtack.foreign.base import ForeignCookie
+from hardtack.foreign.beaker import BeakerCookie
 from hardtack.foreign.cookie_rs import RustPrivateCookie, RustSignedCookie
+from hardtack.foreign.fastify import FastifyCookie
 from hardtack.foreign.gorilla import GorillaCookie
 from hardtack.foreign.hono import HonoCookie
+from hardtack.foreign.iron import H3Cookie, IronSessionCookie
 from hardtack.foreign.rack import RackHmacCookie, RackSessionCookie
 from hardtack.foreign.remix import RemixCookie, take_flashes
 
@@ -452,3 +456,30 @@ def test_a_session_id_is_written_for_rack(cookie: ForeignCookie) -> None:
     assert (record.id, record.data) == (bytes(16), {"a": 1})
     assert read(cookie, seal(cookie, {"session_id": "x"})).data == {"session_id": "x"}
     assert read(cookie, seal(cookie, {"session_id": 5})).data == {"session_id": 5}
+
+
+# --- what several have
+
+
+@pytest.mark.parametrize(
+    ("make", "setting"),
+    [
+        (lambda given: GorillaCookie("hash key", old_keys=given), "old_keys"),
+        (lambda given: RustPrivateCookie(bytes(64), old_keys=given), "old_keys"),
+        (lambda given: FastifyCookie(bytes(32), old_keys=given), "old_keys"),
+        (lambda given: BeakerCookie("validate", old_keys=given), "old_keys"),
+        (lambda given: H3Cookie(SECRET, old_secrets=given), "old_secrets"),
+        (lambda given: HonoCookie(SECRET, old_secrets=given), "old_secrets"),
+    ],
+)
+@pytest.mark.parametrize("given", [None, "one", 5])
+def test_a_list_of_keys_is_a_list(make: Callable[[Any], ForeignCookie], setting: str, given: object) -> None:
+    """One key where a list belongs, or nothing, is told with the setting's name."""
+    wrong_setting(make, f"{setting} is a list of .*, not {type(given).__name__}; write", given)
+
+
+def test_names_and_ids_that_are_no_text_are_told() -> None:
+    """What a key is derived from, and an id that is there twice, of which one would be forgotten."""
+    wrong_setting(NextAuthCookie, "salt is text", SECRET, salt=None)
+    wrong_setting(AuthjsCookie, "cookie_name is text", SECRET, cookie_name=5)
+    wrong_setting(IronSessionCookie, "an id twice", {1: SECRET, "1": SECRET + "2"})

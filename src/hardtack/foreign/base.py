@@ -249,10 +249,15 @@ def secret_bytes(secret: str | bytes, setting: str = "secret") -> bytes:
 
 def secrets_bytes(secrets: Sequence[str | bytes], setting: str) -> list[bytes]:
     """Each secret as the other system hashes it. Raises `ConfigError`, also for one secret where a list belongs."""
-    if isinstance(secrets, str | bytes) or not isinstance(secrets, Iterable):
-        message = f"{setting} is a list of secrets, not {type(secrets).__name__}; write [one] or []"
+    return [secret_bytes(secret, setting) for secret in listed(secrets, setting, "secrets")]
+
+
+def listed(given: Iterable[Any], setting: str, of: str) -> list[Any]:
+    """A setting that is a list. Raises `ConfigError`, also for one text or bytes where several belong."""
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        message = f"{setting} is a list of {of}, not {type(given).__name__}; write [one] or []"
         raise ConfigError(message)
-    return [secret_bytes(secret, setting) for secret in secrets]
+    return list(given)
 
 
 def text(value: str, setting: str) -> str:

@@ -22,7 +22,7 @@ from hardtack.foreign import _python as shared
 from hardtack.foreign._keys import one_of, same
 from hardtack.foreign._place import Place, Secret
 from hardtack.foreign._times import began, not_expired, seconds_of
-from hardtack.foreign.base import ForeignCookie, malformed, secret_bytes
+from hardtack.foreign.base import ForeignCookie, listed, malformed, secret_bytes
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -76,7 +76,7 @@ class BeakerCookie(ForeignCookie):
         **place: Unpack[Place],
     ) -> None:
         super().__init__(**place)
-        pairs = [BeakerKeys(validate_key, encrypt_key), *old_keys]
+        pairs = [BeakerKeys(validate_key, encrypt_key), *listed(old_keys, "old_keys", "keys")]
         if not all(isinstance(pair, BeakerKeys) for pair in pairs):
             message = "old_keys is a list of keys; write [BeakerKeys(validate_key, encrypt_key)]"
             raise ConfigError(message)

@@ -20,7 +20,7 @@ from hardtack.foreign._place import Place, Secret
 from hardtack.foreign._python import decode_padded
 from hardtack.foreign._text import EXACT_IN_A_DOUBLE, write_json
 from hardtack.foreign._times import began, not_expired
-from hardtack.foreign.base import ForeignCookie, malformed, parse_json, secret_bytes
+from hardtack.foreign.base import ForeignCookie, listed, malformed, parse_json, secret_bytes
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -69,7 +69,7 @@ class GorillaCookie(ForeignCookie):
     ) -> None:
         super().__init__(**place)
         self._keys = [_pair(hash_key, block_key)]
-        for pair in old_keys:
+        for pair in listed(old_keys, "old_keys", "pairs"):
             if not isinstance(pair, tuple) or len(pair) != 2:
                 message = "old_keys is a list of pairs; write [(hash_key, block_key)], with None for no block key"
                 raise ConfigError(message)

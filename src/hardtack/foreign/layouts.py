@@ -69,7 +69,8 @@ class ExpressLayout(SharedLayout):
         secret: `secret`, or the first of several.
         old_secrets: the others; read, never signed with.
         prefix: the store's `prefix`.
-        max_age: `cookie.maxAge`, for sessions that begin here; None, as there: until the browser is closed.
+        max_age: `cookie.maxAge`, which is in milliseconds there, for sessions that begin here; None, as there: until the
+            browser is closed.
         subject: who the user is, by the data: Express knows nothing of our subject.
 
     Raises `ConfigError`.
