@@ -64,6 +64,18 @@ def test_beaker_reads_what_is_written(cookie: BeakerCookie, settings: dict[str, 
     assert abs(session["_creation_time"] - now()) <= 2
 
 
+def test_beaker_sets_its_cookie_where_it_was() -> None:
+    """It takes domain and path from the session: one of ours without them would leave two cookies of one name."""
+    cookie = BeakerCookie("validate", domain="example.org", path="/shop")
+    ((name, value),) = seal(cookie, {"a": 1}, now()).items()
+
+    session, request = real(f"{name}={value}", cookie_domain="example.org", cookie_path="/shop")
+    session["a"] = 2
+    session.save()
+
+    assert "Domain=example.org; Path=/shop" in request["cookie_out"]
+
+
 def signed(plain: bytes) -> str:
     payload = base64.b64encode(plain).decode()
     return _mac(b"validate", payload) + payload

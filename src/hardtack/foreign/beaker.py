@@ -127,7 +127,7 @@ class BeakerCookie(ForeignCookie):
         for key in record.data:
             if key in _OWN:
                 raise UnsupportedValue(key, "dict", "Beaker keeps this key for itself; use another")
-        own: dict[str, Any] = {"_domain": None, "_path": self.path, "_id": record.id[:16].hex()}
+        own: dict[str, Any] = {"_domain": self.domain, "_path": self.path, "_id": record.id[:16].hex()}
         own["_creation_time"] = float(record.created)
         own["_accessed_time"] = float(self._accessed(record, context))
         plain = zlib.compress(shared.write_json({**own, **record.data}).encode())
