@@ -151,7 +151,7 @@ class SharedLayout(ABC):
 
     def _previous(self, raw: bytes | None) -> dict[str, Any] | None:
         """The members of an entry that are kept, or None where there are none that could be written again."""
-        if raw is None:
+        if raw is None or not self.hidden:
             return None
         try:
             tree = self.load(raw)
