@@ -29,6 +29,9 @@ TEST_PACKAGES := chromium redis-server memcached postgresql pgbouncer mariadb-se
 # What counts instructions: without it, that part of the benchmark says so and is left out.
 BENCH_PACKAGES := valgrind
 
+# What stands before a site or runs it, for `make soak` alone: without them their rows say so.
+SOAK_PACKAGES := nginx apache2-bin libapache2-mod-wsgi-py3
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test docs dbsc-browser dbsc-quota quick lint types coverage bare pythons oldest wheel test-wheel bench soak fuzz fuzz-readers screenshot dashboard suites lock format system node speedups clean
 
@@ -100,7 +103,8 @@ bench: system speedups $(VENV)/.bench  ## Measure against the floor and the peer
 	@sh tools/apt-install.sh --optional $(BENCH_PACKAGES)
 	$(BIN)/python -m benchmarks
 
-soak: system $(VENV)/.dev  ## Ten minutes under load while servers fail; writes the table of docs/operations.md
+soak: system $(VENV)/.soak  ## Ten minutes under load while servers fail; writes the table of docs/operations.md
+	@sh tools/apt-install.sh --optional $(SOAK_PACKAGES)
 	$(BIN)/python -m benchmarks.soak
 
 fuzz: $(VENV)/.fuzz  ## Throw RUNS (a million) inputs at what reads from the network
@@ -156,6 +160,10 @@ build/docs/.ready: $(BIN)/python pyproject.toml
 
 $(VENV)/.bench: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --group bench
+	@touch $@
+
+$(VENV)/.soak: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --group soak
 	@touch $@
 
 $(VENV)/.fuzz: $(VENV)/.dev

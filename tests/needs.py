@@ -17,13 +17,16 @@ from typing import Any
 import pytest
 
 PROGRAMS: dict[str, list[tuple[str, ...]]] = {
+    "apache": [("apache2",)],
     "chromium": [("chromium",)],
     "mariadb": [("mariadbd", "mysqld"), ("mariadb-install-db",)],
     "memcached": [("memcached",)],
+    "nginx": [("nginx",)],
     "node": [("node",)],
     "pgbouncer": [("pgbouncer",)],
     "postgresql": [("postgres",), ("initdb",), ("pg_isready",), ("pg_basebackup",)],
     "redis": [("redis-server", "valkey-server"), ("redis-cli", "valkey-cli")],
+    "unshare": [("unshare",)],
 }
 """What a mark `program` may name, and its programs; of each group one must be installed."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import datetime as dt
+import ipaddress
 import os
 import shutil
 import signal
@@ -17,6 +19,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from tests.needs import find_program
 
 START_TIMEOUT = 60
@@ -38,6 +44,30 @@ def unprivileged_user(*names: str) -> str | None:
 
     users = {entry.pw_name for entry in pwd.getpwall()}
     return next(name for name in (*names, "nobody") if name in users)
+
+
+def certify(directory: Path) -> None:
+    """A certificate for 127.0.0.1 that signs itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (directory / "certificate.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (directory / "key.pem").write_bytes(private)
 
 
 class Server(ABC):
@@ -294,6 +324,23 @@ class PostgreSQLServer(Server):
         program = find_program("pg_isready")
         command = [program, "-q", "-h", self.host, "-p", str(self.port), "-U", "hardtack", "-d", "postgres"]
         return subprocess.run(command, check=False).returncode == 0
+
+
+class PostgreSQLStandby(PostgreSQLServer):
+    """A copy of a server that follows it."""
+
+    def __init__(self, primary: PostgreSQLServer) -> None:
+        self.primary = primary
+        super().__init__()
+
+    def prepare(self) -> None:
+        self.user = unprivileged_user("postgres")
+        if self.user is not None:
+            shutil.chown(self.directory, self.user)
+        source = ["-h", self.primary.host, "-p", str(self.primary.port), "-U", "hardtack"]
+        self.run_as_server(
+            find_program("pg_basebackup"), *source, "-D", str(self.directory / "data"), "-R", "-c", "fast", "--no-sync"
+        )
 
 
 class PgBouncerServer(Server):

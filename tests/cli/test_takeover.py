@@ -16,6 +16,7 @@ from urllib.parse import quote
 import pytest
 from tests.foreign.python_support import record_of
 from tests.foreign.web_formats import FORMATS, SECRET, UNTIL, app_key, key
+from tests.foreign.web_support import laravel_unprefixed
 
 from hardtack import Key
 from hardtack.cli import FAILED, OK, USAGE, main
@@ -354,6 +355,20 @@ def test_a_token_without_an_end_needs_a_date(secret_file: Path, capsys: pytest.C
     assert "until=" in out
 
 
+def test_a_cookie_from_before_laravels_prefix_needs_a_date(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It says when it ends, and is bound to no name: its setting asks for `until`."""
+    path = tmp_path / "secret"
+    path.write_text("base64:" + base64.b64encode(bytes(range(32))).decode())
+    identifier, content = "x" * 40, json.dumps({"data": 'a:1:{s:1:"a";i:1;}', "expires": 1 << 33})
+    cookies = f"laravel_session={laravel_unprefixed(identifier)}; {identifier}={laravel_unprefixed(content)}"
+
+    assert main(["takeover", cookies, "--secret-file", str(path)]) == OK
+    out = capsys.readouterr().out
+    assert "It is a session of Laravel before July 2020 (cookie driver, AES-256-CBC)." in out
+    assert "legacy_unprefixed=True, " in out
+    assert "until=datetime.date(" in out
+
+
 def test_what_nobody_can_guess_is_asked_for(secret_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A salt of the application's own."""
     phoenix = next(each for each in FORMATS if each.name == "phoenix").cookie
@@ -447,10 +462,15 @@ def test_a_shape_is_looked_at_without_an_error(value: str) -> None:
     ("value", "systems"),
     [
         ("QUJD-AAAAAAAAAAAAAAAA-AAAAAAAAAAAAAAAAAAAAAA==", ["Mojolicious (encrypted)"]),
-        ("Fe26.2**a*b*c*d*e*f", ["h3 (Nuxt, Nitro)", "hapi"]),
+        ("Fe26.2**a*b*c*d*e*f", ["h3 (Nuxt, Nitro)", "hapi", "hapi (AES-128-CTR)", "hapi, a Buffer"]),
         ("Fe26.2*1*a*b*c*d*e*f", ["iron-session 4 and 5, password 1", "hapi, password 1"]),
-        ("Fe26.2*k*a*b*c*d*e*f", ["hapi, password k"]),
+        ("Fe26.2*k*a*b*c*d*e*f", ["hapi, password k", "hapi (AES-128-CTR), password k"]),
         ("Fe26.2*1*a*b*c*d*e*f~2", ["iron-session, password 1"]),
+        (
+            "XCP.AA",
+            ["Phoenix (encrypted, plug_crypto 2.1 and later)", "Phoenix.Token (plug_crypto 2.1 and later)"],
+        ),
+        ("YQ==--" + "0" * 64, ["Rails 5.1 and before (encrypted)", "Rails 7.0 and later (signed)"]),
         ("YQ==;" + "A" * 32, ["Fastify (secure-session, key)", "Fastify (secure-session, secret)"]),
     ],
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +15,7 @@ import pytest
 import redis
 import sqlalchemy as sa
 from tests.ended.kit import KEY, OTHER_KEY, eventually, new_id
-from tests.needs import find_program
-from tests.servers import MariaDBServer, PostgreSQLServer, RedisServer, SentinelServer, unprivileged_user
+from tests.servers import MariaDBServer, PostgreSQLServer, PostgreSQLStandby, RedisServer, SentinelServer
 from tests.stores.conftest import broken_port, hanging_port, hanging_up_port, nonsense_port, refusing_port
 from tests.stores.switch import switch
 
@@ -612,27 +610,10 @@ def test_entries_that_a_fail_over_lost_are_appended_again(pair: Any, make_list: 
     node[0].close()
 
 
-class Standby(PostgreSQLServer):
-    """A copy of a server that follows it."""
-
-    def __init__(self, primary: PostgreSQLServer) -> None:
-        self.primary = primary
-        super().__init__()
-
-    def prepare(self) -> None:
-        self.user = unprivileged_user("postgres")
-        if self.user is not None:
-            shutil.chown(self.directory, self.user)
-        source = ["-h", self.primary.host, "-p", str(self.primary.port), "-U", "hardtack"]
-        self.run_as_server(
-            find_program("pg_basebackup"), *source, "-D", str(self.directory / "data"), "-R", "-c", "fast", "--no-sync"
-        )
-
-
 def test_the_follower_of_a_standby_is_stale(postgresql_server: PostgreSQLServer, make_list: Make) -> None:
     """`pg_is_in_recovery`: it has the tables and the entries, and is no sign of life."""
     make_list(postgresql_server.url).create()
-    standby = Standby(postgresql_server)
+    standby = PostgreSQLStandby(postgresql_server)
     try:
         with pytest.raises(StoreUnavailable, match="takes no writes"):
             make_list(standby.url).start(1)

@@ -64,6 +64,24 @@ def test_record_of_a_cookie() -> None:
     assert first.is_kept_as({"a": 1})
 
 
+class Dated(PlainCookie):
+    """A format that says of its cookies that they carry a time."""
+
+    authenticates_time = True
+
+
+class SometimesEndless(Dated):
+    ends_some = True
+
+
+def test_a_format_with_times_refuses_a_cookie_without_one() -> None:
+    """Whoever holds such a cookie could use it for ever: `until` ends it, and where some have no end that is asked later."""
+    assert refused(Dated(), "{}", NOW) == "undated"
+    assert read(Dated(until=NOW + 1), "{}", NOW).data == {}
+    endless = read(SometimesEndless(), "{}", NOW)
+    assert SometimesEndless().is_undated(endless)
+
+
 def test_the_name_is_part_of_the_id() -> None:
     """The same value under another name is another session."""
     assert read(PlainCookie(), "{}", NOW).id != read(PlainCookie(cookie_name="other"), "{}", NOW).id

@@ -194,4 +194,4 @@ def test_keys_of_seals_are_pbkdf2(rounds: int) -> None:
     """As Python's own module derives them."""
     expected = hashlib.pbkdf2_hmac("sha1", b"password", b"salt", rounds, 32)
 
-    assert iron._key(b"password", "salt", rounds) == expected
+    assert iron._key("password", "salt", rounds) == expected

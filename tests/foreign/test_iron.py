@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
 from typing import Any
 
@@ -99,6 +101,79 @@ def test_hapis_default_may_be_the_only_password() -> None:
     assert read(cookie, seal(cookie, {"a": 1})).data == {"a": 1}
     assert read(cookie, seal(HapiCookie(PASSWORD, ttl=60), {"a": 1})).data == {"a": 1}
     assert refused(cookie, seal(HapiCookie({"other": PASSWORD}, ttl=60), {"a": 1})) == "unknown_key"
+
+
+KEY = bytes(range(32))
+CTR = HapiCookie(PASSWORD, algorithm="aes-128-ctr", ttl=60)
+BUFFER = HapiCookie(KEY, ttl=60)
+BUFFERS = HapiCookie({"k": {"encryption": KEY[:16], "integrity": KEY}}, algorithm="aes-128-ctr", ttl=60)
+
+
+def test_hapi_may_encrypt_with_another_algorithm() -> None:
+    """`encryption.algorithm` of iron; what the other one made is authentic, and no JSON."""
+    assert read(CTR, seal(CTR, {"a": 1})).data == {"a": 1}
+    assert refused(HapiCookie(PASSWORD, ttl=60), seal(CTR, {"a": 1})) == "malformed"
+    assert refused(CTR, seal(HapiCookie(PASSWORD, ttl=60), {"a": 1})) == "malformed"
+
+
+def test_hapi_may_derive_its_keys_in_more_rounds() -> None:
+    """`iterations` of iron; with another number the MAC is another one."""
+    ten = HapiCookie(PASSWORD, iterations=10, ttl=60)
+
+    assert read(ten, seal(ten, {"a": 1})).data == {"a": 1}
+    assert refused(HapiCookie(PASSWORD, ttl=60), seal(ten, {"a": 1})) == "tampered"
+
+
+def test_an_iv_of_another_length() -> None:
+    """Also under a good MAC: CTR has no blocks that would tell."""
+    parts = value_of(seal(BUFFERS, {"a": 1})).split("*")
+    signed = "*".join([*parts[:3], "AAAA", *parts[4:6]])
+    mac = base64.urlsafe_b64encode(hmac.digest(KEY, signed.encode(), "sha256")).decode().rstrip("=")
+
+    assert refused(BUFFERS, f"{signed}**{mac}") == "malformed"
+
+
+@pytest.mark.parametrize("cookie", [BUFFER, BUFFERS], ids=["one", "two"])
+def test_a_buffer_is_the_key_itself(cookie: HapiCookie) -> None:
+    """Its seals have no salts, and no other spelling: one beside the MAC would be under nothing."""
+    value = value_of(seal(cookie, {"a": 1}))
+    parts = value.split("*")
+    signed = "*".join(parts[:6])
+
+    assert (parts[2], parts[6]) == ("", "")
+    assert parts[7] == base64.urlsafe_b64encode(hmac.digest(KEY, signed.encode(), "sha256")).decode().rstrip("=")
+    assert read(cookie, value).data == {"a": 1}
+    assert refused(cookie, f"{signed}*{'ab' * 32}*{parts[7]}") == "malformed"
+
+
+def test_a_password_of_text_needs_its_salts() -> None:
+    """What a Buffer sealed is of no such password, and the other way round."""
+    text = HapiCookie(PASSWORD, ttl=60)
+
+    assert refused(text, seal(BUFFER, {"a": 1})) == "malformed"
+    assert refused(BUFFER, seal(text, {"a": 1})) == "malformed"
+
+
+def test_a_buffer_beside_a_text() -> None:
+    """Each of the two passwords may be either."""
+    cookie = HapiCookie({"k": {"encryption": PASSWORD, "integrity": KEY}}, ttl=60)
+    parts = value_of(seal(cookie, {"a": 1})).split("*")
+
+    assert (len(parts[2]), parts[6]) == (64, "")
+    assert read(cookie, "*".join(parts)).data == {"a": 1}
+
+
+def test_settings_of_irons_options_are_checked() -> None:
+    """Each wrong setting is told; a Buffer is hapi's alone."""
+    wrong_setting(HapiCookie, "algorithm='aes-256-ctr'", PASSWORD, algorithm="aes-256-ctr")
+    wrong_setting(HapiCookie, "iterations=0", PASSWORD, iterations=0)
+    wrong_setting(HapiCookie, "iterations='2'", PASSWORD, iterations="2")
+    wrong_setting(HapiCookie, "a Buffer of 16 bytes; copy the 32", KEY[:16])
+    wrong_setting(HapiCookie, "a Buffer of 32 bytes; copy the 16", KEY, algorithm="aes-128-ctr")
+    wrong_setting(HapiCookie, "32 characters", {"k": {"encryption": KEY, "integrity": KEY[:31]}})
+    wrong_setting(HapiCookie, "32 characters", {"k": {"encryption": KEY}})
+    wrong_setting(IronSessionCookie, "32 characters", {1: KEY})
+    wrong_setting(H3Cookie, "32 characters", KEY)
 
 
 def test_passwords_of_hapi_are_read_without_saying_which_seals() -> None:

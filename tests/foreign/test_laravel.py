@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.foreign.web_formats import php as php_data
-from tests.foreign.web_support import NOW, UNTIL, read, refused, seal, wrong_setting
+from tests.foreign.web_support import NOW, UNTIL, laravel_unprefixed, read, refused, seal, wrong_setting
 
 import hardtack
 from hardtack import values
@@ -259,6 +259,26 @@ def test_the_cookie_carries_an_id_alone(data: dict[str, Any]) -> None:
         seal(ID, data)
 
 
+def test_cookies_from_before_the_prefix_are_asked_for() -> None:
+    """They are bound to no name; what is bound to another one stays refused, and what is bound to this one is read too."""
+    old = LaravelIdCookie(APP_KEY, legacy_unprefixed=True, until=NOW + 60)
+    data = {"session_id": SESSION_ID}
+
+    assert read(old, laravel_unprefixed(SESSION_ID)).data == read(old, seal(ID, data)).data == data
+    assert refused(old, laravel_unprefixed(SESSION_ID), NOW + 60) == "expired"
+    assert refused(ID, laravel_unprefixed(SESSION_ID)) == "wrong_purpose"
+    assert refused(old, ID._encrypt("other", SESSION_ID)) == "wrong_purpose"
+    assert refused(old, laravel_unprefixed("0" * 40 + "|" + SESSION_ID)) == "wrong_purpose"
+    assert refused(old, laravel_unprefixed("no id")) == "malformed"
+
+
+def test_what_is_written_has_its_prefix() -> None:
+    """Each Laravel of today reads it; before the prefix there was nothing to write."""
+    old = LaravelIdCookie(APP_KEY, legacy_unprefixed=True, until=UNTIL)
+
+    assert read(ID, seal(old, {"session_id": SESSION_ID})).data == {"session_id": SESSION_ID}
+
+
 def test_an_id_of_another_form_is_refused() -> None:
     """It would be looked up in a store."""
     assert refused(ID, ID._encrypt("laravel_session", "../../etc/passwd")) == "malformed"
@@ -342,6 +362,7 @@ def test_settings_are_checked() -> None:
     wrong_setting(LaravelCookie, "cipher=1", APP_KEY, cipher=1)
     wrong_setting(LaravelCookie, "old_secrets is a list", APP_KEY, old_secrets=APP_KEY)
     wrong_setting(LaravelCookie, "serialization='xml'", APP_KEY, serialization="xml")
+    wrong_setting(LaravelCookie, "legacy_unprefixed=True needs until=", APP_KEY, legacy_unprefixed=True)
     wrong_setting(LaravelIdCookie, "load is a function", APP_KEY, load="redis")
     wrong_setting(LaravelIdCookie, "encrypted=1", APP_KEY, load=str, encrypted=1)
     wrong_setting(LaravelIdCookie, "encrypted=True", APP_KEY, encrypted=True)

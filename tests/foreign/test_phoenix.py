@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import struct
 import tracemalloc
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.foreign.web_formats import TERMS
 from tests.foreign.web_support import NOW, UNTIL, read, refused, seal, wrong_setting
 
 from hardtack import Key, SessionManager, values
-from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
+from hardtack.errors import InvalidToken, UnsupportedValue
 from hardtack.events import Rejected
 from hardtack.foreign import etf, phoenix
 from hardtack.foreign.phoenix import PhoenixCookie, PhoenixEncryptedCookie, PhoenixTokenCookie
@@ -193,10 +197,116 @@ def test_no_other_atom_is_a_member_of_an_old_token() -> None:
     assert refused(named, value) == "unsafe"
 
 
-def test_tokens_are_read_only() -> None:
-    """They are made for one value, not for a session."""
-    with pytest.raises(ConfigError, match="read only"):
-        seal(TOKEN, {})
+# What a token of `Plug.Crypto.encrypt` is made with: its key, and for the form before 2.1 no second one.
+TOKEN_KEY = hashlib.pbkdf2_hmac("sha256", SECRET.encode(), b"user auth", 1000, 32)
+ENCRYPTED_TOKEN = PhoenixTokenCookie(SECRET, "user auth", encrypted=True)
+
+
+def b64u(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def parts_of(value: str) -> list[bytes]:
+    return [base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)) for part in value.split(".")]
+
+
+def xchacha(plain: bytes) -> str:
+    """As plug_crypto 2.1 encrypts it, by libsodium."""
+    seal_aead = pytest.importorskip("nacl.bindings").crypto_aead_xchacha20poly1305_ietf_encrypt
+    nonce = bytes(range(24))
+    sealed = seal_aead(plain, b"A128GCM", nonce, TOKEN_KEY)
+    return f"XCP.{b64u(nonce + sealed[-16:] + sealed[:-16])}"
+
+
+def wrapped_gcm(plain: bytes) -> str:
+    """As plug_crypto before 2.1 encrypts it: a key for this token, under the other with an empty `sign_secret`."""
+    key, iv, wrapping = bytes(range(16)), bytes(range(12)), bytes(range(12, 24))
+    body = AESGCM(key).encrypt(iv, plain, b"A128GCM")
+    parts = (AESGCM(TOKEN_KEY).encrypt(wrapping, key, b"") + wrapping, iv, body[:-16], body[-16:])
+    return ".".join(map(b64u, (b"A128GCM", *parts)))
+
+
+def opened_xchacha(value: str) -> bytes:
+    """What `xchacha` was given."""
+    open_aead = pytest.importorskip("nacl.bindings").crypto_aead_xchacha20poly1305_ietf_decrypt
+    (raw,) = parts_of(value.removeprefix("XCP."))
+    plain: bytes = open_aead(raw[40:] + raw[24:40], b"A128GCM", raw[:24], TOKEN_KEY)
+    return plain
+
+
+def opened_gcm(value: str) -> bytes:
+    """What `wrapped_gcm` was given."""
+    _, wrapped, iv, text, tag = parts_of(value)
+    return AESGCM(AESGCM(TOKEN_KEY).decrypt(wrapped[32:], wrapped[:32], b"")).decrypt(iv, text + tag, b"A128GCM")
+
+
+@pytest.mark.parametrize("encrypted", [xchacha, wrapped_gcm])
+def test_an_encrypted_token_is_read(encrypted: Callable[[bytes], str]) -> None:
+    """`{42, signed, max_age}` in either form, with its end; under no other salt, and not after it was changed."""
+    value = encrypted(b"\x83h\x03a\x2a" + millis(NOW) + etf.write(60)[1:])
+    record = read(ENCRYPTED_TOKEN, value)
+
+    assert (record.data, record.created, record.options) == ({"value": 42}, NOW, {"expires": NOW + 60})
+    assert refused(ENCRYPTED_TOKEN, value, NOW + 60) == "expired"
+    assert refused(PhoenixTokenCookie(SECRET, "other", encrypted=True), value) == "tampered"
+    assert refused(ENCRYPTED_TOKEN, value[:-4] + ("AAAA" if value[-4:] != "AAAA" else "BBBB")) in (
+        "tampered",
+        "malformed",
+    )
+    with_old = PhoenixTokenCookie("another secret", "user auth", old_secrets=[SECRET], encrypted=True)
+    assert read(with_old, value).data == {"value": 42}
+
+
+def test_a_signed_token_is_not_an_encrypted_one() -> None:
+    """Nor the other way round: who says `encrypt: true` there takes nothing less."""
+    signed, encrypted = (seal(each, {"value": 42}) for each in (TOKEN, ENCRYPTED_TOKEN))
+
+    assert refused(ENCRYPTED_TOKEN, signed) == refused(TOKEN, encrypted) == "malformed"
+
+
+def test_an_encrypted_token_of_old_says_no_age() -> None:
+    """As a signed one: a day."""
+    record = read(ENCRYPTED_TOKEN, wrapped_gcm(OLD_TOKENS["plug_crypto 1.1"]))
+
+    assert (record.data, record.options) == ({"value": 42}, {"expires": NOW + 86400})
+
+
+LEGACY_TOKEN = PhoenixTokenCookie(SECRET, "user auth", encrypted=True, legacy=True)
+WRITTEN: list[tuple[PhoenixTokenCookie, Callable[[str], bytes]]] = [
+    (TOKEN, lambda value: parts_of(value)[1]),
+    (ENCRYPTED_TOKEN, opened_xchacha),
+    (LEGACY_TOKEN, opened_gcm),
+]
+ONE = b"t\x00\x00\x00\x01m\x00\x00\x00\x01aa\x01"  # %{"a" => 1}
+CONTENTS = [
+    ({"value": 42}, b"a\x2a"),
+    ({"value": b"\xff"}, b"m\x00\x00\x00\x01\xff"),
+    ({"value": {"a": 1}}, b"t\x00\x00\x00\x01m\x00\x00\x00\x05value" + ONE),
+    ({"a": 1}, ONE),
+]
+
+
+@pytest.mark.parametrize(("cookie", "plain_of"), WRITTEN, ids=["signed", "encrypted", "legacy"])
+@pytest.mark.parametrize(("data", "content"), CONTENTS, ids=["number", "bytes", "nested", "map"])
+def test_tokens_are_written(
+    cookie: PhoenixTokenCookie, plain_of: Callable[[str], bytes], data: dict[str, Any], content: bytes
+) -> None:
+    """`{content, signed, 86400}`, as `sign` and `encrypt` make it without options; a value under `value` is the content."""
+    value = seal(cookie, data)[cookie.cookie_name]
+    record = read(cookie, value)
+
+    assert plain_of(value) == b"\x83h\x03" + content + millis(NOW) + etf.write(86400)[1:]
+    assert (record.data, record.created, record.options) == (data, NOW, {"expires": NOW + 86400})
+
+
+def test_a_token_ends_with_the_session_that_it_holds() -> None:
+    """Also for a reader that has an age of its own: it counts as signed sooner."""
+    hour = PhoenixTokenCookie(SECRET, "user auth", max_age="1 hour")
+    value = seal(hour, {"a": 1}, expires=NOW + 60)
+
+    for cookie in (hour, TOKEN):
+        assert read(cookie, value, NOW + 59).data == {"a": 1}
+        assert refused(cookie, value, NOW + 60) == "expired"
 
 
 def test_settings_are_checked() -> None:
@@ -209,6 +319,8 @@ def test_settings_are_checked() -> None:
     wrong_setting(PhoenixCookie, "atom_keys is a list", SECRET, "salt", atom_keys=[1])
     wrong_setting(PhoenixEncryptedCookie, "key_length=64", SECRET, "salt", "salt", key_length=64)
     wrong_setting(PhoenixTokenCookie, "max_age", SECRET, "salt", max_age="soon")
+    wrong_setting(PhoenixTokenCookie, "key_length=64", SECRET, "salt", encrypted=True, key_length=64)
+    wrong_setting(PhoenixTokenCookie, "give encrypted=True", SECRET, "salt", legacy=True)
 
 
 # --- terms

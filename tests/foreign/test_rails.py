@@ -171,7 +171,7 @@ def test_cbc_only_where_it_was_asked_for() -> None:
     assert refused(legacy, "YQ==--" + "0" * 40) == "tampered"
 
 
-def cbc(plain: bytes, digest: str) -> str:
+def cbc(plain: bytes, digest: str, cookies_digest: str = "sha1") -> str:
     """What Rails writes without `use_authenticated_cookie_encryption`."""
     key, mac_key = (
         hashlib.pbkdf2_hmac(digest, SECRET.encode(), salt, 1000, length)
@@ -181,7 +181,7 @@ def cbc(plain: bytes, digest: str) -> str:
     size = 16 - len(plain) % 16
     ciphertext = Cipher(algorithms.AES(key), modes.CBC(iv)).encryptor().update(plain + bytes([size]) * size)
     encoded = base64.b64encode(b"--".join(map(base64.b64encode, (ciphertext, iv)))).decode()
-    return percent_encode(f"{encoded}--{hmac.new(mac_key, encoded.encode(), 'sha1').hexdigest()}")
+    return percent_encode(f"{encoded}--{hmac.new(mac_key, encoded.encode(), cookies_digest).hexdigest()}")
 
 
 @pytest.mark.parametrize(
@@ -204,6 +204,17 @@ def test_the_keys_of_cbc_are_derived_as_rails_is_configured(settings: dict[str, 
             assert read(legacy, value).data == {"a": 1}
         else:
             assert refused(legacy, value) == "tampered"
+
+
+@pytest.mark.parametrize("digest", ["sha256", "sha384", "sha512"])
+def test_another_digest_of_the_mac_of_cbc(digest: str) -> None:
+    """As `cookies_digest` says, and no other: it is not the one that the keys are derived with."""
+    ours = RailsCookie(SECRET, legacy_cbc=True, cookies_digest=digest, until=UNTIL)
+    value = cbc(b'{"a":1}', "sha1", digest)
+
+    assert read(ours, value).data == {"a": 1}
+    assert refused(RailsCookie(SECRET, legacy_cbc=True, until=UNTIL), value) == "tampered"
+    assert refused(ours, cbc(b'{"a":1}', "sha1")) == "tampered"
 
 
 @pytest.mark.parametrize("inner", [b"YQ==", b"YQ==--YQ==--YQ==", b"YQ==--YQ==", b"!--!"])
@@ -313,6 +324,7 @@ def test_devise_knows_scopes() -> None:
         ({"old_digests": ["md5"]}, "old_digests='md5' is not known"),
         ({"old_digests": "sha1"}, "write \\['sha1'\\]"),
         ({"legacy_cbc": True}, "legacy_cbc=True needs until="),
+        ({"cookies_digest": "md5"}, "cookies_digest='md5'"),
         ({"secret": ""}, "secret is empty"),
         ({"expire_after": "soon"}, "expire_after"),
         (

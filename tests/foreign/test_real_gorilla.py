@@ -102,6 +102,17 @@ def test_another_name_is_refused_by_both(program: tuple[str], block: str) -> Non
         ask(program, block, Op="read", Value=theirs)
 
 
+@pytest.mark.parametrize("hash_func", ["sha1", "sha384", "sha512"])
+def test_another_hash_of_the_mac(program: tuple[str], block: str, hash_func: str) -> None:
+    """As `HashFunc` of the codec says: a MAC of another length, which no other hash is read with."""
+    ours = GorillaCookie(HASH, block or None, hash_func=hash_func, cookie_name="shop")
+    theirs = ask(program, block, Op="write", Data=DATA, HashFunc=hash_func)
+
+    assert read(ours, theirs, now_of()).data == DATA
+    assert ask(program, block, Op="read", Value=seal(ours, DATA, now_of())["shop"], HashFunc=hash_func) == DATA
+    assert refused(cookie(block), theirs, now_of()) == "tampered"
+
+
 def test_gob_is_refused(program: tuple[str], block: str) -> None:
     """By its own reason, whatever gorilla/sessions wrote with it."""
     assert refused(cookie(block), ask(program, block, Gob=True), now_of()) == "unsafe"

@@ -33,6 +33,11 @@ FORMATS: dict[str, ForeignCookie] = {
     "koa-session": KoaSessionCookie(SECRET),
     "iron-session": IronSessionCookie(SECRET),
     "hapi": HapiCookie(SECRET, ttl=3600),
+    "hapi-ctr": HapiCookie(SECRET, algorithm="aes-128-ctr", iterations=3, ttl=3600),
+    "hapi-buffer": HapiCookie(bytes(range(32)), ttl=3600),
+    "hapi-buffers": HapiCookie(
+        {"k1": {"encryption": bytes(range(16)), "integrity": bytes(range(32))}}, algorithm="aes-128-ctr", ttl=3600
+    ),
     "h3": H3Cookie(SECRET, max_age=3600),
     "fastify": FastifyCookie(bytes(range(32))),
     "authjs": AuthjsCookie(SECRET),

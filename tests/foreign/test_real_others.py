@@ -13,6 +13,7 @@ from tests.foreign.python_support import now, read, record_of, refused, sealed
 from tests.foreign.web_formats import TERMS, WIDE
 from tests.foreign.web_formats import php as php_data
 
+from hardtack.errors import InvalidToken
 from hardtack.foreign import etf, php
 from hardtack.foreign.laravel import LaravelCookie, LaravelIdCookie
 from hardtack.foreign.rack import RackHmacCookie, RackSessionCookie
@@ -116,6 +117,22 @@ def test_a_signed_value_in_both_directions(value: object) -> None:
 
     assert (record.data, record.options) == ({"value": value}, {"expires": end})
     assert rails_call("read", "signed", "SHA1", value=sealed(cookie, record.data)) == value
+
+
+@pytest.mark.parametrize("digest", ["SHA1", "SHA256", "SHA512"])
+@pytest.mark.usefixtures("rails")
+def test_digests_of_the_application(digest: str) -> None:
+    """`cookies_digest` is of the MAC of CBC, which Rails reads beside GCM, and `signed_cookie_digest` of signed cookies."""
+    ours = RailsCookie(SECRET, legacy_cbc=True, cookies_digest=digest.lower(), until=UNTIL)
+    signed = RailsSignedCookie(SECRET, digest="sha1", signed_cookie_digest=digest.lower(), until=UNTIL)
+
+    theirs = rails_call("cbc", "encrypted", "SHA1", data=DATA, cookies_digest=digest)
+
+    assert read(ours, theirs).data == DATA
+    assert rails_call("read", "encrypted", "SHA1", value=theirs, cookies_digest=digest) == DATA
+    theirs = rails_call("write", "signed", "SHA1", data=DATA, signed_cookie_digest=digest)
+    assert read(signed, theirs).data == DATA
+    assert rails_call("read", "signed", "SHA1", value=sealed(signed, DATA), signed_cookie_digest=digest) == DATA
 
 
 GCM = {"authenticated_encrypted_cookie_salt": "ours"}
@@ -261,6 +278,22 @@ def test_laravel_in_both_directions(cipher: str) -> None:
     assert call(PHP, op="decrypt", value=sealed(cookie, data), **settings) == data["session_id"]
     with pytest.raises(OtherError):
         call(PHP, op="decrypt", value=sealed(cookie, data)[:-8], **settings)
+
+
+@pytest.mark.usefixtures("laravel")
+def test_the_cookie_driver_before_the_prefix() -> None:
+    """What the encrypter makes of both cookies where nothing is put before their values, as until July 2020."""
+    settings = {"key": base64.b64encode(KEY).decode(), "cipher": "aes-256-cbc", "name": "laravel_session"}
+    data = {"user_id": 42, "name": "a|b", "list": [1, None]}
+    here = Context("laravel_session", "", now())
+
+    theirs = call(PHP, op="save", data=data, prefixed=False, **settings)
+    cookies = {name: [value] for name, value in theirs.items()}
+
+    record = LaravelCookie(APP_KEY, legacy_unprefixed=True, until=UNTIL).open(cookies, here)
+    assert {key: record.data[key] for key in data} == data
+    with pytest.raises(InvalidToken, match="wrong_purpose"):
+        LaravelCookie(APP_KEY, until=UNTIL).open(cookies, here)
 
 
 @pytest.fixture

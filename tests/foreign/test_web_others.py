@@ -291,6 +291,7 @@ def test_settings_of_gorilla_are_checked() -> None:
     wrong_setting(GorillaCookie, "list of pairs", "hash key", old_keys=["other"])
     wrong_setting(GorillaCookie, "max_age", "hash key", max_age="soon")
     wrong_setting(GorillaCookie, "block_key is empty", "hash key", "")
+    wrong_setting(GorillaCookie, "hash_func='md5'", "hash key", hash_func="md5")
 
 
 # --- React Router and Hono

@@ -27,7 +27,7 @@ from hardtack.foreign.gorilla import GorillaCookie
 from hardtack.foreign.hono import HonoCookie
 from hardtack.foreign.iron import H3Cookie, HapiCookie, IronSessionCookie
 from hardtack.foreign.laravel import LaravelCookie, LaravelIdCookie
-from hardtack.foreign.phoenix import PhoenixCookie, PhoenixEncryptedCookie
+from hardtack.foreign.phoenix import PhoenixCookie, PhoenixEncryptedCookie, PhoenixTokenCookie
 from hardtack.foreign.rack import RackHmacCookie, RackSessionCookie
 from hardtack.foreign.rails import RailsCookie, RailsSignedCookie
 from hardtack.foreign.remix import RemixCookie
@@ -209,6 +209,12 @@ FORMATS = [
     Format(
         "phoenix-legacy",
         lambda secret, old: PhoenixEncryptedCookie(secret, "salt", "x", old_secrets=old, legacy=True, until=UNTIL),
+        TERMS,
+    ),
+    Format("phoenix-token", lambda secret, old: PhoenixTokenCookie(secret, "salt", old_secrets=old), TERMS),
+    Format(
+        "phoenix-token-encrypted",
+        lambda secret, old: PhoenixTokenCookie(secret, "salt", old_secrets=old, encrypted=True),
         TERMS,
     ),
     Format(

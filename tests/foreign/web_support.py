@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
+import json
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign.base import ForeignCookie
@@ -47,3 +52,14 @@ def wrong_setting(make: Any, message: str, *arguments: Any, **settings: Any) -> 
     """A wrong setting is a ConfigError that says what to do."""
     with pytest.raises(ConfigError, match=message):
         make(*arguments, **settings)
+
+
+def laravel_unprefixed(text: str) -> str:
+    """A cookie of Laravel before July 2020, under the key 00 01 02 …: the text itself, encrypted, put together here."""
+    key, iv = bytes(range(32)), base64.b64encode(bytes(range(16))).decode()
+    size = 16 - len(text) % 16
+    encryptor = Cipher(algorithms.AES(key), modes.CBC(bytes(range(16)))).encryptor()
+    value = base64.b64encode(encryptor.update(text.encode() + bytes([size]) * size)).decode()
+    mac = hmac.new(key, (iv + value).encode(), "sha256").hexdigest()
+    envelope = json.dumps({"iv": iv, "value": value, "mac": mac}, separators=(",", ":"))
+    return quote(base64.b64encode(envelope.encode()).decode(), safe="")

@@ -31,7 +31,11 @@ class Switch:
             while True:
                 client = self._listener.accept()[0]
                 self.accepted += 1
-                server = socket.create_connection(("127.0.0.1", self.target))
+                try:
+                    server = socket.create_connection(("127.0.0.1", self.target))
+                except ConnectionRefusedError:  # there is no server behind the address just now
+                    client.close()
+                    continue
                 self._open += [client, server]
                 if self._always:
                     self._confused |= {client, server}

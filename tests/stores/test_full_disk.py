@@ -25,7 +25,7 @@ from hardtack.stores.sqlite import SQLiteStore
 from hardtack.testing.stores import create, in_an_hour, new_key
 
 
-def on_a_small_disk(url: str, directory: Path) -> list[str]:
+def on_a_small_disk(url: str, directory: Path, *more: str) -> list[str]:
     """What the program prints; the test is skipped where nobody may mount."""
     unshare = shutil.which("unshare")
     if unshare is None:
@@ -33,7 +33,7 @@ def on_a_small_disk(url: str, directory: Path) -> list[str]:
     alone = [unshare, "--mount"] if os.geteuid() == 0 else [unshare, "--user", "--map-root-user", "--mount"]
     if subprocess.run([*alone, "mount", "-t", "tmpfs", "tmpfs", directory], capture_output=True).returncode != 0:
         pytest.skip("nothing may be mounted here")
-    command = [*alone, sys.executable, "-m", "tests.stores.full_disk", url, str(directory)]
+    command = [*alone, sys.executable, "-m", "tests.stores.full_disk", url, str(directory), *more]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
     return result.stdout.splitlines()
@@ -55,6 +55,16 @@ def test_on_a_full_disk_users_of_sqlite_are_logged_out(tmp_path: Path) -> None:
         "logged in: 0",
         "afterwards: alice ['s-reserve']",
     ]
+
+
+def test_what_is_over_is_swept_from_a_disk_that_is_nearly_full(tmp_path: Path) -> None:
+    """That is when it is needed; SQLite's log is begun anew where it finds no more room."""
+    assert on_a_small_disk(f"sqlite:///{tmp_path}/s", tmp_path, "sweep") == ["swept: 300"]
+
+
+def test_sqlites_log_does_not_fill_the_disk_for_good(tmp_path: Path) -> None:
+    """It grows to 16 MB before it is written over: where there is less, it is as soon as there is no room for more."""
+    assert on_a_small_disk(f"sqlite:///{tmp_path}/s", tmp_path, "log") == ["refused: 0", "number: 399"]
 
 
 def test_the_reserve_of_sqlite_is_kept(tmp_path: Path) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import ssl
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pymysql
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import StaticPool
-from tests.servers import PgBouncerServer, PostgreSQLServer
+from tests.servers import MariaDBServer, PgBouncerServer, PostgreSQLServer, certify
 
-from hardtack.errors import ConfigError
+from hardtack.ended.channels import open_channel
+from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.protocols import Tombstone
 from hardtack.stores import from_url
 from hardtack.stores.sqlalchemy import AsyncSQLAlchemyStore, SQLAlchemyStore
@@ -23,6 +27,7 @@ from hardtack.testing.stores import create, in_an_hour, new_key, read
 PSYCOPG = "postgresql+psycopg://h/d"
 ASYNCPG = "postgresql+asyncpg://h/d"
 PYMYSQL = "mysql+pymysql://h/d"
+PYMYSQL_TRIES_TLS = hasattr(pymysql.Connection(defer_connect=True), "ctx")  # 1.2 does, 1.1 does not
 
 
 @pytest.mark.parametrize(
@@ -307,3 +312,88 @@ def test_a_connection_that_breaks_while_it_is_asked_is_not_used(
     monkeypatch.setattr("hardtack.stores._sql_engines._answers_as_another", broken)
 
     asyncio.run(main())
+
+
+# --- TLS to MariaDB
+
+
+class MariaDBWithTLS(MariaDBServer):
+    """With a certificate that PyMySQL cannot check, as MariaDB and MySQL make themselves one."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        certify(self.directory)
+
+    def command(self) -> list[str]:
+        files = [f"--ssl-cert={self.directory}/certificate.pem", f"--ssl-key={self.directory}/key.pem"]
+        return [each for each in super().command() if each != "--skip-ssl"] + files
+
+
+@pytest.fixture
+def contexts(monkeypatch: pytest.MonkeyPatch) -> list[ssl.SSLContext]:
+    """The TLS contexts that are made meanwhile."""
+    made: list[ssl.SSLContext] = []
+    make = ssl.create_default_context
+
+    def recorded(*args: Any, **options: Any) -> ssl.SSLContext:
+        made.append(make(*args, **options))
+        return made[-1]
+
+    monkeypatch.setattr(ssl, "create_default_context", recorded)
+    return made
+
+
+def new_list(url: str) -> Any:
+    """A list of ended sessions."""
+    return open_channel(url, "test")
+
+
+@pytest.mark.parametrize("make", [SQLAlchemyStore.from_url, new_list], ids=["store", "list"])
+def test_pymysql_makes_one_tls_context_for_all_connections(
+    refusing_port: int, contexts: list[ssl.SSLContext], make: Callable[[str], Any]
+) -> None:
+    """Each reads all certificates of the system: while a server was gone, that was most of what a request cost."""
+    store = make(f"mysql+pymysql://127.0.0.1:{refusing_port}/test")
+    engine: sa.Engine = store._engine
+
+    for _ in range(3):
+        with pytest.raises(OperationalError):
+            engine.connect()
+
+    assert len(contexts) == (1 if PYMYSQL_TRIES_TLS else 0)
+    store.close()
+
+
+def test_certificates_of_a_url_are_read_for_each_connection_of_pymysql(
+    refusing_port: int, contexts: list[ssl.SSLContext], tmp_path: Path
+) -> None:
+    """They may be renewed while the site runs."""
+    certify(tmp_path)
+    store = SQLAlchemyStore.from_url(
+        f"mysql+pymysql://127.0.0.1:{refusing_port}/test?ssl_ca={tmp_path}/certificate.pem"
+    )
+
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            store.get("key")
+
+    assert len(contexts) == 3
+    store.close()
+
+
+@pytest.mark.program("mariadb")
+@pytest.mark.skipif(not PYMYSQL_TRIES_TLS, reason="this PyMySQL tries TLS only where it is told to")
+def test_two_connections_of_pymysql_have_tls_with_one_context(contexts: list[ssl.SSLContext]) -> None:
+    """As each would have it with its own."""
+    server = MariaDBWithTLS()
+    contexts.clear()
+    store = SQLAlchemyStore.from_url(server.url)
+    question = sa.text("SHOW STATUS LIKE 'Ssl_cipher'")
+
+    with store._engine.connect() as one, store._engine.connect() as other:
+        ciphers = [each.execute(question).one()[1] for each in (one, other)]
+
+    assert all(ciphers)
+    assert len(contexts) == 1
+    store.close()
+    server.remove()

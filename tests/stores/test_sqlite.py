@@ -16,7 +16,9 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +27,7 @@ from hardtack import SessionManager, StoreEngine
 from hardtack.errors import ConfigError, StoreUnavailable
 from hardtack.protocols import VersionConflict
 from hardtack.stores import _sqlite_connections
+from hardtack.stores._sqlite_log import Log
 from hardtack.stores.sqlite import SQLiteStore
 from hardtack.testing import FindsContract, RenamesContract, StoreContract, SweepsContract
 from hardtack.testing.stores import create, in_an_hour, read
@@ -492,29 +495,129 @@ def test_a_sweep_shortens_the_file(path: Path, store: SQLiteStore, monkeypatch: 
     assert store.get("live") is not None
 
 
-def test_a_sweep_writes_the_log_to_the_file_before_a_request_has_to(
-    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who saves when the log has so many pages waits for all of them to be written."""
+_sleep = time.sleep
+
+
+@dataclass
+class Followed:
+    """The log of a file during sweeps: its pages and those in the file, after each look of the sweep, and for others."""
+
+    store: SQLiteStore
+    path: Path
+    now: int
+    seen: list[tuple[int, int]] = field(default_factory=list)
+    for_others: list[tuple[int, int]] = field(default_factory=list)
+
+    def sweep(self) -> int:
+        """Meanwhile somebody else wants to write the log to the file after every step."""
+        with closing(sqlite3.connect(self.path)) as other:
+
+            def progress(*_: int) -> None:
+                _, pages, written = other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                self.for_others.append((pages, written))
+
+            return self.store.sweep(self.now, progress)
+
+
+@pytest.fixture
+def followed(path: Path, store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> Followed:
+    """A file with two thousand entries that have ended, and a sweep that does not rest."""
     now = int(time.time())
-    for number in range(2500):
-        store.put(f"{number * 7919 % 2500:043}", b"x" * 600, expires_at=now + 60, if_version=None, subject=f"{number}")
+    for number in range(2000):
+        store.put(f"{number * 7919 % 2000:043}", b"x" * 600, expires_at=now + 60, if_version=None, subject=f"{number}")
     with store._connection() as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    lengths: list[int] = []
+    followed = Followed(store, path, now + 60)
+    write = Log._write
 
-    def noted() -> None:
-        with store._connection() as connection:
-            _, length, written = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        assert length == written
-        lengths.append(length)
+    def seen(log: Log) -> None:
+        write(log)
+        followed.seen.append((log._pages, log._written))
 
-    monkeypatch.setattr(store, "_write_back", noted)
+    monkeypatch.setattr(Log, "_write", seen)
     monkeypatch.setattr("hardtack.stores.sqlite.time.sleep", lambda _: None)
-    store.sweep(now + 60)
+    monkeypatch.setattr("hardtack.stores._sqlite_log._AT_ONCE", 60)
+    return followed
 
-    assert len(lengths) >= 2500 / 700
-    assert 0 < max(lengths) < _sqlite_connections.CHECKPOINT_AFTER
+
+def test_a_sweep_leaves_nothing_of_the_log_to_be_written_by_a_request(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who saves when the log is long writes what may be written, and waits for the disk."""
+    monkeypatch.setattr("hardtack.stores._sqlite_log._LONGEST", 500)
+    after_steps: list[int] = []
+    follow = Log.follow
+
+    def followed_on(log: Log) -> None:
+        follow(log)
+        after_steps.append(followed.seen[-1][1])
+
+    monkeypatch.setattr(Log, "follow", followed_on)
+    assert followed.sweep() == 2000
+
+    steps = len(followed.for_others)
+    assert steps > 2000 / 5
+    assert [written for _, written in followed.for_others] == after_steps[:steps]
+    longest = max(pages for pages, _ in followed.seen)
+    assert 500 <= longest < 600, "it is begun anew"
+    assert max(pages - written for pages, written in followed.seen) < 100
+
+
+def test_two_sweeps_begin_the_log_anew_as_well(followed: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has a reader, and goes on without it until the other's is gone."""
+    monkeypatch.setattr("hardtack.stores.sqlite.time.sleep", _sleep)
+    monkeypatch.setattr("hardtack.stores._sqlite_log._AT_ONCE", 150)
+    monkeypatch.setattr("hardtack.stores._sqlite_log._LONGEST", 300)
+    with (
+        closing(SQLiteStore(followed.path, timeout=30)) as one,
+        closing(SQLiteStore(followed.path, timeout=30)) as other,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        assert sum(pool.map(lambda each: each.sweep(followed.now), (one, other))) == 2000
+    lengths = [pages for pages, _ in followed.seen]
+    begun = sum(after < before / 2 for before, after in itertools.pairwise(lengths))
+    assert begun > 2, "once or twice it is when they end"
+
+
+def test_a_sweep_gives_the_room_of_the_log_back(followed: Followed) -> None:
+    """It grows longer than requests let it."""
+    followed.sweep()
+    assert max(pages for pages, _ in followed.seen) > 1000
+    assert followed.path.with_name(f"{followed.path.name}-wal").stat().st_size == 0
+
+
+def test_a_sweep_does_not_wait_for_a_reader_to_give_the_room_of_the_log_back(followed: Followed) -> None:
+    """All who save would wait with it."""
+    with closing(sqlite3.connect(followed.path)) as other, closing(SQLiteStore(followed.path, timeout=30)) as patient:
+        other.execute("BEGIN")
+        other.execute("SELECT 1 FROM hardtack_sessions").fetchone()
+        began = time.monotonic()
+        patient.sweep(followed.now)
+        assert time.monotonic() - began < 20
+        timeouts = [each.execute("PRAGMA busy_timeout").fetchone() for each in patient._connections.idle]
+    assert set(timeouts) == {(30000,)}
+    assert followed.path.with_name(f"{followed.path.name}-wal").stat().st_size > 1_000_000
+
+
+def test_the_log_does_not_grow_where_there_is_no_room(followed: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sweeps may do it because the disk is nearly full."""
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=200 * 4 * 4096))
+    assert followed.sweep() == 2000
+    assert max(pages for pages, _ in followed.seen) < 300
+
+
+def test_a_sweep_that_fails_keeps_nobody_from_writing_the_log(followed: Followed) -> None:
+    """Its reader goes with it."""
+
+    def fail(*_: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        followed.store.sweep(followed.now, fail)
+    create(followed.store, "key")
+    with followed.store._connection() as connection:
+        _, pages, written = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    assert pages == written > 0
 
 
 def test_a_file_that_was_not_made_for_it_keeps_its_length(

@@ -85,7 +85,7 @@ def _path_of(store: Any) -> Path | None:
     if isinstance(store, FileStore):
         return store._directory
     if isinstance(store, SQLiteStore):
-        return store._connections._path
+        return store._connections.path
     engine = getattr(store, "_engine", None)
     if engine is None or engine.dialect.name != "sqlite" or not engine.url.database:
         return None

@@ -187,7 +187,11 @@ def _show(attempt: Attempt, record: Record, now: int, *, show_values: bool) -> N
 
 def _needs_until(cookie: ForeignCookie, record: Record, settings: Mapping[str, Any], now: int) -> bool:
     dated = "expires" in record.options or (record.created < now and not cookie.ends_some)
-    return not cookie.authenticates_time or not dated or "legacy_cbc" in settings
+    return not cookie.authenticates_time or not dated or not _LEGACY.isdisjoint(settings)
+
+
+_LEGACY = frozenset({"legacy_cbc", "legacy_unprefixed"})
+"""Settings that read what is not bound to enough, and so ask for `until` whatever the cookie says."""
 
 
 def _configuration(attempt: Attempt, arguments: list[str], now: int, *, needs_until: bool) -> str:

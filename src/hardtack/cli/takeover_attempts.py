@@ -153,8 +153,8 @@ def _rails_gcm(text: str) -> Iterator[Attempt]:
 def _hex_mac(text: str) -> Iterator[Attempt]:
     mac = _DIGESTS.get(len(text.rpartition("--")[2]), "")
     hmac = {} if mac == "sha1" else {"signed_cookie_digest": mac}
-    if mac == "sha1":
-        yield Attempt("Rails 5.1 and before (encrypted)", "rails", "RailsCookie", {"legacy_cbc": True})
+    cbc = {"legacy_cbc": True} if mac == "sha1" else {"legacy_cbc": True, "cookies_digest": mac}
+    yield Attempt("Rails 5.1 and before (encrypted)", "rails", "RailsCookie", cbc)
     for version, digest in (("7.0 and later", {}), ("6.1 and before", {"digest": "sha1"})):
         for metadata in ({}, {"metadata": False}):
             settings = {**digest, **hmac, **metadata}
@@ -189,6 +189,9 @@ def _express_session(text: str) -> Iterator[Attempt]:
     yield Attempt("Express (express-session: an id)", "express", "ExpressSessionCookie")
 
 
+_HAPI: Mapping[str, Mapping[str, Any]] = {"hapi": {}, "hapi (AES-128-CTR)": {"algorithm": "aes-128-ctr"}}
+
+
 def _iron(text: str) -> Iterator[Attempt]:
     identifier = text.split("*")[1]
     if text.endswith("~2"):
@@ -200,10 +203,14 @@ def _iron(text: str) -> Iterator[Attempt]:
         if identifier.isdigit():
             system = f"iron-session 4 and 5, password {identifier}"
             yield Attempt(system, "iron", "IronSessionCookie", form="password", identifier=identifier)
-        yield Attempt(f"hapi, password {identifier}", "iron", "HapiCookie", form="password", identifier=identifier)
+        for system, settings in _HAPI.items():
+            name = f"{system}, password {identifier}"
+            yield Attempt(name, "iron", "HapiCookie", settings, form="password", identifier=identifier)
         return
     yield Attempt("h3 (Nuxt, Nitro)", "iron", "H3Cookie", optional=("max_age", "idle_timeout"))
-    yield Attempt("hapi", "iron", "HapiCookie")
+    for system, settings in _HAPI.items():
+        yield Attempt(system, "iron", "HapiCookie", settings)
+    yield Attempt("hapi, a Buffer", "iron", "HapiCookie", form="bytes")
 
 
 def _fastify(text: str) -> Iterator[Attempt]:
@@ -228,19 +235,22 @@ def _plug_encrypted(text: str) -> Iterator[Attempt]:
     version = "plug_crypto 2.1 and later" if text.startswith("XCP.") else "plug_crypto before 2.1"
     needs = ("encryption_salt", "signing_salt")
     yield Attempt(f"Phoenix (encrypted, {version})", "phoenix", "PhoenixEncryptedCookie", needs=needs)
+    name, settings = "PhoenixTokenCookie", {"encrypted": True}
+    yield Attempt(f"Phoenix.Token ({version})", "phoenix", name, settings, needs=("salt",), optional=("max_age",))
 
 
 def _laravel(text: str) -> Iterator[Attempt]:
     mode = "cbc" if re.search(rb'"mac":"[0-9a-f]{64}"', _decoded(text)) else "gcm"
-    for bits in (256, 128):
-        settings = {} if (mode, bits) == ("cbc", 256) else {"cipher": f"aes-{bits}-{mode}"}
-        yield Attempt(f"Laravel (cookie driver, AES-{bits}-{mode.upper()})", "laravel", "LaravelCookie", settings)
-        yield Attempt(f"Laravel (an id, AES-{bits}-{mode.upper()})", "laravel", "LaravelIdCookie", settings)
+    for system, legacy in (("Laravel", {}), ("Laravel before July 2020", {"legacy_unprefixed": True})):
+        for bits in (256, 128):
+            settings = {**legacy, **({} if (mode, bits) == ("cbc", 256) else {"cipher": f"aes-{bits}-{mode}"})}
+            yield Attempt(f"{system} (cookie driver, AES-{bits}-{mode.upper()})", "laravel", "LaravelCookie", settings)
+            yield Attempt(f"{system} (an id, AES-{bits}-{mode.upper()})", "laravel", "LaravelIdCookie", settings)
 
 
 def _gorilla(text: str) -> Iterator[Attempt]:
-    name = "GorillaCookie"
-    yield Attempt("gorilla/securecookie", "gorilla", name, optional=("block_key", "max_age"), parameter="hash_key")
+    optional = ("block_key", "hash_func", "max_age")
+    yield Attempt("gorilla/securecookie", "gorilla", "GorillaCookie", optional=optional, parameter="hash_key")
 
 
 def _remix(text: str) -> Iterator[Attempt]:

@@ -48,15 +48,19 @@ def _check_blocks(iv: bytes, ciphertext: bytes) -> None:
 
 def _unpadded(padded: bytes) -> bytes:
     size = padded[-1]
-    if not 1 <= size <= BLOCK or padded[-size:] != bytes((size,)) * size:
+    if not 1 <= size <= BLOCK or not padded.endswith(_PADDINGS[size]):
         malformed("its padding is wrong")
     return padded[:-size]
+
+
+_PADDINGS = [bytes((size,)) * size for size in range(BLOCK + 1)]
+"""Of each size, PKCS #7's."""
 
 
 def seal_cbc(key: bytes, iv: bytes, plain: bytes) -> bytes:
     """The ciphertext that `open_cbc` opens."""
     size = BLOCK - len(plain) % BLOCK
-    return Cipher(algorithms.AES(key), modes.CBC(iv)).encryptor().update(plain + bytes((size,)) * size)
+    return Cipher(algorithms.AES(key), modes.CBC(iv)).encryptor().update(plain + _PADDINGS[size])
 
 
 def ctr(key: bytes, iv: bytes, data: bytes) -> bytes:

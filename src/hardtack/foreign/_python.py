@@ -83,7 +83,7 @@ def decode_padded(text: str, *, url_safe: bool = False) -> bytes:
     if url_safe and ("+" in text or "/" in text):  # read as well by some decoders, and with a warning by Python 3.15
         malformed("not base64url")
     try:
-        raw: bytes = b64decode(text, altchars, validate=True)
+        raw: bytes = b64decode(text, altchars, True)
     except ValueError:
         malformed("not base64")
     # Four characters are three bytes, and no others can be those. Where fewer bytes are left, the last character has bits to

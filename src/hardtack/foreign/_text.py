@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import binascii
+import codecs
 import json
 from collections.abc import Collection, Iterator
 from typing import Any, NoReturn
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote_to_bytes
 
 from hardtack.errors import InvalidToken, UnsupportedValue
 from hardtack.foreign.base import UNREAD, check_plain, decode_json, has_long_number, malformed, quick_json
@@ -22,15 +22,14 @@ def percent_decode(value: str) -> str:
     first = value.find("%")
     if first < 0:
         return value
-    # Quoted-printable is the same with "=" for "%", and has a decoder in C, five times as fast. It has three things more: "=",
-    # line ends, and "==" for one of it, which makes one character of two, where an escape makes one of three.
-    escaped = value[first:] if first > _FAR else value
+    text = value[first:] if first > _FAR else value
     try:
-        if "=" not in escaped and "\n" not in escaped and "\r" not in escaped:
-            plain = binascii.a2b_qp(escaped.replace("%", "="))
-            if len(escaped) - len(plain) == 2 * escaped.count("%"):
-                return value[:first] + plain.decode() if first > _FAR else plain.decode()
-        return unquote(value, errors="strict")
+        # An escape of Python's has "\x" for "%", and these have a decoder in C, six times as fast: pickle's for its texts.
+        raw = codecs.escape_decode(text.encode().replace(b"\\", rb"\\").replace(b"%", rb"\x"))[0]
+    except ValueError:  # a "%" that begins no escape stays as it is
+        raw = unquote_to_bytes(text)
+    try:
+        return value[:first] + raw.decode() if first > _FAR else raw.decode()
     except UnicodeDecodeError:
         malformed("its percent-encoding is not UTF-8")
 

@@ -24,11 +24,11 @@ from hardtack.errors import InvalidToken
 from hardtack.foreign import _ciphers as ciphers
 from hardtack.foreign._chunks import join_chunks, numbered, split_chunks
 from hardtack.foreign._keys import all_secrets
-from hardtack.foreign._place import Place, Secret, SometimesDated
+from hardtack.foreign._place import Place, Secret
 from hardtack.foreign._python import decode_base64
 from hardtack.foreign._text import read_javascript, write_javascript, write_json
 from hardtack.foreign._times import began, not_expired, seconds_of
-from hardtack.foreign.base import malformed, text
+from hardtack.foreign.base import ForeignCookie, malformed, text
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -49,7 +49,7 @@ class _Key(NamedTuple):
     thumbprint: str
 
 
-class _Jwe(SometimesDated):
+class _Jwe(ForeignCookie):
     """Encrypted JWTs under keys of both ciphers."""
 
     authenticates_time = True

@@ -55,10 +55,14 @@ class ForeignCookie:
     """Whether the cookie can carry our times (created, authenticated, seen); no other system's can."""
 
     authenticates_time: bool = False
-    """Whether the other system seals a time of creation or expiry; where it does not, taking over demands `until`."""
+    """Whether the other system seals a time of creation or expiry; where it does not, taking over demands `until`.
+
+    Where it does, a cookie without either is refused (`InvalidToken("undated")`), unless `until` was given: who holds it
+    could otherwise use it for ever.
+    """
 
     ends_some: ClassVar[bool] = False
-    """Some of its cookies say when they end, some say nothing: those are read, and not taken over without `until`."""
+    """Some of its cookies say when they end, some say nothing: those are not refused, but not taken over without `until`."""
 
     ends_after: ClassVar[str] = ""
     """The setting that says how long after each use a cookie ends; empty where none does, or the end cannot be moved."""
@@ -176,6 +180,14 @@ class ForeignCookie:
         for the same cookie, but is no credential. `created` and `expires` are Unix seconds that the cookie
         authenticates.
         """
+        if (
+            created is None
+            and expires is None
+            and self.until is None
+            and self.authenticates_time
+            and not self.ends_some
+        ):
+            raise InvalidToken("undated", UNDATED)
         if type(data) is not dict or not _TEXT.issuperset(map(type, data)):
             malformed("a session is a mapping with text as its keys")
         raw = handle.encode("utf-8", "surrogatepass") if isinstance(handle, str) else handle

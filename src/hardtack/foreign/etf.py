@@ -73,6 +73,12 @@ def read_token(document: bytes, *, atom_keys: Collection[str] = ()) -> tuple[Any
     return content, signed_at, None if endless else max_age
 
 
+def write_token(content: Any, signed_at: int, max_age: int) -> bytes:
+    """What `read_token` and `Plug.Crypto` read. Raises `UnsupportedValue`, as `write` does."""
+    tail = _written_int(signed_at, "") + _written_int(max_age, "")
+    return b"".join((bytes((_VERSION,)), b"\x68\x03", write(content)[1:], tail))
+
+
 DEFAULT_AGE = 86400
 """Seconds that a token lives which does not say how many."""
 

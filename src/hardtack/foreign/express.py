@@ -13,7 +13,7 @@ from typing import Any, Literal, Unpack
 from hardtack import values
 from hardtack.errors import ConfigError, InvalidToken, UnsupportedValue
 from hardtack.foreign._keys import all_secrets, keyed_mac, one_of, same
-from hardtack.foreign._place import Place, Secret, SometimesDated
+from hardtack.foreign._place import Place, Secret
 from hardtack.foreign._python import decode_padded
 from hardtack.foreign._text import JAVASCRIPT_SAFE, percent_decode, percent_encode, read_javascript, write_javascript
 from hardtack.foreign._times import iso_seconds, iso_text, not_expired, seconds_of
@@ -57,7 +57,7 @@ _KOA_KEYS = frozenset(
 )
 
 
-class _Keygrip(SometimesDated):
+class _Keygrip(ForeignCookie):
     """Base64 of JSON, and beside it a cookie `NAME.sig` that signs name and value."""
 
     default_cookie_name = "session"

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign import _nacl as nacl
 from hardtack.foreign._keys import once
-from hardtack.foreign._place import Place, Secret, SometimesDated
+from hardtack.foreign._place import Place, Secret
 from hardtack.foreign._python import decode_padded
 from hardtack.foreign._text import (
     JAVASCRIPT_SAFE,
@@ -28,7 +28,7 @@ from hardtack.foreign._text import (
     write_json,
 )
 from hardtack.foreign._times import began, not_expired, seconds_of
-from hardtack.foreign.base import listed, malformed, secret_bytes
+from hardtack.foreign.base import ForeignCookie, listed, malformed, secret_bytes
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -37,7 +37,7 @@ _CENTURY = 100 * 365 * 86400  # as long as a duration may be here; the plugin's 
 _DEFAULT_SALT = base64.b64decode("mq9hDxBVDbspDR6nLfFT1g==")  # of the plugin, where the application gives none
 
 
-class FastifyCookie(SometimesDated):
+class FastifyCookie(ForeignCookie):
     """The cookie of @fastify/secure-session, read and written.
 
     The time in it is that of the last write: the session counts as created then, and ends `expiry` later. Old versions of the

@@ -1,6 +1,6 @@
 """Go's gorilla/securecookie with JSON: signed, and encrypted where there is a block key.
 
-b64url(date | b64url(value) | mac32)      mac = HMAC-SHA256(hash key, name | date | b64url(value))
+b64url(date | b64url(value) | mac)      mac = HMAC(hash key, name | date | b64url(value)), by default with SHA-256
 value     JSON, or iv16 ‖ AES-CTR of it
 """
 
@@ -15,7 +15,7 @@ from typing import Unpack
 
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign import _ciphers as ciphers
-from hardtack.foreign._keys import keyed_mac
+from hardtack.foreign._keys import keyed_mac, one_of
 from hardtack.foreign._place import Place, Secret
 from hardtack.foreign._python import decode_padded
 from hardtack.foreign._text import EXACT_IN_A_DOUBLE, write_json
@@ -25,6 +25,7 @@ from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
 
+_HASHES = ("sha256", "sha1", "sha384", "sha512")
 _DATE = re.compile(b"[1-9][0-9]{0,14}")
 
 _JSON_BEGINS = {bytes((first,)) for first in b'{["-0123456789tfn'} | {b""}
@@ -48,6 +49,7 @@ class GorillaCookie(ForeignCookie):
         hash_key, block_key: as given to `securecookie.New`; block_key None where it has none.
         old_keys: further pairs of both, as of `CodecsFromPairs`; read, never written with. A hash key may stand in several,
             with another block key, or None, in each.
+        hash_func: `HashFunc` of the codecs: `sha256`, as by default, `sha1`, `sha384` or `sha512`.
         max_age: `MaxAge` of the codec, by default 30 days after the cookie was written; 0 or None for no limit.
         place: see `ForeignCookie`; the cookie's name is signed with it, and has no default there.
 
@@ -64,6 +66,7 @@ class GorillaCookie(ForeignCookie):
         block_key: Secret | None = None,
         *,
         old_keys: Sequence[Keys] = (),
+        hash_func: str = "sha256",
         max_age: Duration | None = "30 days",
         **place: Unpack[Place],
     ) -> None:
@@ -74,6 +77,7 @@ class GorillaCookie(ForeignCookie):
                 message = "old_keys is a list of pairs; write [(hash_key, block_key)], with None for no block key"
                 raise ConfigError(message)
             self._keys.append(_pair(*pair))
+        self._hash = one_of(hash_func, "hash_func", _HASHES)
         self._max_age = seconds(max_age, "max_age") if max_age else None
 
     def _read(self, value: str, context: Context) -> Record:
@@ -94,7 +98,7 @@ class GorillaCookie(ForeignCookie):
         raise refused or InvalidToken("tampered")
 
     def _mac(self, key: bytes, date: bytes, encoded: bytes) -> bytes:
-        return keyed_mac(key, b"%b|%b|%b" % (self.cookie_name.encode(), date, encoded), "sha256")
+        return keyed_mac(key, b"%b|%b|%b" % (self.cookie_name.encode(), date, encoded), self._hash)
 
     def _write(self, record: Record, context: Context) -> str:
         plain = write_json(record.data, largest_int=EXACT_IN_A_DOUBLE).encode()

@@ -2,7 +2,8 @@
 
     Fe26.2 * password id * salt * b64url(iv16) * b64url(ciphertext) * end in milliseconds * salt * b64url(mac32)
 
-AES-256-CBC and HMAC-SHA256; the keys are PBKDF2-SHA1 of the password and the salts, which are taken as the text they are.
+AES-256-CBC, or AES-128-CTR where hapi is told so, and HMAC-SHA256; the keys are PBKDF2-SHA1 of the password and the salts,
+which are taken as the text they are. A password of bytes is the key itself, and its salt is empty.
 The end may be empty, and then a seal says nothing about its age.
 """
 
@@ -22,12 +23,12 @@ from hardtack import values
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign import _ciphers as ciphers
 from hardtack.foreign._chunks import join_chunks, numbered, split_chunks
-from hardtack.foreign._keys import same
-from hardtack.foreign._place import Place, SometimesDated
+from hardtack.foreign._keys import one_of, same
+from hardtack.foreign._place import Place
 from hardtack.foreign._python import decode_base64
 from hardtack.foreign._text import percent_decode, read_javascript, write_javascript, write_json
 from hardtack.foreign._times import began, not_expired, seconds_of
-from hardtack.foreign.base import listed, malformed
+from hardtack.foreign.base import ForeignCookie, listed, malformed
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -36,25 +37,31 @@ _PREFIX = "Fe26.2"
 _SKEW = 60
 """Seconds after its end that a seal is still read."""
 
-_SALT = re.compile("[0-9a-f]{64}")
+_SALT = re.compile("(?:[0-9a-f]{64})?")
 _END = re.compile("[1-9][0-9]{0,15}")
 _PASSWORD_ID = re.compile("[A-Za-z0-9_]*")
 _SHORTEST = 32
+_MOST_ROUNDS = 1_000_000
 _SHA1 = hashes.SHA1()  # noqa: S303 - the format's derivation
 
-Password = str | Mapping[str, str]
-"""A password of 32 characters or more; or one for encryption and one for integrity, under those names."""
+_KEY_SIZES = {"aes-256-cbc": 32, "aes-128-ctr": 16}
+
+Password = str | bytes | Mapping[str, str | bytes]
+"""A password of 32 characters or more, or a key of bytes; or one for encryption and one for integrity, under those names."""
 
 
 class _Pair(NamedTuple):
-    encryption: bytes
-    integrity: bytes
+    """Passwords of text, from which keys are derived, or of bytes, which are keys."""
+
+    encryption: str | bytes
+    integrity: str | bytes
 
 
-class _Iron(SometimesDated):
+class _Iron(ForeignCookie):
     """Seals under passwords that have ids."""
 
     _any_id = False
+    _algorithm = "aes-256-cbc"
     ends_after = "ttl"
 
     def __init__(self, passwords: dict[str, _Pair], current: str | None, ttl: int, **place: Unpack[Place]) -> None:
@@ -78,8 +85,13 @@ class _Iron(SometimesDated):
         expires = int(parts[5]) // 1000 + _SKEW if parts[5] else None
         if expires is not None:
             not_expired(expires, context)
-        key = _key(password.encryption, parts[2], iterations)
-        return read_javascript(ciphers.open_cbc(key, decode_base64(parts[3]), decode_base64(parts[4]))), expires
+        key = _key(password.encryption, parts[2], iterations, _KEY_SIZES[self._algorithm])
+        iv, ciphertext = decode_base64(parts[3]), decode_base64(parts[4])
+        if self._algorithm == "aes-256-cbc":
+            return read_javascript(ciphers.open_cbc(key, iv, ciphertext)), expires
+        if len(iv) != ciphers.BLOCK:
+            malformed("its IV has not 16 bytes")
+        return read_javascript(ciphers.ctr(key, iv, ciphertext)), expires
 
     def _candidates(self, identifier: str) -> Sequence[_Pair]:
         password = self._passwords.get("" if self._any_id else identifier)
@@ -90,8 +102,10 @@ class _Iron(SometimesDated):
     def _seal(self, plain: str, expires: int | None, iterations: int) -> str:
         assert self._current is not None
         password = self._passwords[self._current]
-        salt, mac_salt, iv = os.urandom(32).hex(), os.urandom(32).hex(), os.urandom(ciphers.BLOCK)
-        ciphertext = ciphers.seal_cbc(_key(password.encryption, salt, iterations), iv, plain.encode())
+        salt, mac_salt = map(_new_salt, password)
+        iv, key = os.urandom(ciphers.BLOCK), _key(password.encryption, salt, iterations, _KEY_SIZES[self._algorithm])
+        encrypt = ciphers.seal_cbc if self._algorithm == "aes-256-cbc" else ciphers.ctr
+        ciphertext = encrypt(key, iv, plain.encode())
         end = "" if expires is None else str(expires * 1000)
         fields = (_PREFIX, self._current, salt, values.encode_bytes(iv), values.encode_bytes(ciphertext), end)
         signed = "*".join(fields)
@@ -149,9 +163,12 @@ class HapiCookie(_Iron):
     """A cookie of hapi with `encoding: 'iron'` (as of yar and @hapi/cookie), read and written.
 
     Parameters:
-        secret: the password; or several by their ids, each a text or `{"encryption": …, "integrity": …}`. A seal without an
-            id is of the one called `default`.
+        secret: the password, as text, or as bytes where it is a Buffer there; or several by their ids, each such a password or
+            `{"encryption": …, "integrity": …}`. A seal without an id is of the one called `default`.
         current: the id that seals, where there are several; without it they are read only.
+        algorithm: `encryption.algorithm` of `iron`'s settings, `aes-256-cbc` or `aes-128-ctr`. A Buffer that encrypts has 32
+            bytes for the first, and 16 for the second; one for integrity has 32 or more.
+        iterations: of `encryption` and of `integrity`, where they are not 1.
         ttl: of `iron`'s settings, where it is in milliseconds, in hapi 0: it has no end, and is read up to `until`, which is
             then required.
         place: see `ForeignCookie`; by default `sid`.
@@ -165,15 +182,19 @@ class HapiCookie(_Iron):
 
     def __init__(
         self,
-        secret: str | Mapping[str, Password],
+        secret: str | bytes | Mapping[str, Password],
         *,
         current: str | None = None,
+        algorithm: str = "aes-256-cbc",
+        iterations: int = 1,
         ttl: Duration = 0,
         **place: Unpack[Place],
     ) -> None:
-        self._any_id = isinstance(secret, str)
-        by_id = {"": secret} if isinstance(secret, str) else _by_id(secret)
-        passwords = {each: _pair(password) for each, password in by_id.items()}
+        self._algorithm = one_of(algorithm, "algorithm", list(_KEY_SIZES))
+        self._iterations = _rounds(iterations)
+        self._any_id = isinstance(secret, str | bytes)
+        by_id = {"": secret} if isinstance(secret, str | bytes) else _by_id(secret)
+        passwords = {each: _pair(password, _KEY_SIZES[self._algorithm]) for each, password in by_id.items()}
         if current is None and len(passwords) == 1:
             (current,) = passwords
         if "default" in passwords:
@@ -185,11 +206,11 @@ class HapiCookie(_Iron):
 
     def _read(self, value: str, context: Context) -> Record:
         text = percent_decode(value)
-        data, expires = self._unseal(text, context, (1,))
+        data, expires = self._unseal(text, context, (self._iterations,))
         return self._record(data, context, text, expires=expires)
 
     def _write(self, record: Record, context: Context) -> str:
-        return self._seal(write_javascript(record.data), self._ends(record, context), 1)
+        return self._seal(write_javascript(record.data), self._ends(record, context), self._iterations)
 
 
 class H3Cookie(_Iron):
@@ -299,16 +320,25 @@ def _by_id(secret: object) -> dict[str, Any]:
     return by_id
 
 
-def _pair(password: object) -> _Pair:
-    """Both passwords. Raises `ConfigError`."""
-    both = [password.get(each) for each in _Pair._fields] if isinstance(password, Mapping) else [password] * 2
-    texts = [each for each in both if isinstance(each, str) and len(each) >= _SHORTEST]
-    if len(texts) != 2:
+def _pair(password: object, key_size: int | None = None) -> _Pair:
+    """Both passwords. `key_size`: they may be keys of bytes, and one that encrypts has this length. Raises `ConfigError`."""
+    both: list[Any] = (
+        [password.get(each) for each in _Pair._fields] if isinstance(password, Mapping) else [password] * 2
+    )
+    if key_size is not None and isinstance(both[0], bytes) and len(both[0]) != key_size:
         message = (
-            f"secret is not a password of {_SHORTEST} characters or more; copy it from the other system's settings"
+            f"secret encrypts with a Buffer of {len(both[0])} bytes; copy the {key_size} bytes of the other system's"
         )
         raise ConfigError(message)
-    return _Pair(*(each.encode() for each in texts))
+    for each, shortest in zip(both, (key_size or 0, _SHORTEST), strict=True):
+        is_text = isinstance(each, str) and len(each) >= _SHORTEST
+        is_key = key_size is not None and isinstance(each, bytes) and len(each) >= shortest
+        if not (is_text or is_key):
+            message = (
+                f"secret is not a password of {_SHORTEST} characters or more; copy it from the other system's settings"
+            )
+            raise ConfigError(message)
+    return _Pair(*both)
 
 
 def _ttl(ttl: Duration) -> int:
@@ -326,11 +356,26 @@ def _signed_with(
     raise InvalidToken("tampered")
 
 
-def _mac(password: bytes, salt: str, signed: str, iterations: int) -> str:
+def _mac(password: str | bytes, salt: str, signed: str, iterations: int) -> str:
     return values.encode_bytes(hmac.digest(_key(password, salt, iterations), signed.encode(), "sha256"))
 
 
-def _key(password: bytes, salt: str, iterations: int) -> bytes:
+def _key(password: str | bytes, salt: str, iterations: int, size: int = 32) -> bytes:
+    if bool(salt) == isinstance(password, bytes):
+        malformed("its salt is not as its password asks for")  # one beside a key would not be under the MAC
+    if isinstance(password, bytes):
+        return password
     # Every seal has its own salts: there is nothing to keep. `cryptography` brings its own OpenSSL, whose 8,192 rounds take
     # half as long as those of the one that Python is built with.
-    return PBKDF2HMAC(_SHA1, 32, salt.encode(), iterations).derive(password)
+    return PBKDF2HMAC(_SHA1, size, salt.encode(), iterations).derive(password.encode())
+
+
+def _new_salt(password: str | bytes) -> str:
+    return "" if isinstance(password, bytes) else os.urandom(32).hex()
+
+
+def _rounds(iterations: object) -> int:
+    if type(iterations) is int and 0 < iterations <= _MOST_ROUNDS:
+        return iterations
+    message = f"iterations={iterations!r} is not from 1 to {_MOST_ROUNDS}; leave it out where iron has the default, 1"
+    raise ConfigError(message)

@@ -3,7 +3,7 @@
     percent-encoded b64 of {"iv": b64, "value": b64, "mac": hex, "tag": b64}
     AES-256-CBC   mac = HMAC-SHA256(key, iv ‖ value), both as base64; tag is ""       (the default)
     AES-256-GCM   tag of 16 bytes; mac is ""
-    inside        hex(HMAC-SHA1(key, name ‖ "v2")) | value
+    inside        hex(HMAC-SHA1(key, name ‖ "v2")) | value          (before Laravel 6.18.27 and 7.22.2 the value alone)
 
 The `cookie` driver sets a second cookie, named by the session's id, whose value is `{"data": …, "expires": …}`.
 """
@@ -36,8 +36,8 @@ from hardtack.record import Record
 _ALPHABET = string.digits + string.ascii_letters
 _ID = re.compile("[A-Za-z0-9]{40}")
 _CIPHERS: Final = {"aes-128-cbc": 16, "aes-256-cbc": 32, "aes-128-gcm": 16, "aes-256-gcm": 32}
-_TEXT = frozenset({str})
 _ENVELOPE = frozenset({"iv", "value", "mac", "tag"})
+_PREFIXED = re.compile(b"[0-9a-f]{40}[|]")
 _SEALED = b"eyJpdiI6"  # base64 of `{"iv":`, which every envelope begins with
 _SESSION_GUARD = "Illuminate\\Auth\\SessionGuard"
 
@@ -47,8 +47,14 @@ class _Laravel(ForeignCookie):
 
     default_cookie_name = "laravel_session"
 
-    def __init__(self, secret: str, old_secrets: Sequence[str], cipher: str, **place: Unpack[Place]) -> None:
+    def __init__(
+        self, secret: str, old_secrets: Sequence[str], cipher: str, legacy_unprefixed: bool, **place: Unpack[Place]
+    ) -> None:
         super().__init__(**place)
+        if legacy_unprefixed and self.until is None:
+            message = "legacy_unprefixed=True needs until=<a date>: what is read then is good under every cookie's name"
+            raise ConfigError(message)
+        self._legacy_unprefixed = legacy_unprefixed
         self._cipher = one_of(cipher.lower() if isinstance(cipher, str) else cipher, "cipher", tuple(_CIPHERS))
         self._is_cbc = self._cipher.endswith("cbc")
         if isinstance(old_secrets, str | bytes):
@@ -63,9 +69,11 @@ class _Laravel(ForeignCookie):
         key, plain = self._unsealed(decode_padded(percent_decode(value)))
         prefix, separator, text = plain.partition(b"|")
         expected = self._prefixes.get((key, name)) or _prefix(key, name)
-        if not separator or not hmac.compare_digest(prefix, expected):
-            raise InvalidToken("wrong_purpose", "it was made for another cookie")
-        return text
+        if separator and hmac.compare_digest(prefix, expected):
+            return text
+        if self._legacy_unprefixed and not _PREFIXED.match(plain):
+            return plain
+        raise InvalidToken("wrong_purpose", "it was made for another cookie")
 
     def _unsealed(self, envelope: bytes) -> tuple[bytes, bytes]:
         """The key that an envelope was sealed with, and the plain text. Raises `InvalidToken`."""
@@ -74,7 +82,11 @@ class _Laravel(ForeignCookie):
             malformed("it is not an envelope of Laravel's")
         get = fields.get
         parts = (get("iv", ""), get("value", ""), get("mac", ""), get("tag", ""))
-        if not (_TEXT.issuperset(map(type, parts)) and all(map(str.isascii, parts))):
+        try:
+            is_ascii = "".join(parts).isascii()
+        except TypeError:  # one of them is no text
+            is_ascii = False
+        if not is_ascii:
             malformed("it is not an envelope of Laravel's")
         for key in self._keys:
             plain = self._opened(key, *parts)
@@ -126,6 +138,9 @@ class LaravelCookie(_Laravel):
         cipher: `cipher` of `config/app.php`, by default `aes-256-cbc`.
         serialization: `session.serialization`, `php` or `json`; both are read, PHP's objects never.
         lifetime: `session.lifetime` as a duration, by default 120 minutes; a cookie written here ends then.
+        legacy_unprefixed: also read the cookies of Laravel before 6.18.27 and 7.22.2 (July 2020), up to `until`, which is then
+            required: they are bound to no name, so that who gets an application to encrypt a text in any cookie has a
+            session of it.
         place: see `ForeignCookie`; `session.cookie`, by default the application's name and `_session`, or `-session` since
             Laravel 12.
 
@@ -144,9 +159,10 @@ class LaravelCookie(_Laravel):
         cipher: str = "aes-256-cbc",
         serialization: str = "php",
         lifetime: Duration = "120 minutes",
+        legacy_unprefixed: bool = False,
         **place: Unpack[Place],
     ) -> None:
-        super().__init__(secret, old_secrets, cipher, **place)
+        super().__init__(secret, old_secrets, cipher, legacy_unprefixed, **place)
         self._serialization = one_of(serialization, "serialization", ("php", "json"))
         self._lifetime = seconds(lifetime, "lifetime")
         self._slide(self._lifetime)
@@ -210,6 +226,7 @@ class LaravelIdCookie(_Laravel):
         load: a function that takes the id and returns what the store has under it, as it is there (the column `payload` of
             a row, the value of Redis or of another cache, the content of a file), or None where there is nothing. It is
             called while a request is answered, and only for an authentic id.
+        legacy_unprefixed: see `LaravelCookie`.
         encrypted: `session.encrypt`; True: what is not sealed with one of the keys is refused, as there.
 
     Raises `ConfigError`.
@@ -225,9 +242,10 @@ class LaravelIdCookie(_Laravel):
         cipher: str = "aes-256-cbc",
         load: Callable[[str], str | bytes | None] | None = None,
         encrypted: bool = False,
+        legacy_unprefixed: bool = False,
         **place: Unpack[Place],
     ) -> None:
-        super().__init__(secret, old_secrets, cipher, **place)
+        super().__init__(secret, old_secrets, cipher, legacy_unprefixed, **place)
         if load is not None and not callable(load):
             message = "load is a function that takes the session's id and returns what the store has of it, or None"
             raise ConfigError(message)

@@ -31,6 +31,7 @@ _PROTECTED = {"SFMyNTY": "sha256", "SFMzODQ": "sha384", "SFM1MTI": "sha512"}
 _HS256 = "SFMyNTY"
 _A128GCM = "QTEyOEdDTQ"
 _XCP = "XCP"
+_VALUE = "value"
 _ASSOCIATED = b"A128GCM"  # of both kinds: plug_crypto kept it when it changed the cipher
 
 
@@ -131,77 +132,35 @@ class PhoenixEncryptedCookie(_Plug):
     ) -> None:
         super().__init__(secret, old_secrets, atom_keys, **place)
         settings = _derivation(iterations, key_length, key_digest)
-        if key_length != 32:
-            message = f"key_length={key_length} does not encrypt: both ciphers have keys of 32 bytes"
-            raise ConfigError(message)
+        _check_encrypting(key_length)
         encryption = self._keys(encryption_salt, "encryption_salt", **settings)
         signing = self._keys(signing_salt, "signing_salt", **settings)
         self._pairs = list(zip(encryption, signing, strict=True))
         self._legacy = legacy
 
     def _read(self, value: str, context: Context) -> Record:
-        head, *parts = value.split(".")
-        if head == _XCP and len(parts) == 1:
-            raw = decode_base64(parts[0])
-            if len(raw) < nacl.NONCE + nacl.TAG:
-                malformed("it is too short")
-            opened = self._open_xchacha(raw)
-        elif head == _A128GCM and len(parts) == 4:
-            opened = self._open_gcm(*map(decode_base64, parts))
-        else:
-            malformed("it is not an encrypted cookie of Plug's")
-        return self._record(self._term(opened), context, value)
-
-    def _open_xchacha(self, raw: bytes) -> bytes:
-        nonce, tag, ciphertext = (
-            raw[: nacl.NONCE],
-            raw[nacl.NONCE : nacl.NONCE + nacl.TAG],
-            raw[nacl.NONCE + nacl.TAG :],
-        )
-        for key, _ in self._pairs:
-            try:
-                return nacl.xchacha_open(key, nonce, ciphertext, tag, _ASSOCIATED)
-            except InvalidToken:
-                continue
-        raise InvalidToken("tampered")
-
-    def _open_gcm(self, wrapped: bytes, nonce: bytes, ciphertext: bytes, tag: bytes) -> bytes:
-        if len(wrapped) != 16 + ciphers.TAG + ciphers.GCM_NONCE:
-            malformed("its key is not one of 16 bytes")
-        for key, associated in self._pairs:
-            try:
-                content_key = ciphers.open_gcm(key, wrapped[32:], wrapped[:16], wrapped[16:32], associated)
-            except InvalidToken:
-                continue
-            return ciphers.open_gcm(content_key, nonce, ciphertext, tag, _ASSOCIATED)
-        raise InvalidToken("tampered")
+        return self._record(self._term(decrypt(value, self._pairs)), context, value)
 
     def _write(self, record: Record, context: Context) -> str:
-        plain = etf.write(record.data)
-        key, associated = self._pairs[0]
-        if not self._legacy:
-            nonce = os.urandom(nacl.NONCE)
-            ciphertext, tag = nacl.xchacha_seal(key, nonce, plain, _ASSOCIATED)
-            return f"{_XCP}.{values.encode_bytes(nonce + tag + ciphertext)}"
-        content_key, nonce, key_nonce = os.urandom(16), os.urandom(12), os.urandom(12)
-        wrapped, key_tag = ciphers.seal_gcm(key, key_nonce, content_key, associated)
-        ciphertext, tag = ciphers.seal_gcm(content_key, nonce, plain, _ASSOCIATED)
-        parts = (wrapped + key_tag + key_nonce, nonce, ciphertext, tag)
-        return ".".join((_A128GCM, *map(values.encode_bytes, parts)))
+        return encrypt(etf.write(record.data), self._pairs[0], legacy=self._legacy)
 
 
 class PhoenixTokenCookie(_Plug):
-    """A cookie with a token of `Phoenix.Token` or `Plug.Crypto`, read only: the "remember me" of generated logins is one.
+    """A cookie with a token of `Phoenix.Token` or `Plug.Crypto`, read and written: a generated login's "remember me" is one.
 
-    A map is the session's data; any other value is under the key `value`. Tokens of plug_crypto before 1.2, and of Phoenix
-    before that, are read as well.
+    A map is the session's data; any other value is under the key `value`, and data with that key alone is written as the
+    value itself. Tokens of plug_crypto before 1.2, and of Phoenix before that, are read as well.
 
     Parameters:
         secret, old_secrets, iterations, key_length, key_digest, atom_keys: see `PhoenixCookie`.
-        salt: what the token was signed with; of a cookie that `put_resp_cookie` signed, its name and `_cookie`.
-        max_age: `max_age` where the application gives one to `verify`: it overrides what the token says. None, as there: the
-            token's own, or a day where it says none. One that says `:infinity` has no end: it is not taken over without
-            `until` or `max_age`.
+        salt: what the token was signed or encrypted with; of a cookie that `put_resp_cookie` signed or encrypted, its name
+            and `_cookie`.
+        encrypted: the token is one of `encrypt`, or a cookie of `put_resp_cookie` with `encrypt: true`; one that is only
+            signed is refused then.
+        legacy: of an encrypted one, write the form of plug_crypto before 2.1. Both are read.
+        max_age: `max_age` where the application gives one to `verify` or `decrypt`: it overrides what the token says. None,
+            as there: the token's own, or a day where it says none. One that says `:infinity` has no end: it is not taken
+            over without `until` or `max_age`. A token that is written here says this age, or a day.
         place: see `ForeignCookie`.
 
     Raises `ConfigError`.
@@ -210,7 +169,6 @@ class PhoenixTokenCookie(_Plug):
     format_name = "phoenix-token"
     authenticates_time = True
     ends_some = True  # with max_age: :infinity
-    writes = False
 
     def __init__(
         self,
@@ -218,6 +176,8 @@ class PhoenixTokenCookie(_Plug):
         salt: Secret,
         *,
         old_secrets: Sequence[Secret] = (),
+        encrypted: bool = False,
+        legacy: bool = False,
         max_age: Duration | None = None,
         iterations: int = 1000,
         key_length: int = 32,
@@ -227,19 +187,37 @@ class PhoenixTokenCookie(_Plug):
     ) -> None:
         super().__init__(secret, old_secrets, atom_keys, **place)
         settings = _derivation(iterations, key_length, key_digest)
+        if encrypted:
+            _check_encrypting(key_length)
+        elif legacy:
+            message = "legacy=True is a form of encrypted tokens; give encrypted=True beside it, or leave it out"
+            raise ConfigError(message)
+        self._legacy = legacy
         self._signing = self._keys(salt, "salt", **settings)
+        self._pairs = [(key, b"") for key in self._signing] if encrypted else []
         self._max_age = None if max_age is None else seconds(max_age, "max_age")
 
     def _read(self, value: str, context: Context) -> Record:
-        content, signed_at, own = etf.read_token(verify(value, self._signing), atom_keys=self._atom_keys)
+        plain = decrypt(value, self._pairs) if self._pairs else verify(value, self._signing)
+        content, signed_at, own = etf.read_token(plain, atom_keys=self._atom_keys)
         signed = seconds_of(signed_at, per_second=1000)
         created = began(signed, context)
         allowed = own if self._max_age is None else self._max_age
         if allowed is not None and allowed <= 0:  # also where it was signed by a clock that is ahead
             raise InvalidToken("expired")
         expires = None if allowed is None else not_expired(signed + seconds_of(allowed), context)
-        data = content if type(content) is dict else {"value": content}
+        data = content if type(content) is dict else {_VALUE: content}
         return self._record(data, context, value, created=created, expires=expires)
+
+    def _write(self, record: Record, context: Context) -> str:
+        data = record.data
+        content = data[_VALUE] if data.keys() == {_VALUE} and type(data[_VALUE]) is not dict else data
+        age = etf.DEFAULT_AGE if self._max_age is None else self._max_age
+        ends = self._deadline(record, context, age)
+        assert ends is not None
+        # A reader may have an age of its own: what ends sooner was signed sooner.
+        plain = etf.write_token(content, (ends - age) * 1000, age)
+        return encrypt(plain, self._pairs[0], legacy=self._legacy) if self._pairs else sign(plain, self._signing[0])
 
 
 def verify(value: str, keys: Sequence[bytes]) -> bytes:
@@ -259,6 +237,67 @@ def sign(payload: bytes, key: bytes) -> str:
     """What `verify` reads."""
     signed = f"{_HS256}.{values.encode_bytes(payload)}"
     return f"{signed}.{values.encode_bytes(keyed_mac(key, signed.encode(), 'sha256'))}"
+
+
+def decrypt(value: str, pairs: Sequence[tuple[bytes, bytes]]) -> bytes:
+    """What `Plug.Crypto.MessageEncryptor` encrypted, in either form, under a pair of `secret` and `sign_secret`.
+
+    Raises `InvalidToken`.
+    """
+    head, *parts = value.split(".")
+    if head == _XCP and len(parts) == 1:
+        raw = decode_base64(parts[0])
+        if len(raw) < nacl.NONCE + nacl.TAG:
+            malformed("it is too short")
+        return _open_xchacha(raw, pairs)
+    if head == _A128GCM and len(parts) == 4:
+        wrapped, nonce, ciphertext, tag = map(decode_base64, parts)
+        return _open_gcm(wrapped, nonce, ciphertext, tag, pairs)
+    return malformed("it is not encrypted by Plug")
+
+
+def _open_xchacha(raw: bytes, pairs: Sequence[tuple[bytes, bytes]]) -> bytes:
+    nonce, tag, ciphertext = raw[: nacl.NONCE], raw[nacl.NONCE : nacl.NONCE + nacl.TAG], raw[nacl.NONCE + nacl.TAG :]
+    for key, _ in pairs:
+        try:
+            return nacl.xchacha_open(key, nonce, ciphertext, tag, _ASSOCIATED)
+        except InvalidToken:
+            continue
+    raise InvalidToken("tampered")
+
+
+def _open_gcm(
+    wrapped: bytes, nonce: bytes, ciphertext: bytes, tag: bytes, pairs: Sequence[tuple[bytes, bytes]]
+) -> bytes:
+    if len(wrapped) != 16 + ciphers.TAG + ciphers.GCM_NONCE:
+        malformed("its key is not one of 16 bytes")
+    for key, associated in pairs:
+        try:
+            content_key = ciphers.open_gcm(key, wrapped[32:], wrapped[:16], wrapped[16:32], associated)
+        except InvalidToken:
+            continue
+        return ciphers.open_gcm(content_key, nonce, ciphertext, tag, _ASSOCIATED)
+    raise InvalidToken("tampered")
+
+
+def encrypt(plain: bytes, pair: tuple[bytes, bytes], *, legacy: bool) -> str:
+    """What `decrypt` reads; `legacy`: in the form of plug_crypto before 2.1."""
+    key, associated = pair
+    if not legacy:
+        nonce = os.urandom(nacl.NONCE)
+        ciphertext, tag = nacl.xchacha_seal(key, nonce, plain, _ASSOCIATED)
+        return f"{_XCP}.{values.encode_bytes(nonce + tag + ciphertext)}"
+    content_key, nonce, key_nonce = os.urandom(16), os.urandom(12), os.urandom(12)
+    wrapped, key_tag = ciphers.seal_gcm(key, key_nonce, content_key, associated)
+    ciphertext, tag = ciphers.seal_gcm(content_key, nonce, plain, _ASSOCIATED)
+    parts = (wrapped + key_tag + key_nonce, nonce, ciphertext, tag)
+    return ".".join((_A128GCM, *map(values.encode_bytes, parts)))
+
+
+def _check_encrypting(key_length: int) -> None:
+    if key_length != 32:
+        message = f"key_length={key_length} does not encrypt: both ciphers have keys of 32 bytes"
+        raise ConfigError(message)
 
 
 def _derivation(iterations: object, key_length: object, key_digest: object) -> dict[str, Any]:

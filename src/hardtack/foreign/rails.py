@@ -2,7 +2,7 @@
 
     encrypted   b64(ciphertext) -- b64(nonce) -- b64(tag)      AES-GCM, of 256 bits by default
     signed      b64(payload) -- hex(HMAC)
-    before 5.2  b64(b64(ciphertext) -- b64(iv)) -- hex(HMAC-SHA1)      AES-256-CBC
+    before 5.2  b64(b64(ciphertext) -- b64(iv)) -- hex(HMAC)      AES-256-CBC
 
 All of it percent-encoded; the keys are PBKDF2 of `secret_key_base`. Inside is an envelope that names the cookie and may
 say when it ends: `{"_rails": {"message": b64(JSON), "exp": …, "pur": "cookie.NAME"}}`. Without metadata, as in Rails 5.2,
@@ -20,11 +20,11 @@ from typing import Any, Unpack
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign import _ciphers as ciphers
 from hardtack.foreign._keys import all_secrets, keyed_mac, one_of, pbkdf2, same
-from hardtack.foreign._place import Place, Secret, SometimesDated
+from hardtack.foreign._place import Place, Secret
 from hardtack.foreign._python import decode_padded
 from hardtack.foreign._text import percent_decode, percent_encode, write_json
 from hardtack.foreign._times import iso_seconds, iso_text, not_expired
-from hardtack.foreign.base import malformed, parse_json, secret_bytes
+from hardtack.foreign.base import ForeignCookie, malformed, parse_json, secret_bytes
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -36,7 +36,7 @@ _SEPARATOR = "--"
 _VALUE = "value"
 
 
-class _Rails(SometimesDated):
+class _Rails(ForeignCookie):
     """What both kinds have in common: the envelope and what is in it."""
 
     default_cookie_name = "_app_session"
@@ -117,6 +117,7 @@ class RailsCookie(_Rails):
         legacy_cbc: also read the cookies of Rails 5.1 and before, and of later ones without
             `use_authenticated_cookie_encryption`, up to `until`, which is then required. Their keys are derived with SHA-1
             (5.1) or one of `digest` and `old_digests`.
+        cookies_digest: `config.action_dispatch.cookies_digest`, of the MAC of `legacy_cbc`; Rails' own default is `sha1`.
         encrypted_cookie_cipher: of `config.action_dispatch`, as are the salts: `aes-256-gcm`, `aes-192-gcm` or
             `aes-128-gcm`. The cookies of `legacy_cbc` have AES-256-CBC.
         authenticated_encrypted_cookie_salt: of the cookies' key.
@@ -138,6 +139,7 @@ class RailsCookie(_Rails):
         metadata: bool = True,
         expire_after: Duration | None = None,
         legacy_cbc: bool = False,
+        cookies_digest: str = "sha1",
         encrypted_cookie_cipher: str = "aes-256-gcm",
         authenticated_encrypted_cookie_salt: Secret = "authenticated encrypted cookie",
         encrypted_cookie_salt: Secret = "encrypted cookie",
@@ -152,6 +154,7 @@ class RailsCookie(_Rails):
         cbc_salt = secret_bytes(encrypted_cookie_salt, "encrypted_cookie_salt")
         mac_salt = secret_bytes(encrypted_signed_cookie_salt, "encrypted_signed_cookie_salt")
         self._keys = [_derive(each, salt, length, name) for each in accepted for name in names]
+        self._legacy_hmac = one_of(cookies_digest, "cookies_digest", _DIGESTS)
         self._legacy: list[tuple[bytes, bytes]] = []
         if legacy_cbc:
             if self.until is None:
@@ -184,7 +187,7 @@ class RailsCookie(_Rails):
 
     def _read_cbc(self, encoded: str, mac: str, context: Context) -> Record:
         for key, mac_key in self._legacy:
-            if same(keyed_mac(mac_key, encoded.encode(), "sha1").hex(), mac):
+            if same(keyed_mac(mac_key, encoded.encode(), self._legacy_hmac).hex(), mac):
                 parts = decode_padded(encoded).decode("latin-1").split(_SEPARATOR)
                 if len(parts) != 2:
                     malformed("its ciphertext and IV are not two parts")
@@ -207,7 +210,8 @@ class RailsSignedCookie(_Rails):
 
     Parameters:
         secret, old_secrets, digest, old_digests, metadata, expire_after, place: see `RailsCookie`.
-        signed_cookie_digest: `config.action_dispatch.signed_cookie_digest`; Rails' own default is `sha1`.
+        signed_cookie_digest: `config.action_dispatch.signed_cookie_digest`, which Rails 5.1 and before called
+            `cookies_digest`; Rails' own default is `sha1`.
         signed_cookie_salt: `config.action_dispatch.signed_cookie_salt`.
 
     Raises `ConfigError`.

@@ -64,6 +64,8 @@ def engine_from_url(url: str | URL, create: Callable[..., E], **settings: Any) -
         raise _bad_url() from None
     if sync.dialect.driver == "psycopg" and sync is engine:
         limit_waiting(sync, TIMEOUT)
+    elif sync.dialect.driver == "pymysql":
+        share_tls_context(sync)
     return engine, Pooler(sync, typed)
 
 
@@ -187,6 +189,30 @@ def limit_waiting(engine: Engine, seconds: float) -> None:
     @event.listens_for(engine, "do_connect")
     def connect(dialect: Any, record: Any, args: Any, options: Any) -> Any:
         return ImpatientConnection.connect(*args, **options)
+
+
+def share_tls_context(engine: Engine) -> None:
+    """Have PyMySQL make the TLS context of a URL without TLS options once: from 1.2 on it tries TLS there, and checks nothing.
+
+    It would read all certificates that the system trusts for each connection, also where the server is gone and none comes of
+    it: some 20 ms of each request that is answered with 503, and a megabyte for each connection that is open.
+    """
+    import pymysql.connections
+
+    parent: Any = pymysql.connections.Connection
+    made: list[Any] = []
+
+    class SharingConnection(parent):  # type: ignore[misc]
+        def _create_ssl_ctx(self, options: Any) -> Any:
+            if options:
+                return super()._create_ssl_ctx(options)
+            if not made:
+                made.append(super()._create_ssl_ctx(options))
+            return made[0]
+
+    @event.listens_for(engine, "do_connect")
+    def connect(dialect: Any, record: Any, args: Any, options: Any) -> Any:
+        return SharingConnection(*args, **options)
 
 
 def _bad_url() -> ConfigError:

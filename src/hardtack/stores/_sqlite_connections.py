@@ -10,8 +10,11 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
+from typing import NoReturn
 
 from hardtack.errors import ConfigError, StoreFull, StoreUnavailable
+from hardtack.protocols import VersionConflict
 from hardtack.stores import _forks
 from hardtack.stores._common import is_full_disk
 
@@ -28,6 +31,9 @@ CREATE TABLE IF NOT EXISTS hardtack_sessions (
 CREATE INDEX IF NOT EXISTS hardtack_sessions_expires_at ON hardtack_sessions (expires_at);
 CREATE INDEX IF NOT EXISTS hardtack_sessions_subject ON hardtack_sessions (subject) WHERE subject IS NOT NULL;
 """
+
+CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
+"""Write the log to the file, as far as nobody reads an older state; the answer: busy, pages of the log, those in the file."""
 
 RESERVE = 256 * 1024
 """Bytes of a file beside the database, which is deleted where the disk is full: SQLite needs room to delete as well."""
@@ -70,7 +76,7 @@ class Connections:
     """Opens, lends and takes back connections; see `SQLiteStore` for the settings."""
 
     def __init__(self, path: Path, timeout: float, synchronous: str) -> None:
-        self._path = path
+        self.path = path
         self._name = str(path)  # of a Path the system would be asked by a call of Python's more, for each request
         self._timeout = min(timeout, _LONGEST)
         self._synchronous = synchronous
@@ -80,7 +86,7 @@ class Connections:
                 raise PermissionError(0, "it is no file that can be read and written")
         except (OSError, ValueError) as error:  # a NUL in the path is a ValueError
             problem = error.strerror if isinstance(error, OSError) else error
-            message = f"path is {str(self._path)!r}, and no database can be kept there: {problem}"
+            message = f"path is {str(self.path)!r}, and no database can be kept there: {problem}"
             raise ConfigError(message) from error
         self.idle = Idle(file.st_dev, file.st_ino)
         self._reserve = path.with_name(f"{path.name}-reserve")
@@ -149,7 +155,7 @@ class Connections:
             idle = self._idle_for(self._file())
             connection = self._connect()
             with suppress(FileNotFoundError):
-                if idle.usable(self._path.stat()):  # else it may be open to either
+                if idle.usable(self.path.stat()):  # else it may be open to either
                     return idle, connection
             connection.close()
         raise FileNotFoundError(0, "its file is replaced all the time")
@@ -171,17 +177,17 @@ class Connections:
         One that is there is not opened: closing it would give up the locks that SQLite holds on it in this process.
         """
         with suppress(FileNotFoundError):
-            return self._path.stat()
-        with _alone_in(self._path.parent), suppress(FileExistsError):
-            if not self._path.exists():
+            return self.path.stat()
+        with _alone_in(self.path.parent), suppress(FileExistsError):
+            if not self.path.exists():
                 # What is left of a database that was deleted, and would be taken for the log of the new one.
                 for end in ("-wal", "-shm"):
-                    self._path.with_name(f"{self._path.name}{end}").unlink(missing_ok=True)
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        return self._path.stat()
+                    self.path.with_name(f"{self.path.name}{end}").unlink(missing_ok=True)
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        return self.path.stat()
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=self._timeout, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(self.path, timeout=self._timeout, isolation_level=None, check_same_thread=False)
         try:
             if connection.execute("PRAGMA page_count").fetchone() == (0,):
                 connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # a sweep can then shorten the file
@@ -206,6 +212,41 @@ class Connections:
                 time.sleep(_PAUSE)
             else:
                 return
+
+
+class Lease:
+    """A connection for this thread alone, given back afterwards; after an error it is closed instead.
+
+    Not one of `contextlib`, which takes as long as half of a read.
+    """
+
+    __slots__ = ("_connection", "_connections", "_idle")
+
+    _idle: Idle
+    _connection: sqlite3.Connection
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._idle, self._connection = self._connections.take()
+        return self._connection
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None or isinstance(error, VersionConflict):
+            self._connections.give_back(self._idle, self._connection)
+        else:
+            give_up(self._connection, error)
+
+
+def give_up(connection: sqlite3.Connection, error: BaseException) -> NoReturn:
+    """Close a connection that failed. An error that is not sqlite3's own, of a call that was interrupted, is no other."""
+    connection.close()
+    if isinstance(error, Exception):
+        raise unavailable(error) from error
+    raise error
 
 
 @contextmanager

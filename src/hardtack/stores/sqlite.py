@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import unquote
 
 from hardtack.errors import ConfigError, StoreFull
 from hardtack.protocols import Entry, Progress, Tombstone, Version, VersionConflict
 from hardtack.stores._common import check_count, check_seconds, new_version
-from hardtack.stores._sqlite_connections import SCHEMA, Connections, Idle, unavailable
+from hardtack.stores._sqlite_connections import CHECKPOINT, SCHEMA, Connections, Lease, give_up
+from hardtack.stores._sqlite_log import Log
 
 __all__ = ["SCHEMA", "SQLiteStore"]
 
@@ -36,12 +36,8 @@ _COUNT_DEAD = "SELECT count(*) FROM hardtack_sessions WHERE expires_at <= ?"
 _SWEEP = """\
 DELETE FROM hardtack_sessions
 WHERE rowid IN (SELECT rowid FROM hardtack_sessions WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)"""
-_CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
 _INCREMENTAL = 2
 _SHORTEN = "PRAGMA incremental_vacuum({})"
-
-_BETWEEN_CHECKPOINTS = 700
-"""Entries, or free pages: of either one changes up to five pages, and `CHECKPOINT_AFTER` of them would make a request wait."""
 
 _KEPT_FREE = 100
 """How many free pages of the file a sweep leaves to the sessions to come."""
@@ -127,7 +123,7 @@ class SQLiteStore:
         try:
             row = connection.execute(_GET, (key, time.time())).fetchone()
         except BaseException as error:
-            _give_up(connection, error)
+            give_up(connection, error)
         self._connections.give_back(idle, connection)
         return None if row is None else Entry(*row)
 
@@ -135,8 +131,11 @@ class SQLiteStore:
         self, key: str, data: bytes, *, expires_at: int, if_version: Version | None, subject: str | None
     ) -> Version:
         """Compare-and-set; see `Store.put`. Raises `VersionConflict`."""
-        with self._connection() as connection:
+
+        def save(connection: sqlite3.Connection) -> int:
             return _put(connection, key, data, expires_at, if_version, subject)
+
+        return self._save(save)
 
     def delete(self, key: str, *, if_version: Version | None = None) -> bool:
         """Delete, under any version or just this one; see `Store.delete`. Raises `VersionConflict`."""
@@ -145,8 +144,8 @@ class SQLiteStore:
         except StoreFull:
             self._connections.use_reserve()
         deleted = self._delete(key, if_version)
-        with suppress(StoreFull), self._connection() as connection:
-            connection.execute(_CHECKPOINT)  # the next one that deletes can then write over the log
+        with suppress(StoreFull):
+            self._write_back()
         return deleted
 
     def _delete(self, key: str, if_version: Version | None) -> bool:
@@ -171,13 +170,17 @@ class SQLiteStore:
         tombstone: Tombstone | None = None,
     ) -> Version:
         """Move an entry to a new key in one transaction; see `Renames`. Raises `VersionConflict`."""
-        with self._connection() as connection, _transaction(connection):
-            version = _put(connection, new, data, expires_at, None, subject)
-            if tombstone is not None:
-                _put(connection, old, tombstone.data, tombstone.expires_at, if_version, None)
-            elif connection.execute(_DELETE_VERSION, (old, time.time(), if_version)).rowcount != 1:
-                raise VersionConflict("the entry was changed or is gone")
-            return version
+
+        def save(connection: sqlite3.Connection) -> int:
+            with _transaction(connection):
+                version = _put(connection, new, data, expires_at, None, subject)
+                if tombstone is not None:
+                    _put(connection, old, tombstone.data, tombstone.expires_at, if_version, None)
+                elif connection.execute(_DELETE_VERSION, (old, time.time(), if_version)).rowcount != 1:
+                    raise VersionConflict("the entry was changed or is gone")
+                return version
+
+        return self._save(save)
 
     def find(self, subject: str) -> list[str]:
         """The keys of the subject's entries."""
@@ -197,22 +200,24 @@ class SQLiteStore:
         In small transactions, with pauses of nine times their length: a request that saves seldom finds one in its way.
         `progress` as in `Sweeps`.
         """
-        swept = unwritten = total = 0
+        swept = total = 0
         if progress is not None:
             with self._connection() as connection:
                 total = connection.execute(_COUNT_DEAD, (now,)).fetchone()[0]
+
+        def sweep(connection: sqlite3.Connection) -> int:
+            return connection.execute(_SWEEP, (now, self._batch)).rowcount
+
         gone = self._batch
-        while gone >= self._batch:
-            with _Step(), self._connection() as connection:
-                gone = connection.execute(_SWEEP, (now, self._batch)).rowcount
-            swept += gone
-            unwritten += gone
-            if progress is not None:
-                progress(swept, total)
-            if unwritten >= _BETWEEN_CHECKPOINTS:
-                self._write_back()
-                unwritten = 0
-        self._shorten()
+        with Log(self._connections) as log:
+            while gone >= self._batch:
+                with _Step():
+                    gone = self._save(sweep, log.begin_anew)
+                swept += gone
+                log.follow()
+                if progress is not None:
+                    progress(swept, total)
+            self._shorten(log)
         self._connections.keep_reserve()
         return swept
 
@@ -224,64 +229,35 @@ class SQLiteStore:
         """Close the connections that are not in use."""
         self._connections.idle.close()
 
-    def _connection(self) -> _Lease:
-        return _Lease(self._connections)
+    def _connection(self) -> Lease:
+        return Lease(self._connections)
 
-    def _shorten(self) -> None:
+    def _save(self, save: Callable[[sqlite3.Connection], int], write_back: Callable[[], object] | None = None) -> int:
+        """Save; where the disk is full, once more over a log that was written back: it may be the log that has filled it."""
+        try:
+            with self._connection() as connection:
+                return save(connection)
+        except StoreFull:
+            (write_back or self._write_back)()
+        with self._connection() as connection:
+            return save(connection)
+
+    def _write_back(self) -> None:
+        """Write the log to the file. The next one who saves then writes over the log."""
+        with self._connection() as connection:
+            connection.execute(CHECKPOINT)
+
+    def _shorten(self, log: Log) -> None:
         """Give the free pages at the end of the file back to the file system, where the file was made for it."""
-        pages, unwritten, done = 1, 0, False
+        pages, done = 1, False
         while not done:
             with _Step() as step, self._connection() as connection:
                 done = _spare(connection) <= _KEPT_FREE
                 if not done:
                     # A script runs to its end: `execute` stops at what would be the first row, which is the first page.
                     connection.executescript(_SHORTEN.format(pages))
-            unwritten += pages
             pages = pages + 1 if step.took < _STEP else max(1, pages // 2)
-            if unwritten >= _BETWEEN_CHECKPOINTS:
-                self._write_back()
-                unwritten = 0
-        self._write_back()
-
-    def _write_back(self) -> None:
-        """Write the log to the file: else a request that saves may have to."""
-        with self._connection() as connection:
-            connection.execute(_CHECKPOINT)
-
-
-class _Lease:
-    """A connection for this thread alone, given back afterwards; after an error it is closed instead.
-
-    Not one of `contextlib`, which takes as long as half of a read.
-    """
-
-    __slots__ = ("_connection", "_connections", "_idle")
-
-    _idle: Idle
-    _connection: sqlite3.Connection
-
-    def __init__(self, connections: Connections) -> None:
-        self._connections = connections
-
-    def __enter__(self) -> sqlite3.Connection:
-        self._idle, self._connection = self._connections.take()
-        return self._connection
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if error is None or isinstance(error, VersionConflict):
-            self._connections.give_back(self._idle, self._connection)
-        else:
-            _give_up(self._connection, error)
-
-
-def _give_up(connection: sqlite3.Connection, error: BaseException) -> NoReturn:
-    """Close a connection that failed. An error that is not sqlite3's own, of a call that was interrupted, is no other."""
-    connection.close()
-    if isinstance(error, Exception):
-        raise unavailable(error) from error
-    raise error
+            log.follow()
 
 
 class _Step:

@@ -95,13 +95,23 @@ async function ironSession(request, response) {
   answer(response, session);
 }
 
-async function hapi(request, response) {
-  const options = { ...iron.defaults, ttl: 3_600_000 };
-  if (request.method === "PUT") {
-    return answer(response, null, [`sid=${await iron.seal(await body(request), SECRET, options)}`]);
-  }
-  answer(response, await iron.unseal(cookieOf(request, "sid"), SECRET, options));
+function hapi(sealing, opening, settings) {
+  const options = { ...iron.defaults, ttl: 3_600_000, ...settings };
+  return async (request, response) => {
+    if (request.method === "PUT") {
+      return answer(response, null, [`sid=${await iron.seal(await body(request), sealing, options)}`]);
+    }
+    answer(response, await iron.unseal(cookieOf(request, "sid"), opening, options));
+  };
 }
+
+const { encryption, integrity } = iron.defaults;
+const CTR = { encryption: { ...encryption, algorithm: "aes-128-ctr" } };
+const THRICE = {
+  encryption: { ...CTR.encryption, iterations: 3 },
+  integrity: { ...integrity, iterations: 3 },
+};
+const BUFFERS = { encryption: KEY.subarray(0, 16), integrity: KEY };
 
 // Several passwords by their ids: PUT seals with the `id` in the session, or without one, and GET opens with the mapping.
 const PASSWORDS = { default: SECRET, second: SECRET.toUpperCase() };
@@ -184,7 +194,10 @@ const SYSTEMS = {
   "koa-session": withKoa({}),
   "koa-session-once": withKoa({ key: "koa:sess" }),
   "iron-session": ironSession,
-  hapi,
+  hapi: hapi(SECRET, SECRET),
+  "hapi-ctr": hapi(SECRET, SECRET, THRICE),
+  "hapi-buffer": hapi(KEY, KEY),
+  "hapi-buffers": hapi({ id: "k1", ...BUFFERS }, { k1: BUFFERS }, CTR),
   "hapi-ids": hapiWithIds,
   h3: toNodeHandler(h3),
   fastify: (request, response) => fastify.routing(request, response),

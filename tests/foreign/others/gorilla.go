@@ -4,18 +4,23 @@ package main
 
 import (
 	"bufio"
+	"crypto/sha1"
+	"crypto/sha512"
 	"encoding/json"
 	"fmt"
+	"hash"
 	"os"
 
 	"github.com/gorilla/securecookie"
 )
 
 type request struct {
-	Op, Name, Value, Hash, Block string
-	Gob                          bool
-	Data                         map[string]interface{}
+	Op, Name, Value, Hash, Block, HashFunc string
+	Gob                                    bool
+	Data                                   map[string]interface{}
 }
+
+var hashFuncs = map[string]func() hash.Hash{"sha1": sha1.New, "sha384": sha512.New384, "sha512": sha512.New}
 
 func answer(asked request) (interface{}, error) {
 	var block []byte
@@ -23,6 +28,9 @@ func answer(asked request) (interface{}, error) {
 		block = []byte(asked.Block)
 	}
 	codec := securecookie.New([]byte(asked.Hash), block)
+	if hashFunc := hashFuncs[asked.HashFunc]; hashFunc != nil {
+		codec.HashFunc(hashFunc)
+	}
 	if asked.Gob {
 		return codec.Encode(asked.Name, map[string]string{"a": "b"})
 	}

@@ -24,8 +24,9 @@ function answer(array $request)
     }
     $key = base64_decode($request['key']);
     $encrypter = new Encrypter($key, $request['cipher']);
-    $encrypt = function ($name, $text) use ($encrypter, $key) {
-        return rawurlencode($encrypter->encrypt(CookieValuePrefix::create($name, $key) . $text, false));
+    $prefixed = $request['prefixed'] ?? true; // as since 6.18.27 and 7.22.2
+    $encrypt = function ($name, $text) use ($encrypter, $key, $prefixed) {
+        return rawurlencode($encrypter->encrypt(($prefixed ? CookieValuePrefix::create($name, $key) : '') . $text, false));
     };
     $decrypt = function ($name, $value) use ($encrypter, $key) {
         $text = $encrypter->decrypt(urldecode($value), false);

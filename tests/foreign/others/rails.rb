@@ -16,18 +16,32 @@ SALTS = {
   "signed_cookie_salt" => "signed cookie",
 }
 
-def jar(request, cookies)
+def generator(request)
   digest = OpenSSL::Digest.const_get(request["digest"])
   options = { iterations: 1000 }
   options[:hash_digest_class] = digest if ActiveSupport::KeyGenerator.respond_to?(:hash_digest_class)
-  generator = ActiveSupport::KeyGenerator.new(request["secret"], **options)
+  ActiveSupport::KeyGenerator.new(request["secret"], **options)
+end
+
+# The jar of Rails 5.1, which gives its digest to the same class: later ones read that, and write HMAC-SHA1.
+def cbc(request)
+  keys = generator(request)
+  secrets = [keys.generate_key("encrypted cookie", 32), keys.generate_key("signed encrypted cookie")]
+  serializer = ActiveSupport::MessageEncryptor::NullSerializer
+  options = { cipher: "aes-256-cbc", digest: request["cookies_digest"], serializer: serializer }
+  ActiveSupport::MessageEncryptor.new(*secrets, **options).encrypt_and_sign(JSON.generate(request["data"]))
+end
+
+def jar(request, cookies)
   environment = {
-    "action_dispatch.key_generator" => generator,
+    "action_dispatch.key_generator" => generator(request),
     "action_dispatch.secret_key_base" => request["secret"],
     "action_dispatch.encrypted_cookie_cipher" => request["encrypted_cookie_cipher"],
     "action_dispatch.use_authenticated_cookie_encryption" => request.fetch("authenticated", true),
     "action_dispatch.use_cookies_with_metadata" => request.fetch("metadata", true),
     "action_dispatch.cookies_serializer" => :json,
+    "action_dispatch.cookies_digest" => request["cookies_digest"],
+    "action_dispatch.signed_cookie_digest" => request["signed_cookie_digest"],
     "action_dispatch.cookies_rotations" => ActiveSupport::Messages::RotationConfiguration.new,
   }
   SALTS.each { |name, salt| environment["action_dispatch.#{name}"] = request.fetch(name, salt) }
@@ -41,6 +55,8 @@ def answer(request)
     ActionPack.version.to_s
   when "sha256"
     ActiveSupport::KeyGenerator.respond_to?(:hash_digest_class)
+  when "cbc"
+    Rack::Utils.escape(cbc(request))
   when "write"
     cookies = jar(request, {})
     expires = request["expires"] && Time.at(request["expires"])

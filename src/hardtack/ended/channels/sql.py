@@ -24,7 +24,7 @@ try:
     from sqlalchemy.pool import NullPool
 
     from hardtack.stores import _sql_options
-    from hardtack.stores._sql_engines import is_behind_a_pooler, limit_waiting
+    from hardtack.stores._sql_engines import is_behind_a_pooler, limit_waiting, share_tls_context
     from hardtack.stores._sql_logic import is_read_only, place, said_by
 except ImportError as error:
     message = "SQLChannel needs SQLAlchemy: pip install 'hardtack[sqlalchemy]', and your database's driver"
@@ -327,6 +327,8 @@ def _engine(url: str) -> Any:
         raise ConfigError(_BAD_URL) from None
     if engine.dialect.driver == "psycopg":
         limit_waiting(engine, TIMEOUT)
+    elif engine.dialect.driver == "pymysql":
+        share_tls_context(engine)
     if engine.dialect.name == "postgresql":
         prepares = engine.dialect.driver == "psycopg" and "prepare_threshold" not in typed
         event.listen(engine, "connect", partial(_limit_statements, prepares, "options" not in parsed.query))

@@ -1,7 +1,7 @@
 """The site that `benchmarks.soak` runs under several servers: a login, a counter, and who is logged in, as JSON.
 
 SOAK_STORE is the URL of its store, or `cookie`; SOAK_KEYS its key file; SOAK_ENDED the URL of its list of
-ended sessions, and SOAK_ENDED_KEY the list's key.
+ended sessions, and SOAK_ENDED_KEY the list's key; SOAK_SCHEME how its users come to it.
 `application` is Flask on a sync store, `asgi` Starlette on an async one.
 """
 
@@ -26,13 +26,13 @@ URL = os.environ["SOAK_STORE"]
 
 
 def sessions(*, asynchronous: bool) -> SessionManager:
-    """As a site on plain http on this machine has them."""
+    """As a site on this machine has them."""
     keyring = Keyring.from_file(os.environ["SOAK_KEYS"], reload="1 second")
     ended = os.environ.get("SOAK_ENDED")
     engine: Any = CookieEngine(keyring) if URL == "cookie" else StoreEngine(from_url(URL, asynchronous=asynchronous))
     return SessionManager(
         engine,
-        cookie=Cookie.for_development(),
+        cookie=Cookie() if os.environ["SOAK_SCHEME"] == "https" else Cookie.for_development(),
         lifetime="1 hour",
         idle_timeout="30 minutes",
         ended=EndedSessions.from_url(ended, key=Key.parse(os.environ["SOAK_ENDED_KEY"])) if ended else None,
