@@ -26,6 +26,7 @@ from hardtack.foreign.base import ForeignCookie
 from hardtack.foreign.cookie_rs import RustPrivateCookie
 from hardtack.foreign.express import KoaSessionCookie
 from hardtack.foreign.flask import FlaskCookie
+from hardtack.foreign.iron import H3Cookie
 from hardtack.foreign.litestar import LitestarCookie
 from hardtack.foreign.phoenix import PhoenixTokenCookie, sign
 from hardtack.foreign.rack import RackSessionCookie
@@ -290,6 +291,41 @@ def test_an_authentic_cookie_that_cannot_be_used(secret_file: Path, capsys: pyte
 
     assert main(["takeover", f"session={old}", "--secret-file", str(secret_file)]) == FAILED
     assert "It is of Flask, and cannot be used: it is authentic, and has ended." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("cookie", "options", "system"),
+    [
+        (KoaSessionCookie(SECRET), [], "Koa (koa-session)"),
+        (H3Cookie(SECRET, iterations=1), ["--option=max_age=60"], "h3 (Nuxt, Nitro)"),
+    ],
+    ids=["koa", "h3"],
+)
+def test_what_has_ended_is_not_another_systems(
+    cookie: ForeignCookie,
+    options: list[str],
+    system: str,
+    secret_file: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """cookie-session signs as Koa does and says no end, and hapi seals as h3: their lines would let it in."""
+    record = record_of({"a": 1}).with_changes(created=1_000_000)
+    cookies = cookie.seal(record, Context(cookie.cookie_name, "", 1_000_000))
+    text = "; ".join(f"{name}={value}" for name, value in cookies.items())
+
+    assert main(["takeover", text, "--secret-file", str(secret_file), *options]) == FAILED
+    assert capsys.readouterr().out == f"It is of {system}, and cannot be used: it is authentic, and has ended.\n"
+
+
+def test_a_block_key_that_is_missing_is_asked_for(
+    secret_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not taken for a gob, which would send the reader to the Go side."""
+    monkeypatch.setattr(os, "urandom", lambda size: b"\xf0" * size)  # begins no JSON
+    text = header(next(each for each in FORMATS if each.name == "gorilla-block").cookie, {"a": 1})
+
+    assert main(["takeover", text, "--secret-file", str(secret_file)]) == FAILED
+    assert "gorilla/securecookie: it is authentic, and encrypted; give it the block_key" in capsys.readouterr().out
 
 
 def test_objects_are_told_by_their_name(secret_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,8 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.foreign.web_support import NOW, read, refused, seal, wrong_setting
 
-from hardtack import values
-from hardtack.errors import UnsupportedValue
+from hardtack import CookieEngine, SessionManager, values
+from hardtack.errors import SessionTooLarge, UnsupportedValue
 from hardtack.foreign.authjs import AuthjsCookie, NextAuthCookie, authjs_subject
 
 SECRET = "authjs-secret-0123456789"
@@ -162,3 +162,19 @@ def test_settings_are_checked() -> None:
     """Each wrong setting is told."""
     wrong_setting(AuthjsCookie, "secret is empty", "")
     wrong_setting(NextAuthCookie, "max_age", SECRET, max_age="soon")
+
+
+def test_a_session_that_is_too_large_for_nginx_is_told_what_helps() -> None:
+    """Chunks of the system's own, where the engine allows lines of their length; hardtack's own it would not find."""
+    small = SessionManager(CookieEngine(COOKIE))
+    session = small.open(None)
+    session["pad"] = "x" * 6000
+    with pytest.raises(SessionTooLarge, match="max_set_cookie=4096") as caught:
+        small.commit(session)
+    assert "overflow" not in str(caught.value)
+
+    manager = SessionManager(CookieEngine(COOKIE, max_set_cookie=4096))
+    large = manager.open(None)
+    large["pad"] = "x" * 6000
+    names = [line.partition("=")[0] for line in manager.commit(large).set_cookies]
+    assert names == ["authjs.session-token.0", "authjs.session-token.1", "authjs.session-token.2"]

@@ -7,7 +7,7 @@ import importlib
 import os
 import pickle
 import zlib
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from tests.foreign.python_support import now
@@ -64,6 +64,18 @@ def test_beaker_reads_what_is_written(cookie: BeakerCookie, settings: dict[str, 
     assert abs(session["_creation_time"] - now()) <= 2
 
 
+def test_beaker_sets_its_cookie_where_it_was() -> None:
+    """It takes domain and path from the session: one of ours without them would leave two cookies of one name."""
+    cookie = BeakerCookie("validate", domain="example.org", path="/shop")
+    ((name, value),) = seal(cookie, {"a": 1}, now()).items()
+
+    session, request = real(f"{name}={value}", cookie_domain="example.org", cookie_path="/shop")
+    session["a"] = 2
+    session.save()
+
+    assert "Domain=example.org; Path=/shop" in request["cookie_out"]
+
+
 def signed(plain: bytes) -> str:
     payload = base64.b64encode(plain).decode()
     return _mac(b"validate", payload) + payload
@@ -86,6 +98,19 @@ def test_payloads_that_are_refused(plain: bytes, reason: str) -> None:
     assert refused(SIGNED, signed(plain)) == reason
 
 
+@pytest.mark.parametrize("crypto_type", ["cryptography", "pycryptodome"])
+@pytest.mark.parametrize("before", [None, "old"])
+def test_an_encrypt_key_changes_and_the_validate_key_stays(
+    before: str | None, crypto_type: Literal["cryptography", "pycryptodome"]
+) -> None:
+    """The signature is right under each pair then; that which also decrypts is the one."""
+    cookies = seal(BeakerCookie("validate", before, crypto_type=crypto_type), {"a": 1})
+    pairs = [BeakerKeys("validate", before)]
+
+    assert read(BeakerCookie("validate", "new", old_keys=pairs, crypto_type=crypto_type), cookies).data == {"a": 1}
+    assert refused(BeakerCookie("validate", "new", crypto_type=crypto_type), cookies) in ("tampered", "malformed")
+
+
 def test_the_timeout_is_enforced() -> None:
     """It runs from the last use, and a session that ends sooner ends sooner there."""
     cookie = BeakerCookie("validate", timeout=60)
@@ -93,7 +118,7 @@ def test_the_timeout_is_enforced() -> None:
 
     assert read(cookie, cookies, NOW + 60).created == NOW
     assert refused(cookie, cookies, NOW + 61) == "expired"
-    assert read(cookie, seal(cookie, {"a": 1}, expires=NOW + 9), NOW).options == {"expires": NOW + 10}
+    assert read(cookie, seal(cookie, {"a": 1}, expires=NOW + 9), NOW).options == {"expires": NOW + 9}
     assert read(SIGNED, cookies, NOW + 10_000).options == {}
 
 

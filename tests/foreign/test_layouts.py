@@ -30,6 +30,7 @@ from hardtack.protocols import Context, VersionConflict
 from hardtack.record import Record
 from hardtack.stores._shared_redis import ENDED, SharedLogic
 from hardtack.stores.file import FileStore
+from hardtack.stores.file_layout import Content
 from hardtack.stores.redis import AsyncRedisStore, RedisStore
 from hardtack.stores.shared_layout import STAMP, SharedLayout
 
@@ -443,9 +444,10 @@ def test_an_age_that_is_no_number_of_seconds_moves_nothing(client: redis.Redis) 
     site = Site(client, layout)
     session = site.open(SYSTEMS["express"].cookie(known))
     session["n"] = 2
+    site.save(session)
 
-    with pytest.raises(UnsupportedValue):
-        site.save(session)
+    entry = json.loads(client.get(key_of(layout, known)))  # type: ignore[arg-type]
+    assert (entry["n"], entry["cookie"]) == (2, EXPRESS_COOKIE)
 
 
 def test_the_max_age_of_sessions_that_begin_here(client: redis.Redis) -> None:
@@ -572,6 +574,38 @@ def test_a_zone_that_flask_session_would_lose_is_refused(moment: dt.datetime, cl
     site.save(session)
     with pytest.raises(UnsupportedValue, match=r"seen.*no such type"):
         FlaskSessionLayout(serialization="json").check({"seen": moment.astimezone(dt.UTC)})
+
+
+def test_a_starsession_that_is_rolling_ends_after_its_last_use() -> None:
+    """With `rolling=True` the middleware lets it live a lifetime longer with each response."""
+    metadata = {"lifetime": 60, "created": 1_000_000.5, "last_access": 1_000_050.5}
+    raw = json.dumps({"user": "ann", "__metadata__": metadata}).encode()
+
+    assert StarsessionsLayout(lifetime=60).decode(raw, "k", 1_000_055).expires_at == 1_000_060
+    assert StarsessionsLayout(lifetime=60, rolling=True).decode(raw, "k", 1_000_055).expires_at == 1_000_110
+    with pytest.raises(ConfigError, match="rolling='yes' is True or False"):
+        StarsessionsLayout(rolling="yes")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("layout", "entry", "kept"),
+    [
+        (ExpressLayout(SECRET), '{"cookie":{"originalMaxAge":-1e300,"secure":true}}', {"secure": True}),
+        (ExpressLayout(SECRET), '{"cookie":{"originalMaxAge":-1e15}}', {"expires": None}),
+        (ExpressLayout(SECRET), '{"cookie":{"secure":true,"x":1e400}}', EXPRESS_COOKIE),
+        (ExpressLayout(SECRET), '{"cookie":{"secure":true,"__proto__":1}}', EXPRESS_COOKIE),
+        (StarsessionsLayout(), '{"__metadata__":{"lifetime":1e400,"created":1}}', {"lifetime": 0}),
+    ],
+)
+def test_members_that_cannot_be_written_are_made_anew(layout: SharedLayout, entry: str, kept: dict[str, Any]) -> None:
+    """What an application has set is kept, whatever the other system's own members of an entry have become."""
+    now = int(time.time())
+    record = Record(bytes(32), now, None, now, None, {}, {"a": 1})
+
+    written = layout.load(layout.encode(Content(records.pack(record), now + 60, None, "1"), entry.encode(), now))
+
+    assert written["a"] == 1
+    assert written[layout.hidden[0]].items() >= kept.items()
 
 
 def test_a_starsession_that_has_ended_is_none(client: redis.Redis) -> None:

@@ -11,8 +11,9 @@ from tests.foreign.web_support import NOW, read, record_of, refused, seal, wrong
 from hardtack import CookieEngine, Key, SessionManager
 from hardtack.errors import ConfigError, UnsupportedValue
 from hardtack.events import Rejected
-from hardtack.foreign.authjs import AuthjsCookie
+from hardtack.foreign.authjs import AuthjsCookie, NextAuthCookie
 from hardtack.foreign.base import ForeignCookie
+from hardtack.foreign.beaker import BeakerCookie
 from hardtack.foreign.dancer import Dancer2Cookie, DancerCookie
 from hardtack.foreign.express import CookieSessionCookie, KoaSessionCookie
 from hardtack.foreign.iron import H3Cookie, HapiCookie, IronSessionCookie
@@ -100,6 +101,30 @@ def test_the_lifetime_is_the_last_end(make: Callable[..., ForeignCookie]) -> Non
         browser.now += 20 * 60
         assert browser.request(write=1) == {"n": 1}
     browser.now += 20 * 60 + 61
+
+    assert browser.request() == {}
+
+
+FIXED: dict[str, Callable[[], ForeignCookie]] = {
+    **FORMATS,
+    "h3": lambda: H3Cookie(SECRET, max_age=HOUR, iterations=1),
+    "h3-idle": lambda: H3Cookie(SECRET, idle_timeout=HOUR, iterations=1),
+    "nextauth": lambda: NextAuthCookie(SECRET, max_age=HOUR),
+    "beaker": lambda: BeakerCookie(SECRET, timeout=HOUR),
+}
+
+
+@pytest.mark.parametrize("minutes", [30, 60])
+@pytest.mark.parametrize("make_fixed", FIXED.values(), ids=FIXED)
+def test_writing_moves_no_end(make_fixed: Callable[[], ForeignCookie], minutes: int) -> None:
+    """The seconds for which some systems still read what has ended are given once, and not again with each write."""
+    browser = Browser(make_fixed(), f"{minutes} minutes")
+    browser.request(write=0)
+
+    for minute in range(1, minutes):
+        browser.now += 60
+        assert browser.request(write=minute) == {"n": minute - 1}
+    browser.now += 60 + 61
 
     assert browser.request() == {}
 

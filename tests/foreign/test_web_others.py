@@ -14,13 +14,17 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.foreign.web_support import NOW, UNTIL, context, read, record_of, refused, seal, wrong_setting
 
-from hardtack.errors import UnsupportedValue
+from hardtack.errors import InvalidToken, UnsupportedValue
 from hardtack.foreign import _ciphers as ciphers
 from hardtack.foreign._text import percent_decode, percent_encode
+from hardtack.foreign.authjs import AuthjsCookie, NextAuthCookie
 from hardtack.foreign.base import ForeignCookie
+from hardtack.foreign.beaker import BeakerCookie
 from hardtack.foreign.cookie_rs import RustPrivateCookie, RustSignedCookie
+from hardtack.foreign.fastify import FastifyCookie
 from hardtack.foreign.gorilla import GorillaCookie
 from hardtack.foreign.hono import HonoCookie
+from hardtack.foreign.iron import H3Cookie, IronSessionCookie
 from hardtack.foreign.rack import RackHmacCookie, RackSessionCookie
 from hardtack.foreign.remix import RemixCookie, take_flashes
 
@@ -228,7 +232,9 @@ def gorilla(value: bytes, date: bytes = str(NOW).encode()) -> str:
     ("value", "reason"),
     [
         (gorilla(b"\x0d\xff\x81\x04\x01\x02\xff\x82"), "unsafe"),
-        (gorilla(b"\xff\x9f\x04"), "unsafe"),
+        (gorilla(b"\xff\x9f\xff\x81\x03"), "unsafe"),
+        (gorilla(b"\r\x7f\x04\x01\x02\xff\x80"), "unsafe"),
+        (gorilla(b"\x08\x0c\x00\x05hello"), "unknown_key"),
         (gorilla(b"[]"), "malformed"),
         ("+" + "0" * 22 + "/", "malformed"),  # the other alphabet: Python 3.15 warns, and later ones read it otherwise
         (gorilla(b""), "malformed"),
@@ -275,6 +281,17 @@ def test_no_pair_decrypts(keys: list[str | None], value: bytes, reason: str) -> 
     assert refused(cookie, gorilla(value)) == reason
 
 
+@pytest.mark.parametrize("block_key", [None, "o" * 32], ids=["none", "another"])
+def test_another_block_key_is_named(block_key: str | None) -> None:
+    """What the MAC says is authentic and nobody decrypts is no gob: that would send the reader to the wrong system."""
+    encryptor = Cipher(algorithms.AES(b"b" * 16), modes.CTR(bytes(16))).encryptor()
+    value = gorilla(bytes(16) + encryptor.update(b'{"a":1}'))
+
+    with pytest.raises(InvalidToken, match="give it the block_key") as caught:
+        read(GorillaCookie("hash key", block_key), value)
+    assert caught.value.reason == "unknown_key"
+
+
 def test_json_ends_in_a_newline() -> None:
     """As Go's encoder writes it."""
     assert read(GORILLA, gorilla(b'{"a":1}\n')).data == {"a": 1}
@@ -286,6 +303,7 @@ def test_settings_of_gorilla_are_checked() -> None:
     wrong_setting(GorillaCookie, "16, 24 or 32", "hash key", "short")
     wrong_setting(GorillaCookie, "list of pairs", "hash key", old_keys=["other"])
     wrong_setting(GorillaCookie, "max_age", "hash key", max_age="soon")
+    wrong_setting(GorillaCookie, "block_key is empty", "hash key", "")
     wrong_setting(GorillaCookie, "hash_func='md5'", "hash key", hash_func="md5")
 
 
@@ -423,6 +441,16 @@ def test_a_private_cookie_is_bound_to_its_name() -> None:
     assert refused(other, value) == "tampered"
 
 
+@pytest.mark.parametrize("number", [1 << 64, -(1 << 63) - 1])
+@pytest.mark.parametrize("settings", [{}, {"content": "actix"}, {"content": "actix", "versioned": True}])
+def test_whole_numbers_of_more_than_64_bits_are_not_written_for_rust(settings: dict[str, Any], number: int) -> None:
+    """serde_json reads them as doubles, which are others."""
+    cookie = RustPrivateCookie(bytes(64), until=UNTIL, **settings)
+
+    with pytest.raises(UnsupportedValue, match="64 bits"):
+        seal(cookie, {"a": [number]})
+
+
 def test_settings_of_rust_are_checked() -> None:
     """Each wrong setting is told."""
     wrong_setting(RustSignedCookie, "not the 64 bytes", bytes(63))
@@ -442,3 +470,30 @@ def test_a_session_id_is_written_for_rack(cookie: ForeignCookie) -> None:
     assert (record.id, record.data) == (bytes(16), {"a": 1})
     assert read(cookie, seal(cookie, {"session_id": "x"})).data == {"session_id": "x"}
     assert read(cookie, seal(cookie, {"session_id": 5})).data == {"session_id": 5}
+
+
+# --- what several have
+
+
+@pytest.mark.parametrize(
+    ("make", "setting"),
+    [
+        (lambda given: GorillaCookie("hash key", old_keys=given), "old_keys"),
+        (lambda given: RustPrivateCookie(bytes(64), old_keys=given), "old_keys"),
+        (lambda given: FastifyCookie(bytes(32), old_keys=given), "old_keys"),
+        (lambda given: BeakerCookie("validate", old_keys=given), "old_keys"),
+        (lambda given: H3Cookie(SECRET, old_secrets=given), "old_secrets"),
+        (lambda given: HonoCookie(SECRET, old_secrets=given), "old_secrets"),
+    ],
+)
+@pytest.mark.parametrize("given", [None, "one", 5])
+def test_a_list_of_keys_is_a_list(make: Callable[[Any], ForeignCookie], setting: str, given: object) -> None:
+    """One key where a list belongs, or nothing, is told with the setting's name."""
+    wrong_setting(make, f"{setting} is a list of .*, not {type(given).__name__}; write", given)
+
+
+def test_names_and_ids_that_are_no_text_are_told() -> None:
+    """What a key is derived from, and an id that is there twice, of which one would be forgotten."""
+    wrong_setting(NextAuthCookie, "salt is text", SECRET, salt=None)
+    wrong_setting(AuthjsCookie, "cookie_name is text", SECRET, cookie_name=5)
+    wrong_setting(IronSessionCookie, "an id twice", {1: SECRET, "1": SECRET + "2"})

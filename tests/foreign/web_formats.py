@@ -47,6 +47,7 @@ def _json(integers: st.SearchStrategy[Any], keys: st.SearchStrategy[str]) -> st.
 
 DOUBLES = st.integers(-(1 << 53) + 1, (1 << 53) - 1)
 WIDE = _json(st.integers(), st.text())
+BITS_64 = _json(st.integers(-(1 << 63), (1 << 64) - 1), st.text())
 NO_OWN = _json(st.integers(), st.text().filter(lambda key: not key.startswith("_")))
 # Keys that one library or another keeps for itself.
 _RESERVED = _COOKIE_SESSION_KEYS | _EXPRESS_SESSION_KEYS | _KOA_KEYS | {"iat", "exp", "nbf", "jti", "updateConfig"}
@@ -251,19 +252,19 @@ FORMATS = [
         lambda secret, old: RustPrivateCookie(
             key(secret), old_keys=list(map(key, old)), derive=True, content="actix", until=UNTIL
         ),
-        WIDE,
+        BITS_64,
     ),
     Format(
         "rust-versioned",
         lambda secret, old: RustPrivateCookie(
             key(secret, 64), old_keys=[key(each, 64) for each in old], content="actix", versioned=True, until=UNTIL
         ),
-        WIDE,
+        BITS_64,
     ),
     Format(
         "rust-signed",
         lambda secret, old: RustSignedCookie(key(secret, 64), old_keys=[key(each, 64) for each in old], until=UNTIL),
-        WIDE,
+        BITS_64,
     ),
     Format(
         "beaker",

@@ -24,6 +24,9 @@ _DAYS_TO_READ = 90
 _AUTHENTIC = ("expired", "undated", "unsafe", "wrong_purpose", "future")
 """Reasons of a cookie whose MAC was right."""
 
+_TIMES = ("expired", "future")
+"""Those of them that say which system it is of."""
+
 _REASONS = {
     "tampered": "the signature, or the tag, is not of this secret",
     "unknown_key": "it was sealed with another key",
@@ -82,6 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
         result = _tried(attempt, cookies, secret, settings, options, now)
         if isinstance(result, Refused):
             refused.append(result)
+            if result.reason in _TIMES:  # it is this system's: one that asks less would read it as its own
+                break
             continue
         cookie, record = result
         _show(attempt, record, now, show_values=arguments.show)
@@ -153,7 +158,7 @@ def _tried(
     except ConfigError as error:
         return Refused(attempt, "unasked", f"not tried: {error}")
     except InvalidToken as error:
-        return Refused(attempt, error.reason, _REASONS.get(error.reason) or error.detail or error.reason)
+        return Refused(attempt, error.reason, error.detail or _REASONS.get(error.reason) or error.reason)
 
 
 def _opened(

@@ -371,7 +371,10 @@ class CookieEngine:
                 "nginx answers 502 to headers above 4 KB as it comes: with a larger proxy_buffer_size there, "
                 "CookieEngine(…, max_set_cookie=4096) allows what browsers keep"
             )
-        return f"; {more}. Keep less in the session, use CookieEngine(…, overflow='chunk'), or a StoreEngine"
+        less = (
+            "use CookieEngine(…, overflow='chunk'), or a StoreEngine" if self.native else "as the other system has to"
+        )
+        return f"; {more}. Keep less in the session, {less}"
 
     def close(self) -> Flow[None]:
         """Nothing to close."""

@@ -56,12 +56,12 @@ EXACT_IN_A_DOUBLE = (1 << 53) - 1
 """JavaScript and Go read every JSON number as a double: beyond this an int would come back as another one."""
 
 
-def write_json(data: dict[str, Any], *, largest_int: int | None = None) -> str:
+def write_json(data: dict[str, Any], *, largest_int: int | None = None, wide: bool = True) -> str:
     """Compact JSON of a session; `UnsupportedValue` for what would not come back equal.
 
-    `largest_int`: the greatest magnitude that the other system keeps exactly.
+    `largest_int`: the greatest magnitude that the other system keeps exactly. `wide`: it keeps more than 64 bits.
     """
-    check_plain(data, finite=True, binary=False, wide=True)
+    check_plain(data, finite=True, binary=False, wide=wide)
     if largest_int is not None and any(abs(number) > largest_int for number in _ints(data)):
         raise UnsupportedValue(
             "(root)", "int", f"the other system rounds whole numbers beyond {largest_int}; use a str"

@@ -28,7 +28,7 @@ from hardtack.foreign._place import Place, Secret
 from hardtack.foreign._python import decode_base64
 from hardtack.foreign._text import read_javascript, write_javascript, write_json
 from hardtack.foreign._times import began, not_expired, seconds_of
-from hardtack.foreign.base import ForeignCookie, malformed
+from hardtack.foreign.base import ForeignCookie, malformed, text
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -134,7 +134,8 @@ class _Jwe(ForeignCookie):
     def _write(self, record: Record, context: Context) -> str:
         data = {key: item for key, item in record.data.items() if key not in _TIMES}
         write_javascript(data, reserved=("nbf",))
-        times = {"iat": context.now, "exp": self._deadline(record, context, self._max_age), "jti": str(uuid.uuid4())}
+        ends = self._deadline(record, context, self._max_age, grace=_LEEWAY)
+        times = {"iat": context.now, "exp": ends, "jti": str(uuid.uuid4())}
         plain = write_json({**data, **times}).encode()
         key = self._keys[self._written][0]
         header = {"alg": "dir", "enc": self._written, **({"kid": key.thumbprint} if self._name_the_key else {})}
@@ -173,7 +174,7 @@ class AuthjsCookie(_Jwe):
         max_age: Duration = "30 days",
         **place: Unpack[Place],
     ) -> None:
-        name = place.get("cookie_name") or self.default_cookie_name
+        name = text(place.get("cookie_name") or self.default_cookie_name, "cookie_name")
         info = f"Auth.js Generated Encryption Key ({name})"
         secrets = all_secrets(secret, old_secrets)
         keys = {enc: [_derive(each, name, info, size) for each in secrets] for enc, size in _KEY_SIZES.items()}
@@ -206,7 +207,7 @@ class NextAuthCookie(_Jwe):
         max_age: Duration = "30 days",
         **place: Unpack[Place],
     ) -> None:
-        info = "NextAuth.js Generated Encryption Key" + (f" ({salt})" if salt else "")
+        info = "NextAuth.js Generated Encryption Key" + (f" ({text(salt, 'salt')})" if salt != "" else "")
         keys = {_GCM: [_derive(each, salt, info, 32) for each in all_secrets(secret, old_secrets)]}
         super().__init__(keys, _GCM, False, max_age, **place)
 

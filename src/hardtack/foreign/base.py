@@ -257,13 +257,16 @@ class ForeignCookie:
         began = record.created if record.authenticated is None else record.authenticated
         return record.with_changes(data={**record.data, self.stamp: f"{began} {record.seen}"})
 
-    def _deadline(self, record: Record, context: Context, duration: int | None) -> int | None:
-        """When a cookie that is written now ends: after the other system's own duration, or sooner with the session."""
-        expires: int | None = record.options.get("expires")
-        if duration is None:
-            return expires
-        own = context.now + duration
-        return own if expires is None else min(own, expires)
+    def _deadline(self, record: Record, context: Context, duration: int | None, *, grace: int = 0) -> int | None:
+        """The end that a cookie says which is written now: after the other system's own duration, or sooner with the session.
+
+        `grace`: seconds for which it is still read then. The session's end has them in it: it would move with each write.
+        """
+        ends = None if duration is None else context.now + duration
+        if "expires" in record.options:
+            last = max(record.options["expires"] - grace, 1)
+            ends = last if ends is None else min(ends, last)
+        return ends
 
 
 def secret_bytes(secret: str | bytes, setting: str = "secret") -> bytes:
@@ -280,10 +283,15 @@ def secret_bytes(secret: str | bytes, setting: str = "secret") -> bytes:
 
 def secrets_bytes(secrets: Sequence[str | bytes], setting: str) -> list[bytes]:
     """Each secret as the other system hashes it. Raises `ConfigError`, also for one secret where a list belongs."""
-    if isinstance(secrets, str | bytes) or not isinstance(secrets, Iterable):
-        message = f"{setting} is a list of secrets, not {type(secrets).__name__}; write [one] or []"
+    return [secret_bytes(secret, setting) for secret in listed(secrets, setting, "secrets")]
+
+
+def listed(given: Iterable[Any], setting: str, of: str) -> list[Any]:
+    """A setting that is a list. Raises `ConfigError`, also for one text or bytes where several belong."""
+    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+        message = f"{setting} is a list of {of}, not {type(given).__name__}; write [one] or []"
         raise ConfigError(message)
-    return [secret_bytes(secret, setting) for secret in secrets]
+    return list(given)
 
 
 def text(value: str, setting: str) -> str:

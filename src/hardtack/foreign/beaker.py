@@ -22,7 +22,7 @@ from hardtack.foreign import _python as shared
 from hardtack.foreign._keys import one_of, same
 from hardtack.foreign._place import Place, Secret
 from hardtack.foreign._times import began, not_expired, seconds_of
-from hardtack.foreign.base import ForeignCookie, malformed, secret_bytes
+from hardtack.foreign.base import ForeignCookie, listed, malformed, secret_bytes
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -77,7 +77,7 @@ class BeakerCookie(ForeignCookie):
         **place: Unpack[Place],
     ) -> None:
         super().__init__(**place)
-        pairs = [BeakerKeys(validate_key, encrypt_key), *old_keys]
+        pairs = [BeakerKeys(validate_key, encrypt_key), *listed(old_keys, "old_keys", "keys")]
         if not all(isinstance(pair, BeakerKeys) for pair in pairs):
             message = "old_keys is a list of keys; write [BeakerKeys(validate_key, encrypt_key)]"
             raise ConfigError(message)
@@ -95,10 +95,14 @@ class BeakerCookie(ForeignCookie):
         mac, payload = value[:_MAC_LENGTH], value[_MAC_LENGTH:]
         if not value.isascii() or not payload:
             malformed("it is not a signature and a payload")
+        refused: InvalidToken | None = None
         for keys in self._keys:
             if same(_mac(keys.validate, payload), mac):
-                return self._opened(self._payload(keys, payload), context)
-        raise InvalidToken("tampered")
+                try:
+                    return self._opened(self._payload(keys, payload), context)
+                except InvalidToken as error:  # another pair may have this validate key too, and another one beside it
+                    refused = refused or error
+        raise refused or InvalidToken("tampered")
 
     def _payload(self, keys: _Keys, payload: str) -> bytes:
         if keys.encrypt is None:
@@ -124,7 +128,7 @@ class BeakerCookie(ForeignCookie):
         for key in record.data:
             if key in _OWN:
                 raise UnsupportedValue(key, "dict", "Beaker keeps this key for itself; use another")
-        own: dict[str, Any] = {"_domain": None, "_path": self.path, "_id": record.id[:16].hex()}
+        own: dict[str, Any] = {"_domain": self.domain, "_path": self.path, "_id": record.id[:16].hex()}
         own["_creation_time"] = float(record.created)
         own["_accessed_time"] = float(self._accessed(record, context))
         plain = zlib.compress(shared.write_json({**own, **record.data}).encode())
@@ -136,7 +140,7 @@ class BeakerCookie(ForeignCookie):
         """The time of the last use; earlier, where the session ends sooner than Beaker would end it."""
         if self._timeout is None:
             return context.now
-        return max(0, (self._deadline(record, context, self._timeout) or 0) - self._timeout)
+        return max(0, (self._deadline(record, context, self._timeout, grace=1) or 0) - self._timeout)
 
     def _sealed(self, keys: _Keys, plain: bytes) -> str:
         if keys.encrypt is None:

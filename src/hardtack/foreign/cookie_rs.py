@@ -23,7 +23,7 @@ from hardtack.foreign._keys import keyed_mac, one_of, same
 from hardtack.foreign._place import Place
 from hardtack.foreign._python import decode_padded
 from hardtack.foreign._text import percent_decode, percent_encode, write_json
-from hardtack.foreign.base import ForeignCookie, malformed, parse_json
+from hardtack.foreign.base import ForeignCookie, listed, malformed, parse_json
 from hardtack.protocols import Context
 from hardtack.record import Record
 
@@ -50,10 +50,7 @@ class _CookieRs(ForeignCookie):
         **place: Unpack[Place],
     ) -> None:
         super().__init__(**place)
-        if isinstance(old_keys, bytes | str):
-            message = "old_keys is a list of keys; write [one] or []"
-            raise ConfigError(message)
-        self._keys = [_key(each, derive) for each in (key, *old_keys)]
+        self._keys = [_key(each, derive) for each in (key, *listed(old_keys, "old_keys", "keys"))]
         self._is_actix = one_of(content, "content", ("json", "actix")) == "actix"
         if type(versioned) is not bool or (versioned and not self._is_actix):
             message = f"versioned={versioned!r} is True or False, and True beside content='actix' alone"
@@ -65,7 +62,7 @@ class _CookieRs(ForeignCookie):
         return _state(data) if self._is_actix else data
 
     def _text(self, record: Record) -> str:
-        text = write_json(record.data)
+        text = write_json(record.data, wide=False)  # serde_json makes a double of more than 64 bits
         if not self._is_actix:
             return text
         if self._versioned:

@@ -129,8 +129,8 @@ class KoaSessionCookie(_Keygrip):
         secret: the first of `app.keys`.
         old_secrets: the other keys; read, never signed with.
         digest: `sha1`, unless `app.keys` is a Keygrip of its own.
-        max_age: `maxAge`, by default a day: a cookie written here ends then. `"session"`, as in Koa: the cookie says nothing
-            about its age, and is read up to `until`, which is then required.
+        max_age: `maxAge`, which is in milliseconds there, by default a day: a cookie written here ends then. `"session"`, as
+            in Koa: the cookie says nothing about its age, and is read up to `until`, which is then required.
         place: see `ForeignCookie`; `key`, by default `koa.sess`, and in older versions `koa:sess`.
 
     Raises `ConfigError`.

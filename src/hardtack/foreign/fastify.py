@@ -28,7 +28,7 @@ from hardtack.foreign._text import (
     write_json,
 )
 from hardtack.foreign._times import began, not_expired, seconds_of
-from hardtack.foreign.base import ForeignCookie, malformed, secret_bytes
+from hardtack.foreign.base import ForeignCookie, listed, malformed, secret_bytes
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -74,10 +74,8 @@ class FastifyCookie(ForeignCookie):
         if (key is None) == (secret is None) or (salt is not None and secret is None):
             message = "give key=…, or secret=… and perhaps its salt=…, as the plugin has it"
             raise ConfigError(message)
-        if isinstance(old_keys, str | bytes):
-            message = "old_keys is a list of keys; write [one] or []"
-            raise ConfigError(message)
-        self._keys = [_key(each) for each in (*([] if key is None else [key]), *old_keys)]
+        others = listed(old_keys, "old_keys", "keys")
+        self._keys = [_key(each) for each in (others if key is None else [key, *others])]
         self._secret = None if secret is None else _long_enough(secret_bytes(secret))
         self._salt = _DEFAULT_SALT if salt is None else secret_bytes(salt, "salt")
         if len(self._salt) != 16:

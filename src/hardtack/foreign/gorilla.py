@@ -20,7 +20,7 @@ from hardtack.foreign._place import Place, Secret
 from hardtack.foreign._python import decode_padded
 from hardtack.foreign._text import EXACT_IN_A_DOUBLE, write_json
 from hardtack.foreign._times import began, not_expired
-from hardtack.foreign.base import ForeignCookie, malformed, parse_json, secret_bytes
+from hardtack.foreign.base import ForeignCookie, listed, malformed, parse_json, secret_bytes
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -29,7 +29,9 @@ _HASHES = ("sha256", "sha1", "sha384", "sha512")
 _DATE = re.compile(b"[1-9][0-9]{0,14}")
 
 _JSON_BEGINS = {bytes((first,)) for first in b'{["-0123456789tfn'} | {b""}
-"""A gob begins with a length and a negative number, which no JSON does."""
+
+_GOB = re.compile(rb"(?s:[\1-\x7f]|\xff.|\xfe..)(?:\x7f|\xff|\xfe)")
+"""A length, and the negative number of a type that the application's values have, of which Go counts from 64."""
 
 Keys = tuple[Secret, Secret | None]
 """A hash key, and the block key beside it, or None."""
@@ -70,7 +72,7 @@ class GorillaCookie(ForeignCookie):
     ) -> None:
         super().__init__(**place)
         self._keys = [_pair(hash_key, block_key)]
-        for pair in old_keys:
+        for pair in listed(old_keys, "old_keys", "pairs"):
             if not isinstance(pair, tuple) or len(pair) != 2:
                 message = "old_keys is a list of pairs; write [(hash_key, block_key)], with None for no block key"
                 raise ConfigError(message)
@@ -110,7 +112,7 @@ class GorillaCookie(ForeignCookie):
 
 
 def _pair(hash_key: Secret, block_key: Secret | None) -> tuple[bytes, bytes | None]:
-    block = secret_bytes(block_key, "block_key") if block_key else None
+    block = None if block_key is None else secret_bytes(block_key, "block_key")
     if block is not None and len(block) not in (16, 24, 32):
         message = "block_key is not 16, 24 or 32 bytes long; copy the block key of securecookie.New"
         raise ConfigError(message)
@@ -122,6 +124,8 @@ def _opened(block_key: bytes | None, value: bytes) -> bytes:
         if len(value) < ciphers.BLOCK:
             malformed("it is too short")
         value = ciphers.ctr(block_key, value[: ciphers.BLOCK], value[ciphers.BLOCK :])
-    if value.strip()[:1] not in _JSON_BEGINS:
+    if value.strip()[:1] in _JSON_BEGINS:
+        return value
+    if _GOB.match(value):
         raise InvalidToken("unsafe", "it is a gob; let the other system write JSON (securecookie.JSONEncoder)")
-    return value
+    raise InvalidToken("unknown_key", "it is authentic, and encrypted; give it the block_key of securecookie.New")

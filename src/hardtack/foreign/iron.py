@@ -28,7 +28,7 @@ from hardtack.foreign._place import Place
 from hardtack.foreign._python import decode_base64
 from hardtack.foreign._text import percent_decode, read_javascript, write_javascript, write_json
 from hardtack.foreign._times import began, not_expired, seconds_of
-from hardtack.foreign.base import ForeignCookie, malformed
+from hardtack.foreign.base import ForeignCookie, listed, malformed
 from hardtack.lifetime import Duration, seconds
 from hardtack.protocols import Context
 from hardtack.record import Record
@@ -112,7 +112,7 @@ class _Iron(ForeignCookie):
         return f"{signed}*{mac_salt}*{_mac(password.integrity, mac_salt, signed, iterations)}"
 
     def _ends(self, record: Record, context: Context) -> int | None:
-        return self._deadline(record, context, self._ttl or None)
+        return self._deadline(record, context, self._ttl or None, grace=_SKEW)
 
 
 class IronSessionCookie(_Iron):
@@ -170,7 +170,8 @@ class HapiCookie(_Iron):
         algorithm: `encryption.algorithm` of `iron`'s settings, `aes-256-cbc` or `aes-128-ctr`. A Buffer that encrypts has 32
             bytes for the first, and 16 for the second; one for integrity has 32 or more.
         iterations: of `encryption` and of `integrity`, where they are not 1.
-        ttl: of `iron`'s settings, in hapi 0: it has no end, and is read up to `until`, which is then required.
+        ttl: of `iron`'s settings, where it is in milliseconds, in hapi 0: it has no end, and is read up to `until`, which is
+            then required.
         place: see `ForeignCookie`; by default `sid`.
 
     Raises `ConfigError`.
@@ -246,16 +247,14 @@ class H3Cookie(_Iron):
         iterations: int = 8192,
         **place: Unpack[Place],
     ) -> None:
-        if isinstance(old_secrets, str):
-            message = "old_secrets is a list of passwords; write [one] or []"
-            raise ConfigError(message)
+        others = listed(old_secrets, "old_secrets", "passwords")
         if iterations not in (1, 8192):
             message = f"iterations={iterations!r} must be 8192, as in h3 2, or 1, as in h3 1"
             raise ConfigError(message)
         self._max_age = None if max_age is None else seconds(max_age, "max_age")
         self._idle_timeout = None if idle_timeout is None else seconds(idle_timeout, "idle_timeout")
         super().__init__({"": _pair(secret)}, "", self._max_age or self._idle_timeout or 0, **place)
-        self._accepted = [*self._passwords.values(), *map(_pair, old_secrets)]
+        self._accepted = [*self._passwords.values(), *map(_pair, others)]
         self._iterations = iterations
         self.authenticates_time = True
 
@@ -315,6 +314,9 @@ def _by_id(secret: object) -> dict[str, Any]:
         message = f"secret is text, or passwords by their ids, not {type(secret).__name__}"
         raise ConfigError(message)
     by_id = {str(each): password for each, password in secret.items()}
+    if len(by_id) < len(secret):
+        message = f"secret has an id twice, as a number and as text: {sorted(by_id)}; write each once"
+        raise ConfigError(message)
     if not all(_PASSWORD_ID.fullmatch(each) for each in by_id):
         message = "secret has an id that a seal cannot carry; ids are letters, digits and _"
         raise ConfigError(message)

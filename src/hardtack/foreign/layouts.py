@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import math
 import secrets
 import string
 import time
@@ -22,7 +21,7 @@ import pybase64
 
 from hardtack.errors import ConfigError, InvalidToken
 from hardtack.foreign import php
-from hardtack.foreign._text import read_javascript, write_javascript, write_json
+from hardtack.foreign._text import EXACT_IN_A_DOUBLE, read_javascript, write_javascript, write_json
 from hardtack.foreign._times import iso_seconds, iso_text
 from hardtack.foreign.base import ForeignCookie, check_plain, malformed, parse_json
 from hardtack.foreign.django import DjangoSignedCookie
@@ -70,7 +69,8 @@ class ExpressLayout(SharedLayout):
         secret: `secret`, or the first of several.
         old_secrets: the others; read, never signed with.
         prefix: the store's `prefix`.
-        max_age: `cookie.maxAge`, for sessions that begin here; None, as there: until the browser is closed.
+        max_age: `cookie.maxAge`, which is in milliseconds there, for sessions that begin here; None, as there: until the
+            browser is closed.
         subject: who the user is, by the data: Express knows nothing of our subject.
 
     Raises `ConfigError`.
@@ -111,7 +111,7 @@ class ExpressLayout(SharedLayout):
         fresh = {"originalMaxAge": self._max_age, "expires": None, "httpOnly": True, "path": "/"}
         cookie: dict[str, Any] = {**fresh, **(kept if type(kept) is dict else {})}
         age = cookie["originalMaxAge"]
-        if type(age) in (int, float) and math.isfinite(age):
+        if type(age) in (int, float) and 0 <= age <= EXACT_IN_A_DOUBLE:  # one below has ended, and says so itself
             cookie["expires"] = iso_text(min(now + int(age // 1000), content.expires_at))
         return {"cookie": cookie}
 
@@ -433,6 +433,7 @@ class StarsessionsLayout(SharedLayout):
     Args:
         prefix: the store's `prefix`.
         lifetime: the middleware's `lifetime`; 0, as there: until the browser is closed.
+        rolling: the middleware's `rolling`: a session ends a lifetime after its last use, and not after its beginning.
         subject: who the user is, by the data.
 
     Raises `ConfigError`.
@@ -442,10 +443,19 @@ class StarsessionsLayout(SharedLayout):
     ids = Ids(_URL_SAFE, lambda: secrets.token_hex(32))
 
     def __init__(
-        self, *, prefix: str = "starsessions.", lifetime: Duration = 0, subject: FindSubject | None = None
+        self,
+        *,
+        prefix: str = "starsessions.",
+        lifetime: Duration = 0,
+        rolling: bool = False,
+        subject: FindSubject | None = None,
     ) -> None:
         super().__init__(prefix, subject)
         self._lifetime = seconds(lifetime, "lifetime")
+        if type(rolling) is not bool:
+            message = f"rolling={rolling!r} is True or False, as of starsessions' middleware"
+            raise ConfigError(message)
+        self._begins = "last_access" if rolling else "created"
 
     def load(self, raw: bytes) -> dict[str, Any]:
         """The members of the JSON. Raises `InvalidToken`."""
@@ -466,11 +476,11 @@ class StarsessionsLayout(SharedLayout):
         return {"__metadata__": {**fresh, **(kept if type(kept) is dict else {}), "last_access": now}}
 
     def ends(self, tree: dict[str, Any]) -> int:
-        """`created` and `lifetime` of its metadata."""
+        """`created`, or `last_access`, and `lifetime` of its metadata."""
         kept = tree.get("__metadata__")
         if type(kept) is not dict or not kept.get("lifetime"):
             return NEVER
-        return int(kept["created"] + kept["lifetime"])
+        return min(int(kept[self._begins] + kept["lifetime"]), NEVER)
 
 
 def _mapping(value: Any) -> dict[str, Any]:

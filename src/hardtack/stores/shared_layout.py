@@ -150,10 +150,16 @@ class SharedLayout(ABC):
         return content if believed else self._with_subject(content, record, now)
 
     def _previous(self, raw: bytes | None) -> dict[str, Any] | None:
+        """The members of an entry that are kept, or None where there are none that could be written again."""
+        if raw is None or not self.hidden:
+            return None
         try:
-            return None if raw is None else self.load(raw)
+            tree = self.load(raw)
+            own = {name: tree[name] for name in self.hidden if name in tree}
+            self.load(self.dump(own))
         except Exception:  # it is damaged, and about to be replaced
             return None
+        return own
 
     def _data(self, tree: dict[str, Any]) -> dict[str, Any]:
         return {name: item for name, item in tree.items() if name not in self.hidden}
