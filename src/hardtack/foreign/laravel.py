@@ -216,9 +216,8 @@ class LaravelCookie(_Laravel):
         expires = not_expired(seconds_of(content.get("expires")), context)
         record = self._record(read_laravel_data(data), context, identifier, expires=expires)
         if own := _OWN_ID.fullmatch(identifier):
-            record.id = bytes.fromhex(
-                own[1]
-            )  # the session keeps its id over a change, and Laravel the name of its cookie
+            # The session keeps its id over a change, and Laravel the name of its cookie.
+            record.id = bytes.fromhex(own[1])
         return record
 
 
