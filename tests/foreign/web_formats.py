@@ -37,7 +37,8 @@ OTHER = "another secret of eighty characters, as long as the longest of all of t
 UNTIL = 1 << 40
 
 
-def _json(integers: st.SearchStrategy[Any], keys: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str, Any]]:
+def json_objects(integers: st.SearchStrategy[Any], keys: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str, Any]]:
+    """Sessions as JSON carries them, with these whole numbers and keys."""
     leaves = st.none() | st.booleans() | integers | st.floats(allow_nan=False, allow_infinity=False) | st.text()
     trees = st.recursive(
         leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4), max_leaves=12
@@ -46,13 +47,13 @@ def _json(integers: st.SearchStrategy[Any], keys: st.SearchStrategy[str]) -> st.
 
 
 DOUBLES = st.integers(-(1 << 53) + 1, (1 << 53) - 1)
-WIDE = _json(st.integers(), st.text())
-BITS_64 = _json(st.integers(-(1 << 63), (1 << 64) - 1), st.text())
-NO_OWN = _json(st.integers(), st.text().filter(lambda key: not key.startswith("_")))
+WIDE = json_objects(st.integers(), st.text())
+BITS_64 = json_objects(st.integers(-(1 << 63), (1 << 64) - 1), st.text())
+NO_OWN = json_objects(st.integers(), st.text().filter(lambda key: not key.startswith("_")))
 # Keys that one library or another keeps for itself.
 _RESERVED = _COOKIE_SESSION_KEYS | _EXPRESS_SESSION_KEYS | _KOA_KEYS | {"iat", "exp", "nbf", "jti", "updateConfig"}
 NAMES = st.text().filter(lambda key: not key.startswith("_") and key not in _RESERVED)
-JAVASCRIPT = _json(DOUBLES, NAMES)
+JAVASCRIPT = json_objects(DOUBLES, NAMES)
 
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)

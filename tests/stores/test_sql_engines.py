@@ -163,8 +163,9 @@ def test_a_relative_path_stays_where_it_was(path: str, tmp_path: Path, monkeypat
     monkeypatch.chdir("elsewhere")
     store.create_table()
 
-    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["sessions.sqlite"]
     store.close()
+    assert (tmp_path / "sessions.sqlite").is_file()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 @pytest.mark.parametrize("autocommit", [1, None, "yes"])

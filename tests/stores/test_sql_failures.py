@@ -472,6 +472,9 @@ def test_async_count_is_of_what_lives(url: str) -> None:
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # the connections of a loop that is closed cannot be closed
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnhandledThreadExceptionWarning"
+)  # aiosqlite's threads tell that loop
 def test_a_store_works_in_one_event_loop_after_the_other(url: str) -> None:
     """A test client and `asyncio.run` have a new loop each time; after some the store keeps no connections any more."""
     store = AsyncSQLAlchemyStore.from_url(async_url(url))
