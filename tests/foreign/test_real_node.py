@@ -89,8 +89,8 @@ def test_both_directions(system: str) -> None:
     assert without_times(node.get(system, written(system, DATA))) == DATA
 
 
-# The JSON.parse of Node 24 takes a key that is an escape, as that of a line feed, for a backslash where the object before it had
-# the key of one backslash: V8 compares the escape with that key unescaped.
+# The JSON.parse of Node 24 takes a key that is an escape, as that of a line feed, for a backslash where the object before it
+# had the key of one backslash: V8 compares the escape with that key unescaped.
 _SESSIONS = json_objects(DOUBLES, NAMES.filter(lambda key: "\\" not in key))
 
 
