@@ -159,12 +159,12 @@ def test_threads_that_come_and_go_leave_no_connections(store: SQLiteStore) -> No
     assert len(store._connections.idle) == 1
 
 
-@pytest.mark.parametrize("kind", ["python", "c"])
+@pytest.mark.parametrize("kind", ["python", "c", "pause", "step"])
 def test_a_child_keeps_what_it_wrote_when_the_parent_closes(path: Path, kind: str) -> None:
     """It takes locks of its own: else the parent would remove the log that the child still writes to.
 
     Also where a server in C forks without telling Python, as uWSGI does: in a process without other threads, for such
-    a child waits for ever for a thread that wanted to run when it was forked.
+    a child waits for ever for a thread that wanted to run when it was forked. And where a thread sweeps meanwhile.
     """
     command = [sys.executable, "-m", "tests.stores.outliving", str(path), kind]
 

@@ -12,7 +12,9 @@ and both let go: that is done by putting something new in the place of the old, 
 from __future__ import annotations
 
 import os
+import threading
 import weakref
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 
@@ -32,6 +34,8 @@ _watched: weakref.WeakSet[Forks] = weakref.WeakSet()
 
 _left_alone: list[Any] = []
 
+_lock = threading.RLock()
+
 
 def watch(holder: Forks) -> None:
     """Call the holder's methods at every fork that Python knows of, for as long as it lives."""
@@ -43,14 +47,31 @@ def leave_alone(inherited: Any) -> None:
     _left_alone.append(inherited)
 
 
+def held_off() -> AbstractContextManager[object]:
+    """No thread forks meanwhile: for work that a fork would find in the middle again and again. A fork waits for its end.
+
+    The lock itself: no interrupt comes between it and what is done under it.
+    """
+    return _lock
+
+
 def _before() -> None:
+    _lock.acquire()
     for holder in list(_watched):
         holder.before_fork()
 
 
+def _after_in_parent() -> None:
+    _lock.release()
+
+
 def _after_in_child() -> None:
+    global _lock
+    _lock = threading.RLock()
     for holder in list(_watched):
         holder.after_fork()
 
 
-getattr(os, "register_at_fork", lambda **_: None)(before=_before, after_in_child=_after_in_child)
+getattr(os, "register_at_fork", lambda **_: None)(
+    before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
+)

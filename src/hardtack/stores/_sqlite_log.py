@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+import sqlite3
 
-from hardtack.stores._sqlite_connections import CHECKPOINT, Connections, Lease
+from hardtack.stores import _forks
+from hardtack.stores._sqlite_connections import CHECKPOINT, Connections, Lease, give_up
 
 _PAGE = 4096
 """Bytes."""
@@ -33,25 +33,40 @@ class Log:
     Who commits when the log has `CHECKPOINT_AFTER` pages writes to the file what of it may be written: all that no reader
     still needs in its old state. So there is always a reader here, of a state that has been written already: for others
     nothing is left. Only the sweep itself, in its own time, lets the reader go on and writes the next part.
+
+    The reader is open all the time, and no child of a fork may have it: see `Connections.before_fork`.
     """
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
-        self._reader: ExitStack | None = None
+        self._reader: sqlite3.Connection | None = None
         self._pages = self._written = self._longest = 0
         self._too_long = False
+        _forks.watch(self)
 
     def __enter__(self) -> Log:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        with _forks.held_off():
+            self._release()
+            if kind is None:
+                self._write_all()
+                self._when_all_is_written("TRUNCATE")
+
+    def before_fork(self) -> None:
+        """Go on without a reader until the next step."""
         self._release()
-        if kind is None:
-            self._write_all()
-            self._when_all_is_written("TRUNCATE")
+
+    def after_fork(self) -> None:
+        """Nothing: the sweep is the parent's."""
 
     def follow(self) -> None:
         """After each step: write a part of the log to the file, where there is enough of it."""
+        with _forks.held_off():
+            self._follow()
+
+    def _follow(self) -> None:
         if self._reader is None and not self._too_long:
             room = shutil.disk_usage(self._connections.path.parent).free // _SHARE // _PAGE
             self._longest = min(_LONGEST, room)
@@ -77,10 +92,14 @@ class Log:
 
         In this order: who reads a state that is wholly in the file needs no log, and keeps nobody from writing it.
         """
-        reader = ExitStack()
-        reader.enter_context(_reading(self._connections))
-        self._release()
-        self._reader = reader
+        _, reader = self._connections.take()
+        try:
+            reader.execute("BEGIN")
+            reader.execute("SELECT 1 FROM hardtack_sessions LIMIT 1").fetchone()
+            self._release()
+            self._reader = reader
+        except BaseException as error:
+            give_up(reader, error)
         self._write()
 
     def _release(self) -> None:
@@ -110,14 +129,3 @@ class Log:
             ((busy, *_),) = connection.execute(f"PRAGMA wal_checkpoint({mode})")
             connection.execute(f"PRAGMA busy_timeout = {timeout}")
         return not busy
-
-
-@contextmanager
-def _reading(connections: Connections) -> Iterator[None]:
-    with Lease(connections) as connection:
-        connection.execute("BEGIN")
-        try:
-            connection.execute("SELECT 1 FROM hardtack_sessions LIMIT 1").fetchone()
-            yield
-        finally:
-            connection.rollback()

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from hardtack.errors import ConfigError, StoreFull
 from hardtack.protocols import Entry, Progress, Tombstone, Version, VersionConflict
+from hardtack.stores import _forks
 from hardtack.stores._common import check_count, check_seconds, new_version
 from hardtack.stores._sqlite_connections import CHECKPOINT, SCHEMA, Connections, Lease, give_up
 from hardtack.stores._sqlite_log import Log
@@ -211,7 +212,7 @@ class SQLiteStore:
         gone = self._batch
         with Log(self._connections) as log:
             while gone >= self._batch:
-                with _Step():
+                with _Step(), _forks.held_off():
                     gone = self._save(sweep, log.begin_anew)
                 swept += gone
                 log.follow()
@@ -251,7 +252,7 @@ class SQLiteStore:
         """Give the free pages at the end of the file back to the file system, where the file was made for it."""
         pages, done = 1, False
         while not done:
-            with _Step() as step, self._connection() as connection:
+            with _Step() as step, _forks.held_off(), self._connection() as connection:
                 done = _spare(connection) <= _KEPT_FREE
                 if not done:
                     # A script runs to its end: `execute` stops at what would be the first row, which is the first page.
