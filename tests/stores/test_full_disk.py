@@ -152,6 +152,27 @@ def test_the_reserve_of_sqlite_is_kept(tmp_path: Path) -> None:
     assert reserve.stat().st_mtime_ns == first.st_mtime_ns
 
 
+@pytest.mark.parametrize("planted", ["pipe", "link", "hard link"])
+def test_what_was_planted_in_the_place_of_the_reserve_is_not_written_to(planted: str, tmp_path: Path) -> None:
+    """In a directory where other users can: a pipe was waited at for ever, and a file that has another name overwritten."""
+    path, reserve, other = (tmp_path / name for name in ("sessions.sqlite", "sessions.sqlite-reserve", "other"))
+    other.write_text("precious")
+    if planted == "pipe":
+        os.mkfifo(reserve)
+    elif planted == "link":
+        reserve.symlink_to(other)
+    else:
+        reserve.hardlink_to(other)
+    opening = f"from hardtack.stores.sqlite import SQLiteStore; SQLiteStore({str(path)!r}).close()"
+
+    subprocess.run([sys.executable, "-c", opening], check=True, timeout=30)
+
+    assert reserve.is_file()
+    assert not reserve.is_symlink()
+    assert reserve.stat().st_size == RESERVE
+    assert other.read_text() == "precious"
+
+
 def test_a_conflict_on_a_full_disk_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the room of the reserve the versions are compared."""
     store = SQLiteStore(tmp_path / "sessions.sqlite")

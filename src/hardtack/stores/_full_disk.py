@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,13 +24,25 @@ class Reserve:
         self.keep()
 
     def keep(self) -> None:
-        """Set `RESERVE` aside, where that much is left; not before there is a database."""
-        if not self._database.exists():
-            return
-        flags = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)  # which Windows lacks
-        with suppress(OSError), os.fdopen(os.open(self._path, flags, 0o600), "wb") as file:
-            if os.fstat(file.fileno()).st_size < RESERVE:
+        """Set `RESERVE` aside, where that much is left; not before there is a database.
+
+        Nothing that is there is opened. It may be a pipe, which would be waited at for ever, or a link to another file, which
+        would be written over.
+        """
+        with suppress(OSError):
+            if not self._database.exists() or self._is_kept():
+                return
+            self._path.unlink(missing_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            with os.fdopen(os.open(self._path, flags, 0o600), "wb") as file:
                 file.write(os.urandom(RESERVE))  # not zeros, which some file systems do not keep
+
+    def _is_kept(self) -> bool:
+        try:
+            found = self._path.lstat()
+        except FileNotFoundError:
+            return False
+        return stat.S_ISREG(found.st_mode) and found.st_size >= RESERVE
 
     def use(self) -> None:
         """Give the room back: somebody wants to be logged out."""
