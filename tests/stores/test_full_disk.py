@@ -152,6 +152,32 @@ def test_the_reserve_of_sqlite_is_kept(tmp_path: Path) -> None:
     assert reserve.stat().st_mtime_ns == first.st_mtime_ns
 
 
+def test_the_room_of_a_link_is_that_beside_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite's log is there, which may be another disk than that of the link."""
+    (tmp_path / "disk").mkdir()
+    SQLiteStore(tmp_path / "disk" / "real").close()
+    link = tmp_path / "sessions.sqlite"
+    link.symlink_to("disk/real")
+    (tmp_path / "disk" / "real-reserve").unlink()
+    looked_at: list[Path] = []
+    disk_usage = shutil.disk_usage
+
+    def usage(path: Path) -> Any:
+        looked_at.append(path)
+        return disk_usage(path)
+
+    monkeypatch.setattr("shutil.disk_usage", usage)
+    store = SQLiteStore(link)
+    store.sweep(0)
+
+    assert (tmp_path / "disk" / "real-reserve").stat().st_size == RESERVE
+    assert set(looked_at) == {tmp_path / "disk"}
+    store._connections.reserve.use()
+    assert [each.name for each in (tmp_path / "disk").glob("*-reserve")] == []
+    assert list(tmp_path.glob("*-reserve")) == []
+    store.close()
+
+
 @pytest.mark.parametrize("planted", ["pipe", "link", "hard link"])
 def test_what_was_planted_in_the_place_of_the_reserve_is_not_written_to(planted: str, tmp_path: Path) -> None:
     """In a directory where other users can: a pipe was waited at for ever, and a file that has another name overwritten."""

@@ -20,7 +20,6 @@ class Reserve:
 
     def __init__(self, database: Path) -> None:
         self._database = database
-        self._path = database.with_name(f"{database.name}-reserve")
         self.keep()
 
     def keep(self) -> None:
@@ -30,21 +29,31 @@ class Reserve:
         would be written over.
         """
         with suppress(OSError):
-            if not self._database.exists() or self._is_kept():
+            path = self._path()
+            if not self._database.exists() or _is_kept(path):
                 return
-            self._path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            with os.fdopen(os.open(self._path, flags, 0o600), "wb") as file:
+            with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
                 file.write(os.urandom(RESERVE))  # not zeros, which some file systems do not keep
-
-    def _is_kept(self) -> bool:
-        try:
-            found = self._path.lstat()
-        except FileNotFoundError:
-            return False
-        return stat.S_ISREG(found.st_mode) and found.st_size >= RESERVE
 
     def use(self) -> None:
         """Give the room back: somebody wants to be logged out."""
         with suppress(OSError):
-            self._path.unlink(missing_ok=True)
+            self._path().unlink(missing_ok=True)
+
+    def _path(self) -> Path:
+        return real(self._database, "-reserve")
+
+
+def real(database: Path, end: str = "") -> Path:
+    """Where the file of a database is, and what has its name with this `end`: SQLite's log is not beside a link to it."""
+    return Path(f"{os.path.realpath(database)}{end}")
+
+
+def _is_kept(path: Path) -> bool:
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_size >= RESERVE

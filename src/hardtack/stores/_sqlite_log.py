@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 
 from hardtack.stores import _forks
+from hardtack.stores._full_disk import real
 from hardtack.stores._sqlite_connections import CHECKPOINT, Connections, Lease, give_up
 
 _PAGE = 4096
@@ -68,7 +69,7 @@ class Log:
 
     def _follow(self) -> None:
         if self._reader is None and not self._too_long:
-            room = shutil.disk_usage(self._connections.path.parent).free // _SHARE // _PAGE
+            room = shutil.disk_usage(real(self._connections.path).parent).free // _SHARE // _PAGE
             self._longest = min(_LONGEST, room)
             self._read_on()
             return
