@@ -606,6 +606,27 @@ def test_the_log_does_not_grow_where_there_is_no_room(followed: Followed, monkey
     assert max(pages for pages, _ in followed.seen) < 300
 
 
+def test_the_log_of_a_file_of_large_pages_does_not_grow_either(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever made the file chose the size of its pages."""
+    monkeypatch.setattr("hardtack.stores.sqlite.time.sleep", lambda _: None)
+    monkeypatch.setattr("hardtack.stores._sqlite_log._AT_ONCE", 60)
+    room = 200 * 4096
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=4 * room))
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA page_size = 32768")
+        other.execute("CREATE TABLE other (a)")
+    log = path.with_name(f"{path.name}-wal")
+    sizes = []
+    with closing(SQLiteStore(path)) as store:
+        for number in range(500):
+            store.put(f"{number * 7919 % 500:043}", b"x" * 600, expires_at=1, if_version=None, subject=f"{number}")
+        with store._connection() as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+        assert store.sweep(time.time(), lambda *_: sizes.append(log.stat().st_size)) == 500
+    assert room < max(sizes) < 3 * room
+
+
 def test_a_sweep_that_fails_keeps_nobody_from_writing_the_log(followed: Followed) -> None:
     """Its reader goes with it."""
 

@@ -9,9 +9,6 @@ from hardtack.stores import _forks
 from hardtack.stores._full_disk import real
 from hardtack.stores._sqlite_connections import CHECKPOINT, Connections, Lease, give_up
 
-_PAGE = 4096
-"""Bytes."""
-
 _AT_ONCE = 1000
 """Pages of the log that are written to the file at a time, in some hundredths of a second."""
 
@@ -69,8 +66,10 @@ class Log:
 
     def _follow(self) -> None:
         if self._reader is None and not self._too_long:
-            room = shutil.disk_usage(real(self._connections.path).parent).free // _SHARE // _PAGE
-            self._longest = min(_LONGEST, room)
+            free = shutil.disk_usage(real(self._connections.path).parent).free
+            with Lease(self._connections) as connection:
+                ((page_size,),) = connection.execute("PRAGMA page_size")
+            self._longest = min(_LONGEST, free // _SHARE // page_size)
             self._read_on()
             return
         before = self._pages
