@@ -522,3 +522,15 @@ def test_threads_see_one_state_or_the_next(file: Path) -> None:
         stop.set()
 
         assert all(each.result() > 0 for each in asking)
+
+
+def test_a_file_is_looked_at_once_when_a_ring_is_made(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one may be in its place a moment later, with another owner; or none."""
+    parse = keyfile.parse
+
+    def parse_and_lose(path: Path, *arguments: Any) -> Any:
+        file.unlink()
+        return parse(path, *arguments)
+
+    monkeypatch.setattr(keyfile, "parse", parse_and_lose)
+    assert FileKeyring(file)._owner == os.geteuid()

@@ -36,8 +36,8 @@ Signature = tuple[int, int, int]
 
 def read(
     path: Path, known: Iterable[Key] = (), *, owner: int | None = None, any_owner: bool = False
-) -> tuple[Schedule, Signature]:
-    """What a key file says now. Raises `ConfigError` where it cannot be read, or somebody else may write it.
+) -> tuple[Schedule, os.stat_result]:
+    """What a key file says now, and the file's state. Raises `ConfigError` where it cannot be read, or others may write it.
 
     `owner`: the user id of one whose it may be besides. `any_owner`: for commands, by which root tends the file of the user
     that a site runs as.
@@ -53,7 +53,7 @@ def read(
     except UnicodeDecodeError:
         problem = "is not UTF-8"
     else:
-        return parse(path, text, known), _signature(found)
+        return parse(path, text, known), found
     return fail(str(path), problem)
 
 
@@ -141,9 +141,8 @@ class FileKeyring(Keyring):
         # Into a container, whose processes are root, files are mounted as some user's of the host. Who owns the file at the
         # start knows its keys, as those do who may read it, and that is a warning too; nobody else's takes its place later.
         root = os.name == "posix" and os.geteuid() == 0
-        schedule, signature = read(file, any_owner=root)
-        found = file.stat()
-        self._set(_state=_State(schedule, signature, schedule.ring(now), now), _owner=found.st_uid)
+        schedule, found = read(file, any_owner=root)
+        self._set(_state=_State(schedule, _signature(found), schedule.ring(now), now), _owner=found.st_uid)
         if found.st_mode & stat.S_IROTH:
             logger.warning("%s may be read by every user of this machine: each could forge sessions", file)
         if root and found.st_uid != 0:
@@ -219,7 +218,8 @@ class FileKeyring(Keyring):
         schedule, signature, problem = state.schedule, state.signature, None
         try:
             if state.problem is not None or _signature(self._path.stat()) != signature:
-                schedule, signature = read(self._path, [each.key for each in schedule.entries], owner=self._owner)
+                schedule, found = read(self._path, [each.key for each in schedule.entries], owner=self._owner)
+                signature = _signature(found)
                 _check_lifetime(self._path, schedule, self._needed)
         except (ConfigError, OSError) as error:
             schedule, signature = state.schedule, state.signature
