@@ -46,10 +46,13 @@ def unprivileged_user(*names: str) -> str | None:
     return next(name for name in (*names, "nobody") if name in users)
 
 
-def certify(directory: Path) -> None:
-    """A certificate for 127.0.0.1 that signs itself."""
+LOOPBACK = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+
+
+def certify(directory: Path, host: x509.GeneralName = LOOPBACK) -> None:
+    """A certificate that signs itself, and its key: `certificate.pem` and `key.pem`."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder()
@@ -59,7 +62,7 @@ def certify(directory: Path) -> None:
         .serial_number(1)
         .not_valid_before(now - dt.timedelta(days=1))
         .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([host]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )

@@ -6,7 +6,6 @@ All that a site is asked in each way happens at once, in one browser, on a host 
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
 import http.client
 import json
 import os
@@ -21,12 +20,9 @@ from typing import Any, NamedTuple
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from playwright.async_api import BrowserContext, Page, Response, async_playwright
 from playwright.async_api import Error as PlaywrightError
-from tests.servers import free_port
+from tests.servers import certify, free_port
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "build" / "chromium-dbsc" / "usr" / "lib" / "chromium" / "chromium"
@@ -335,23 +331,10 @@ def browser_program() -> str:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A self-signed certificate, with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("*.localhost")]), critical=False)
-        .sign(key, SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "localhost.pem"
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.write_bytes(private + made.public_bytes(Encoding.PEM))
+    directory = tmp_path_factory.mktemp("tls")
+    certify(directory, x509.DNSName("*.localhost"))
+    path = directory / "localhost.pem"
+    path.write_bytes((directory / "key.pem").read_bytes() + (directory / "certificate.pem").read_bytes())
     return str(path)
 
 
