@@ -205,7 +205,7 @@ def share_tls_context(engine: Engine) -> None:
     """Have PyMySQL make the TLS context of a URL without TLS options once: from 1.2 on it tries TLS there, and checks nothing.
 
     It would read all certificates that the system trusts for each connection, also where the server is gone and none comes of
-    it: some 20 ms of each request that is answered with 503, and a megabyte for each connection that is open.
+    it: that is most of what a request costs which is answered with 503.
     """
     import pymysql.connections
 
